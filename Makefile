@@ -1,0 +1,55 @@
+# make demo   watch parts being inspected (nothing else is needed)
+# make test   set up and run all tests
+# make bench  the figures in the README
+# make lint   style, types, import contracts
+# make demo-bundle   rebuild the shipped model from simulated boards
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
+
+.PHONY: demo test bench lint demo-bundle broker clean
+
+demo: $(VENV)/.demo broker
+	$(BIN)/appliance demo $(DEMO_ARGS)
+
+test: $(VENV)/.test broker
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test broker
+	$(BIN)/python -m benchmarks
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo-bundle: $(VENV)/.test
+	$(BIN)/python -m benchmarks.demo_bundle
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); \
+	  echo "installing python3-venv"; $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
+	  { echo "python3-venv is missing: install it and call make again"; exit 1; }
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,trainer,dev]'
+	@touch $@ $(VENV)/.demo
+
+# mosquitto is the broker for real use; where it cannot be installed the embedded one (MQTT 3.1.1 only) takes over.
+broker:
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || \
+	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq mosquitto >/dev/null; } >/dev/null 2>&1 || \
+	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

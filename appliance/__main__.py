@@ -1,0 +1,76 @@
+"""The appliance's commands."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance import __version__, check, replay
+from appliance.demo import command as demo
+from appliance.errors import ApplianceError, BundleError, ConfigError, DeviceError, StorageError
+from appliance.simulator import command as simulate
+
+EXIT_REFUSED = 1
+EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
+    (ConfigError, 78),  # EX_CONFIG: systemd does not restart
+    (BundleError, 65),  # EX_DATAERR
+    (DeviceError, 69),  # EX_UNAVAILABLE
+    (StorageError, 74),  # EX_IOERR
+)
+EPILOG = (
+    "exit codes: 0 all is well; 1 the answer is no (check found something, replay broke a limit); 2 wrong usage; "
+    "65 bundle not acceptable; 69 device not available; 70 a stage hung; 74 disk refused; 78 configuration wrong"
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(prog="appliance", description=__doc__, epilog=EPILOG)
+    top.add_argument("--version", action="version", version=f"inspection-appliance {__version__}")
+    top.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="to stderr; overrules the configuration"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module, words in (
+        ("run", None, "inspect parts at the line: triggers in, verdicts and records out"),
+        ("demo", demo, "a broker, a simulated line and the appliance in one command"),
+        ("replay", replay, "recorded pictures through the same line, with a report"),
+        ("check", check, "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
+        ("simulate", simulate, "write a data set of simulated circuit boards with exact truth"),
+    ):
+        command = commands.add_parser(name, help=words, description=words, epilog=EPILOG)
+        if module is None:
+            command.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
+            command.set_defaults(execute=_run)
+        else:
+            module.add_arguments(command)
+            command.set_defaults(execute=module.execute)
+    return top
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from appliance.wiring import run_until_signalled
+
+    return run_until_signalled(arguments.config, arguments.log_level)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake gets words and an exit code, never a traceback."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(
+        level=(arguments.log_level or "info").upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        return int(arguments.execute(arguments))
+    except ApplianceError as error:
+        sys.stderr.write(f"appliance: {error}\n")
+        return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The release format that trainer, calibration and appliance share."""

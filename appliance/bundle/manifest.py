@@ -1,0 +1,81 @@
+"""manifest.json of a bundle: strict, versioned, no default that a device would have to guess."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from appliance.bundle.section import Section
+
+SCHEMA = "vi.bundle/1"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class DefectClass(Section):
+    """One class the model knows, at the index of its label; limit is the default reject score."""
+
+    name: Name
+    severity: Literal["critical", "major", "minor"]
+    limit: Ratio
+
+
+class Geometry(Section):
+    """The model's input; how a picture gets there is appliance.bundle.geometry, and nothing else.
+
+    fit "exact": the picture must have this size (tiles and crops do); "letterbox": scaled to fit, then padded.
+    channels: 1 grey, 3 RGB. pad_value: grey value of the padding, written even where nothing is padded.
+    """
+
+    width: Annotated[int, Field(ge=32, le=4096)]
+    height: Annotated[int, Field(ge=32, le=4096)]
+    channels: Literal[1, 3]
+    fit: Literal["exact", "letterbox"]
+    pad_value: Annotated[int, Field(ge=0, le=255)]
+
+
+class Outputs(Section):
+    """The model's outputs: candidates is K of the contract; nms_iou joins boxes of a class; score_floor cuts noise."""
+
+    candidates: Annotated[int, Field(ge=1, le=1000)]
+    nms_iou: Ratio
+    score_floor: Ratio
+
+
+class Tolerance(Section):
+    """How far this device's detections may be from the trainer's."""
+
+    min_iou: Ratio
+    max_score_difference: Ratio
+
+
+class Lineage(Section):
+    """Where the model comes from; metrics are those of the exported model on unseen groups."""
+
+    dataset_digest: Digest
+    source_commit: str
+    trained_at: str
+    released_by: str
+    metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+
+
+class Manifest(Section):
+    """What a bundle says about itself; digests: file name -> SHA-256 of every other file in it."""
+
+    schema_: Literal["vi.bundle/1"] = Field(alias="schema")
+    name: Name
+    revision: Annotated[int, Field(ge=1)]
+    classes: Annotated[tuple[DefectClass, ...], Field(min_length=1, max_length=1000, strict=False)]
+    geometry: Geometry
+    outputs: Outputs
+    tolerance: Tolerance
+    lineage: Lineage
+    digests: dict[str, Digest]
+
+    @model_validator(mode="after")
+    def _classes_are_distinct(self) -> "Manifest":
+        names = [item.name for item in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"class names repeat: {sorted(names)}")
+        return self

@@ -1,0 +1,1 @@
+"""Where pictures come from: one file per technology, all of them `ports.Camera`."""

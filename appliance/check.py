@@ -1,0 +1,220 @@
+"""appliance check: what is wrong with this station, and what to do about it."""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.proof import prove
+from appliance.clock import SystemClock
+from appliance.config import Config, load_config
+from appliance.documents import Document
+from appliance.errors import ApplianceError, CameraError
+from appliance.events import Frame, Trigger
+from appliance.optics.detector import Detector
+from appliance.ports import Camera
+from appliance.recipe import BoundRecipe
+from appliance.runtimes.onnx import available_providers
+from appliance.stages.infer import Inference
+from appliance.stores.queries import LedgerReader
+from appliance.wiring import latency_budget_ms, load_bound_recipe, make_cameras, make_runtime, mqtt_settings
+
+CAMERA_TIMEOUT_S = 5.0
+CAMERA_PAUSE_S = 0.2
+BROKER_TIMEOUT_S = 3.0
+LEDGER_MIN_FREE_MB = 500
+CHECKED_RECORDS = 10_000
+CLOCK_TIMEOUT_S = 10
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: is_ok, what was seen, and what to do if it is not as it must be."""
+
+    what: str
+    is_ok: bool
+    seen: str
+    remedy: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Look at everything; 0 if all is well, 1 if something must be done."""
+    findings = list(look(arguments.config))
+    if arguments.json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+    else:
+        table = Table("", "what", "seen", "what to do", show_lines=False)
+        for finding in findings:
+            table.add_row("ok" if finding.is_ok else "NOT OK", finding.what, finding.seen, finding.remedy)
+        Console().print(table)
+    return 0 if all(finding.is_ok for finding in findings) else 1
+
+
+def look(config_path: Path) -> Iterator[Finding]:
+    """Look at one thing after the other; what cannot be looked at because of an earlier finding is left out."""
+    yield _clock()
+    try:
+        config, document = load_config(config_path)
+    except ApplianceError as error:
+        yield _not_ok("configuration", error)
+        return
+    yield Finding("configuration", True, f"{config_path}, SHA-256 {document.digest[:12]}")
+    yield _disk("ledger's disk", config.ledger.path.parent, LEDGER_MIN_FREE_MB)
+    yield _guarded("ledger", lambda: _ledger(config.ledger.path))
+    yield _disk("image store's disk", config.images.directory, config.images.min_free_mb)
+    yield _broker(config, document)
+    try:
+        bundle = read_bundle(config.bundle)
+    except ApplianceError as error:
+        yield _not_ok("bundle", error)
+        return
+    yield Finding("bundle", True, f"{bundle.manifest.name} revision {bundle.manifest.revision}, {bundle.digest[:12]}")
+    try:
+        recipe = load_bound_recipe(config, bundle)
+    except ApplianceError as error:
+        yield _not_ok("recipe", error)
+        return
+    yield Finding("recipe", True, f"{recipe.name} version {recipe.version}, deadline {recipe.deadline_ms} ms")
+    yield _guarded("runtime and proof", lambda: _proof(config, bundle, recipe))
+    yield from _cameras(config, document, recipe)
+
+
+def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
+    try:
+        return look_at()
+    except ApplianceError as error:
+        return _not_ok(what, error)
+
+
+def _not_ok(what: str, error: ApplianceError) -> Finding:
+    seen, _, remedy = str(error).rpartition("; ")
+    return Finding(what, False, seen or remedy, remedy if seen else "")
+
+
+def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
+    runtime = make_runtime(config, bundle)
+    try:
+        budget_ms = latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime))
+        proof = prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=budget_ms)
+        here = ", ".join(available_providers())
+        seen = (
+            f"{runtime.describe()}; {proof.images} golden images as at the trainer, median "
+            f"{proof.median_latency_ms:.1f} ms; providers here: {here}"
+        )
+        return Finding("runtime and proof", True, seen)
+    finally:
+        runtime.close()
+
+
+def _cameras(config: Config, document: Document, recipe: BoundRecipe) -> Iterator[Finding]:
+    clock = SystemClock()
+    try:
+        cameras = make_cameras(config, document, recipe, clock)
+    except ApplianceError as error:
+        yield _not_ok("cameras", error)
+        return
+    for view in recipe.views:
+        camera, what = cameras[view.name], f"camera {view.name}"
+        now_ns = clock.monotonic_ns()
+        trigger = Trigger("check", "check-000000", clock.utc(), now_ns, now_ns + int(CAMERA_TIMEOUT_S * 1e9))
+        try:
+            height, width, channels = _first_picture(camera, trigger, clock).pixels.shape
+        except ApplianceError as error:
+            yield _not_ok(what, error)
+            continue
+        finally:
+            camera.close()
+        is_ok = (width, height, channels) == (view.width_px, view.height_px, view.channels)
+        remedy = (
+            "" if is_ok else f"the recipe says {view.width_px}x{view.height_px}x{view.channels}: change one of them"
+        )
+        yield Finding(what, is_ok, f"{width}x{height}, {channels} channel(s)", remedy)
+
+
+def _first_picture(camera: Camera, trigger: Trigger, clock: SystemClock) -> Frame:
+    """Ask again until the trigger's deadline: a camera over the network may take seconds to connect."""
+    pause = threading.Event()
+    while True:
+        try:
+            camera.open()
+            return camera.capture(trigger, CAMERA_TIMEOUT_S)
+        except CameraError:
+            if clock.monotonic_ns() >= trigger.deadline_ns:
+                raise
+            pause.wait(CAMERA_PAUSE_S)
+
+
+def _disk(what: str, folder: Path, min_free_mb: int) -> Finding:
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        return Finding(what, False, f"{existing} cannot be written", "give this user the right to write there")
+    free_mb = shutil.disk_usage(existing).free // MEGABYTE
+    remedy = "" if free_mb >= min_free_mb else f"free at least {min_free_mb} MB, or name another disk"
+    return Finding(what, free_mb >= min_free_mb, f"{free_mb} MB free at {existing}", remedy)
+
+
+def _ledger(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("ledger", True, "none yet: the first start makes it")
+    reader = LedgerReader(path)
+    try:
+        last = reader.last_seq()
+        broken = reader.verify_chain(max(1, last - CHECKED_RECORDS + 1))
+        owed = reader.depth()
+    finally:
+        reader.close()
+    if broken is None:
+        return Finding("ledger", True, f"{last} records, {owed} not yet acknowledged; the newest are an unbroken chain")
+    remedy = "keep the file as evidence, find out who wrote to it, and restore it from the plant's copy of the records"
+    return Finding("ledger", False, f"record {broken} is missing or was altered", remedy)
+
+
+def _broker(config: Config, document: Document) -> Finding:
+    try:
+        settings = mqtt_settings(config, document)
+    except ApplianceError as error:
+        return _not_ok("broker", error)
+    if settings is None:
+        return Finding("broker", True, "none configured: records stay in the ledger")
+    where = f"{settings.host}:{settings.port}"
+    try:
+        with socket.create_connection((settings.host, settings.port), BROKER_TIMEOUT_S):
+            return Finding("broker", True, f"{where} takes connections")
+    except OSError as error:
+        return Finding(
+            "broker", False, f"{where}: {error.strerror or error}", "start the broker, or correct mqtt.host and port"
+        )
+
+
+def _clock() -> Finding:
+    remedy = "let systemd-timesyncd or chrony set the clock, or the records' times mean little"
+    program = shutil.which("timedatectl")
+    if program is None:
+        return Finding("clock", True, "cannot be asked here (no timedatectl); durations do not depend on it")
+    question = [program, "show", "--property=NTPSynchronized", "--value"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, timeout=CLOCK_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("clock", False, f"timedatectl gave no answer in {CLOCK_TIMEOUT_S} s", remedy)
+    if answer.returncode != 0:
+        return Finding("clock", True, "cannot be asked here (systemd is not running); durations do not depend on it")
+    is_ok = answer.stdout.strip() == "yes"
+    return Finding("clock", is_ok, "synchronised" if is_ok else "not synchronised", "" if is_ok else remedy)

@@ -1,0 +1,106 @@
+"""One station's configuration: what stands where (docs/configuration.md); what to inspect is the recipe's."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from appliance.bundle.manifest import Name
+from appliance.documents import Document, LocatedPath, Section, read_document
+
+MAX_THREADS = 64
+"""What a runtime takes for one inference."""
+
+Segment = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+"""One name in a topic: letters, digits, _ . - only."""
+
+
+def _has_a_type(section: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(section.get("type"), str):
+        raise ValueError("the key `type` is missing; add it, such as `type: folder`")
+    return section
+
+
+CameraSection = Annotated[dict[str, Any], AfterValidator(_has_a_type)]
+"""A camera's keys as written; `type` says which adapter's settings model they belong to."""
+
+
+class DeviceSection(Section):
+    """Who this device is, and its place in the plant (ISA-95); every topic begins with these names."""
+
+    device_id: Segment
+    enterprise: Segment
+    site: Segment
+    area: Segment
+    line: Segment
+    station: Segment
+
+
+class LedgerSection(Section):
+    """Where the record of every trigger and verdict lies; a local disk, never a network share.
+
+    keep_days: acknowledged records older than this are purged; 0 keeps everything.
+    """
+
+    path: LocatedPath
+    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
+
+class ImagesSection(Section):
+    """Which pictures are kept and how much disk they may take.
+
+    All rejects, reviews and faults are kept, and one in accept_one_in accepts (0: none). The oldest go first when the
+    folder exceeds quota_mb or the disk has less than min_free_mb left.
+    """
+
+    directory: LocatedPath
+    accept_one_in: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    quota_mb: Annotated[int, Field(ge=10, le=100_000_000)] = 20_000
+    min_free_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 2_000
+    format: Literal["png", "jpeg"] = "png"
+
+
+class RuntimeSection(Section):
+    """What runs the model; threads 0: one per core, at most 64; providers in order of preference."""
+
+    kind: Literal["onnx"] = "onnx"
+    threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
+    providers: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] = ("CPUExecutionProvider",)
+
+
+class Config(Section):
+    """The whole file. cameras: view -> that camera's keys; mqtt: the link's keys, or absent for none.
+
+    queue_size: parts that may wait per view before the next is a FAULT(queue_full).
+    max_capture_delay_ms: a picture taken later than this after its trigger may show the next part and is refused.
+    """
+
+    schema_: Literal["vi.config/1"] = Field(alias="schema")
+    device: DeviceSection
+    bundle: LocatedPath
+    recipe: LocatedPath
+    ledger: LedgerSection
+    images: ImagesSection
+    cameras: Annotated[dict[Name, CameraSection], Field(min_length=1, max_length=32)]
+    mqtt: dict[str, Any] | None = None
+    runtime: RuntimeSection = RuntimeSection()
+    queue_size: Annotated[int, Field(ge=1, le=1000)] = 4
+    max_capture_delay_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load_config(path: Path) -> tuple[Config, Document]:
+    """Read a station's configuration; nothing comes from the environment.
+
+    Args:
+        path: the YAML file; paths in it are relative to its folder.
+
+    Returns:
+        The configuration, and its document: for the digest, and so that wiring can validate the sections `cameras`
+        and `mqtt` with their adapters' own settings models (Document.section).
+
+    Raises:
+        ConfigError: a person must correct the file; each mistake with line, key and remedy.
+    """
+    document = read_document(path)
+    return document.into(Config), document

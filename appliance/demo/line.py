@@ -1,0 +1,169 @@
+"""The line around the demo's station: announces parts, obeys the answers, takes every record, knows the truth."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, replace
+from typing import Any
+
+from appliance.demo.station import CONSUMER, DEVICE_ID, PLACE, Scene
+from appliance.errors import DeliveryError
+from appliance.events import Verdict
+from appliance.links.awaited_parts import Outcome as LineOutcome
+from appliance.links.consumer import LineConsumer
+from appliance.links.record_chain import ReceivedRecord
+from appliance.links.settings import MqttSettings
+from appliance.report import Outcome, Report
+from appliance.simulator.conveyor import PartTrigger
+
+POLL_S = 0.2
+STATUS_TIMEOUT_S = 5.0
+REMEMBERED_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One part on the screen."""
+
+    seq: int
+    part_id: str
+    verdict: str
+    why: str
+    is_defective: bool | None
+    line_does: str = ""
+    round_trip_ms: float | None = None
+
+
+class DemoLine:
+    """Line control and quality data base in one, over MQTT like any other."""
+
+    def __init__(self, port: int, scene: Scene, deadline_ms: int) -> None:
+        """Prepare to speak to the station through the broker on this port.
+
+        Args:
+            port: of the broker on this machine.
+            scene: knows the truth about the parts.
+            deadline_ms: of the recipe; without a fresh ACCEPT until then the line diverts.
+        """
+        settings = MqttSettings.model_validate({"port": port, "device_id": DEVICE_ID, "consumers": [CONSUMER], **PLACE})
+        self._consumer = LineConsumer(settings, CONSUMER, on_record=self._take_record, wants_all=True)
+        self._scene = scene
+        self._deadline_ms = deadline_ms
+        self._lock = threading.Lock()
+        self._report = Report()
+        self._verdicts: Counter[str] = Counter()
+        self._rows: deque[Row] = deque(maxlen=REMEMBERED_ROWS)
+        self._ends: dict[str, LineOutcome] = {}
+        self._waiting: set[str] = set()
+
+    def __enter__(self) -> "DemoLine":
+        """Connect."""
+        self._consumer.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    @property
+    def topic_root(self) -> str:
+        """The station's topic without its last name."""
+        return self._consumer.topics.action.rpartition("/")[0]
+
+    def wait_until_online(self, timeout_s: float, check: Callable[[], None]) -> bool:
+        """Wait for the station; check is called meanwhile and may raise."""
+        waited_s = 0.0
+        while waited_s < timeout_s:
+            if self._consumer.wait_until_online(POLL_S):
+                return True
+            check()
+            waited_s += POLL_S
+        return False
+
+    def send(self, part: PartTrigger) -> None:
+        """Announce a part."""
+        with self._lock:
+            self._report.triggers += 1
+            self._waiting.add(part.part_id)
+        future = self._consumer.announce(part.part_id, self._deadline_ms, f"trigger-{part.part_id}")
+        future.add_done_callback(self._take_outcome)
+
+    def wait_for_the_rest(self, timeout_s: float) -> bool:
+        """Wait until every trigger has its record; False if that took too long."""
+        done = threading.Event()
+        for _ in range(int(timeout_s / POLL_S)):
+            with self._lock:
+                if not self._waiting and len(self._ends) >= self._report.triggers:
+                    return True
+            done.wait(POLL_S)
+        return False
+
+    def rows(self, count: int) -> list[Row]:
+        """Return the last parts, oldest first, with what the line did."""
+        with self._lock:
+            return [self._finished(row) for row in list(self._rows)[-count:]]
+
+    def counts(self) -> dict[str, Any]:
+        """Return triggers and verdicts so far."""
+        with self._lock:
+            verdicts = {verdict.value: self._verdicts[verdict.value] for verdict in Verdict}
+            return {"triggers": self._report.triggers, "verdicts": verdicts}
+
+    def commit_ms(self) -> dict[str, float]:
+        """Ask the station how long its commits took; empty if it does not answer."""
+        try:
+            return dict(self._consumer.command("status").result(STATUS_TIMEOUT_S).result.get("record_ms", {}))
+        except (DeliveryError, TimeoutError, FutureTimeoutError):
+            return {}
+
+    def document(self, broker: str) -> dict[str, Any]:
+        """Return the run's report; losses are all zero if nothing was lost."""
+        commit_ms = self.commit_ms()
+        with self._lock:
+            report = Report(self._report.triggers)
+            for outcome in self._report.outcomes:
+                end = self._ends.get(outcome.part_id)
+                report.add(replace(outcome, round_trip_ms=end.waited_us / 1000 if end and end.action else None))
+            unanswered = sum(end.action is None for end in self._ends.values())
+        report.losses = {
+            "without_action_in_time": unanswered,
+            "altered_records": self._consumer.counts["records_unchained"],
+        }
+        document = report.document()
+        if commit_ms:
+            document["latency_ms"]["record"] = commit_ms
+        return {"broker": broker, **document}
+
+    def _finished(self, row: Row) -> Row:
+        end = self._ends.get(row.part_id)
+        if end is None:
+            return row
+        does = "pass" if end.passes else "divert"
+        return replace(row, line_does=does, round_trip_ms=end.waited_us / 1000 if end.action else None)
+
+    def _take_outcome(self, future: "Future[LineOutcome]") -> None:
+        outcome = future.result()
+        with self._lock:
+            self._ends[outcome.part_id] = outcome
+
+    def _take_record(self, record: ReceivedRecord) -> None:
+        message = record.message
+        source = message.views[0].source if message.views else ""
+        is_defective = self._scene.is_defective(message.part_id, source)
+        why = f"{message.label} {message.score:.2f}" if message.label and message.score is not None else message.reason
+        with self._lock:
+            self._waiting.discard(message.part_id)
+            self._verdicts[message.verdict] += 1
+            self._rows.append(Row(message.seq, message.part_id, message.verdict, why, is_defective))
+            self._report.add(
+                Outcome(
+                    message.part_id,
+                    Verdict(message.verdict),
+                    message.reason,
+                    is_defective,
+                    message.stage_ms,
+                    message.latency_ms,
+                )
+            )

@@ -1,0 +1,156 @@
+"""The demo's station on disk: configuration and recipe, as a person would write them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from appliance.bundle.archive import Bundle
+from appliance.bundle.picture import decode
+from appliance.cameras.truth import list_recorded
+from appliance.errors import ConfigError, StorageError
+from appliance.recipe import RECIPES
+from appliance.simulator.camera import PART_NUMBER, SimulatedCameraSettings
+from appliance.simulator.line import SimulatedLine
+
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "demo.bundle"
+CONSUMER = "demo-line"
+PLACE = {"enterprise": "demo", "site": "hall-1", "area": "assembly", "line": "line-1", "station": "aoi-1"}
+DEVICE_ID = "demo-aoi-1"
+RECIPE_DEADLINE_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What comes past the camera: camera section of the configuration, and who knows the truth."""
+
+    camera: dict[str, object]
+    line: SimulatedLine | None = None
+    truths: dict[str, bool] | None = None
+    size: tuple[int, int] = (640, 640)
+
+    @classmethod
+    def simulated(cls, seed: int, defect_rate: float, optics: Path | None = None, rate_hz: float = 1.0) -> "Scene":
+        """Return simulated boards, a new layout every 50.
+
+        Args:
+            seed: of everything.
+            defect_rate: part of the boards that are bad, 0..1.
+            optics: a script that stages drift; its seconds are the line's at this rate.
+            rate_hz: parts per second.
+
+        Raises:
+            ConfigError: the script cannot be read or is wrong.
+        """
+        camera: dict[str, object] = {
+            "type": "simulated",
+            "seed": seed,
+            "defect_rate": defect_rate,
+            "parts_per_family": 50,
+        }
+        if optics is not None:
+            camera |= {"optics": str(optics.absolute()), "parts_per_second": rate_hz}
+        return cls(camera, line=SimulatedCameraSettings.model_validate(camera).line())
+
+    @classmethod
+    def recorded(cls, directory: Path) -> "Scene":
+        """Return the pictures of a folder, with their truth if it is there.
+
+        Raises:
+            ConfigError: no folder, no pictures, a broken annotation or first picture.
+        """
+        images = list_recorded(directory)
+        try:
+            first = decode(images[0].path.read_bytes(), 1)
+        except OSError as error:
+            raise ConfigError(
+                f"{images[0].path} cannot be read ({error.strerror}); check the folder's permissions"
+            ) from error
+        if first is None:
+            raise ConfigError(f"{images[0].path} cannot be decoded; remove it or record it again")
+        truths = {str(image.path): bool(image.truth) for image in images if image.truth is not None}
+        camera: dict[str, object] = {"type": "folder", "directory": str(directory.absolute())}
+        return cls(camera, truths=truths, size=(first.shape[1], first.shape[0]))
+
+    def is_defective(self, part_id: str, source: str) -> bool | None:
+        """Return the truth about a part, None if nobody knows it."""
+        if self.truths is not None:
+            return self.truths.get(source)
+        number = PART_NUMBER.search(part_id)
+        return self.line.is_defective(int(number.group(1))) if self.line and number else None
+
+
+OPEN_LIMITS: dict[str, float] = {
+    "brightness_min": 1.0,
+    "brightness_max": 254.0,
+    "sharpness_min": 0.0,
+    "clipped_low_max_ratio": 1.0,
+    "clipped_high_max_ratio": 1.0,
+}
+"""For recorded pictures, which nobody has calibrated for."""
+
+
+def write_station(
+    folder: Path,
+    bundle_path: Path,
+    bundle: Bundle,
+    scene: Scene,
+    *,
+    port: int | None,
+    recipe: Path | None = None,
+    deadline_ms: int = RECIPE_DEADLINE_MS,
+) -> Path:
+    """Write a station's configuration and, unless one is given, its recipe.
+
+    Args:
+        folder: gets config.yaml, recipe.yaml and, when the station runs, its ledger and pictures.
+        bundle_path: the bundle's file.
+        bundle: the same, read.
+        scene: what comes past the camera.
+        port: of the broker on this machine, None for no link.
+        recipe: another recipe than the demo's.
+        deadline_ms: of the demo's recipe.
+
+    Returns:
+        The path of config.yaml.
+
+    Raises:
+        ConfigError: the folder holds an earlier run's ledger.
+        StorageError: the folder cannot be written.
+    """
+    config = {
+        "schema": "vi.config/1",
+        "device": {"device_id": DEVICE_ID, **PLACE},
+        "bundle": str(bundle_path.absolute()),
+        "recipe": str(recipe.absolute()) if recipe else "recipe.yaml",
+        "ledger": {"path": "ledger.db"},
+        "images": {"directory": "images", "quota_mb": 200, "min_free_mb": 200},
+        "cameras": {"top": {**scene.camera, "channels": bundle.manifest.geometry.channels}},
+        "max_capture_delay_ms": 1000,
+        "queue_size": 20,
+    }
+    if port is not None:
+        config["mqtt"] = {"host": "127.0.0.1", "port": port, "consumers": [CONSUMER]}
+    if (folder / "ledger.db").exists():
+        raise ConfigError(f"{folder} holds the ledger of an earlier run, whose parts would mix in; name a new folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.yaml").write_text(_recipe(bundle, scene, deadline_ms), encoding="utf-8")
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
+    return folder / "config.yaml"
+
+
+def _recipe(bundle: Bundle, scene: Scene, deadline_ms: int) -> str:
+    """Return the demo recipe for the scene's pictures: whole, or in tiles where the model is smaller."""
+    recipe = yaml.safe_load((RECIPES / "demo_board.yaml").read_text(encoding="utf-8"))
+    geometry, view = bundle.manifest.geometry, recipe["views"][0]
+    width_px, height_px = scene.size
+    view |= {"width_px": width_px, "height_px": height_px, "channels": geometry.channels}
+    if (width_px, height_px) != (geometry.width, geometry.height) and geometry.fit == "exact":
+        view["tiles"] = {"overlap_px": 64}
+    if scene.truths is not None:
+        view["image_limits"] = OPEN_LIMITS
+    recipe["deadline_ms"] = deadline_ms
+    return str(yaml.safe_dump(recipe, sort_keys=False))

@@ -1,0 +1,49 @@
+"""Ways to fail, sorted by who must act; a bad part is a verdict and never one of these."""
+
+
+class ApplianceError(Exception):
+    """Anything the appliance reports in words: what happened, where, what to do next."""
+
+
+class ConfigError(ApplianceError):
+    """A person must change a file or an argument; the process exits with 78 and is not restarted."""
+
+
+class DeviceError(ApplianceError):
+    """The hardware said no: the part gets a FAULT verdict, the device is opened again."""
+
+
+class CameraError(DeviceError):
+    """A camera is gone, silent, or sends another picture than agreed."""
+
+
+class RuntimeFault(DeviceError):
+    """The inference runtime failed or answered outside the model's contract."""
+
+
+class BundleError(ApplianceError):
+    """A release is not acceptable: the running one stays."""
+
+
+class BundleFormatError(BundleError):
+    """The file is not a bundle that this version can read."""
+
+
+class BundleDigestError(BundleError):
+    """A file in the bundle is not the one that the manifest names."""
+
+
+class BundleProofError(BundleError):
+    """This device does not get the trainer's detections from this bundle."""
+
+
+class BundleTrustError(BundleError):
+    """Nobody whom this device trusts vouches for the bundle."""
+
+
+class DeliveryError(ApplianceError):
+    """The network said no: the record stays in the outbox and is sent again."""
+
+
+class StorageError(ApplianceError):
+    """The disk said no: the station stops taking parts."""

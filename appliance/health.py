@@ -1,0 +1,117 @@
+"""Liveness: one table of how long each stage may be silent, one thread that holds everybody to it."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+from appliance.errors import ConfigError
+from appliance.ports import Clock
+
+log = logging.getLogger(__name__)
+
+LONGEST_SILENCE_S: dict[str, float] = {
+    "capture": 10.0,  # opening a camera over the network takes seconds
+    "inspect": 10.0,  # longest single inference that can still be hope
+    "deadline": 10.0,  # it also writes what the disk refused before
+    "deliver": 10.0,
+}
+"""Stage (the part before a colon) -> seconds without a beat after which the process is taken as hung."""
+
+EXIT_HUNG = 70
+EXIT_CONFIG = 78
+CHECK_S = 0.5
+
+
+class StageWatchdog:
+    """Collects beats; tells systemd that all is well, or ends the process when a stage hangs."""
+
+    def __init__(self, clock: Clock, on_hang: Callable[[str], None] | None = None) -> None:
+        """Watch nobody yet: a stage is watched from its first beat on.
+
+        Args:
+            clock: its monotonic half measures silence.
+            on_hang: told the stage's name; ends the process by default, so that systemd starts it afresh.
+        """
+        self._clock = clock
+        self._on_hang = on_hang or _end_process
+        self._last_ns: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def beat(self, stage: str) -> None:
+        """Note that this stage ("capture:top", "inspect", ...) made progress just now."""
+        self._last_ns[stage] = self._clock.monotonic_ns()
+
+    def forget(self, stage: str) -> None:
+        """Stop watching a stage that ended as it should."""
+        self._last_ns.pop(stage, None)
+
+    def silent_stage(self) -> str | None:
+        """Return a stage that has been silent for longer than its row allows, or None."""
+        now_ns = self._clock.monotonic_ns()
+        for stage, last_ns in list(self._last_ns.items()):
+            if now_ns - last_ns > LONGEST_SILENCE_S[stage.partition(":")[0]] * 1e9:
+                return stage
+        return None
+
+    def start(self) -> None:
+        """Begin to watch, in a thread of its own."""
+        notify_systemd("READY=1")
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        notify_systemd("STOPPING=1")
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(CHECK_S):
+            stage = self.silent_stage()
+            if stage is None:
+                notify_systemd("WATCHDOG=1")
+            else:
+                self._on_hang(stage)
+                return
+
+
+def notify_systemd(state: str) -> None:
+    """Send one state line to systemd, if it started this process.
+
+    Source:
+        sd_notify(3).
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        except OSError as error:
+            log.warning("systemd did not take %s: %s", state, error)
+
+
+def end_process_when_a_thread_crashes() -> None:
+    """Make an unexpected error in any thread end the process: a half-dead station must not look alive.
+
+    A person's mistake that only shows at work ends it with 78, so that systemd does not start it again.
+    """
+
+    def guard(crash: threading.ExceptHookArgs) -> None:
+        name = crash.thread.name if crash.thread else "unknown"
+        if isinstance(crash.exc_value, ConfigError):
+            log.critical("%s: %s", name, crash.exc_value)
+            os._exit(EXIT_CONFIG)
+        log.critical("thread %s crashed: ending the process", name, exc_info=crash.exc_value)
+        os._exit(EXIT_HUNG)
+
+    threading.excepthook = guard
+
+
+def _end_process(stage: str) -> None:
+    log.critical("stage %s has been silent for more than %s s: ending the process", stage, LONGEST_SILENCE_S)
+    os._exit(EXIT_HUNG)

@@ -1,0 +1,47 @@
+"""correct -> infer -> decide for one part: the middle of the part's way, bound to a recipe and a proven bundle."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from appliance.events import Decision, Frame, ViewResult
+from appliance.recipe import BoundRecipe
+from appliance.stages.correct import correct
+from appliance.stages.decide import decide
+from appliance.stages.infer import Inference
+
+Result = TypeVar("Result")
+
+
+class PartInspection:
+    """Judges the pictures of one part after the other; used by the inspection thread alone."""
+
+    def __init__(self, recipe: BoundRecipe, inference: Inference) -> None:
+        """Bind the stages.
+
+        Args:
+            recipe: what to inspect and which limits decide.
+            inference: finds defects on each view of that recipe.
+        """
+        self._recipe = recipe
+        self._inference = inference
+
+    def __call__(
+        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
+    ) -> tuple[Decision, tuple[ViewResult, ...]]:
+        """Judge the pictures; see station.Inspect."""
+        results: list[ViewResult] = []
+        for view in self._recipe.views:
+            frame = frames[view.name]
+            seen = _timed(stage_us, "correct", partial(correct, frame, view))
+            found = _timed(stage_us, "infer", partial(self._inference.infer, frame)) if seen.is_as_agreed else ()
+            results.append(ViewResult(view.name, frame, seen.statistics, found, seen.offset_px))
+        return _timed(stage_us, "decide", partial(decide, results, self._recipe)), tuple(results)
+
+
+def _timed(stage_us: dict[str, int], stage: str, work: Callable[[], Result]) -> Result:
+    started_ns = time.monotonic_ns()
+    result = work()
+    stage_us[stage] = stage_us.get(stage, 0) + (time.monotonic_ns() - started_ns) // 1000
+    return result

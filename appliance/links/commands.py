@@ -1,0 +1,69 @@
+"""Commands from the plant: read, carried out in their own time, answered where the sender wants it."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from appliance.errors import ApplianceError
+from appliance.links.announcements import Voice
+from appliance.links.envelopes import Incoming, Outgoing
+from appliance.links.errands import Errands
+from appliance.links.topics import Topics
+from appliance.messages import CommandMessage
+
+log = logging.getLogger(__name__)
+
+BUSY = "too many commands are waiting; try again in a moment"
+
+
+class Commands:
+    """Takes command/<name> and answers it; an answer goes nowhere but to the sender's response topic."""
+
+    def __init__(self, topics: Topics, voice: Voice, errands: Errands, publish: Callable[[Outgoing], bool]) -> None:
+        """Prepare to take commands.
+
+        Args:
+            topics: of this station, none of which may be a response topic.
+            voice: writes the answers.
+            errands: the thread that carries commands out.
+            publish: sends an answer; False if it cannot.
+        """
+        self._topics = topics
+        self._voice = voice
+        self._errands = errands
+        self._publish = publish
+
+    def take(
+        self,
+        name: str,
+        message: CommandMessage,
+        incoming: Incoming,
+        carry_out: Callable[[str, dict[str, Any]], dict[str, Any]],
+    ) -> None:
+        """Carry a command out in the errands' thread; a station that has too many waiting says so at once.
+
+        Args:
+            name: of the command.
+            message: what it says.
+            incoming: how it came: MQTT 5 response topic and correlation data.
+            carry_out: called with name and arguments; returns `ok`, `error` and the result.
+        """
+
+        def work() -> None:
+            try:
+                answer = carry_out(name, message.arguments)
+            except ApplianceError as error:
+                answer = {"ok": False, "error": str(error)}
+            self._answer(name, answer, message, incoming)
+
+        if not self._errands.command(work):
+            self._answer(name, {"ok": False, "error": BUSY}, message, incoming)
+
+    def _answer(self, name: str, answer: dict[str, Any], message: CommandMessage, incoming: Incoming) -> None:
+        topic = incoming.response_topic or message.response_topic
+        if topic is None or not self._topics.may_answer_on(topic):
+            log.warning("command %s: %s; nobody is told, for it came without a fit response topic", name, answer)
+            return
+        payload = self._voice.reply(name, answer, message.correlation)
+        if not self._publish(Outgoing(topic, payload, token="reply", correlation=incoming.correlation)):
+            log.warning("command %s: the answer could not be sent: %s", name, answer)

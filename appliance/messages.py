@@ -1,0 +1,258 @@
+"""What leaves and enters the device as JSON: one model per topic, published as JSON Schema under docs/schemas/."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from appliance.events import Inspection, ViewResult, iso
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+VerdictName = Literal["ACCEPT", "REJECT", "REVIEW", "FAULT"]
+
+FIRST_PREVIOUS_HASH = "0" * 64
+"""prev_hash of the device's first record."""
+
+
+class Message(BaseModel):
+    """Base of every message; a reader ignores keys that it does not know, a writer sends no others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class TriggerMessage(Message):
+    """trigger (in): a part is at the camera. repeat = sent before, so the part may have passed already."""
+
+    schema_: Literal["vi.trigger/1"] = Field(alias="schema")
+    trigger_id: Identifier
+    part_id: Identifier | None = None
+    repeat: bool = False
+
+
+class ActionMessage(Message):
+    """action (out): what the line must do; only "pass" lets the part through, and only until valid_until."""
+
+    schema_: Literal["vi.action/1"] = Field(default="vi.action/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    seq: int
+    inspection_id: Identifier
+    trigger_id: Identifier
+    part_id: Identifier
+    action: Literal["pass", "divert"]
+    verdict: VerdictName
+    reason: str
+    sent_at: Utc
+    valid_until: Utc
+    valid_for_ms: int
+
+
+class AcknowledgeMessage(Message):
+    """ack/<consumer> (in): this consumer has every record of device_id up to and including upto."""
+
+    schema_: Literal["vi.ack/1"] = Field(default="vi.ack/1", alias="schema")
+    device_id: Identifier
+    upto: Annotated[int, Field(ge=0)]
+
+
+class StatusMessage(Message):
+    """status (out, retained; also the last will): offline, online or stopped, with the reason."""
+
+    schema_: Literal["vi.status/1"] = Field(default="vi.status/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    state: Literal["online", "stopped", "offline"]
+    reason: str
+    at: Utc
+
+
+class HeartbeatMessage(Message):
+    """heartbeat (out, 1 Hz): the station lives; last_seq and outbox_depth tell a consumer what it is missing."""
+
+    schema_: Literal["vi.heartbeat/1"] = Field(default="vi.heartbeat/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    at: Utc
+    last_seq: int
+    outbox_depth: int
+    state: Literal["online", "stopped"]
+
+
+class MetaMessage(Message):
+    """meta (out, retained): what judges here."""
+
+    schema_: Literal["vi.meta/1"] = Field(default="vi.meta/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    software: str
+    bundle: dict[str, Any]
+    recipe: dict[str, Any]
+    runtime: str
+    consumers: list[str]
+    protocol: Literal["mqtt5", "mqtt311"]
+    at: Utc
+
+
+class CommandMessage(Message):
+    """command/<name> (in): what to do, and where to answer.
+
+    response_topic and correlation are for brokers that speak MQTT 3.1.1 only; MQTT 5's own properties go first.
+    """
+
+    schema_: Literal["vi.command/1"] = Field(default="vi.command/1", alias="schema")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    response_topic: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    correlation: Annotated[str, Field(max_length=128)] | None = None
+
+
+class AlarmMessage(Message):
+    """alarm (out): something that a person should look at; count = how often since the last message about it."""
+
+    schema_: Literal["vi.alarm/1"] = Field(default="vi.alarm/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    name: Identifier
+    text: str
+    count: Annotated[int, Field(ge=1)] = 1
+    at: Utc
+
+
+class CommandReply(Message):
+    """The answer to command/<name>, on the request's response topic with its correlation data."""
+
+    schema_: Literal["vi.reply/1"] = Field(default="vi.reply/1", alias="schema")
+    device_id: Identifier
+    command: str
+    ok: bool
+    error: str | None = None
+    correlation: str | None = None
+    result: dict[str, Any] = Field(default_factory=dict)
+
+
+class DetectionEntry(Message):
+    """One detection in a record; box is x1 y1 x2 y2 in pixels of the view's frame."""
+
+    label: str
+    score: float
+    box_px: tuple[float, float, float, float]
+
+
+class ViewEntry(Message):
+    """One view in a record; statistics are null when no picture came."""
+
+    view: str
+    frame_id: int | None
+    captured_at: Utc | None
+    source: str
+    exposure_us: float | None
+    gain_db: float | None
+    statistics: dict[str, float | None] | None
+    offset_px: tuple[float, float] | None
+    detections: list[DetectionEntry]
+    image: str | None
+
+
+class RecordMessage(Message):
+    """record (out): the lossless copy of one inspection; idempotency key is device_id + seq.
+
+    It never actuates anything.
+
+    prev_hash is the SHA-256 of the payload with seq - 1, byte for byte as sent, so a missing or altered record shows.
+    """
+
+    schema_: Literal["vi.record/1"] = Field(default="vi.record/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    seq: int
+    inspection_id: Identifier
+    trigger_id: Identifier
+    part_id: Identifier
+    verdict: VerdictName
+    reason: str
+    detail: str
+    label: str | None
+    score: float | None
+    limit: float | None
+    late: bool
+    triggered_at: Utc
+    decided_at: Utc
+    latency_ms: float
+    stage_ms: dict[str, float]
+    views: list[ViewEntry]
+    versions: dict[str, str | int]
+    prev_hash: Hash
+
+
+def _view_entry(result: ViewResult, images: dict[str, str]) -> dict[str, Any]:
+    frame = result.frame
+    statistics = result.statistics
+    return {
+        "view": result.view,
+        "frame_id": frame.frame_id if frame else None,
+        "captured_at": iso(frame.captured_at) if frame else None,
+        "source": frame.source if frame else "",
+        "exposure_us": frame.exposure_us if frame else None,
+        "gain_db": frame.gain_db if frame else None,
+        "statistics": (
+            {name: _rounded(getattr(statistics, name)) for name in statistics.__slots__} if statistics else None
+        ),
+        "offset_px": result.offset_px,
+        "detections": [
+            {
+                "label": item.label,
+                "score": round(item.score, 4),
+                "box_px": [round(edge, 1) for edge in item.box],
+            }
+            for item in result.detections
+        ],
+        "image": images.get(result.view),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def record_payload(inspection: Inspection, *, device_id: str, boot_id: str, seq: int, prev_hash: str) -> str:
+    """Write an inspection as the JSON text that is stored, hashed and sent.
+
+    Args:
+        inspection: the finished inspection.
+        device_id: this device's name.
+        boot_id: of the process that decides.
+        seq: the record's number on this device, without gaps.
+        prev_hash: SHA-256 (hex) of the payload before, FIRST_PREVIOUS_HASH for the first.
+
+    Returns:
+        JSON of a RecordMessage on one line, no NaN in it.
+
+    Raises:
+        ValueError: a number is NaN or infinite (a bug: such a picture or detection must not come this far).
+    """
+    decision, trigger, versions = inspection.decision, inspection.trigger, inspection.versions
+    document = {
+        "schema": "vi.record/1",
+        "device_id": device_id,
+        "boot_id": boot_id,
+        "seq": seq,
+        "inspection_id": inspection.inspection_id,
+        "trigger_id": trigger.trigger_id,
+        "part_id": trigger.part_id,
+        "verdict": decision.verdict.value,
+        "reason": decision.reason.value,
+        "detail": decision.detail,
+        "label": decision.label,
+        "score": _rounded(decision.score),
+        "limit": decision.limit,
+        "late": inspection.is_late,
+        "triggered_at": iso(trigger.received_at),
+        "decided_at": iso(inspection.decided_at),
+        "latency_ms": inspection.latency_us / 1000,
+        "stage_ms": {stage: spent_us / 1000 for stage, spent_us in inspection.stage_us.items()},
+        "views": [_view_entry(result, inspection.images) for result in inspection.views],
+        "versions": {name: getattr(versions, name) for name in versions.__slots__},
+        "prev_hash": prev_hash,
+    }
+    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=True)

@@ -1,0 +1,1 @@
+"""From a view's pixels to what is seen on them: statistics, tiles, detections."""

@@ -1,0 +1,221 @@
+"""What the inspection needs from the outside: Protocols of one to four methods, each with its own contract test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.events import Action, Frame, Inspection, Pixels, Record, Trigger
+
+
+class Clock(Protocol):
+    """The two clocks: one for durations, one for people."""
+
+    def monotonic_ns(self) -> int:
+        """Return nanoseconds that never jump; the only base of deadlines."""
+        ...
+
+    def utc(self) -> datetime:
+        """Return the wall clock, which may jump and decides nothing."""
+        ...
+
+
+class Camera(Protocol):
+    """One view of the part; used by one thread.
+
+    A camera with a hardware trigger returns the frame that belongs to this trigger (by frame id);
+    a free-running one the first frame exposed after the trigger was received.
+    """
+
+    def open(self) -> None:
+        """Connect and check size and format.
+
+        Raises:
+            CameraError: not there, or not what the configuration says; it may be tried again.
+        """
+        ...
+
+    def capture(self, trigger: Trigger, timeout_s: float) -> Frame:
+        """Return the picture of this trigger's part.
+
+        Raises:
+            CameraError: no picture within timeout_s, or a frozen, black or wrong one. The caller opens again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; harmless when it is not open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RawDetections:
+    """Outputs for N images: boxes float32 (N, K, 4) in input pixels, scores float32 (N, K), labels int64 (N, K)."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class Runtime(Protocol):
+    """Runs one model; used by one thread."""
+
+    def infer(self, images: Pixels) -> RawDetections:
+        """Run the model.
+
+        Args:
+            images: uint8, shape (N, height, width, channels) of the manifest's geometry.
+
+        Raises:
+            RuntimeFault: the engine failed, or answered with NaN or another shape.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Return runtime, version, provider and threads in one line, for the record."""
+        ...
+
+    def close(self) -> None:
+        """Free the device's memory."""
+        ...
+
+
+class Ledger(Protocol):
+    """The record of every trigger and verdict; `run` is its only writer."""
+
+    def accept(self, trigger: Trigger) -> bool:
+        """Write the trigger down, durably, before anything is done with it.
+
+        Returns:
+            False if a trigger with this id was accepted before (nothing is written then).
+
+        Raises:
+            StorageError: the disk refused; the trigger is not accepted and the station must stop.
+        """
+        ...
+
+    def record(self, inspection: Inspection) -> Record:
+        """Commit the verdict, its statistics and its outbox row in one transaction.
+
+        Raises:
+            StorageError: nothing was written.
+            RuntimeError: the trigger has a verdict already, or was never accepted (a bug).
+        """
+        ...
+
+    def find(self, trigger_id: str) -> Record | None:
+        """Return the record of a trigger, or None if it is unknown or still open."""
+        ...
+
+    def open_triggers(self) -> Sequence[Trigger]:
+        """Return accepted triggers without a verdict, oldest first: after a crash these get FAULT(restart)."""
+        ...
+
+
+class Outbox(Protocol):
+    """What committed records are still owed to whom."""
+
+    def pending(self, after_seq: int, limit: int) -> Sequence[Record]:
+        """Return unacknowledged records with seq > after_seq in order of seq."""
+        ...
+
+    def acknowledge(self, consumer: str, upto_seq: int) -> None:
+        """Note that a registered consumer has everything up to and including upto_seq.
+
+        Raises:
+            DeliveryError: nobody registered this name.
+        """
+        ...
+
+    def replay(self, from_seq: int, to_seq: int, limit: int) -> Sequence[Record]:
+        """Return committed records of a range, acknowledged or not."""
+        ...
+
+    def depth(self) -> int:
+        """Return how many records are not yet acknowledged by all consumers."""
+        ...
+
+
+class ImageStore(Protocol):
+    """Pictures on disk, by policy; off the verdict's path."""
+
+    def plan(self, inspection_id: str, verdict: str, views: Sequence[str], moment: datetime) -> dict[str, str]:
+        """Decide which views' pictures are kept: view -> file name; empty if none."""
+        ...
+
+    def keep(self, frames: Sequence[Frame], names: dict[str, str]) -> None:
+        """Queue the pictures for writing; returns at once and counts what it had to drop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRequest:
+    """What the line says: is_repeat = this trigger was sent before, the part may have passed already.
+
+    received_ns: monotonic time at which it came off the wire; None: now.
+    """
+
+    trigger_id: str
+    part_id: str
+    is_repeat: bool = False
+    received_ns: int | None = None
+
+
+class LineEvents(Protocol):
+    """What a link may tell the station; every method may be called from the link's own thread."""
+
+    def on_trigger(self, request: TriggerRequest) -> None:
+        """Take a trigger; returns once it is durably accepted or known already.
+
+        Raises:
+            StorageError: not accepted; the link must not acknowledge it.
+        """
+        ...
+
+    def on_acknowledge(self, consumer: str, upto_seq: int) -> None:
+        """Take a consumer's acknowledgement."""
+        ...
+
+    def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a command; the answer has `ok` and, if not ok, `error` (words for a person)."""
+        ...
+
+    def on_connected(self) -> None:
+        """The link is up (again): start over from the first unacknowledged record."""
+        ...
+
+
+class Link(Protocol):
+    """A way to the line and the plant."""
+
+    def open(self, events: LineEvents) -> None:
+        """Start connecting in the background; never blocks on the network."""
+        ...
+
+    def send_action(self, action: Action) -> bool:
+        """Hand the action over if connected and not expired; False means it was not and never will be sent."""
+        ...
+
+    def send_record(self, record: Record, attempt: int) -> bool:
+        """Hand a record over; False if disconnected or the window of unacknowledged messages is full.
+
+        Args:
+            record: what every consumer gets.
+            attempt: 1 the first time, counted up each time that sending starts over; 0 for a replay out of turn.
+        """
+        ...
+
+    def close(self) -> None:
+        """Say goodbye and stop the link's threads."""
+        ...
+
+
+class Watchdog(Protocol):
+    """Told by every stage that it lives."""
+
+    def beat(self, stage: str) -> None:
+        """Note that this stage made progress just now."""
+        ...

@@ -1,0 +1,49 @@
+"""correct: what a view's picture is worth before the model sees it: form, light, focus, placement."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from appliance.events import Frame, ImageStatistics
+from appliance.optics.placement import measure_offset
+from appliance.optics.statistics import measure
+from appliance.recipe import View
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedView:
+    """One view's picture with its measures.
+
+    is_as_agreed: size and channels are the recipe's; if not, the model must not see it and decide answers
+    FAULT(wrong_picture). statistics: of the inspected part, None if the pixels are no picture at all.
+    offset_px: x, y in pixels, None if the recipe has no placement check or the part was not found.
+    """
+
+    frame: Frame
+    is_as_agreed: bool
+    statistics: ImageStatistics | None
+    offset_px: tuple[float, float] | None
+
+
+def correct(frame: Frame, view: View) -> CorrectedView:
+    """Check and measure one view's picture.
+
+    Nothing is judged here: decide compares the measures with the recipe's limits. Light and focus are measured on
+    the inspected part alone, so that a bright clamp outside the crop does not hide a dark part.
+
+    Args:
+        frame: pixels uint8, shape (height, width, channels), row 0 on top.
+        view: the recipe's view of the same name.
+
+    Returns:
+        The picture with its measures; a wrong picture is measured as a whole, for the record.
+    """
+    pixels = frame.pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        return CorrectedView(frame, False, None, None)
+    if pixels.shape != (view.height_px, view.width_px, view.channels):
+        return CorrectedView(frame, False, measure(pixels), None)
+    region = view.region
+    inspected = pixels[region.y_px : region.y_px + region.height_px, region.x_px : region.x_px + region.width_px]
+    offset_px = measure_offset(pixels, view.placement) if view.placement else None
+    return CorrectedView(frame, True, measure(inspected), offset_px)

@@ -1,0 +1,210 @@
+"""deliver: actions to the line while they are fresh, records to the plant until they are acknowledged."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from appliance.errors import DeliveryError, StorageError
+from appliance.events import Action, Record
+from appliance.ports import Clock, Link, Outbox, Watchdog
+
+log = logging.getLogger(__name__)
+
+BATCH = 20
+REPLAY = 0
+"""The attempt number of a record that is sent out of turn."""
+
+MOST_REPLAYS = 1000
+MOST_AHEAD = 1000
+"""Records that may be on their way beyond the oldest that is owed: who is away does not get all of them again."""
+
+LONGEST_RESEND_NS = 300 * 10**9
+RETRY_S = 0.02
+IDLE_S = 0.5
+
+
+class Delivery:
+    """One thread from the outbox to the links; an action goes before the next record."""
+
+    def __init__(
+        self, links: Sequence[Link], outbox: Outbox, clock: Clock, watchdog: Watchdog, *, resend_after_s: float
+    ) -> None:
+        """Deliver to these links.
+
+        Args:
+            links: may be empty: records then stay in the outbox.
+            outbox: where committed records wait.
+            clock: its monotonic half decides what is still fresh.
+            watchdog: beaten as "deliver".
+            resend_after_s: seconds without progress after which delivery starts over; doubled each time in vain.
+        """
+        self._links = links
+        self._outbox = outbox
+        self._clock = clock
+        self._watchdog = watchdog
+        self._first_resend_ns = self._resend_ns = int(resend_after_s * 1e9)
+        self._wake = threading.Condition()
+        self._actions: deque[Action] = deque()
+        self._replays: deque[Record] = deque()
+        self._handed_seq = 0
+        self._owed_seq = 0
+        self._progress_ns = clock.monotonic_ns()
+        self._attempt = 1
+        self._is_stopping = False
+        self._has_news = False
+
+    def act(self, action: Action) -> None:
+        """Send an action as soon as possible, if its time has not passed by then."""
+        with self._wake:
+            self._actions.append(action)
+            self._notify()
+
+    def news(self) -> None:
+        """Say that the outbox has something new, or that a link can take more."""
+        with self._wake:
+            self._notify()
+
+    def acknowledged(self, consumer: str, upto_seq: int) -> None:
+        """Take a consumer's acknowledgement; only one that moves the oldest owed record is progress."""
+        try:
+            self._outbox.acknowledge(consumer, upto_seq)
+        except DeliveryError as error:
+            log.warning("%s", error)
+            return
+        owed = self._outbox.pending(0, 1)
+        with self._wake:
+            owed_seq = owed[0].seq if owed else 0
+            if owed_seq != self._owed_seq:
+                self._owed_seq = owed_seq
+                self._resend_ns = self._first_resend_ns
+                self._progress_ns = self._clock.monotonic_ns()
+                self._notify()
+
+    def start_over(self) -> None:
+        """Begin again at the first unacknowledged record: a link has come (back) up."""
+        with self._wake:
+            self._replays.clear()  # whoever asked over the old connection asks again
+            self._resend_ns = self._first_resend_ns
+            self._restart()
+            self._notify()
+
+    def replay(self, records: Sequence[Record]) -> bool:
+        """Send committed records again, acknowledged or not; False if too many are waiting already."""
+        with self._wake:
+            if len(self._replays) + len(records) > MOST_REPLAYS:
+                return False
+            self._replays.extend(records)
+            self._notify()
+            return True
+
+    def replay_on_request(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Carry out the command `replay` with from_seq and to_seq; the answer has ok and records, or error."""
+        first, last = arguments.get("from_seq"), arguments.get("to_seq")
+        if type(first) is not int or type(last) is not int or not 0 < first <= last < 2**63:
+            return {"ok": False, "error": "replay needs whole numbers 0 < from_seq <= to_seq"}
+        records = self._outbox.replay(first, last, MOST_REPLAYS)
+        if not self.replay(records):
+            return {"ok": False, "error": f"{MOST_REPLAYS} records are waiting to be replayed; ask again later"}
+        return {"ok": True, "records": len(records)}
+
+    def stop(self) -> None:
+        """Ask run() to send the actions that it has and return."""
+        with self._wake:
+            self._is_stopping = True
+            self._notify()
+
+    def run(self) -> None:
+        """Deliver until stopped; the body of the delivery thread."""
+        wait_s = 0.0
+        while True:
+            with self._wake:
+                if not self._has_news and not self._is_stopping:
+                    self._wake.wait(wait_s)
+                self._has_news = False
+                is_stopping = self._is_stopping
+            self._send_actions()
+            if is_stopping:
+                return
+            try:
+                wait_s = IDLE_S if self._send_records() else RETRY_S
+            except StorageError as error:
+                log.error("%s", error)
+                wait_s = IDLE_S
+
+    def _notify(self) -> None:
+        self._has_news = True
+        self._wake.notify()
+
+    def _restart(self) -> None:
+        self._handed_seq = 0
+        self._attempt += 1
+        self._progress_ns = self._clock.monotonic_ns()
+
+    def _send_actions(self) -> None:
+        self._watchdog.beat("deliver")
+        while True:
+            with self._wake:
+                if not self._actions:
+                    return
+                action = self._actions.popleft()
+            if self._clock.monotonic_ns() < action.deadline_ns:
+                for link in self._links:
+                    link.send_action(action)
+
+    def _send_records(self) -> bool:
+        """Hand over what the links can take; False if something is left that they could not take."""
+        if not self._links:
+            return True
+        while self._replays:
+            self._send_actions()
+            if self._is_stopping:
+                return True
+            if not self._hand_over_replay():
+                return False
+        self._resend_if_in_vain()
+        while True:
+            handed_seq = self._handed_seq
+            records = self._outbox.pending(handed_seq, BATCH)
+            if handed_seq == 0 and records:
+                self._owed_seq = records[0].seq
+            if not records or (self._owed_seq and handed_seq >= self._owed_seq + MOST_AHEAD):
+                return True
+            for record in records:
+                self._send_actions()
+                if self._is_stopping:
+                    return True
+                is_taken = self._hand_over(record, handed_seq)
+                if is_taken is None:
+                    break  # started over meanwhile
+                if not is_taken:
+                    return False
+                handed_seq = record.seq
+
+    def _resend_if_in_vain(self) -> None:
+        with self._wake:
+            now_ns = self._clock.monotonic_ns()
+            if not self._handed_seq:
+                self._progress_ns = now_ns
+            elif now_ns - self._progress_ns > self._resend_ns and self._outbox.depth():
+                self._resend_ns = min(self._resend_ns * 2, LONGEST_RESEND_NS)
+                self._restart()
+
+    def _hand_over(self, record: Record, after_seq: int) -> bool | None:
+        """Hand one record over in its turn; None if delivery started over, so that it is no longer its turn."""
+        with self._wake:  # held while sending: nobody may start over between the look and the act
+            if self._handed_seq != after_seq:
+                return None
+            is_taken = all(link.send_record(record, self._attempt) for link in self._links)
+            if is_taken:
+                self._handed_seq = record.seq
+            return is_taken
+
+    def _hand_over_replay(self) -> bool:
+        with self._wake:
+            if self._replays and not all(link.send_record(self._replays[0], REPLAY) for link in self._links):
+                return False
+            if self._replays:
+                self._replays.popleft()
+            return True

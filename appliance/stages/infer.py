@@ -1,0 +1,63 @@
+"""infer: a view's picture -> detections, through the same detector that the trainer evaluates."""
+
+from collections.abc import Mapping
+
+from appliance.bundle.manifest import Manifest
+from appliance.errors import RuntimeFault
+from appliance.events import Detection, Frame
+from appliance.optics.detector import Detector
+from appliance.optics.tiles import Region, tile_grid, whole
+from appliance.ports import Runtime
+from appliance.recipe import BoundRecipe, View
+
+
+class Inference:
+    """One detector for each view of a recipe, all on one runtime; used by the inspection thread alone."""
+
+    def __init__(self, recipe: BoundRecipe, manifest: Manifest, runtime: Runtime) -> None:
+        """Lay out crops and tiles.
+
+        Args:
+            recipe: bound to this manifest.
+            manifest: of the proven bundle.
+            runtime: runs that bundle's model.
+        """
+        self._detectors: Mapping[str, Detector] = {
+            view.name: _detector(view, manifest, runtime) for view in recipe.views
+        }
+
+    @property
+    def tiles(self) -> int:
+        """How many pictures of the model's size one part takes, all views together."""
+        return sum(detector.tiles for detector in self._detectors.values())
+
+    def infer(self, frame: Frame) -> tuple[Detection, ...]:
+        """Find everything on one picture that the manifest does not call noise.
+
+        Args:
+            frame: of a view of the recipe, in its agreed size and channels (CorrectedView.is_as_agreed).
+
+        Returns:
+            Detections in pixels of the frame, highest score first.
+
+        Raises:
+            RuntimeFault: the engine failed; the part is a FAULT.
+        """
+        try:
+            return self._detectors[frame.view].detect(frame.pixels)
+        except RuntimeFault as error:
+            raise RuntimeFault(f"view {frame.view}: {error}") from error
+
+
+def _detector(view: View, manifest: Manifest, runtime: Runtime) -> Detector:
+    crop = view.region
+    region = Region(crop.x_px, crop.y_px, crop.width_px, crop.height_px)
+    if view.tiles is None:
+        return Detector(runtime, manifest, whole(region))
+    grid = tile_grid(
+        region,
+        tile_width_px=manifest.geometry.width,
+        tile_height_px=manifest.geometry.height,
+        overlap_px=view.tiles.overlap_px,
+    )
+    return Detector(runtime, manifest, grid)

@@ -1,0 +1,63 @@
+"""record: the verdict becomes durable before anybody may see it."""
+
+from appliance.events import Decision, Inspection, Record, Trigger, Versions, ViewResult, new_id
+from appliance.ports import Clock, ImageStore, Ledger
+
+
+class Recorder:
+    """Puts finished inspections together and commits them."""
+
+    def __init__(self, ledger: Ledger, images: ImageStore, clock: Clock, versions: Versions) -> None:
+        """Record into this ledger under these versions."""
+        self._ledger = ledger
+        self._images = images
+        self._clock = clock
+        self._versions = versions
+
+    def assemble(
+        self,
+        trigger: Trigger,
+        decision: Decision,
+        views: tuple[ViewResult, ...],
+        stage_us: dict[str, int],
+        *,
+        keeps_images: bool = True,
+    ) -> Inspection:
+        """Put together everything known about the part at this moment, which is the moment of the decision.
+
+        Args:
+            trigger: the part's.
+            decision: the verdict.
+            views: what each view showed.
+            stage_us: stage -> microseconds spent.
+            keeps_images: whether the image store may keep this part's pictures.
+
+        Returns:
+            The inspection, ready to be committed.
+        """
+        decided_at = self._clock.utc()
+        inspection_id = new_id(decided_at)
+        captured = [result.view for result in views if result.frame is not None] if keeps_images else []
+        return Inspection(
+            inspection_id=inspection_id,
+            trigger=trigger,
+            decision=decision,
+            views=views,
+            decided_at=decided_at,
+            decided_ns=self._clock.monotonic_ns(),
+            stage_us=stage_us,
+            versions=self._versions,
+            images=self._images.plan(inspection_id, decision.verdict.value, captured, decided_at) if captured else {},
+        )
+
+    def record(self, inspection: Inspection) -> Record:
+        """Commit the inspection, then hand its pictures to the image store.
+
+        Raises:
+            StorageError: nothing was written; the station must stop taking parts and try again.
+        """
+        record = self._ledger.record(inspection)
+        if inspection.images:
+            frames = [result.frame for result in inspection.views if result.frame is not None]
+            self._images.keep(frames, inspection.images)
+        return record

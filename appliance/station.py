@@ -1,0 +1,295 @@
+"""The part's way, in one screen: trigger -> capture -> correct -> infer -> decide -> record -> deliver.
+
+One thread per camera, one that inspects, one that answers for late parts, one that delivers. Whoever settles a part
+first gives its one verdict: the inspection, the deadline clock, or the first thing that went wrong.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from appliance.errors import CameraError, RuntimeFault, StorageError
+from appliance.events import Decision, Frame, Reason, Trigger, ViewResult
+from appliance.parts import OpenParts, Part
+from appliance.ports import Camera, Clock, Ledger, TriggerRequest, Watchdog
+from appliance.stages.capture import Capture
+from appliance.stages.deliver import Delivery
+from appliance.verdicts import Verdicts
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 0.5
+CAPTURE_TIMEOUT_S = 5.0
+SETTLE_POLL_S = 0.01
+NS_PER_MS = 1_000_000
+
+
+class Inspect(Protocol):
+    """correct -> infer -> decide for one part; wiring.py binds it to a recipe and a proven bundle."""
+
+    def __call__(
+        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
+    ) -> tuple[Decision, tuple[ViewResult, ...]]:
+        """Judge the pictures and note each stage's microseconds.
+
+        Raises:
+            RuntimeFault: the runtime failed; the part is a FAULT.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StationSettings:
+    """How long and how many: milliseconds and parts; the deadline counts from the trigger's reception."""
+
+    deadline_ms: int
+    answer_reserve_ms: int
+    max_capture_delay_ms: int
+    queue_size: int
+
+
+class Station:
+    """Every accepted trigger gets exactly one verdict."""
+
+    def __init__(
+        self,
+        *,
+        cameras: Mapping[str, Camera],
+        inspect: Inspect,
+        ledger: Ledger,
+        verdicts: Verdicts,
+        delivery: Delivery,
+        clock: Clock,
+        watchdog: Watchdog,
+        settings: StationSettings,
+        status: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """Put the station together; nothing runs yet.
+
+        Args:
+            cameras: view -> closed camera, one for each view of the recipe.
+            inspect: judges a part's pictures.
+            ledger: takes triggers.
+            verdicts: records and announces.
+            delivery: takes actions and knows the outbox.
+            clock: monotonic for every deadline, UTC for the record.
+            watchdog: told of every thread's progress.
+            settings: deadline and queue.
+            status: what else the command `status` answers.
+        """
+        self._captures = {
+            view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
+        }
+        self._inspect = inspect
+        self._ledger = ledger
+        self._verdicts = verdicts
+        self._delivery = delivery
+        self._clock = clock
+        self._watchdog = watchdog
+        self._settings = settings
+        self._status = status
+        self._capture_queues: dict[str, queue.Queue[Part]] = {
+            view: queue.Queue(settings.queue_size) for view in cameras
+        }
+        self._inspect_queue: queue.Queue[Part] = queue.Queue(settings.queue_size)
+        self._open = OpenParts()
+        self._gate = threading.Condition()
+        self._arriving = 0
+        self._stopping_because = "the station has not started"
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Answer for the parts that the last process left open, then take new ones.
+
+        Raises:
+            StorageError: the ledger does not take records; nothing was started.
+        """
+        for trigger in self._ledger.open_triggers():
+            now_ns = self._clock.monotonic_ns()  # the clock of the process that took it is gone: its time is over
+            self._verdicts.finish_abandoned(replace(trigger, received_ns=now_ns, deadline_ns=now_ns))
+        bodies: dict[str, Callable[[], None]] = {
+            f"capture:{view}": partial(self._capture_parts, view) for view in self._captures
+        }
+        bodies |= {"inspect": self._inspect_parts, "deadline": self._answer_late_parts, "deliver": self._delivery.run}
+        self._threads = [threading.Thread(target=body, name=name, daemon=True) for name, body in bodies.items()]
+        self._stopping_because = ""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no more parts, let the open ones come to their verdict, and end the threads."""
+        with self._gate:
+            self._stopping_because = "the station was asked to stop"
+            while self._arriving:
+                self._gate.wait()
+        self._open.wait_until_none(SETTLE_POLL_S)
+        self._stop.set()
+        for thread in self._threads:
+            if thread.name == "deliver":
+                self._delivery.stop()
+            thread.join()
+        self._verdicts.catch_up()
+
+    @property
+    def stopped_because(self) -> str:
+        """Why no parts are taken, in words; empty while they are."""
+        return self._stopping_because or self._verdicts.refusal
+
+    # -- from the links: LineEvents ----------------------------------------------------------------------------------
+
+    def on_trigger(self, request: TriggerRequest) -> None:
+        """Take a trigger: durable first, then on its way; a known one gets the verdict that it has.
+
+        Raises:
+            StorageError: the station takes no parts; the trigger is not accepted.
+        """
+        with self._gate:
+            if self._stopping_because or self._verdicts.is_waiting_for_disk:
+                raise StorageError(f"trigger {request.trigger_id} is not taken: {self.stopped_because}")
+            self._arriving += 1
+        try:
+            self._take(request)
+        finally:
+            with self._gate:
+                self._arriving -= 1
+                self._gate.notify_all()
+
+    def _take(self, request: TriggerRequest) -> None:
+        settings = self._settings
+        received_ns = self._clock.monotonic_ns() if request.received_ns is None else request.received_ns
+        deadline_ns = received_ns + settings.deadline_ms * NS_PER_MS
+        trigger = Trigger(request.trigger_id, request.part_id, self._clock.utc(), received_ns, deadline_ns)
+        try:
+            is_new = self._ledger.accept(trigger)
+        except StorageError as error:
+            self._verdicts.refuse(error)
+            raise
+        if not is_new:
+            self._answer_again(request)
+            return
+        part = Part(trigger, deadline_ns - settings.answer_reserve_ms * NS_PER_MS)
+        part.stage_us["accept"] = self._since_us(received_ns)
+        if request.is_repeat:
+            detail = "announced again, but never seen before: the part has passed"
+            self._verdicts.fail(part, Reason.MISSED_TRIGGER, detail)
+            return
+        self._open.add(part)
+        for view, waiting in self._capture_queues.items():
+            if not _offer(waiting, part):
+                detail = f"view {view}: {waiting.maxsize} parts are waiting for the camera already"
+                self._verdicts.fail(part, Reason.QUEUE_FULL, detail)
+                return
+
+    def on_acknowledge(self, consumer: str, upto_seq: int) -> None:
+        """Take a consumer's acknowledgement of records."""
+        self._delivery.acknowledged(consumer, upto_seq)
+
+    def on_connected(self) -> None:
+        """Begin again at the first unacknowledged record."""
+        self._delivery.start_over()
+
+    def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Carry out `status` or `replay`; the answer has `ok` and, if not, `error`."""
+        if name == "status":
+            mine = {"stopped_because": self.stopped_because, "record_ms": self._verdicts.commit_ms()}
+            return {"ok": True, **mine, **self._status()}
+        if name == "replay":
+            return self._delivery.replay_on_request(arguments)
+        return {"ok": False, "error": f"unknown command {name!r}; there are: replay, status"}
+
+    def _answer_again(self, request: TriggerRequest) -> None:
+        """Give a known trigger its verdict again: as an action while that is fresh, always as a record."""
+        record = self._ledger.find(request.trigger_id)
+        if record is None:
+            return  # still open: its verdict is on the way
+        if not request.is_repeat:
+            log.warning(
+                "trigger id %s was used before and is no repeat: the part is not inspected; "
+                "the line must give each part a new trigger id",
+                request.trigger_id,
+            )
+        action = self._verdicts.recent_action(request.trigger_id)
+        if action is not None:
+            self._delivery.act(action)
+        self._delivery.replay([record])
+
+    # -- the threads' bodies -----------------------------------------------------------------------------------------
+
+    def _capture_parts(self, view: str) -> None:
+        capture, waiting, stage = self._captures[view], self._capture_queues[view], f"capture:{view}"
+        self._watchdog.beat(stage)
+        try:
+            capture.open()
+        except CameraError as error:
+            log.error("%s", error)
+        while not self._stop.is_set():
+            self._watchdog.beat(stage)
+            try:
+                part = waiting.get(timeout=BEAT_S)
+            except queue.Empty:
+                continue
+            if not part.is_settled:
+                self._capture_part(capture, view, part)
+        capture.close()
+
+    def _capture_part(self, capture: Capture, view: str, part: Part) -> None:
+        started_ns = self._clock.monotonic_ns()
+        until_answer_s = max(0.0, (part.answer_ns - started_ns) / 1e9)
+        try:
+            frame = capture.take(part.trigger, min(until_answer_s, CAPTURE_TIMEOUT_S))
+        except CameraError as error:
+            self._verdicts.fail(part, Reason.CAMERA, str(error))
+            return
+        with self._gate:
+            part.stage_us["capture"] = max(part.stage_us.get("capture", 0), self._since_us(started_ns))
+            part.frames[view] = frame
+            is_complete = len(part.frames) == len(self._captures)
+        if is_complete and not _offer(self._inspect_queue, part):
+            detail = f"{self._inspect_queue.maxsize} parts are waiting for the inspection already"
+            self._verdicts.fail(part, Reason.QUEUE_FULL, detail)
+
+    def _inspect_parts(self) -> None:
+        while not self._stop.is_set():
+            self._watchdog.beat("inspect")
+            try:
+                part = self._inspect_queue.get(timeout=BEAT_S)
+            except queue.Empty:
+                continue
+            frames = dict(part.frames)
+            if part.is_settled or len(frames) != len(self._captures):
+                continue
+            try:
+                decision, views = self._inspect(frames, part.stage_us)
+            except RuntimeFault as error:
+                self._verdicts.fail(part, Reason.RUNTIME, str(error))
+                continue
+            self._verdicts.finish(part, decision, views)
+
+    def _answer_late_parts(self) -> None:
+        detail = f"not decided {self._settings.answer_reserve_ms} ms before the deadline"
+        while not self._stop.is_set():
+            self._watchdog.beat("deadline")
+            self._verdicts.catch_up()
+            self._watchdog.beat("deadline")
+            part = self._open.next_overdue(self._clock.monotonic_ns(), BEAT_S)
+            if part is not None:
+                self._verdicts.fail(part, Reason.DEADLINE, detail)
+
+    def _since_us(self, started_ns: int) -> int:
+        return (self._clock.monotonic_ns() - started_ns) // 1000
+
+
+def _offer(waiting: "queue.Queue[Part]", part: Part) -> bool:
+    """Put a part into a queue; False if it is full."""
+    try:
+        waiting.put_nowait(part)
+    except queue.Full:
+        return False
+    return True

@@ -1,0 +1,289 @@
+"""Configuration -> adapters -> station; the only file that knows both sides."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel
+
+from appliance import __version__
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.proof import prove
+from appliance.cameras.folder import FolderCamera
+from appliance.cameras.opencv import OpenCvCamera
+from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
+from appliance.clock import SystemClock
+from appliance.config import MAX_THREADS, Config, load_config
+from appliance.documents import Document
+from appliance.errors import ConfigError
+from appliance.events import Inspection, Record, Versions, new_id
+from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
+from appliance.inspection import PartInspection
+from appliance.links.announcements import StationDescription, StationState
+from appliance.links.mqtt import MqttLink
+from appliance.links.settings import MqttSettings
+from appliance.optics.detector import Detector
+from appliance.ports import Camera, Clock
+from appliance.recipe import BoundRecipe, load_recipe
+from appliance.runtimes.onnx import OnnxRuntime
+from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
+from appliance.stages.deliver import Delivery
+from appliance.stages.infer import Inference
+from appliance.stages.record import Recorder
+from appliance.station import Station, StationSettings
+from appliance.stores.images import FolderImageStore, ImagePolicy
+from appliance.stores.ledger import SqliteLedger
+from appliance.stores.retention import Retention
+from appliance.verdicts import Verdicts
+
+log = logging.getLogger(__name__)
+
+RESEND_AFTER_S = 5.0
+MEGABYTE = 10**6
+
+CAMERAS: dict[str, tuple[type[BaseModel], Callable[[str, Any, Clock], Camera]]] = {
+    "folder": (FolderCameraSettings, lambda view, settings, _: FolderCamera(view, settings)),
+    "opencv": (OpenCvCameraSettings, lambda view, settings, _: OpenCvCamera(view, settings)),
+    "simulated": (SimulatedCameraSettings, SimulatedCamera),
+}
+"""type in the configuration -> its settings, and how to make the camera."""
+
+
+class Appliance:
+    """A wired station with its stores and links; a `with` block runs it."""
+
+    def __init__(self, config: Config, document: Document, on_record: Callable[[Inspection, Record, int], None] | None):
+        """Load, prove and wire everything; nothing runs yet.
+
+        Raises:
+            ConfigError: configuration or recipe must change.
+            BundleError: the bundle is damaged, or this device does not get the trainer's detections from it.
+            StorageError: the ledger or the image folder cannot be used.
+        """
+        self.boot_id = new_id()
+        self.clock = SystemClock()
+        bundle = read_bundle(config.bundle)
+        recipe = load_bound_recipe(config, bundle)
+        self._runtime = make_runtime(config, bundle)
+        inference = Inference(recipe, bundle.manifest, self._runtime)
+        self.proof = prove(
+            bundle,
+            Detector(self._runtime, bundle.manifest).detect,
+            latency_budget_ms=latency_budget_ms(recipe, inference),
+        )
+        cameras = make_cameras(config, document, recipe, self.clock)
+        settings = mqtt_settings(config, document)
+        consumers = settings.consumers if settings else []
+        self.ledger = SqliteLedger.open(config.ledger.path, config.device.device_id, self.boot_id, consumers)
+        self.images = FolderImageStore(
+            config.images.directory, image_policy(config), self.ledger.note_image, self.ledger.forget_image
+        )
+        keep_days = config.ledger.keep_days
+        self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
+        self.watchdog = StageWatchdog(self.clock)
+        self.versions = versions(config, document, bundle, recipe, self._runtime.describe())
+        self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
+        delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
+        verdicts = Verdicts(
+            Recorder(self.ledger, self.images, self.clock, self.versions),
+            delivery,
+            self.clock,
+            note_late=self.ledger.note_late,
+            probe=self.ledger.probe,
+            on_record=on_record,
+        )
+        self.station = Station(
+            cameras=cameras,
+            inspect=PartInspection(recipe, inference),
+            ledger=self.ledger,
+            verdicts=verdicts,
+            delivery=delivery,
+            clock=self.clock,
+            watchdog=self.watchdog,
+            settings=StationSettings(
+                recipe.deadline_ms, recipe.answer_reserve_ms, config.max_capture_delay_ms, config.queue_size
+            ),
+            status=self._status,
+        )
+
+    def __enter__(self) -> "Appliance":
+        """Answer for parts left open, then take triggers."""
+        self.station.start()
+        for link in self.links:
+            link.open(self.station)
+        if self._retention is not None:
+            self._retention.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the open parts come to their verdict, then close everything."""
+        self.station.stop()
+        for link in self.links:
+            link.close()
+        if self._retention is not None:
+            self._retention.stop()
+        self.images.close()
+        self.ledger.close()
+        self._runtime.close()
+
+    def _link(self, settings: MqttSettings, bundle: Bundle, recipe: BoundRecipe) -> MqttLink:
+        manifest = bundle.manifest
+        description = StationDescription(
+            software=__version__,
+            runtime=self._runtime.describe(),
+            bundle={"name": manifest.name, "revision": manifest.revision, "digest": bundle.digest},
+            recipe={"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
+        )
+        return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=lambda: description)
+
+    def _state(self) -> StationState:
+        reason = self.station.stopped_because
+        return StationState(self.ledger.last_seq(), self.ledger.depth(), "stopped" if reason else "online", reason)
+
+    def _status(self) -> dict[str, Any]:
+        images = self.images
+        return {
+            "last_seq": self.ledger.last_seq(),
+            "outbox_depth": self.ledger.depth(),
+            "acknowledged": self.ledger.acknowledged(),
+            "images": {
+                "written": images.written,
+                "dropped": images.dropped,
+                "removed": images.removed,
+                "problem": images.problem,
+            },
+            "links": [link.status() for link in self.links],
+        }
+
+
+def build(config_path: Path, on_record: Callable[[Inspection, Record, int], None] | None = None) -> Appliance:
+    """Wire the appliance that a configuration file describes.
+
+    Args:
+        config_path: the YAML file.
+        on_record: told of each committed inspection and the microseconds that the commit took.
+
+    Raises:
+        ConfigError, BundleError, StorageError: see Appliance.
+    """
+    config, document = load_config(config_path)
+    return Appliance(config, document, on_record)
+
+
+def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
+    """Run the station until SIGTERM or SIGINT; 0 after an orderly stop. log_level overrules the configuration."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    config, document = load_config(config_path)
+    logging.getLogger().setLevel((log_level or config.log_level).upper())
+    appliance = Appliance(config, document, None)
+    end_process_when_a_thread_crashes()
+    with appliance:
+        appliance.watchdog.start()
+        log.info(
+            "station %s takes parts: bundle %s, recipe %s, %s",
+            config.device.device_id, appliance.versions.bundle, appliance.versions.recipe, appliance.versions.runtime,
+        )  # fmt: skip
+        stop.wait()
+        log.info("asked to stop")
+        appliance.watchdog.stop()
+    return 0
+
+
+def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
+    """Read the recipe and bind it to the bundle; each view must have a camera.
+
+    Raises:
+        ConfigError: recipe, bundle and cameras do not fit each other.
+    """
+    recipe, document = load_recipe(config.recipe)
+    wanted, given = {view.name for view in recipe.views}, set(config.cameras)
+    if wanted != given:
+        raise ConfigError(
+            f"{config.recipe}: the recipe's views are {', '.join(sorted(wanted))}, the configuration has cameras for "
+            f"{', '.join(sorted(given))}; give each view a camera of its name, and no other"
+        )
+    return recipe.bind(bundle.manifest, document)
+
+
+def make_runtime(config: Config, bundle: Bundle, *, cores: int | None = None) -> OnnxRuntime:
+    """Load the bundle's model into the configured runtime.
+
+    Args:
+        config: says threads and providers.
+        bundle: whose model is loaded.
+        cores: of this computer; None asks it.
+
+    Raises:
+        ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime.
+    """
+    threads = config.runtime.threads or min(cores or os.cpu_count() or 1, MAX_THREADS)
+    return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=config.runtime.providers)
+
+
+def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
+    """Return how long one picture of the model's size may take, so that a part is done before the answer is due."""
+    return (recipe.deadline_ms - recipe.answer_reserve_ms) / inference.tiles
+
+
+def make_cameras(config: Config, document: Document, recipe: BoundRecipe, clock: Clock) -> dict[str, Camera]:
+    """Make each view's closed camera.
+
+    Raises:
+        ConfigError: a camera's type or one of its keys is wrong.
+    """
+    cameras: dict[str, Camera] = {}
+    for view, section in config.cameras.items():
+        kind = section["type"]
+        if kind not in CAMERAS:
+            raise document.error(
+                ("cameras", view, "type"), f"there is no camera type {kind!r}", f"use {', '.join(CAMERAS)}"
+            )
+        model, make = CAMERAS[kind]
+        cameras[view] = make(view, document.section(("cameras", view), model), clock)
+    return cameras
+
+
+def mqtt_settings(config: Config, document: Document) -> MqttSettings | None:
+    """Return the link's settings, or None if the configuration has none.
+
+    Raises:
+        ConfigError: one of its keys is wrong.
+    """
+    if config.mqtt is None:
+        return None
+    return document.section(("mqtt",), MqttSettings, given=config.device.model_dump())
+
+
+def image_policy(config: Config) -> ImagePolicy:
+    """Translate the configuration's images section."""
+    images = config.images
+    return ImagePolicy(
+        accept_every=images.accept_one_in,
+        encoding=images.format,
+        quota_bytes=images.quota_mb * MEGABYTE,
+        min_free_bytes=images.min_free_mb * MEGABYTE,
+    )
+
+
+def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRecipe, runtime: str) -> Versions:
+    """Name everything that judges, for every record."""
+    return Versions(
+        software=__version__,
+        bundle=bundle.manifest.name,
+        bundle_revision=bundle.manifest.revision,
+        bundle_digest=bundle.digest,
+        recipe=recipe.name,
+        recipe_version=recipe.version,
+        recipe_digest=recipe.digest,
+        config_digest=document.digest,
+        runtime=runtime,
+    )

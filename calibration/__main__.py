@@ -1,0 +1,116 @@
+"""The calibration's commands."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import track
+
+from appliance.bundle.strict_json import in_words
+from appliance.errors import ApplianceError, ConfigError
+from appliance.optics.placement import cut_patch
+from appliance.optics.tiles import Region
+from calibration.baseline import baseline_of, image_limits, measure_all, pictures_in, read_picture
+
+EPILOG = "exit codes: 0 done; 1 failed; 2 wrong usage; 78 a folder or picture is not as it must be"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(prog="calibrate", description=__doc__, epilog=EPILOG)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    words = "measure pictures of good parts; print the image limits that a recipe can take from them"
+    command = commands.add_parser("baseline", help=words, description=words, epilog=EPILOG)
+    command.add_argument("directory", type=Path, help="folder with pictures of good parts under normal light")
+    command.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey (default), 3 RGB")
+    command.add_argument(
+        "--crop", type=_crop, metavar="X,Y,WIDTH,HEIGHT", help="the recipe's crop in pixels (default: whole pictures)"
+    )
+    command.add_argument("--out", type=Path, help="write the baseline (JSON) here")
+    command.add_argument("--json", action="store_true", help="print baseline and limits as JSON")
+    command.set_defaults(execute=_baseline)
+    words = "cut a mark out of a good part's picture; print it as a patch for the recipe's placement"
+    command = commands.add_parser("patch", help=words, description=words, epilog=EPILOG)
+    command.add_argument("picture", type=Path, help="a whole picture of a good part in its right place")
+    command.add_argument("--x", type=_pixels, required=True, metavar="PX", help="left edge of the mark")
+    command.add_argument("--y", type=_pixels, required=True, metavar="PX", help="upper edge of the mark")
+    command.add_argument("--side", type=_pixels, default=48, metavar="PX", help="width and height, 8..128 (default 48)")
+    command.set_defaults(execute=_patch)
+    return top
+
+
+def _pixels(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels; write a whole number, 0 or more")
+    return int(text)
+
+
+def _crop(text: str) -> Region:
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(number.isdecimal() and number.isascii() for number in numbers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no crop; write X,Y,WIDTH,HEIGHT in pixels, such as 200,100,640,640"
+        )
+    crop = Region(*map(int, numbers))
+    if not (crop.width_px and crop.height_px):
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; width and height are 1 or more")
+    return crop
+
+
+def _baseline(arguments: argparse.Namespace) -> int:
+    paths = pictures_in(arguments.directory)
+    progress = track(
+        measure_all(paths, arguments.channels, arguments.crop),
+        description="measuring",
+        total=len(paths),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    baseline = baseline_of(list(progress))
+    limits = image_limits(baseline)
+    document = {"baseline": baseline.model_dump(by_alias=True), "image_limits": limits}
+    if arguments.out is not None:
+        try:
+            arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{arguments.out} cannot be written: {error.strerror}; name another file") from error
+    if arguments.json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return 0
+    sys.stdout.write(f"# {len(paths)} pictures of {arguments.directory}: mean and standard deviation\n")
+    for name, item in baseline.statistics.items():
+        sys.stdout.write(f"#   {name:20} {item.mean:12.4f} {item.spread:12.4f}\n")
+    sys.stdout.write("image_limits:\n" + "".join(f"  {name}: {value}\n" for name, value in limits.items()))
+    return 0
+
+
+def _patch(arguments: argparse.Namespace) -> int:
+    pixels = read_picture(arguments.picture, 1)
+    try:
+        patch = cut_patch(pixels, arguments.x, arguments.y, arguments.side)
+    except ValidationError as error:
+        raise ConfigError(f"{arguments.picture}: {in_words(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{arguments.picture}: {error}; choose another place") from error
+    sys.stdout.write(f"- x_px: {patch.x_px}\n  y_px: {patch.y_px}\n  png: {patch.png}\n")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake gets words and an exit code, never a traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.execute(arguments))
+    except ApplianceError as error:
+        sys.stderr.write(f"calibrate: {error}\n")
+        return 78 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""The appliance's commands as a user types them: output, exit codes, and words instead of tracebacks."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.bundle.golden import GoldenImage
+from appliance.events import Verdict
+from appliance.simulator.broker import find_mosquitto
+from appliance.stores.ledger import SqliteLedger
+from tests.ledger_inspections import make_inspection, make_trigger
+from tests.models import spot_detection, spot_picture, tiny_bundle
+from tests.plant import RECIPE, Plant, write_station
+
+COMMANDS = ("run", "demo", "replay", "check", "simulate")
+
+
+def appliance(*words: object, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "appliance", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def assert_refused_in_words(ended: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Eight pictures with COCO truth; the spot on 3 is missing in the truth, the one on 5 too faint to be found."""
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(8):
+        spots = {1: [(1, 1, 200)], 3: [(2, 2, 220)], 5: [(1, 1, 90)]}.get(number, [])
+        cv2.imwrite(str(folder / f"{number}.png"), spot_picture(64, 64, spots))
+        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
+        if number in (1, 5):
+            box = [16, 16, 16, 16]
+            annotations.append(
+                {"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 256, "iscrowd": 0}
+            )
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "spot"}]}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Path:
+    """A station's configuration without a broker; returns config.yaml."""
+    tiny_bundle(tmp_path / "tiny.bundle")
+    return write_station(tmp_path)
+
+
+def change(config: Path, **changes: Any) -> None:
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_its_exit_codes(command: str) -> None:
+    ended = appliance(command, "--help")
+    assert ended.returncode == 0
+    assert "exit codes" in ended.stdout
+
+
+def test_replay_reports_escapes_and_overkill_against_the_truth(recorded: Path, tmp_path: Path) -> None:
+    bundle, report = tiny_bundle(tmp_path / "tiny.bundle"), tmp_path / "report.json"
+    ended = appliance("replay", recorded, "--bundle", bundle, "--json", report)
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(report.read_text())
+    assert document["triggers"] == 8
+    assert document["losses"] == {"without_verdict": 0}
+    assert document["confusion"]["defective"] == {"ACCEPT": 1, "REJECT": 1, "REVIEW": 0, "FAULT": 0}
+    assert document["confusion"]["good"] == {"ACCEPT": 5, "REJECT": 1, "REVIEW": 0, "FAULT": 0}
+    assert {"accept", "capture", "correct", "infer", "decide", "record", "decided"} <= set(document["latency_ms"])
+    assert "escapes 1 of 2, overkill 1 of 6" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"), [(("--max-escapes", 1), 0), (("--max-escapes", 0), 1), (("--max-overkill", 0), 1)]
+)
+def test_replay_says_no_when_a_limit_is_broken(
+    recorded: Path, tmp_path: Path, limit: tuple[str, int], code: int
+) -> None:
+    ended = appliance("replay", recorded, "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), *limit)
+    assert ended.returncode == code
+
+
+def test_replay_gives_a_broken_picture_a_fault_and_goes_on(recorded: Path, tmp_path: Path) -> None:
+    (recorded / "2.png").write_bytes(b"\x89PNG broken")
+    report = tmp_path / "report.json"
+    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+    assert appliance("replay", recorded, "--bundle", bundle, "--json", report).returncode == 1
+    assert appliance("replay", recorded, "--bundle", bundle, "--max-faults", 1).returncode == 0
+    document = json.loads(report.read_text())
+    assert document["verdicts"]["FAULT"] == 1
+    assert document["reasons"]["camera"] == 1
+    assert document["triggers"] == sum(document["verdicts"].values()) == 8
+
+
+def test_check_finds_a_sound_station_sound(station: Path) -> None:
+    ended = appliance("check", "--config", station, "--json")
+    findings = {finding["what"]: finding for finding in json.loads(ended.stdout)}
+    wrong = [name for name, finding in findings.items() if not finding["is_ok"] and name != "clock"]
+    assert not wrong, findings
+    assert "golden images as at the trainer" in findings["runtime and proof"]["seen"]
+    assert findings["camera top"]["seen"] == "64x64, 1 channel(s)"
+
+
+@pytest.mark.parametrize("damage", ["camera", "bundle", "recipe", "broker", "configuration"])
+def test_check_names_what_is_wrong_and_what_to_do(station: Path, damage: str) -> None:
+    what = damage
+    if damage == "camera":
+        cv2.imwrite(str(station.parent / "pictures" / "0.png"), spot_picture(32, 32))
+        what = "camera top"
+    elif damage == "bundle":
+        bundle = station.parent / "tiny.bundle"
+        bundle.write_bytes(bundle.read_bytes()[:-100])
+    elif damage == "recipe":
+        (station.parent / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "deadline": 5}))
+    elif damage == "broker":
+        change(station, mqtt={"host": "127.0.0.1", "port": 1})
+    else:
+        change(station, unknown_key=1)
+    ended = appliance("check", "--config", station, "--json")
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    found = next(finding for finding in json.loads(ended.stdout) if finding["what"] == what)
+    assert not found["is_ok"]
+    assert found["seen"]
+    assert found["remedy"]
+
+
+def test_run_refuses_a_configuration_that_a_person_must_change_and_is_not_started_again(station: Path) -> None:
+    change(station, queue_sise=3)
+    assert_refused_in_words(appliance("run", "--config", station), 78, "queue_sise", "queue_size", "config.yaml:")
+
+
+def test_run_refuses_a_damaged_bundle(station: Path) -> None:
+    bundle = station.parent / "tiny.bundle"
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    bundle.write_bytes(data)
+    assert_refused_in_words(appliance("run", "--config", station), 65, "tiny.bundle")
+
+
+def test_run_refuses_a_bundle_that_this_device_does_not_prove(station: Path) -> None:
+    honest = read_bundle(tiny_bundle(station.parent / "tiny.bundle"))
+    somewhere_else = GoldenImage.from_pixels(spot_picture(64, 64, [(1, 1, 200)]), (spot_detection(2, 2, 200),))
+    write_bundle(
+        station.parent / "tiny.bundle", honest.manifest, model_onnx=honest.model_onnx, golden=[somewhere_else],
+        baseline=honest.baseline, model_card=honest.model_card,
+    )  # fmt: skip
+    assert_refused_in_words(appliance("run", "--config", station), 65, "golden/")
+
+
+def test_run_refuses_a_recipe_without_a_camera_for_each_view(station: Path) -> None:
+    change(station, cameras={"side": {"type": "folder", "directory": "pictures"}})
+    assert_refused_in_words(appliance("run", "--config", station), 78, "top", "side")
+
+
+def test_run_refuses_an_unknown_camera_type_with_the_line(station: Path) -> None:
+    change(station, cameras={"top": {"type": "telepathy"}})
+    assert_refused_in_words(appliance("run", "--config", station), 78, "telepathy", "config.yaml:")
+
+
+@pytest.mark.parametrize("words", [("replay", "nowhere"), ("demo", "--images", "nowhere", "--parts", "1")])
+def test_a_folder_that_is_not_there_is_said_in_words(words: tuple[str, ...], tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+    assert_refused_in_words(appliance(*words, "--bundle", bundle), 78, "nowhere")
+
+
+def test_replay_does_not_count_escapes_where_nobody_knows_the_truth(recorded: Path, tmp_path: Path) -> None:
+    (recorded / "annotations.json").unlink()
+    ended = appliance("replay", recorded, "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--max-escapes", 0)
+    assert_refused_in_words(ended, 78, "no truth")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo", "--rate", 0), ("demo", "--defect-rate", 2), ("demo", "--seed", -1), ("demo", "--parts", 0),
+        ("demo", "--json", "/nowhere/x.json"), ("replay", ".", "--json", "/nowhere/x.json"),
+        ("replay", ".", "--limit", 0),
+    ],
+)  # fmt: skip
+def test_an_argument_that_makes_no_sense_is_refused_before_anything_runs(words: tuple[object, ...]) -> None:
+    assert_refused_in_words(appliance(*words), 2, str(words[-2]))
+
+
+def test_a_demo_does_not_mix_with_an_earlier_ones_ledger(recorded: Path, tmp_path: Path) -> None:
+    bundle, folder = tiny_bundle(tmp_path / "tiny.bundle"), tmp_path / "kept"
+    words = ("demo", "--images", recorded, "--bundle", bundle, "--parts", 2, "--rate", 20, "--directory", folder)
+    assert appliance(*words).returncode == 0
+    assert_refused_in_words(appliance(*words), 78, str(folder))
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
+def test_the_demo_ends_by_itself_with_one_verdict_per_trigger(broker: str, recorded: Path, tmp_path: Path) -> None:
+    if broker == "mosquitto" and find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    report, picture = tmp_path / "report.json", tmp_path / "screen.svg"
+    ended = appliance(
+        "demo", "--images", recorded, "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--parts", 16, "--rate", 10,
+        "--broker", broker, "--json", report, "--svg", picture,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "mqtt://127.0.0.1:" in ended.stdout
+    assert broker in ended.stdout
+    document = json.loads(report.read_text())
+    assert document["triggers"] == sum(document["verdicts"].values()) == 16
+    assert not any(document["losses"].values())
+    assert document["quality"]["escapes"] == 2
+    assert {"p50", "p95", "p99"} <= set(document["latency_ms"]["round_trip"])
+    assert "REJECT" in picture.read_text()
+
+
+@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+def test_a_station_that_is_asked_to_stop_stops_with_nothing_left_open(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        for number in range(20):
+            plant.announce(f"part-{number}", deadline_ms=5000)
+        plant.wait_for_outcomes(20)
+        plant.wait_for_records(20)
+        assert plant.stop() == 0
+        assert plant.query("SELECT count(*) FROM open_trigger") == [(0,)]
+        verdicts = dict(plant.query("SELECT verdict, count(*) FROM inspection GROUP BY verdict"))
+        pictures = list((tmp_path / "images").rglob("*.png"))
+        plant.start()
+    assert verdicts == {"ACCEPT": 10, "REJECT": 10}
+    assert len(pictures) == 10
+    rejected = cv2.imread(str(pictures[0]), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(rejected[:, :, None], spot_picture(64, 64, [(1, 1, 200)]))
+
+
+def test_check_finds_an_altered_record(station: Path) -> None:
+    ledger_path = station.parent / "ledger.db"
+    with SqliteLedger.open(ledger_path, "d", "boot") as ledger:
+        for number in range(3):
+            trigger = make_trigger(f"t-{number}")
+            ledger.accept(trigger)
+            ledger.record(make_inspection(trigger, Verdict.REJECT))
+    findings = {
+        finding["what"]: finding for finding in json.loads(appliance("check", "--config", station, "--json").stdout)
+    }
+    assert findings["ledger"]["is_ok"]
+    connection = sqlite3.connect(ledger_path)
+    connection.execute("UPDATE inspection SET record = replace(record, 'REJECT', 'ACCEPT') WHERE seq = 2")
+    connection.commit()
+    connection.close()
+    findings = {
+        finding["what"]: finding for finding in json.loads(appliance("check", "--config", station, "--json").stdout)
+    }
+    assert not findings["ledger"]["is_ok"]
+    assert "record 2" in findings["ledger"]["seen"]
+
+
+@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+def test_a_running_station_tells_how_it_is(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        for number in range(4):
+            plant.announce(f"part-{number}", deadline_ms=9000)
+        plant.wait_for_outcomes(4)
+        plant.wait_for_records(4)
+        reply = plant.consumer.command("status").result(20)
+    assert reply.ok
+    assert reply.result["last_seq"] == 4
+    assert reply.result["stopped_because"] == ""
+    assert reply.result["record_ms"]["p50"] > 0
+    assert reply.result["images"]["problem"] is None
+    assert reply.result["links"][0]["protocol"] == "mqtt5"

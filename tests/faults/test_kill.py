@@ -1,0 +1,70 @@
+"""Conservation while everything dies: appliance and broker are killed at random points in thousands of parts."""
+
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from appliance.simulator.broker import find_mosquitto
+from appliance.stores.ledger import SqliteLedger
+from tests.plant import DEVICE_ID, Plant
+
+PARTS = int(os.environ.get("FAULT_PARTS", "5000"))
+RATE_HZ = 40.0
+STATION_KILLS = 20
+BROKER_KILLS = 10
+SETTLE_S = 60.0
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+]
+
+
+def test_20_kills_of_the_appliance_and_10_of_the_broker_lose_nothing_and_inspect_nothing_twice(tmp_path: Path) -> None:
+    rng = random.Random(20261)
+    duration_s = PARTS / RATE_HZ
+    blows = [(rng.uniform(0.02, 0.98) * duration_s, "station") for _ in range(STATION_KILLS)]
+    blows += [(rng.uniform(0.02, 0.98) * duration_s, "broker") for _ in range(BROKER_KILLS)]
+    parts = [(number / RATE_HZ, f"part-{number:05d}") for number in range(PARTS)]
+    clock = threading.Event()
+    with Plant(tmp_path) as plant:
+        elapsed_s = 0.0
+        for at_s, what in sorted([*blows, *parts]):
+            if at_s > elapsed_s:
+                clock.wait(at_s - elapsed_s)
+                elapsed_s = at_s
+            if what == "station":
+                plant.kill()
+                plant.start()
+            elif what == "broker":
+                plant.broker.kill()
+                plant.broker.restart()
+            else:
+                plant.announce(what, deadline_ms=20_000, repeat_every_ms=1000)
+        plant.wait_for_records(PARTS, SETTLE_S)
+        plant.wait_for_outcomes(PARTS, SETTLE_S)
+        assert plant.stop() == 0
+        rows = plant.query("SELECT seq, trigger_id, part_id, verdict, late FROM inspection ORDER BY seq")
+        open_triggers = plant.query("SELECT trigger_id FROM open_trigger")
+        outbox = plant.query("SELECT count(*) FROM outbox")
+        plant.start()
+    triggers = {f"t-{part_id}" for _, part_id in parts}
+    assert {row[1] for row in rows} == triggers, "a trigger is without a verdict"
+    assert len(rows) == PARTS, "a part was inspected twice"
+    assert open_triggers == []
+    assert [row[0] for row in rows] == list(range(1, PARTS + 1)), "seq has a gap"
+    assert [record.message.seq for record in plant.records] == list(range(1, PARTS + 1))
+    assert plant.consumer.counts["records_unchained"] == 0
+    assert outbox == [(0,)], "a record that was acknowledged is still owed"
+    accepted = {row[2] for row in rows if row[3] == "ACCEPT"}
+    passed = {part_id for part_id, outcome in plant.outcomes.items() if outcome.passes}
+    assert passed <= accepted, "the line passed a part that was not accepted"
+    assert len(passed) > PARTS // 8, "the test did not see the station at work"
+    boots = {record.message.boot_id for record in plant.records}
+    assert len(boots) > STATION_KILLS // 2
+    with SqliteLedger.open(tmp_path / "ledger.db", DEVICE_ID, "audit", ["quality"]) as ledger:
+        assert ledger.verify_chain() is None

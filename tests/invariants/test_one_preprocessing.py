@@ -1,0 +1,62 @@
+"""Invariant 7: what the trainer evaluates is what the device runs, picture by picture, tiles included."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.bundle.archive import read_bundle
+from appliance.events import Detection, Frame, Pixels, utc_now
+from appliance.inspection import PartInspection
+from appliance.runtimes.onnx import OnnxRuntime
+from appliance.stages.infer import Inference
+from tests.inspections import make_document
+from tests.models import spot_picture, tiny_bundle
+
+evaluate = pytest.importorskip("trainer.evaluate", reason="the trainer's extra is not installed")
+
+OVERLAP_PX = 16
+
+
+def on_the_line(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
+    """Run a picture through correct, infer and decide as the station does."""
+    from appliance.recipe import Recipe
+    from tests.inspections import view_document
+
+    bundle = read_bundle(tiny_bundle(folder / "tiny.bundle"))
+    height, width = pixels.shape[:2]
+    changes = {"width_px": width, "height_px": height}
+    if (width, height) != (64, 64):
+        changes["tiles"] = {"overlap_px": OVERLAP_PX}  # type: ignore[assignment]
+    document = make_document(view_document(**changes))
+    recipe = document.into(Recipe).bind(bundle.manifest, document)
+    runtime = OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=1)
+    inspect = PartInspection(recipe, Inference(recipe, bundle.manifest, runtime))
+    _, views = inspect({"top": Frame("top", 1, pixels, utc_now(), 0)}, {})
+    return views[0].detections
+
+
+def at_the_trainer(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
+    bundle = read_bundle(tiny_bundle(folder / "tiny.bundle"))
+    found: tuple[Detection, ...] = evaluate.BundleRunner(
+        bundle.model_onnx, bundle.manifest, threads=1, overlap_px=OVERLAP_PX
+    ).detect(pixels)
+    return found
+
+
+@given(seed=st.integers(0, 2**16), width=st.sampled_from([64, 112, 160]), height=st.sampled_from([64, 112]))
+def test_trainer_and_station_find_the_same_on_any_picture(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, width: int, height: int
+) -> None:
+    if (width == 64) != (height == 64):
+        height = width
+    rng = np.random.default_rng(seed)
+    spots = [(int(rng.integers(width // 16)), int(rng.integers(height // 16)), int(rng.integers(120, 256)))
+             for _ in range(4)]  # fmt: skip
+    folder = tmp_path_factory.mktemp("bundle")
+    pixels = spot_picture(width, height, spots)
+    found = on_the_line(folder, pixels)
+    assert found == at_the_trainer(folder, pixels)
+    assert found

@@ -1,0 +1,72 @@
+"""The house rules that no linter knows: sizes, names, and what must not be left in the code."""
+
+import ast
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = sorted(path for folder in ("appliance", "trainer", "calibration") for path in (ROOT / folder).rglob("*.py"))
+EVERYTHING = sorted([*PRODUCT, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+MEANINGLESS = {"base", "common", "core", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
+LEFT_BEHIND = re.compile(r"NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b|unittest\.mock|MagicMock|monkeypatch")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name)
+def test_a_file_has_at_most_400_lines(path: Path) -> None:
+    assert lines(path) <= 400
+
+
+def test_the_median_file_has_at_most_120_lines() -> None:
+    assert statistics.median(lines(path) for path in PRODUCT) <= 120
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name)
+def test_a_function_has_at_most_60_lines(path: Path) -> None:
+    long = [f"{node.name}: {(node.end_lineno or 0) - node.lineno + 1}" for node in functions(path)
+            if (node.end_lineno or 0) - node.lineno + 1 > 60]  # fmt: skip
+    assert not long
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name)
+def test_a_module_is_named_after_what_it_is(path: Path) -> None:
+    assert path.stem not in MEANINGLESS
+
+
+@pytest.mark.parametrize("path", [path for path in EVERYTHING if path != Path(__file__).resolve()], ids=name)
+def test_nothing_is_a_stub_or_patched(path: Path) -> None:
+    found = [f"{number}: {line.strip()}" for number, line in enumerate(path.read_text().splitlines(), 1)
+             if LEFT_BEHIND.search(line)]  # fmt: skip
+    assert not found
+
+
+def test_test_lines_are_about_equal_to_source_lines() -> None:
+    source = sum(lines(path) for path in PRODUCT)
+    tests = sum(lines(path) for path in (ROOT / "tests").rglob("*.py"))
+    assert 0.5 <= tests / source <= 1.5
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    texts = [ROOT / item for item in tracked if item.endswith((".py", ".md", ".toml", ".yaml", ".json"))]
+    machine_path = re.compile(r"/work/|/root/|/home/[a-z]|/opt/pypi")
+    assert not [name(path) for path in texts if path.exists() and path != Path(__file__).resolve()
+                and machine_path.search(path.read_text(encoding="utf-8"))]  # fmt: skip

@@ -1,0 +1,109 @@
+"""A device that does not get the trainer's detections does not run the bundle."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.proof import iou, prove
+from appliance.errors import BundleProofError
+from appliance.events import Detection, Pixels
+from appliance.optics.detector import Detector
+from appliance.runtimes.onnx import OnnxRuntime
+from tests.models import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return read_bundle(tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.bundle"))
+
+
+class Device:
+    """A device that finds what the trainer found, but for one change to the golden image with two spots."""
+
+    def __init__(self, bundle: Bundle, changed: tuple[Detection, ...]) -> None:
+        self._answers = {image.pixels().tobytes(): image.detections for image in bundle.golden}
+        self._answers[bundle.golden[2].pixels().tobytes()] = changed
+
+    def detect(self, pixels: Pixels) -> tuple[Detection, ...]:
+        return self._answers[pixels.tobytes()]
+
+
+def test_the_real_engine_proves_the_bundle(bundle: Bundle) -> None:
+    runtime = OnnxRuntime(bundle.model_onnx, bundle.manifest)
+    proof = prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=1000)
+    assert (proof.images, proof.detections, proof.bundle_digest) == (3, 3, bundle.digest)
+    assert proof.worst_iou == pytest.approx(1.0)
+    assert proof.worst_score_difference < 1e-6
+    assert 0 < proof.median_latency_ms < 1000
+
+
+def test_a_bundle_of_another_model_is_refused(tmp_path: Path, bundle: Bundle) -> None:
+    other = replace(bundle, golden=(replace(bundle.golden[0], png=bundle.golden[1].png), *bundle.golden[1:]))
+    detect = Detector(OnnxRuntime(bundle.model_onnx, bundle.manifest), bundle.manifest).detect
+    with pytest.raises(BundleProofError, match=r"golden/000.png: spot 0.784 at \(16.0.*is found besides"):
+        prove(other, detect, latency_budget_ms=1000)
+
+
+def _shifted(found: Detection, pixels: float) -> Detection:
+    x1, y1, x2, y2 = found.box
+    return replace(found, box=(x1 + pixels, y1, x2 + pixels, y2))
+
+
+def test_small_differences_are_within_tolerance(bundle: Bundle) -> None:
+    first, second = bundle.golden[2].detections
+    near = (_shifted(replace(second, score=second.score - 0.019), 0.5), first)
+    proof = prove(bundle, Device(bundle, near).detect, latency_budget_ms=1000)
+    assert proof.worst_iou == pytest.approx(15.5 / 16.5)
+    assert proof.worst_score_difference == pytest.approx(0.019)
+
+
+def test_each_kind_of_difference_is_said_in_words(bundle: Bundle) -> None:
+    first, second = bundle.golden[2].detections
+    extra = Detection("spot", 0.9, (40.0, 40.0, 50.0, 50.0))
+    for changed, words in (
+        ((first,), "spot 1.000 at .* is not found"),
+        ((first, second, extra), "spot 0.900 at .* is found besides"),
+        ((first, second, replace(extra, score=float("nan"))), "spot nan at .* is found besides"),
+        ((first, replace(second, label="dent")), "is not found.*dent"),
+        ((first, _shifted(second, 2)), "IoU 0.778"),
+        ((first, replace(second, score=0.97)), "score 0.970"),
+        ((first, replace(second, score=float("nan"))), "score nan"),
+        ((), "not found.*not found"),
+    ):
+        with pytest.raises(BundleProofError, match=f"(?s)golden/002.png: .*{words}"):
+            prove(bundle, Device(bundle, changed).detect, latency_budget_ms=1000)
+
+
+def test_a_detection_at_the_score_floor_may_come_and_go(bundle: Bundle) -> None:
+    faint = Detection("spot", 0.06, (40.0, 40.0, 50.0, 50.0))
+    device = Device(bundle, (*bundle.golden[2].detections, faint))
+    assert prove(bundle, device.detect, latency_budget_ms=1000).detections == 3
+
+
+def test_a_slow_device_does_not_run_the_bundle(bundle: Bundle) -> None:
+    device = Device(bundle, bundle.golden[2].detections)
+    never = threading.Event()
+
+    def slow(pixels: Pixels) -> tuple[Detection, ...]:
+        never.wait(0.003)
+        return device.detect(pixels)
+
+    with pytest.raises(BundleProofError, match=r"may take 1.0 ms"):
+        prove(bundle, slow, latency_budget_ms=1.0)
+
+
+BOXES = st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(31, 60)] * 2)
+
+
+@given(BOXES, BOXES)
+def test_overlap_is_symmetric_and_one_only_with_itself(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    a = (float(first[0]), float(first[1]), float(first[2]), float(first[3]))
+    b = (float(second[0]), float(second[1]), float(second[2]), float(second[3]))
+    assert iou(a, b) == iou(b, a)
+    assert 0.0 <= iou(a, b) <= 1.0
+    assert (iou(a, b) == 1.0) == (a == b)

@@ -1,0 +1,92 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.config import Config, load_config
+from appliance.documents import Section, parse_document
+from appliance.errors import ConfigError
+
+DOC = Path(__file__).parents[2] / "docs" / "configuration.md"
+EXAMPLE = DOC.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_document(Path("station.yaml"), text.encode()).into(Config)
+    return str(caught.value)
+
+
+def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
+    file = tmp_path / "station.yaml"
+    file.write_text(EXAMPLE, encoding="utf-8")
+    config, document = load_config(file)
+    assert config.device.device_id == "press7-top"
+    assert config.bundle == tmp_path / "bundles/boards.bundle"
+    assert config.ledger.path == Path("/var/lib/inspection/ledger.sqlite")
+    assert config.cameras["top"]["type"] == "folder"
+    assert config.mqtt is not None
+    assert len(document.digest) == 64
+
+
+def test_the_example_shows_and_the_table_explains_every_key() -> None:
+    text = DOC.read_text(encoding="utf-8")
+    words = {part for word in re.findall(r"`([a-z_.<>]+)`", text) for part in word.split(".")}
+    schema = Config.model_json_schema()
+    keys = {key for node in (schema, *schema["$defs"].values()) for key in node.get("properties", {})}
+    assert keys - words == set()
+    assert keys - set(re.findall(r"^\s*([a-z_]+):", EXAMPLE, flags=re.MULTILINE)) == set()
+
+
+def test_the_table_names_the_defaults_in_force() -> None:
+    required = re.sub(r"(?ms)^(runtime|queue_size|max_capture|log_level|mqtt).*?(?=^\S|\Z)", "", EXAMPLE)
+    required = re.sub(r"(?m)^  (accept_one_in|quota_mb|min_free_mb|format).*\n", "", required)
+    config = parse_document(Path("station.yaml"), required.encode()).into(Config)
+    table = dict(re.findall(r"(?m)^\| `([a-z_.]+)` \|[^|]*\| ([^|]+?) \|", DOC.read_text(encoding="utf-8")))
+    in_force: dict[str, Any] = {
+        "images.accept_one_in": config.images.accept_one_in,
+        "images.quota_mb": config.images.quota_mb,
+        "images.min_free_mb": config.images.min_free_mb,
+        "images.format": config.images.format,
+        "runtime.kind": config.runtime.kind,
+        "runtime.threads": config.runtime.threads,
+        "queue_size": config.queue_size,
+        "max_capture_delay_ms": config.max_capture_delay_ms,
+        "log_level": config.log_level,
+    }
+    assert {key: table[key].strip("`") for key in in_force} == {key: str(value) for key, value in in_force.items()}
+    assert config.mqtt is None
+    assert list(config.runtime.providers) == [table["runtime.providers"].strip("`[]")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("quota_mb: 20000", "quota_gb: 20", "images.quota_gb: unknown key `quota_gb`; did you mean `quota_mb`"),
+        ("threads: 2", "threads: two", "runtime.threads: expected a valid integer, got 'two'"),
+        ("type: folder", "kind: folder", "cameras.top: the key `type` is missing"),
+        ("threads: 2", "threads: 65", "runtime.threads: expected less than or equal to 64"),
+        ("log_level: info", "log_level: verbose", "log_level: expected 'debug', 'info'"),
+        ("queue_size: 4", "queue_size: 0", "queue_size: expected greater than or equal to 1"),
+        ("device_id: press7-top", "device_id: press/7", "device.device_id: String should match pattern"),
+        ("max_capture_delay_ms", "max_capture_delay_s", "did you mean `max_capture_delay_ms` (in milliseconds)?"),
+        ("vi.config/1", "vi.config/2", "schema: expected 'vi.config/1'"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_line(old: str, new: str, words: str) -> None:
+    assert old in EXAMPLE
+    text = EXAMPLE.replace(old, new)
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if new in row)
+    message = refusal(text)
+    assert words in message
+    assert abs(int(message.split(":")[1]) - line) <= 1  # a missing key is reported at its section
+
+
+def test_a_cameras_keys_are_left_to_its_adapter() -> None:
+    class FolderSettings(Section):
+        type: str
+        directory: str
+
+    document = parse_document(Path("station.yaml"), EXAMPLE.encode())
+    assert document.section(("cameras", "top"), FolderSettings).directory == "recorded/top"

@@ -1,0 +1,94 @@
+"""The published JSON Schemas are those of the code, and what really goes over a broker obeys them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from appliance.links.schemas import MODELS, schema_of, write_schemas
+from appliance.links.topics import Topics
+from appliance.simulator.broker import EmbeddedBroker
+from tests.stations import Line, SmallStation, action, mqtt_settings, needs_mosquitto, records, until
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def validator(topic: str) -> Draft202012Validator:
+    schema = json.loads((PUBLISHED / f"{topic}.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def test_the_published_schemas_are_those_of_the_code(tmp_path: Path) -> None:
+    written = write_schemas(tmp_path)
+    assert {path.name for path in written} == {path.name for path in PUBLISHED.glob("*.json")}
+    for path in written:
+        assert (PUBLISHED / path.name).read_text() == path.read_text(), (
+            "run python -m appliance.links.schemas docs/schemas"
+        )
+
+
+def test_the_command_writes_them(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "appliance.links.schemas", str(tmp_path / "new")], check=True)
+    assert len(list((tmp_path / "new").glob("*.json"))) == len(MODELS)
+
+
+@pytest.mark.parametrize("topic", sorted(MODELS))
+def test_every_schema_is_a_schema_and_names_its_version(topic: str) -> None:
+    Draft202012Validator.check_schema(schema_of(topic))
+    assert schema_of(topic)["properties"]["schema"]["const"].startswith("vi.")
+
+
+@pytest.fixture(scope="module")
+def heard() -> Iterator[dict[str, dict[str, Any]]]:
+    """One real message of every topic, as a plain client hears it from a real broker."""
+    with EmbeddedBroker("mosquitto") as broker:
+        settings = mqtt_settings(broker.port, consumers=["mes"])
+        station = SmallStation()
+        station.last_seq = 3
+        link = station.link(settings)
+        line = Line(broker.port, Topics.of(settings))
+        link.open(station)
+        until(lambda: station.connected, "up")
+        line.trigger("T1", part_id="P1")
+        line.trigger("bad id")
+        line.say(link.topics.acknowledge("mes"), {"schema": "vi.ack/1", "device_id": "device-07", "upto": 3})
+        line.say(link.topics.command("echo"), {"schema": "vi.command/1"}, ResponseTopic=link.topics.reply("x"))
+        link.send_action(action())
+        link.send_record(records(1)[0], 1)
+        t = link.topics
+        topics = {
+            "trigger": t.trigger, "action": t.action, "record": t.record, "ack": t.acknowledge("mes"),
+            "status": t.status, "heartbeat": t.heartbeat, "meta": t.meta, "alarm": t.alarm,
+            "command": t.command("echo"), "reply": t.reply("x"),
+        }  # fmt: skip
+        yield {topic: until(partial(line.documents, name), name)[0] for topic, name in topics.items()}
+        link.close()
+        line.close()
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("topic", sorted(MODELS))
+def test_a_real_message_obeys_its_published_schema(heard: dict[str, dict[str, Any]], topic: str) -> None:
+    validator(topic).validate(heard[topic])
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("topic", sorted(set(MODELS) - {"trigger", "ack", "command"}))
+def test_the_schema_notices_when_a_key_of_ours_is_missing(heard: dict[str, dict[str, Any]], topic: str) -> None:
+    for key in heard[topic]:
+        rest = {name: value for name, value in heard[topic].items() if name != key}
+        assert not validator(topic).is_valid(rest), key
+
+
+def test_a_trigger_that_the_link_would_refuse_is_refused_by_the_schema_too() -> None:
+    good = {"schema": "vi.trigger/1", "trigger_id": "T1"}
+    validator("trigger").validate(good)
+    for change in ({"trigger_id": 1}, {"trigger_id": "a b"}, {"schema": "vi.trigger/2"}, {"repeat": "yes"}):
+        assert not validator("trigger").is_valid(good | change)

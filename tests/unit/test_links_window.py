@@ -1,0 +1,194 @@
+"""Bookkeeping of records in the client's hands, pace of alarms, errands in their own thread."""
+
+import threading
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.links.alarms import INTERVAL_NS, AlarmPace
+from appliance.links.errands import MOST_COMMANDS, Errands
+from appliance.links.record_window import FIRST_PAUSE_NS, LONGEST_PAUSE_NS, RecordToken, RecordWindow
+from tests.stations import WAIT_S, until
+
+
+def send(window: RecordWindow, seq: int, is_replay: bool = False) -> RecordToken:
+    token = RecordToken(seq, is_replay)
+    window.sent(token)
+    return token
+
+
+def test_no_more_than_twenty_records_wait_for_the_brokers_answer() -> None:
+    window = RecordWindow()
+    tokens: list[object] = []
+    while window.may_send():
+        tokens.append(send(window, len(tokens) + 1))
+    assert len(tokens) == 20
+    window.taken(tokens[7])
+    assert window.may_send()
+
+
+@given(st.permutations(range(10)))
+def test_the_acknowledged_number_never_jumps_over_a_record_without_an_answer(order: list[int]) -> None:
+    window = RecordWindow()
+    tokens = [send(window, seq) for seq in range(5, 15)]
+    answered: set[int] = set()
+    for position in order:
+        upto = window.taken(tokens[position])
+        answered.add(position + 5)
+        complete = next(seq for seq in range(4, 16) if seq + 1 not in answered)
+        assert upto is None or upto == complete
+        assert (window.acknowledged_seq or 4) == complete
+    assert window.acknowledged_seq == 14
+
+
+def test_a_replayed_record_ahead_of_its_turn_acknowledges_nothing_in_between() -> None:
+    window = RecordWindow()
+    first, replayed, second = send(window, 5), send(window, 100), send(window, 6)
+    assert window.taken(first) == 5
+    assert window.taken(replayed) is None
+    assert window.taken(second) == 6
+
+
+def test_a_lower_record_that_is_sent_later_holds_back_what_is_above_it() -> None:
+    window = RecordWindow()
+    above, below = send(window, 50), send(window, 48)
+    assert window.taken(above) is None
+    between = send(window, 49)
+    assert window.taken(below) == 48
+    assert window.taken(between) == 50
+
+
+def test_what_was_acknowledged_counts_again_once_the_way_from_a_lower_record_is_taken() -> None:
+    window = RecordWindow()
+    assert window.taken(send(window, 50)) == 50
+    below, between = send(window, 48), send(window, 49)
+    assert window.acknowledged_seq is None
+    assert window.taken(between) is None
+    assert window.taken(below) == 50
+
+
+def test_a_gap_is_never_acknowledged_over() -> None:
+    window = RecordWindow()
+    assert window.taken(send(window, 1)) == 1
+    assert window.taken(send(window, 3)) is None
+    assert window.taken(send(window, 3)) is None
+    assert window.taken(send(window, 2)) == 3
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=40), st.randoms(use_true_random=False))
+def test_whatever_is_sent_nothing_is_acknowledged_above_a_record_without_an_answer(
+    sends: list[tuple[int, bool]], chance: Random
+) -> None:
+    window, open_tokens = RecordWindow(size=1000), list[RecordToken]()
+    sent: set[int] = set()
+    answered: set[int] = set()
+    for seq, is_replay in sends:
+        open_tokens.append(send(window, seq, is_replay))
+        if not is_replay:
+            sent.add(seq)
+        while open_tokens and chance.random() < 0.5:
+            token = open_tokens.pop(chance.randrange(len(open_tokens)))
+            upto = window.taken(token)
+            if not token.is_replay:
+                answered.add(token.seq)
+            if upto is not None:
+                assert set(range(min(sent), upto + 1)) <= answered
+
+
+def test_after_a_refusal_nothing_is_sent_until_the_pause_is_over_and_all_is_answered() -> None:
+    window = RecordWindow()
+    refused, other = send(window, 1), send(window, 2)
+    window.refused(refused, 0)
+    assert not window.may_send()
+    assert not window.may_resume(FIRST_PAUSE_NS)  # record 2 is still out
+    assert window.taken(other) is None  # record 1 is missing before it
+    assert not window.may_resume(FIRST_PAUSE_NS - 1)
+    assert window.may_resume(FIRST_PAUSE_NS)
+    assert not window.may_send()  # the station has not started over yet
+    window.restart()
+    assert window.may_send()
+    assert window.acknowledged_seq is None
+
+
+def test_the_pause_doubles_with_each_refusal_up_to_a_limit_and_is_short_again_after_success() -> None:
+    window, now_ns, expected_ns = RecordWindow(), 0, FIRST_PAUSE_NS
+    for _ in range(8):
+        window.refused(send(window, 1), now_ns)
+        assert not window.may_resume(now_ns + expected_ns - 1)
+        assert window.may_resume(now_ns + expected_ns)
+        window.restart()
+        now_ns, expected_ns = now_ns + expected_ns, min(2 * expected_ns, LONGEST_PAUSE_NS)
+    window.taken(send(window, 1))
+    window.refused(send(window, 2), 0)
+    assert window.may_resume(FIRST_PAUSE_NS)
+
+
+def test_a_foreign_token_is_a_bug() -> None:
+    with pytest.raises(RuntimeError):
+        RecordWindow().taken("action")
+    with pytest.raises(RuntimeError):
+        RecordWindow().refused(object(), 0)
+
+
+def test_the_first_alarm_is_said_at_once_and_the_rest_as_one_with_their_number() -> None:
+    pace = AlarmPace()
+    assert pace.ask("malformed", "a", 0) == 1
+    assert [pace.ask("malformed", text, 1) for text in "bcd"] == [0, 0, 0]
+    assert pace.ask("other", "x", 1) == 1
+    assert pace.flush(INTERVAL_NS - 1) == []
+    assert pace.flush(INTERVAL_NS) == [("malformed", "d", 3)]
+    assert pace.flush(INTERVAL_NS * 3) == []
+    assert pace.ask("malformed", "e", INTERVAL_NS * 3) == 1
+
+
+@given(st.lists(st.integers(0, INTERVAL_NS), max_size=50))
+def test_no_alarm_is_forgotten(pauses_ns: list[int]) -> None:
+    pace, now_ns, said = AlarmPace(), 0, 0
+    for pause_ns in pauses_ns:
+        now_ns += pause_ns
+        said += pace.ask("x", "text", now_ns)
+        said += sum(count for _, _, count in pace.flush(now_ns))
+    said += sum(count for _, _, count in pace.flush(now_ns + INTERVAL_NS))
+    assert said == len(pauses_ns)
+
+
+def test_only_the_last_acknowledgement_of_a_consumer_is_passed_on() -> None:
+    gate, passed = threading.Event(), []
+
+    def acknowledge(consumer: str, upto: int) -> None:
+        passed.append((consumer, upto))
+        gate.wait(WAIT_S)
+
+    errands = Errands(acknowledge, "errands")
+    errands.start()
+    errands.acknowledge("mes", 1)
+    until(lambda: passed, "the first one is at work")
+    for upto in (2, 9, 7):
+        errands.acknowledge("mes", upto)
+    gate.set()
+    errands.stop()
+    assert passed == [("mes", 1), ("mes", 9)]
+
+
+def test_too_many_commands_are_refused_and_one_that_fails_does_not_end_the_thread() -> None:
+    gate, done = threading.Event(), []
+    errands = Errands(lambda consumer, upto: None, "errands")
+    errands.start()
+    assert errands.command(lambda: done.append(gate.wait(WAIT_S)))
+    assert errands.command(lambda: done.append(1 // 0 == 0))
+    accepted = sum(errands.command(lambda: done.append(True)) for _ in range(20))
+    assert accepted <= MOST_COMMANDS
+    assert not errands.command(lambda: done.append(True))
+    gate.set()
+    until(lambda: len(done) == accepted + 1, "everything that was accepted")
+    errands.stop()
+
+
+def test_a_replay_that_is_sent_first_does_not_count_as_the_brokers_place_in_the_sequence() -> None:
+    window = RecordWindow()
+    replay, first, second = send(window, 5, is_replay=True), send(window, 101), send(window, 102)
+    assert window.taken(replay) is None
+    assert window.taken(first) == 101
+    assert window.taken(second) == 102

@@ -1,0 +1,277 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from appliance.bundle.archive import read_bundle
+from appliance.bundle.manifest import Geometry
+from appliance.errors import BundleProofError, ConfigError
+from appliance.runtimes.onnx import OnnxRuntime
+from tests.tiny_boards import CLASSES, write_tiny_boards
+from trainer.__main__ import main
+from trainer.commands import refuse
+from trainer.datasets.coco import read_coco
+from trainer.datasets.sample import load_picture
+from trainer.evaluate import BundleRunner, judge_samples, report
+from trainer.export import choose_limit, compare, golden_pieces
+from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
+from trainer.metrics import Judged
+from trainer.model import Net, NetShape
+from trainer.score_calibration import ScoreMap
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run: data/, run/ and part.bundle."""
+    root = tmp_path_factory.mktemp("trained")
+    write_tiny_boards(root / "data", pictures=20, groups=5)
+    data, folder = str(root / "data"), str(root / "run")
+    options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--threads", "1"]
+    assert main(["train", "--data", data, "--run", folder, *options, "--json", str(root / "figures.json")]) == 0
+    bundle = ["--output", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
+    assert main(["export", "--run", folder, *bundle, "--severity", "scratch=critical"]) == 0
+    return root
+
+
+def _judged(scores: list[float], is_right: bool) -> Judged:
+    boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(len(scores))], np.float32).reshape(-1, 4)
+    labels = np.zeros(len(scores), np.int64)
+    truth = (boxes, labels) if is_right else (boxes[:0], labels[:0])
+    return Judged(boxes, np.array(scores, np.float32), labels, *truth)
+
+
+def _make_sure(net: Net, spread: float) -> None:
+    """Let an untrained net have opinions."""
+    weight = dict(net.named_parameters())["class_head.weight"]
+    torch.nn.init.normal_(weight, std=spread)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_graph_says_in_onnx_what_it_says_in_torch(channels: int) -> None:
+    torch.manual_seed(0)
+    net = Net(NetShape(channels, 3, 8))
+    _make_sure(net, 0.1)
+    model = ContractNet(net, ScoreMap(1.4, -0.2), 96, 128)
+    manifest_like = SimpleNamespace(
+        geometry=Geometry(width=128, height=96, channels=3 if channels == 3 else 1, fit="exact", pad_value=114),
+        outputs=SimpleNamespace(candidates=CANDIDATES),
+        classes=("a", "b", "c"),
+    )
+    runtime = OnnxRuntime(to_onnx(model, channels), manifest_like)  # type: ignore[arg-type]
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 96, 128, channels), dtype=np.uint8)
+    score, px = compare(model, runtime, list(pictures))
+    assert score < 1e-4
+    assert px < 0.01
+    raw = runtime.infer(pictures)  # a batch says what its pictures say alone
+    assert np.allclose(raw.scores[1], run_torch(model, pictures[1:2])[1][0], atol=1e-4)
+
+
+def test_the_calibration_is_in_the_graph() -> None:
+    net = Net(NetShape(1, 2, 8))
+    _make_sure(net, 0.5)
+    picture = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 1), dtype=np.uint8)
+    honest = ScoreMap(0.5, -1.0)
+    raw = run_torch(ContractNet(net, ScoreMap(), 96, 96), picture)[1]
+    mapped = run_torch(ContractNet(net, honest, 96, 96), picture)[1]
+    assert np.allclose(honest(raw.astype(np.float64)), mapped, atol=1e-5)
+    assert not np.allclose(raw, mapped, atol=1e-3)
+
+
+def test_a_graph_with_other_weights_is_not_passed_off_as_the_same() -> None:
+    torch.manual_seed(0)
+    first, second = (ContractNet(Net(NetShape(1, 2, 8)), ScoreMap(), 96, 96) for _ in range(2))
+    for model in (first, second):
+        _make_sure(model.net, 0.5)
+    manifest_like = SimpleNamespace(
+        geometry=Geometry(width=96, height=96, channels=1, fit="exact", pad_value=114),
+        outputs=SimpleNamespace(candidates=CANDIDATES),
+        classes=("a", "b"),
+    )
+    runtime = OnnxRuntime(to_onnx(second, 1), manifest_like)  # type: ignore[arg-type]
+    picture = np.random.default_rng(0).integers(0, 255, (96, 96, 1), dtype=np.uint8)
+    with pytest.raises(BundleProofError, match="differ"):
+        compare(first, runtime, [picture])
+
+
+def test_the_graph_keeps_to_the_contract() -> None:
+    graph = onnx.load_from_string(to_onnx(ContractNet(Net(NetShape(1, 2, 8)), ScoreMap(), 96, 96), 1)).graph
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "image": ["batch", 96, 96, 1],
+        "boxes": ["batch", 100, 4],
+        "scores": ["batch", 100],
+        "labels": ["batch", 100],
+    }
+    assert next(node.op_type for node in graph.node if "image" in node.input) == "Cast"
+    assert not {"Pad", "NonMaxSuppression", "BatchNormalization"} & {node.op_type for node in graph.node}
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 100), (64, 64)])
+def test_a_size_that_the_net_cannot_take_is_refused(height: int, width: int) -> None:
+    with pytest.raises(ConfigError, match=f"{width} x {height}"):
+        ContractNet(Net(NetShape(1, 2, 8)), ScoreMap(), height, width)
+
+
+def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
+    bundle = read_bundle(run / "part.bundle")
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.revision) == ("tiny", 3)
+    assert [(c.name, c.severity) for c in manifest.classes] == [("scratch", "critical"), ("dent", "major")]
+    assert (manifest.geometry.width, manifest.geometry.channels, manifest.geometry.fit) == (96, 1, "exact")
+    assert manifest.lineage.metrics["ap_pooled_iou33"] > 0.5
+    assert bundle.baseline.count == 5
+    assert "family0, family1" in bundle.model_card
+    assert len(bundle.golden) == 4
+
+
+def test_the_golden_images_hold_what_the_bundle_finds(run: Path) -> None:
+    bundle = read_bundle(run / "part.bundle")
+    runner = BundleRunner(bundle.model_onnx, bundle.manifest)
+    assert any(image.detections for image in bundle.golden)
+    for image in bundle.golden:
+        found = runner.detect(image.pixels())
+        assert [d.label for d in found] == [d.label for d in image.detections]
+        assert np.allclose([d.score for d in found], [d.score for d in image.detections], atol=1e-5)
+
+
+def test_a_bundle_is_judged_as_it_runs_and_refused_by_its_figures(run: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(run / "part.bundle"), "--data", str(run / "data"), "--json", str(tmp_path / "r.json")]
+    assert main([*arguments, "--groups", "family0"]) == 0
+    figures = json.loads((tmp_path / "r.json").read_text())
+    assert figures["pictures"] == 4
+    assert set(figures["ap_classes"]) == set(CLASSES)
+    assert list(figures["groups"]) == ["family0"]
+    assert main([*arguments, "--min-ap", "1.01"]) == 1
+    assert "below" in json.loads((tmp_path / "r.json").read_text())["refused"][0]
+
+
+def test_evaluation_follows_names_when_the_data_orders_classes_otherwise(run: Path) -> None:
+    path = run / "data" / "annotations.json"
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 3 - annotation["category_id"]
+    content["categories"] = [{"id": 1, "name": CLASSES[1]}, {"id": 2, "name": CLASSES[0]}]
+    swapped = run / "data" / "swapped.json"
+    swapped.write_text(json.dumps(content))
+    bundle = read_bundle(run / "part.bundle")
+    runner = BundleRunner(bundle.model_onnx, bundle.manifest)
+    reports = [report(*_with_manifest(runner, data)).ap_pooled for data in (read_coco(path), read_coco(swapped))]
+    assert reports[0] == reports[1]
+
+
+def _with_manifest(runner: BundleRunner, data):  # type: ignore[no-untyped-def]
+    judged, ms = judge_samples(runner, data)
+    return judged, runner.manifest, ms
+
+
+def test_a_larger_picture_is_tiled_and_its_defect_found_once(run: Path) -> None:
+    bundle = read_bundle(run / "part.bundle")
+    sample = next(s for s in read_coco(run / "data" / "annotations.json").samples if not s.is_good)
+    picture = load_picture(sample.image, 1)
+    large = np.full((96, 240, 1), 115, np.uint8)
+    large[:, 70:166] = picture
+    alone = BundleRunner(bundle.model_onnx, bundle.manifest).detect(picture)
+    tiled = BundleRunner(bundle.model_onnx, bundle.manifest, overlap_px=40).detect(large)
+    limit = bundle.manifest.classes[0].limit
+    sure = [d for d in alone if d.score > limit]
+    assert len([d for d in tiled if d.score > limit]) == pytest.approx(len(sure), abs=1)
+    assert max(d.box[2] for d in tiled) > 96
+
+
+def test_a_class_that_the_bundle_does_not_know_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run / "data" / "annotations.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 3, "name": "crack"})
+    other = run / "data" / "crack.json"
+    other.write_text(json.dumps(content))
+    assert main(["evaluate", str(run / "part.bundle"), "--data", str(other)]) == 78
+    assert "crack" in capsys.readouterr().err
+
+
+def test_the_limit_has_the_best_f_where_no_part_is_at_stake() -> None:
+    bad = [_judged([0.9, 0.6], True) for _ in range(10)]
+    doubtful = replace(bad[0], true_boxes=bad[0].true_boxes[:1], true_labels=bad[0].true_labels[:1])
+    clean = [_judged([], False) for _ in range(10)]
+    assert choose_limit([*bad, *clean]) <= 0.6
+    assert choose_limit([*bad[:1], *[doubtful] * 9, *clean]) > 0.6
+
+
+def test_the_limit_keeps_clear_of_escapes_and_of_overkill() -> None:
+    bad = [_judged([0.9], True) for _ in range(10)]
+    clean = [_judged([0.2], False) for _ in range(10)]
+    assert 0.2 < choose_limit([*bad, _judged([0.3], True), *clean]) <= 0.3
+    assert 0.5 < choose_limit([*bad, *clean, _judged([0.5], False)]) <= 0.9
+
+
+def test_where_parts_overlap_the_limit_shares_the_pain() -> None:
+    bad = [_judged([score], True) for score in np.linspace(0.5, 0.99, 100)]
+    good = [_judged([score], False) for score in np.linspace(0.01, 0.6, 100)]
+    limit = choose_limit([*bad, *good])
+    assert 0.5 < limit < 0.6
+    escapes = np.mean(np.linspace(0.5, 0.99, 100) < limit)
+    overkill = np.mean(np.linspace(0.01, 0.6, 100) >= limit)
+    assert escapes == pytest.approx(2 * overkill, abs=0.03)  # as the targets are
+
+
+def test_golden_images_need_a_picture_of_the_models_size(tmp_path: Path) -> None:
+    dataset = read_coco(write_tiny_boards(tmp_path, side_px=64))
+    with pytest.raises(ConfigError, match="96 x 96"):
+        golden_pieces(dataset, Geometry(width=96, height=96, channels=1, fit="exact", pad_value=114), 4)
+
+
+def test_what_could_not_be_measured_is_refused_when_asked_for() -> None:
+    parts = SimpleNamespace(escapes=1, bad=10, overkill=0, good=0)
+    figures = SimpleNamespace(ap_pooled=float("nan"), parts=parts)
+    assert refuse(figures, None, None, None) == []  # type: ignore[arg-type]
+    assert len(refuse(figures, 0.5, 5.0, 5.0)) == 3  # type: ignore[arg-type]
+    assert refuse(figures, None, 10.0, None) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train", "--data", "nowhere", "--run", "r", "--epochs", "1"], 78, "does not exist"),
+        (["export", "--run", "nowhere", "--output", "o", "--name", "n"], 78, "source.json"),
+        (["evaluate", "nowhere.bundle", "--data", "."], 78, "trainval.txt"),
+    ],
+)
+def test_a_users_mistake_gets_words_and_a_code(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["train", "--data", "d", "--run", "r"],
+        ["train", "--data", "d", "--run", "r", "--epochs", "0"],
+        ["train", "--data", "d", "--run", "r", "--epochs", "1", "--budget-minutes", "1"],
+        ["export", "--run", "r", "--output", "o", "--name", "n", "--severity", "open=deadly"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+
+
+def test_a_file_that_is_no_bundle_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.bundle"
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8), np.uint8))
+    (tmp_path / "x.png").rename(path)
+    assert main(["evaluate", str(path), "--data", str(run / "data")]) == 65
+    assert "x.bundle" in capsys.readouterr().err

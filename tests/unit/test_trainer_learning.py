@@ -1,0 +1,236 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.errors import ConfigError
+from tests.tiny_boards import write_tiny_boards
+from trainer.augment import Augment, crop_boxes
+from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
+from trainer.datasets.coco import read_coco
+from trainer.datasets.deeppcb import COPPER
+from trainer.datasets.split import Split, split_by_group
+from trainer.loss import assign, detection_loss, paired_iou
+from trainer.model import Net, NetShape, cell_centres, decode_boxes
+from trainer.pictures import Pictures
+from trainer.plan import Plan
+from trainer.train import one_cycle, train
+from trainer.validate import pad
+
+TINY = Plan(epochs=3, batch=4, side_px=64, width=8, threads=1, validate_every=10, seed=3)
+
+
+def _split(folder: Path) -> Split:
+    return split_by_group(read_coco(write_tiny_boards(folder)), ("family0",))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), x=st.integers(0, 140), y=st.integers(0, 140), grow=st.sampled_from([1.0, 1.4]))
+def test_a_box_still_frames_its_defect_after_augmentation(seed: int, x: int, y: int, grow: float) -> None:
+    picture = np.full((160, 160, 1), 100, np.uint8)
+    picture[y : y + 20, x : x + 16] = 255
+    boxes = np.array([[x, y, x + 16, y + 20]], np.float32)
+    augment = Augment(96, grow)
+    image, found, labels = augment(picture, boxes, np.array([4]), np.random.default_rng(seed))
+    assert image.shape == (96, 96, 1)
+    bright = np.argwhere(image[:, :, 0] > image.min() / 2 + image.max() / 2)
+    if len(found) and image.max() > image.min() + 60:
+        x1, y1, x2, y2 = found[0]
+        assert labels.tolist() == [4]
+        assert np.abs(np.array([bright[:, 1].min(), bright[:, 0].min()]) - (x1, y1)).max() <= 3
+        assert np.abs(np.array([bright[:, 1].max(), bright[:, 0].max()]) + 1 - (x2, y2)).max() <= 3
+
+
+def test_the_same_generator_gives_the_same_crop() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (160, 160, 3), dtype=np.uint8)
+    augment = Augment(96)
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    first = augment(picture, *nothing, np.random.default_rng((1, 2)))[0]
+    augment(picture, *nothing, np.random.default_rng((1, 3)))
+    again = augment(picture, *nothing, np.random.default_rng((1, 2)))[0]
+    assert np.array_equal(first, again)
+
+
+def test_only_crops_of_copper_get_painted_defects() -> None:
+    picture = np.full((128, 128, 1), 255, np.uint8)
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    counts = []
+    for copper in (None, COPPER):
+        augment = Augment(96, 1.0, copper)
+        counts.append([len(augment(picture, *nothing, np.random.default_rng(seed))[2]) for seed in range(40)])
+    assert sum(counts[0]) == 0
+    assert 0 < sum(count > 0 for count in counts[1]) < 40
+
+
+def test_a_box_of_which_too_little_is_left_goes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [6, 0, 16, 10], [30, 30, 40, 40]], np.float32)
+    kept, labels = crop_boxes(boxes, np.array([0, 1, 2]), left=8, top=0, side=32)
+    assert labels.tolist() == [1]
+    assert kept.tolist() == [[0, 0, 8, 10]]
+
+
+def test_a_cell_owns_the_nearest_defect_whose_box_holds_it() -> None:
+    boxes = torch.tensor([[[8.0, 8.0, 40.0, 40.0], [24.0, 8.0, 56.0, 40.0], [0.0, 0.0, 0.0, 0.0]]])
+    owner = assign(cell_centres(64, 64), boxes, torch.tensor([[2, 1, -1]])).reshape(8, 8)
+    assert owner[2, 2] == 0
+    assert owner[2, 5] == 1
+    assert owner[7, 7] == -1
+    assert owner[0, 0] == -1
+    assert set(owner.reshape(-1).tolist()) == {-1, 0, 1}
+
+
+def test_iou_and_giou_of_known_boxes() -> None:
+    first = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 10], [0.0, 0, 10, 10]])
+    second = torch.tensor([[0.0, 0, 10, 10], [5.0, 0, 15, 10], [20.0, 0, 30, 10]])
+    iou, giou = paired_iou(first, second)
+    assert iou.tolist() == pytest.approx([1.0, 1 / 3, 0.0])
+    assert giou.tolist() == pytest.approx([1.0, 1 / 3, -1 / 3])
+
+
+def test_boxes_are_decoded_around_their_cells() -> None:
+    box = decode_boxes(torch.log(torch.tensor([1.0, 2.0, 3.0, 0.5])), torch.tensor([100.0, 50.0]))
+    assert box.tolist() == pytest.approx([92.0, 34.0, 124.0, 54.0])
+
+
+def test_a_perfect_answer_costs_little_and_a_wrong_class_much() -> None:
+    boxes, labels = torch.tensor([[[8.0, 8.0, 40.0, 40.0]]]), torch.tensor([[1]])
+    centres = cell_centres(64, 64)
+    owner = assign(centres, boxes, labels)[0]
+    edges = torch.cat((centres - boxes[0, 0, :2], boxes[0, 0, 2:] - centres), dim=1) / 8
+    distances = edges.clamp(min=0.05).log().T.reshape(1, 4, 8, 8)
+    logits = torch.full((1, 2, 64), -12.0)
+    logits[0, 1, owner >= 0] = 12.0
+    good = detection_loss(logits.reshape(1, 2, 8, 8), distances, boxes, labels)
+    bad = detection_loss(logits.flip(1).reshape(1, 2, 8, 8), distances, boxes, labels)
+    assert good.total < 0.01
+    assert bad.score > 10
+    assert bad.box == pytest.approx(float(good.box))
+
+
+def test_a_batch_without_defects_has_a_finite_loss_with_gradients() -> None:
+    net = Net(NetShape(1, 2, 8))
+    logits, distances = net(torch.zeros(2, 1, 64, 64))
+    losses = detection_loss(logits, distances, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(losses.total)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def test_the_loss_falls_on_one_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    images, boxes, labels = next(iter(Pictures(_split(tmp_path).train, TINY).batches(0)))
+    net = Net(NetShape(1, 2, 8))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(50):
+        logits, distances = net(images)
+        total = detection_loss(logits, distances, boxes, labels).total
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(total.detach()))
+    assert losses[-1] < 0.5 * losses[0], losses
+
+
+def test_an_epoch_holds_the_wanted_share_of_good_parts(tmp_path: Path) -> None:
+    train_half = _split(tmp_path).train
+    pictures = Pictures(train_half, Plan(epochs=1, batch=4, side_px=64, good_share=0.5, threads=1))
+    assert pictures.steps == 3
+    batches = list(pictures.batches(0))
+    assert len(batches) == 3
+    assert all(images.shape == (4, 1, 64, 64) for images, _, _ in batches)
+    assert not torch.equal(batches[0][0], next(iter(pictures.batches(1)))[0])
+
+
+def test_a_crop_larger_than_the_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--crop"):
+        Pictures(_split(tmp_path).train, Plan(epochs=1, side_px=128))
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(epochs=1, budget_minutes=1.0), Plan(epochs=1, side_px=100)])
+def test_an_impossible_plan_is_refused(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--"):
+        train(_split(tmp_path), plan, tmp_path / "run")
+
+
+def test_the_rate_rises_and_then_falls_to_nearly_nothing() -> None:
+    rates = [one_cycle(done) for done in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(1.0, abs=0.02)
+    assert np.all(np.diff(rates[: peak + 1]) > 0)
+    assert np.all(np.diff(rates[peak:]) < 0)
+    assert rates[-1] < 0.01
+
+
+def test_a_picture_is_padded_only_where_it_must_be() -> None:
+    picture = np.zeros((64, 96, 1), np.uint8)
+    assert pad(picture) is picture
+    padded = pad(np.zeros((65, 96, 1), np.uint8))
+    assert padded.shape == (96, 96, 1)
+    assert padded[64].max() == 0
+    assert padded[65].min() == 114
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_other_options(tmp_path: Path) -> None:
+    split = _split(tmp_path / "data")
+    train(split, Plan(epochs=1, batch=4, side_px=64, width=8, threads=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="--resume"):
+        train(split, Plan(epochs=1, batch=4, side_px=64, width=8, threads=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="other options"):
+        train(split, Plan(epochs=2, batch=4, side_px=64, width=8, threads=1), tmp_path / "run", resume=True)
+
+
+def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    for content in (b"", b"junk", b"PK\x03\x04junk"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"last\.pt"):
+            load_checkpoint(path)
+    with pytest.raises(ConfigError, match="train first"):
+        load_checkpoint(tmp_path / "missing.pt")
+
+
+def test_weights_of_another_net_are_refused() -> None:
+    state = Checkpoint({}, NetShape(1, 2, 8), ("a", "b"), average=Net(NetShape(1, 2, 16)).state_dict())
+    with pytest.raises(ConfigError, match="another version"):
+        averaged_net(state, Path("final.pt"))
+
+
+_KILLED_RUN = """
+import sys
+from pathlib import Path
+from tests.unit.test_trainer_learning import TINY, _split
+from trainer.train import train
+train(_split(Path(sys.argv[1])), TINY, Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    split = _split(tmp_path / "data")
+    figures = train(split, TINY, tmp_path / "whole")
+    command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path / "data"), str(tmp_path / "killed")]
+    log = tmp_path / "killed" / "log.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+    try:
+        while process.poll() is None and not (tmp_path / "killed" / "last.pt").is_file():
+            os.sched_yield()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert load_checkpoint(tmp_path / "killed" / "last.pt").epoch < 3, "killed too late to show anything"
+    resumed = train(split, TINY, tmp_path / "killed", resume=True)
+    first, second = (load_checkpoint(tmp_path / name / "final.pt") for name in ("whole", "killed"))
+    assert first.step == second.step
+    for name, weights in first.average.items():
+        assert torch.equal(weights, second.average[name]), name
+    assert resumed == figures
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()][-1] == 3

@@ -1,0 +1,243 @@
+"""A mistake in data or options gets words before any work, and never a traceback."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import ConfigError, StorageError
+from tests.tiny_boards import write_tiny_boards
+from trainer.__main__ import main
+from trainer.checkpoint import Checkpoint, save_checkpoint
+from trainer.datasets.coco import read_coco
+from trainer.datasets.reading import dataset_digest
+from trainer.datasets.split import split_by_group
+from trainer.export import ExportOptions
+from trainer.files import append_json, check_folder_of, write_json
+from trainer.model import NetShape
+from trainer.plan import Plan
+from trainer.preflight import check_data, doubts
+from trainer.progress import tracked
+
+Content = dict[str, Any]
+
+
+def _boards(folder: Path, change: Callable[[Content], object] = lambda content: None, side_px: int = 96) -> Path:
+    path = write_tiny_boards(folder, side_px=side_px)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _train(data: Path, run: Path, *options: str) -> int:
+    dials = ["--epochs", "1", "--batch", "4", "--crop", "64", "--threads", "1", "--holdout", "family0"]
+    return main(["train", "--data", str(data), "--run", str(run), *dials, *options])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Missing Hole", r"categories\[1\]: 'Missing Hole' is no name .* as in 'missing_hole'"),
+        ("scratch", r"categories\[1\]: the name 'scratch' is used twice"),
+        ("", r"categories\[1\]: '' is no name"),
+        ("dent\n", r"categories\[1\]: .* is no name"),
+        ("x" * 65, r"categories\[1\]: .* is no name"),
+    ],
+)
+def test_a_class_that_no_bundle_could_hold_is_refused_when_it_is_read(tmp_path: Path, name: str, words: str) -> None:
+    path = _boards(tmp_path, lambda content: content["categories"][1].update(name=name))
+    with pytest.raises(ConfigError, match=words):
+        read_coco(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["annotations"][0].update(bbox=[1, 1, 10**400, 5]), r"annotations\[0\].*no picture has"),
+        (lambda c: c["images"][1].update(file_name="a\0.png"), r"images\[1\]: 'file_name'"),
+        (lambda c: c["images"][1].update(file_name="a" * 5000), r"images\[1\]: 'file_name'"),
+        (lambda c: c["images"][1].update(file_name="a/" + "é" * 130), r"images\[1\]: 'file_name'"),
+        (lambda c: c["images"][1].update(group="\ud800"), r"images\[1\]: 'group'"),
+    ],
+)
+def test_odd_numbers_and_letters_are_refused_with_their_entry(
+    tmp_path: Path, change: Callable[[Content], object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_coco(_boards(tmp_path, change))
+
+
+def test_a_number_longer_than_python_reads_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text('{"images": ' + "9" * 5000 + "}")
+    with pytest.raises(ConfigError, match=r"annotations\.json"):
+        read_coco(path)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (Plan(budget_minutes=0.0), "--budget-minutes 0.0"),
+        (Plan(budget_minutes=-1.0), "--budget-minutes -1.0"),
+        (Plan(budget_minutes=float("nan")), "--budget-minutes nan"),
+        (Plan(budget_minutes=float("inf")), "--budget-minutes inf"),
+        (Plan(epochs=1, seed=-1), "--seed -1"),
+        (Plan(epochs=1, seed=2**63), "--seed"),
+        (Plan(epochs=1, side_px=32, batch=1), "--crop 32 with --batch 1"),
+        (Plan(epochs=1, side_px=0), "--crop 0"),
+        (Plan(epochs=1, side_px=-64), "--crop -64"),
+        (Plan(epochs=1, batch=0), "--batch 0"),
+    ],
+)
+def test_an_impossible_number_is_refused_by_its_option(plan: Plan, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan.check()
+
+
+@pytest.mark.parametrize(
+    "options", [["--seed", "-1"], ["--crop", "32", "--batch", "1"], ["--channels", "1", "--seed", str(2**70)]]
+)
+def test_an_impossible_number_ends_the_command_before_anything_is_written(tmp_path: Path, options: list[str]) -> None:
+    path = _boards(tmp_path / "data")
+    assert _train(path, tmp_path / "run", *options) == 78
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_run_is_not_put_into_a_file(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert _train(_boards(tmp_path / "data"), tmp_path / place) == 78
+    assert "is a file or lies in one" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["missing/figures.json", "data"])
+def test_figures_that_could_not_be_written_are_refused_before_the_training(tmp_path: Path, place: str) -> None:
+    path = _boards(tmp_path / "data")
+    assert _train(path, tmp_path / "run", "--json", str(tmp_path / place)) == 78
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="--json"):
+        check_folder_of(tmp_path / place, "--json")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (ExportOptions("Demo Board", 1, "a", {}), "--name 'Demo Board'"),
+        (ExportOptions("demo", 1, "a", {"scrath": "minor"}), "--severity: no class scrath"),
+        (ExportOptions("demo", 1, "a", {}, golden=501), "--golden 501"),
+    ],
+)
+def test_an_option_that_no_bundle_could_hold_is_refused_before_the_work(options: ExportOptions, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        options.check(("scratch", "dent"))
+
+
+def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
+    dataset = read_coco(_boards(tmp_path))
+    (tmp_path / "003.png").unlink()
+    with pytest.raises(ConfigError, match=r"003\.png: cannot be read"):
+        dataset_digest(dataset)
+
+
+def test_a_full_disk_is_a_storage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "last.draft").symlink_to(full)
+    with pytest.raises(StorageError, match=r"last\.pt"):
+        save_checkpoint(tmp_path / "last.pt", Checkpoint({}, NetShape(1, 1, 8), ("a",)))
+    assert not (tmp_path / "last.pt").exists()
+    with pytest.raises(StorageError, match="full"):
+        append_json(full, {"loss": 1.0})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").symlink_to(full)
+    assert _train(_boards(tmp_path / "data"), tmp_path / "run") == 74
+    assert "check space and rights" in capsys.readouterr().err
+
+
+def test_what_could_not_be_measured_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def only_scratches(content: Content) -> None:
+        held = {image["id"] for image in content["images"] if image["group"] == "family0"}
+        for annotation in content["annotations"]:
+            if annotation["image_id"] in held:
+                annotation["category_id"] = 1
+
+    path = _boards(tmp_path / "data", only_scratches)
+    assert _train(path, tmp_path / "run", "--json", str(tmp_path / "figures.json")) == 0
+    for file in (tmp_path / "figures.json", tmp_path / "run" / "figures.json"):
+        assert json.loads(file.read_text(), parse_constant=pytest.fail)["ap_classes"]["dent"] is None
+    for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    assert "the held-out groups have no dent" in " ".join(capsys.readouterr().err.split())
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    )
+)
+def test_any_figures_make_json_that_every_reader_takes(
+    tmp_path_factory: pytest.TempPathFactory, content: object
+) -> None:
+    path = tmp_path_factory.mktemp("json") / "figures.json"
+    write_json(path, {"figures": content})
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    write_json(Path("/dev/null"), {"ap": 1.0})
+    assert not Path("/dev/null").is_file()
+
+
+def _without_good(content: Content) -> None:
+    bad = {annotation["image_id"] for annotation in content["annotations"]}
+    content["images"] = [image for image in content["images"] if image["id"] in bad]
+
+
+def _without_defects_in_family0(content: Content) -> None:
+    held = {image["id"] for image in content["images"] if image["group"] == "family0"}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] not in held]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(_without_good, "no picture is of a good part"), (_without_defects_in_family0, "held-out groups have no defect")],
+)
+def test_data_that_could_never_be_exported_is_not_trained_on(
+    tmp_path: Path, change: Callable[[Content], None], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(_boards(tmp_path / "data", change), tmp_path / "run") == 78
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_too_small_for_the_net_are_not_trained_on(tmp_path: Path) -> None:
+    split = split_by_group(read_coco(_boards(tmp_path, side_px=72)), ("family0",))
+    with pytest.raises(ConfigError, match="input of 64 x 64 pixels"):
+        check_data(split, 1)
+
+
+def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
+    def thin(content: Content) -> None:
+        content["annotations"][0]["bbox"][2] = 3
+
+    split = split_by_group(read_coco(_boards(tmp_path, thin)), ("family0",))
+    assert any("1 of 18 boxes are thinner than 8 pixels" in words for words in doubts(split))
+
+
+def test_a_bar_shows_only_what_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(tracked(range(5), "quick")) == list(range(5))
+    assert list(tracked(np.arange(5).tolist(), "slow", shown_after_s=0.0)) == list(range(5))
+    captured = capsys.readouterr()
+    assert "slow" in captured.err
+    assert "100%" in captured.err
+    assert "quick" not in captured.err
+    assert not captured.out

@@ -1,0 +1,143 @@
+"""Pictures of any size, and defects of any size, go the whole way from training to a bundle."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.bundle.archive import read_bundle
+from appliance.bundle.manifest import Geometry
+from tests.tiny_boards import write_tiny_boards
+from trainer.__main__ import main
+from trainer.datasets.coco import read_coco
+from trainer.datasets.sample import Dataset, Sample
+from trainer.export import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit, golden_pieces
+from trainer.loss import assign
+from trainer.metrics import Judged, at_limit, judge_parts, rank
+from trainer.model import cell_centres
+from trainer.preflight import model_geometry
+
+
+def _dataset(folder: Path, *sizes: tuple[int, int]) -> Dataset:
+    samples = []
+    for number, (width, height) in enumerate(sizes):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((height, width), np.uint8))
+        nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        samples.append(Sample(folder / f"{number}.png", *nothing, "g", is_good=True))
+    return Dataset(("a",), tuple(samples))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "model"),
+    [
+        ([(640, 640)], (640, 640)),
+        ([(1024, 768)], (1024, 768)),
+        ([(800, 600)], (640, 576)),
+        ([(600, 600)], (576, 576)),
+        ([(500, 200)], (480, 192)),
+        ([(640, 480), (800, 640)], (640, 480)),
+        ([(2048, 2048)], (640, 640)),
+        ([(4000, 130)], (640, 128)),
+    ],
+)
+def test_the_models_input_fits_into_every_picture_without_scaling(
+    tmp_path: Path, sizes: list[tuple[int, int]], model: tuple[int, int]
+) -> None:
+    geometry = model_geometry(_dataset(tmp_path, *sizes), 1)
+    assert (geometry.width, geometry.height, geometry.fit) == (*model, "exact")
+
+
+@pytest.mark.parametrize("size", [(800, 600), (100, 100)])
+def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    width, height = size
+    path = write_tiny_boards(tmp_path / "data", pictures=12, groups=3, side_px=height)
+    for picture in (tmp_path / "data").glob("*.png"):
+        pixels = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(picture), cv2.copyMakeBorder(pixels, 0, 0, 0, width - height, cv2.BORDER_REPLICATE))
+    run, bundle, figures = (str(tmp_path / name) for name in ("run", "part.bundle", "figures.json"))
+    dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--threads", "1", "--holdout", "family0"]
+    assert main(["train", "--data", str(path), "--run", run, *dials]) == 0
+    assert main(["export", "--run", run, "--output", bundle, "--name", "tiny", "--golden", "4"]) == 0
+    assert main(["evaluate", bundle, "--data", str(path), "--json", figures]) == 0
+    assert json.loads(Path(figures).read_text())["pictures"] == 12
+    written = read_bundle(Path(bundle))
+    assert written.manifest.geometry.fit == "exact"
+    assert any(image.detections for image in written.golden)
+
+
+def test_a_net_that_finds_nothing_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_tiny_boards(tmp_path / "data")
+    run, bundle = str(tmp_path / "run"), str(tmp_path / "part.bundle")
+    dials = ["--epochs", "1", "--batch", "4", "--crop", "96", "--threads", "1", "--holdout", "family0"]
+    assert main(["train", "--data", str(path), "--run", run, *dials]) == 0
+    final = torch.load(tmp_path / "run" / "final.pt", weights_only=True)
+    for name in [name for name in final["average"] if name.startswith("class_head") and name.endswith("bias")]:
+        final["average"][name][:] = -40.0
+    torch.save(final, tmp_path / "run" / "final.pt")
+    assert main(["export", "--run", run, "--output", bundle, "--name", "tiny"]) == 78
+    assert "finds nothing" in capsys.readouterr().err
+    assert not Path(bundle).exists()
+
+
+def test_a_golden_image_of_a_large_picture_shows_its_defect(tmp_path: Path) -> None:
+    path = write_tiny_boards(tmp_path, side_px=400)
+    geometry = Geometry(width=96, height=128, channels=1, fit="exact", pad_value=114)
+    pieces = golden_pieces(read_coco(path), geometry, 6)
+    assert [piece.shape for piece in pieces] == [(128, 96, 1)] * 6
+    assert all(piece.max() == 250 or piece.min() == 5 for piece in pieces[:3])
+
+
+def _owners(*boxes: tuple[float, float, float, float]) -> list[int]:
+    labels = torch.zeros((1, len(boxes)), dtype=torch.int64)
+    return assign(cell_centres(64, 64), torch.tensor([boxes]), labels)[0].tolist()
+
+
+def test_a_box_between_the_cells_owns_the_nearest_one() -> None:
+    owner = _owners((14.0, 15.0, 18.0, 19.0))  # a cell ends at 16, centres are at 12 and at 20
+    assert owner.count(0) == 1
+    centre = cell_centres(64, 64)[owner.index(0)]
+    assert (centre - torch.tensor([16.0, 17.0])).abs().max() <= 4.0
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(0.5, 30), st.floats(0.5, 30)), min_size=1, max_size=12
+    )
+)
+def test_every_box_owns_a_cell(boxes: list[tuple[float, float, float, float]]) -> None:
+    corners = [(x, y, min(64.0, x + width), min(64.0, y + height)) for x, y, width, height in boxes]
+    assert set(_owners(*corners)) - {-1} == set(range(len(boxes)))
+
+
+def test_padding_owns_nothing() -> None:
+    boxes = torch.tensor([[[14.0, 15.0, 18.0, 19.0], [0.0, 0.0, 0.0, 0.0]]])
+    assert 1 not in assign(cell_centres(64, 64), boxes, torch.tensor([[0, -1]]))[0].tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.lists(st.integers(0, 999), max_size=4), st.booleans()), min_size=1, max_size=12))
+def test_the_limit_is_the_best_of_all_thousandths(parts: list[tuple[list[int], bool]]) -> None:
+    judged = []
+    for scores, is_bad in parts:
+        boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(len(scores))], np.float32).reshape(-1, 4)
+        truth = np.array([[0, 0, 10, 10]] if is_bad else [], np.float32).reshape(-1, 4)
+        values = np.array([(score + 0.5) / 1000 for score in scores], np.float32)
+        judged.append(Judged(boxes, values, np.zeros(len(scores), np.int64), truth, np.zeros(len(truth), np.int64)))
+    ranking = rank([part for part in judged if len(part.true_labels)])
+
+    def merit(limit: float) -> tuple[float, float]:
+        found = judge_parts(judged, limit)
+        escapes, overkill = found.escapes / max(1, found.bad), found.overkill / max(1, found.good)
+        return -max(escapes / TARGET_ESCAPES, overkill / TARGET_OVERKILL), at_limit(ranking, limit).f
+
+    best = max(merit(step / 1000) for step in range(round(SCORE_FLOOR * 1000), 1000))
+    if ranking.truths:
+        assert merit(choose_limit(judged)) == best

@@ -1,0 +1,52 @@
+"""What the configuration says is what the adapters get."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from appliance.bundle.archive import read_bundle
+from appliance.config import MAX_THREADS, Config
+from appliance.documents import parse_document
+from appliance.wiring import image_policy, make_runtime
+from tests.models import tiny_bundle
+
+
+def config(**changes: object) -> Config:
+    document = {
+        "schema": "vi.config/1",
+        "device": {"device_id": "d", "enterprise": "e", "site": "s", "area": "a", "line": "l", "station": "t"},
+        "bundle": "tiny.bundle",
+        "recipe": "recipe.yaml",
+        "ledger": {"path": "ledger.db"},
+        "images": {"directory": "images", "quota_mb": 20, "min_free_mb": 3},
+        "cameras": {"top": {"type": "folder", "directory": "pictures"}},
+    } | changes
+    return parse_document(Path("config.yaml"), yaml.safe_dump(document).encode()).into(Config)
+
+
+def test_a_megabyte_is_a_million_bytes() -> None:
+    policy = image_policy(config())
+    assert policy.quota_bytes == 20_000_000
+    assert policy.min_free_bytes == 3_000_000
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, min(os.cpu_count() or 1, 64)), (2, 2), (64, 64)])
+def test_the_runtime_gets_the_threads_that_were_asked_for(asked: int, given: int, tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    runtime = make_runtime(config(runtime={"threads": asked}), bundle)
+    assert f"threads={given}" in runtime.describe()
+    runtime.close()
+
+
+def test_the_most_threads_that_a_configuration_may_ask_for_are_taken(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    make_runtime(config(runtime={"threads": MAX_THREADS}), bundle).close()
+
+
+def test_a_computer_with_more_cores_than_a_runtime_takes_threads_works(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    runtime = make_runtime(config(), bundle, cores=200)
+    assert f"threads={MAX_THREADS}" in runtime.describe()
+    runtime.close()

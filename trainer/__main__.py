@@ -1,0 +1,141 @@
+"""The trainer's commands: data set -> weights -> bundle -> figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.errors import ApplianceError, BundleError, ConfigError, DeviceError, StorageError
+
+EXIT_REFUSED = 1
+EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
+    (ConfigError, 78),  # EX_CONFIG
+    (BundleError, 65),  # EX_DATAERR
+    (DeviceError, 69),  # EX_UNAVAILABLE
+    (StorageError, 74),  # EX_IOERR
+)
+EPILOG = (
+    "exit codes: 0 all is well; 1 the result is refused (evaluate found it worse than asked for); 2 wrong usage; "
+    "65 bundle not acceptable; 69 the runtime failed; 74 disk refused; 78 data set, run or options wrong; "
+    "130 interrupted (train goes on with --resume)"
+)
+DATA_HELP = (
+    "a COCO file (.json) or a folder with annotations.json; or DeepPCB: its folder, or a list file such as test.txt"
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(prog="trainer", description=__doc__, epilog=EPILOG)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_export(commands)
+    _add_evaluate(commands)
+    return top
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = "fit a detector; whole groups are held out and judged at the end"
+    train = commands.add_parser("train", help=words, description=words, epilog=EPILOG)
+    train.add_argument("--data", type=Path, required=True, help=DATA_HELP)
+    train.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="gets weights, log and figures")
+    length = train.add_mutually_exclusive_group(required=True)
+    length.add_argument("--epochs", type=_positive, help="passes over the training pictures; exactly repeatable")
+    length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
+    train.add_argument(
+        "--holdout", type=_names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)"
+    )
+    train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    train.add_argument("--batch", type=_positive, default=16, help="crops per step (default %(default)s)")
+    train.add_argument("--crop", type=_positive, default=320, metavar="PX", help="side of a crop (default %(default)s)")
+    train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
+    train.add_argument(
+        "--threads",
+        type=_positive,
+        default=1,
+        help="processor threads for the arithmetic; one more prepares the pictures (default %(default)s)",
+    )
+    train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
+    train.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    train.set_defaults(execute="train")
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = "write a run's weights as a bundle that devices accept, calibrated and checked against torch"
+    export = commands.add_parser("export", help=words, description=words, epilog=EPILOG)
+    export.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="what `trainer train` wrote")
+    export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the bundle")
+    export.add_argument("--name", required=True, help="name of the bundle, lower case")
+    export.add_argument("--revision", type=_positive, default=1, help="grows with each release (default %(default)s)")
+    export.add_argument("--released-by", default="nobody yet", help="who answers for it")
+    export.add_argument(
+        "--severity",
+        type=_severities,
+        default={},
+        metavar="CLASS=LEVEL,...",
+        help="critical, major or minor (default major)",
+    )
+    export.add_argument("--golden", type=_positive, default=8, help="number of golden images (default %(default)s)")
+    export.add_argument("--data", type=Path, help="if the data has moved since the training")
+    export.add_argument("--threads", type=_positive, default=1, help="processor threads (default %(default)s)")
+    export.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    export.set_defaults(execute="export")
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = "run a bundle as the appliance runs it, and judge it on labelled pictures"
+    evaluate = commands.add_parser("evaluate", help=words, description=words, epilog=EPILOG)
+    evaluate.add_argument("bundle", type=Path, help="the bundle's file")
+    evaluate.add_argument("--data", type=Path, required=True, help=DATA_HELP)
+    evaluate.add_argument("--groups", type=_names, default=(), metavar="A,B", help="judge these groups only")
+    evaluate.add_argument("--min-ap", type=float, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
+    evaluate.add_argument("--max-escapes", type=float, metavar="PERCENT", help="refuse more escapes than this")
+    evaluate.add_argument("--max-overkill", type=float, metavar="PERCENT", help="refuse more overkill than this")
+    evaluate.add_argument(
+        "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
+    )
+    evaluate.add_argument("--threads", type=_positive, default=1, help="processor threads (default %(default)s)")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    evaluate.set_defaults(execute="evaluate")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _severities(text: str) -> dict[str, str]:
+    found = {}
+    for item in _names(text):
+        name, _, level = item.partition("=")
+        if level not in ("critical", "major", "minor"):
+            raise argparse.ArgumentTypeError(f"{item!r} is not CLASS=critical, CLASS=major or CLASS=minor")
+        found[name] = level
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake gets words and an exit code, never a traceback."""
+    arguments = parser().parse_args(argv)
+    from trainer import commands  # torch takes seconds to load, and help needs none of it
+
+    try:
+        return int(getattr(commands, arguments.execute)(arguments))
+    except ApplianceError as error:
+        sys.stderr.write(f"trainer: {error}\n")
+        return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)
+    except KeyboardInterrupt:
+        sys.stderr.write("trainer: interrupted\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Training crops: a piece of a board as the line could have shown it.
+
+Every random choice comes from one generator per crop, so that a run resumed in the middle draws the same crops.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.datasets.sample import Boxes, Copper, Labels
+from trainer.paint import paint
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer release
+
+import albumentations as A  # noqa: N812 - the name that its own documentation uses
+
+DEFECT_SHARE = 0.85
+"""Share of the crops of a defective part that are placed around one of its defects."""
+
+SCALED_SHARE = 0.5
+"""Share of the crops that are cut larger or smaller: line widths differ from board to board."""
+
+PAINTED_SHARE = 0.5
+"""Share of the crops of binarised copper that get artwork and defects painted in."""
+
+KEPT_SHARE = 0.5
+"""A box that a crop cuts stays if this share of its area is left."""
+
+
+class Augment:
+    """Cut, turn and disturb.
+
+    Args:
+        side_px: side of the crop, a multiple of 32.
+        grow: largest factor by which the cut piece may be larger or smaller than the crop before it is scaled.
+        copper: given for binarised copper, where defects can be painted.
+    """
+
+    def __init__(self, side_px: int = 320, grow: float = 1.4, copper: Copper | None = None) -> None:
+        self.side_px = side_px
+        self.grow = grow
+        self._copper = copper
+        self._transform = A.Compose(
+            [
+                A.D4(p=1.0),
+                A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.4),
+                A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.15),
+                A.ImageCompression(quality_range=(60, 95), p=0.1),
+            ],
+            bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"]),
+        )
+
+    def __call__(
+        self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Boxes, Labels]:
+        """Make one training crop.
+
+        Args:
+            picture: uint8 [height, width, channels], at least as large as the crop.
+            boxes: float32 [N, 4], x1 y1 x2 y2 in pixels.
+            labels: int64 [N].
+            rng: the crop's own generator.
+
+        Returns:
+            uint8 [side, side, channels], boxes and labels that are still in it.
+        """
+        piece, boxes, labels = self._cut(picture, boxes, labels, rng)
+        if self._copper is not None and rng.random() < PAINTED_SHARE:
+            piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
+        self._transform.set_random_seed(int(rng.integers(2**31)))
+        out = self._transform(image=piece, bboxes=boxes, labels=labels)
+        image = np.ascontiguousarray(out["image"]).reshape(self.side_px, self.side_px, picture.shape[2])
+        return (
+            image,
+            np.asarray(out["bboxes"], np.float32).reshape(-1, 4),
+            np.asarray(out["labels"], np.int64).reshape(-1),
+        )
+
+    def _cut(
+        self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Boxes, Labels]:
+        height, width, channels = picture.shape
+        side = self.side_px
+        if self.grow > 1.0 and rng.random() < SCALED_SHARE:
+            side = round(side * float(np.exp(rng.uniform(-1, 1) * np.log(self.grow))))
+        side = min(side, height, width)
+        left, top = rng.integers(0, width - side + 1), rng.integers(0, height - side + 1)
+        if len(boxes) and rng.random() < DEFECT_SHARE:
+            box = boxes[rng.integers(len(boxes))]
+            left = _place(box[0], box[2], side, width, rng)
+            top = _place(box[1], box[3], side, height, rng)
+        piece = picture[top : top + side, left : left + side]
+        boxes, labels = crop_boxes(boxes, labels, int(left), int(top), side)
+        if side != self.side_px:
+            scaled = cv2.resize(piece, (self.side_px, self.side_px), interpolation=cv2.INTER_LINEAR)
+            piece = np.asarray(scaled, np.uint8).reshape(self.side_px, self.side_px, channels)
+            boxes = boxes * np.float32(self.side_px / side)
+        return piece, boxes, labels
+
+
+def _place(low: float, high: float, side: int, limit: int, rng: np.random.Generator) -> int:
+    """Draw where a crop starts so that it holds the whole box if it can."""
+    first = max(0, min(int(np.ceil(high)) - side, limit - side))
+    last = max(first, min(int(low), limit - side))
+    return int(rng.integers(first, last + 1))
+
+
+def crop_boxes(boxes: Boxes, labels: Labels, left: int, top: int, side: int) -> tuple[Boxes, Labels]:
+    """Move boxes into a crop and drop those of which too little is left.
+
+    Args:
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels of the whole picture.
+        labels: int64 [N].
+        left: column at which the crop starts.
+        top: row at which the crop starts.
+        side: side of the crop in pixels.
+
+    Returns:
+        Boxes in pixels of the crop, clipped to it, and their labels.
+    """
+    moved = boxes - np.array([left, top, left, top], np.float32)
+    clipped = np.clip(moved, 0, side).astype(np.float32)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    seen = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
+    kept = seen >= KEPT_SHARE * area
+    return clipped[kept], labels[kept]

@@ -1,0 +1,122 @@
+"""What a run needs to go on after a kill, in one file that is either the old one or the new one."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from appliance.errors import ConfigError
+from trainer.files import write_whole
+from trainer.model import Net, NetShape
+
+_DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, EOFError, struct.error, pickle.UnpicklingError)
+"""What torch raises when it reads anything but a checkpoint."""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """The state of a run between two epochs.
+
+    Args:
+        plan: the run's dials as a dict.
+        shape: what the weights depend on.
+        classes: names of the classes, in the order of the labels.
+        epoch: epochs done.
+        step: steps done.
+        elapsed_ns: time spent so far.
+        holdout: names of the groups that the weights were never fitted to.
+        dataset_digest: of both halves; empty if the run is older than this field.
+        source_commit: of the trainer that fitted the weights.
+        trained_at: when they were last fitted, ISO 8601 in UTC.
+        weights: state of the net in training.
+        average: state of the averaged net, the one that is exported.
+        optimizer: state of the optimizer.
+    """
+
+    plan: dict[str, Any]
+    shape: NetShape
+    classes: tuple[str, ...]
+    epoch: int = 0
+    step: int = 0
+    elapsed_ns: int = 0
+    holdout: tuple[str, ...] = ()
+    dataset_digest: str = ""
+    source_commit: str = "unknown"
+    trained_at: str = ""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: Path, state: Checkpoint) -> None:
+    """Write a checkpoint by atomic rename.
+
+    Args:
+        path: replaced only when the new file is complete on disk.
+        state: what to write.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    content = {name: getattr(state, name) for name in Checkpoint.__slots__}
+    content["shape"] = state.shape.as_dict()
+    buffer = io.BytesIO()  # torch would hide what the disk says
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; tensors and plain values only, never code.
+
+    Args:
+        path: `last.pt` or `final.pt` of a run.
+
+    Raises:
+        ConfigError: The file is missing or is no checkpoint of this trainer.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content["shape"] = NetShape(**content["shape"])
+        if "holdout" not in content:
+            content |= _written_beside(path)
+        return Checkpoint(**content)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or path}: cannot be read: {error.strerror}; train first, or name another run"
+        ) from error
+    except _DAMAGE as error:
+        raise ConfigError(f"{path}: is no checkpoint of this trainer ({error}); train again") from error
+
+
+def averaged_net(state: Checkpoint, source: Path) -> Net:
+    """Build the net that is exported.
+
+    Args:
+        state: a checkpoint.
+        source: its file, for the message.
+
+    Raises:
+        ConfigError: The weights belong to another version of the net.
+    """
+    net = Net(state.shape)
+    try:
+        net.load_state_dict(state.average)
+    except RuntimeError as error:
+        raise ConfigError(f"{source}: was trained by another version of the trainer; train again") from error
+    return net
+
+
+def _written_beside(path: Path) -> dict[str, Any]:
+    """Take from beside a checkpoint what older ones did not hold themselves: the groups, and the time."""
+    told = json.loads((path.parent / "source.json").read_text(encoding="utf-8"))
+    written_at = datetime.fromtimestamp(path.stat().st_mtime, tz=timezone.utc)
+    return {"holdout": tuple(told["holdout"]), "trained_at": written_at.isoformat(timespec="seconds")}

@@ -1,0 +1,208 @@
+"""What each command does, and how its result is shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from appliance.bundle.archive import read_bundle
+from appliance.errors import ConfigError
+from trainer.checkpoint import load_checkpoint
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.sample import Dataset
+from trainer.datasets.split import Split, describe, split_by_group
+from trainer.evaluate import BundleRunner, Report, judge_samples, report
+from trainer.export import ExportOptions, weights_file
+from trainer.export import export as write_export
+from trainer.files import check_folder_of, make_folder, write_json
+from trainer.plan import Plan
+from trainer.preflight import check_data, doubts
+from trainer.progress import console as _err
+from trainer.train import check_folder
+from trainer.train import train as run_training
+
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Read, tell what was read, fit, and tell how good it is.
+
+    Args:
+        arguments: of `trainer train`.
+
+    Returns:
+        The exit code.
+    """
+    plan = Plan(
+        epochs=arguments.epochs,
+        budget_minutes=arguments.budget_minutes,
+        batch=arguments.batch,
+        side_px=arguments.crop,
+        seed=arguments.seed,
+        threads=arguments.threads,
+        channels=arguments.channels,
+    )
+    plan.check()
+    check_folder(arguments.run, arguments.resume)
+    check_folder_of(arguments.json, "--json")
+    split = split_by_group(read_dataset(arguments.data), arguments.holdout, seed=arguments.seed)
+    _show_split(split)
+    geometry = check_data(split, plan.channels)
+    _err.print(f"the model takes {geometry.width} x {geometry.height} pixels; larger pictures are cut into tiles")
+    for words in doubts(split):
+        _err.print(f"trainer: beware: {words}", soft_wrap=True)
+    if not (arguments.run / "last.pt").is_file():
+        make_folder(arguments.run)
+        write_json(arguments.run / "source.json", {"data": str(arguments.data.resolve())})
+    figures = run_training(split, plan, arguments.run, resume=arguments.resume)
+    _out.print(
+        f"held-out groups: AP@0.33 {figures.ap_pooled:.4f}, best F {figures.best.f:.4f} at {figures.best.limit:.2f}; "
+        f"escapes {figures.parts.escapes} of {figures.parts.bad}, overkill {figures.parts.overkill} of "
+        f"{figures.parts.good} there\nnext: trainer export --run {arguments.run} --name NAME --output FILE"
+    )
+    if arguments.json:
+        write_json(arguments.json, figures.as_dict())
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the bundle of a run.
+
+    Args:
+        arguments: of `trainer export`.
+
+    Returns:
+        The exit code.
+    """
+    options = ExportOptions(
+        name=arguments.name,
+        revision=arguments.revision,
+        released_by=arguments.released_by,
+        severities=arguments.severity,
+        golden=arguments.golden,
+        threads=arguments.threads,
+    )
+    check_folder_of(arguments.output, "--output")
+    check_folder_of(arguments.json, "--json")
+    source = arguments.data or _source_of(arguments.run)
+    options.check(load_checkpoint(weights_file(arguments.run)).classes)
+    result = write_export(arguments.run, read_dataset(source), options, arguments.output)
+    _show_report(result.report)
+    size_mb = arguments.output.stat().st_size / 1e6
+    _out.print(
+        f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
+        f"torch and ONNX Runtime differ by {result.score_difference:.1e} in score, {result.box_difference_px:.1e} px\n"
+        f"{arguments.output}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
+    )
+    if arguments.json:
+        calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
+        extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
+        write_json(arguments.json, result.report.as_dict() | extra)
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Judge a bundle on a data set.
+
+    Args:
+        arguments: of `trainer evaluate`.
+
+    Returns:
+        The exit code; 1 if a figure is worse than asked for.
+    """
+    check_folder_of(arguments.json, "--json")
+    dataset = read_dataset(arguments.data)
+    if arguments.groups:
+        unknown = sorted(set(arguments.groups) - set(dataset.groups()))
+        if unknown:
+            raise ConfigError(f"--groups: no group {', '.join(unknown)}; there are {', '.join(dataset.groups())}")
+        dataset = Dataset(dataset.classes, tuple(s for s in dataset.samples if s.group in arguments.groups))
+    bundle = read_bundle(arguments.bundle)
+    runner = BundleRunner(bundle.model_onnx, bundle.manifest, arguments.threads, arguments.overlap_px)
+    judged, detect_ms_p50 = judge_samples(runner, dataset)
+    figures = report(judged, bundle.manifest, detect_ms_p50)
+    _show_report(figures)
+    refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
+    for words in refusals:
+        _err.print(f"trainer: refused: {words}", soft_wrap=True)
+    if arguments.json:
+        extra = {"bundle_digest": bundle.digest, "refused": refusals}
+        write_json(arguments.json, figures.as_dict() | extra)
+    return 1 if refusals else 0
+
+
+def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max_overkill: float | None) -> list[str]:
+    """Say in words which figures are worse than asked for.
+
+    Args:
+        figures: of the bundle.
+        min_ap: lowest pooled AP, 0..1, or None.
+        max_escapes: most escapes in percent of the bad parts, or None.
+        max_overkill: most overkill in percent of the good parts, or None.
+
+    Returns:
+        One line for each refusal; a figure that could not be measured is refused too.
+    """
+    parts = figures.parts
+    lines = []
+    if min_ap is not None and not figures.ap_pooled >= min_ap:
+        lines.append(f"AP@0.33 {figures.ap_pooled:.4f} is below {min_ap}")
+    for name, count, whole, most in (
+        ("escapes", parts.escapes, parts.bad, max_escapes),
+        ("overkill", parts.overkill, parts.good, max_overkill),
+    ):
+        if most is not None and (not whole or 100 * count / whole > most):
+            lines.append(f"{name}: {count} of {whole} parts, more than {most} % allowed (or nothing to measure on)")
+    return lines
+
+
+def _source_of(run: Path) -> Path:
+    source = run / "source.json"
+    try:
+        return Path(json.loads(source.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{source}: not what `trainer train` writes ({error}); name the data with --data") from error
+
+
+def _show_split(split: Split) -> None:
+    rows = describe(split)
+    table = Table(title="what was read")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in ("group", "split") else "right")
+    shown = rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]
+    for row in shown:
+        table.add_row(*(str(value) for value in row.values()))
+    for half, name in ((split.train, "train"), (split.validation, "validation")):
+        good = sum(sample.is_good for sample in half.samples)
+        counts = [str(count) for count in half.boxes_per_class().values()]
+        table.add_row(f"{len(half.groups())} groups", name, str(len(half.samples)), str(good), *counts, style="bold")
+    _out.print(table)
+
+
+def _show_report(figures: Report) -> None:
+    table = Table(title=f"{figures.pictures} pictures")
+    for name in ("", "AP@0.33", "escapes", "overkill"):
+        table.add_column(name, justify="right" if name else "left")
+    parts = figures.parts
+    whole = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
+    table.add_row("all, pooled over the classes", f"{figures.ap_pooled:.4f}", *whole, style="bold")
+    for name, value in figures.ap_classes.items():
+        table.add_row(f"class {name}", f"{value:.4f}")
+    groups = list(figures.groups.items())
+    for name, row in groups if len(groups) <= 24 else []:
+        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
+        table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
+    _out.print(table)
+    at, best = figures.at_limits, figures.best
+    _out.print(
+        f"with the good parts among them AP@0.33 {figures.ap_pooled_all:.4f}; "
+        f"COCO AP50 {figures.coco.ap50:.4f}, AP50-95 {figures.coco.ap50_95:.4f}\n"
+        f"at the bundle's limits: precision {at.precision:.4f}, recall {at.recall:.4f}, F {at.f:.4f}; "
+        f"best F {best.f:.4f} at {best.limit:.3f}\n"
+        f"calibration error {figures.calibration_error:.3f}; {figures.detect_ms_p50:.1f} ms per picture (median)"
+    )

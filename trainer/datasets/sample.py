@@ -1,0 +1,176 @@
+"""One labelled picture, and a list of them: what every reader gives and everything else takes."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import ConfigError
+
+Boxes = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A picture on disk with its truth.
+
+    Args:
+        image: path of the picture.
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels of the picture.
+        labels: int64 [N], index into the data set's classes.
+        group: what must not be divided between training and validation (a board type, a day, a machine).
+        is_good: True if the part has no defect; then N is 0.
+    """
+
+    image: Path
+    boxes: Boxes
+    labels: Labels
+    group: str
+    is_good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copper:
+    """What the classes mean in pictures of binarised copper: each is copper missing, or copper too much.
+
+    Args:
+        missing: class of copper missing -> label: "open" (parted), "mousebite" (at the edge), "pin_hole" (inside).
+        opposites: the label that each label becomes when copper and gap are exchanged.
+    """
+
+    missing: Mapping[str, int]
+    opposites: tuple[int, ...]
+
+    def label(self, name: str, is_too_much: bool) -> int:
+        """Return the label of a class of missing copper, or of its opposite."""
+        label = self.missing[name]
+        return self.opposites[label] if is_too_much else label
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Checked samples.
+
+    Args:
+        classes: names; a label is an index into them.
+        samples: in the order of the source, which is the order of every later draw.
+        copper: what the classes mean if the pictures are binarised copper, else None.
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    copper: Copper | None = None
+
+    def groups(self) -> tuple[str, ...]:
+        """Return the names of the groups, sorted."""
+        return tuple(sorted({sample.group for sample in self.samples}))
+
+    def boxes_per_class(self, group: str | None = None) -> dict[str, int]:
+        """Count the boxes of each class, of one group or of all."""
+        found: Counter[int] = Counter()
+        for sample in self.samples:
+            if group is None or sample.group == group:
+                found.update(sample.labels.tolist())
+        return {name: found[index] for index, name in enumerate(self.classes)}
+
+
+def check_box(box: tuple[float, float, float, float], size: tuple[int, int], where: str) -> None:
+    """Refuse a box that cannot be a defect of its picture.
+
+    Args:
+        box: x1 y1 x2 y2 in pixels.
+        size: width and height of the picture in pixels.
+        where: file and line, for the message.
+
+    Raises:
+        ConfigError: The box is not finite, has no area or leaves the picture; the label file must be repaired.
+    """
+    x1, y1, x2, y2 = box
+    if not all(np.isfinite(box)):
+        raise ConfigError(f"{where}: box {box} is not finite; repair or remove the line")
+    if x2 <= x1 or y2 <= y1:
+        raise ConfigError(f"{where}: box {box} has no area (x2 <= x1 or y2 <= y1); repair or remove the line")
+    if x1 < 0 or y1 < 0 or x2 > size[0] or y2 > size[1]:
+        raise ConfigError(
+            f"{where}: box {box} leaves the picture of {size[0]} x {size[1]} pixels; repair or remove the line"
+        )
+
+
+def picture_size(path: Path, where: str) -> tuple[int, int]:
+    """Read width and height of a picture, from the header alone where it is JPEG or PNG.
+
+    Args:
+        path: the picture.
+        where: file and line that name it, for the message.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        ConfigError: The picture is missing or is none.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(65536)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot read picture {path}: {error.strerror}; restore or unlist it") from error
+    size = _png_size(head) or _jpeg_size(head)
+    if size is not None:
+        return size
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise ConfigError(f"{where}: {path} is not a picture that OpenCV reads; restore or unlist it")
+    return int(picture.shape[1]), int(picture.shape[0])
+
+
+def _png_size(head: bytes) -> tuple[int, int] | None:
+    if head[:8] != _PNG or len(head) < 24:
+        return None
+    width, height = struct.unpack(">II", head[16:24])
+    return int(width), int(height)
+
+
+def _jpeg_size(head: bytes) -> tuple[int, int] | None:
+    at = 2
+    if head[:2] != b"\xff\xd8":
+        return None
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if marker in _JPEG_FRAME_MARKERS:
+            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            return int(width), int(height)
+        at += 2 + length
+    return None
+
+
+def load_picture(path: Path, channels: int) -> NDArray[np.uint8]:
+    """Decode a picture.
+
+    Args:
+        path: JPEG, PNG or anything else that OpenCV reads.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 [height, width, channels].
+
+    Raises:
+        ConfigError: The file is missing or damaged.
+    """
+    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+    picture = cv2.imread(str(path), flag)
+    if picture is None:
+        raise ConfigError(f"{path}: cannot be decoded; restore the file or take it off the list")
+    if channels == 1:
+        return np.asarray(picture, dtype=np.uint8).reshape(picture.shape[0], picture.shape[1], 1)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)

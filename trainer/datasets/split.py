@@ -1,0 +1,83 @@
+"""Training and validation by whole groups: what is measured is the step to a board that was never seen."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from appliance.errors import ConfigError
+from trainer.datasets.sample import Dataset
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Two data sets that share no group.
+
+    Args:
+        train: what the weights are fitted to.
+        validation: what they are judged on.
+    """
+
+    train: Dataset
+    validation: Dataset
+
+    def whole(self) -> Dataset:
+        """Return both halves as one, training pictures first."""
+        return replace(self.train, samples=self.train.samples + self.validation.samples)
+
+
+def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float = 0.2, seed: int = 0) -> Split:
+    """Hold out whole groups.
+
+    Args:
+        dataset: what was read.
+        holdout: names of the groups to hold out; empty to draw them.
+        share: share of the pictures to hold out at least when groups are drawn, 0..1.
+        seed: seed of the draw.
+
+    Returns:
+        The split; every sample is in exactly one half.
+
+    Raises:
+        ConfigError: A named group does not exist, or nothing would be left on one side.
+    """
+    groups = dataset.groups()
+    unknown = sorted(set(holdout) - set(groups))
+    if unknown:
+        raise ConfigError(f"holdout: no group {', '.join(unknown)}; the groups are {', '.join(groups)}")
+    held = set(holdout) or _draw(dataset, share, seed)
+    train = tuple(s for s in dataset.samples if s.group not in held)
+    validation = tuple(s for s in dataset.samples if s.group in held)
+    if not train or not validation:
+        raise ConfigError(
+            f"holdout: of the groups {', '.join(groups)} none is left on one side; at least two groups are needed, "
+            "one to train on and one to validate on"
+        )
+    return Split(replace(dataset, samples=train), replace(dataset, samples=validation))
+
+
+def _draw(dataset: Dataset, share: float, seed: int) -> set[str]:
+    groups = list(dataset.groups())
+    random.Random(seed).shuffle(groups)
+    held: set[str] = set()
+    wanted = share * len(dataset.samples)
+    while groups[1:] and sum(s.group in held for s in dataset.samples) < wanted:
+        held.add(groups.pop())
+    return held
+
+
+def describe(split: Split) -> list[dict[str, str | int]]:
+    """Tell what was read: one row per group.
+
+    Returns:
+        Rows with group, split ("train" or "validation"), pictures, good and one count per class.
+    """
+    rows: list[dict[str, str | int]] = []
+    for name, half in (("train", split.train), ("validation", split.validation)):
+        for group in half.groups():
+            members = [s for s in half.samples if s.group == group]
+            row: dict[str, str | int] = {"group": group, "split": name, "pictures": len(members)}
+            row["good"] = sum(s.is_good for s in members)
+            row.update(half.boxes_per_class(group))
+            rows.append(row)
+    return rows

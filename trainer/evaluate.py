@@ -1,0 +1,188 @@
+"""Judge a bundle by running it as the appliance does: its own runtime, its own geometry, its own suppression."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from appliance.bundle.manifest import Manifest
+from appliance.errors import ConfigError
+from appliance.events import Detection, Pixels
+from appliance.optics.detector import Detector
+from appliance.optics.tiles import Region, TileGrid, tile_grid
+from appliance.runtimes.onnx import OnnxRuntime
+from trainer.coco_figures import CocoFigures, coco_figures
+from trainer.datasets.sample import Dataset, Sample, load_picture
+from trainer.metrics import (
+    AtLimit,
+    Judged,
+    Parts,
+    average_precision,
+    best_limit,
+    calibration_error,
+    counted,
+    judge_parts,
+    rank,
+)
+from trainer.progress import tracked
+
+OVERLAP_PX = 96
+"""Of tiles, if nothing else is asked for and they are large enough; a quarter of their smaller side if they are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFigures:
+    """One group: pooled AP at IoU 0.33 on its defective parts, and its parts at the manifest's limits."""
+
+    ap_pooled: float
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a bundle is worth on a data set; ratios 0..1, nan where there is no truth.
+
+    Args:
+        pictures: pictures judged.
+        ap_pooled: AP at IoU 0.33 pooled over the classes, on the pictures that have defects (DeepPCB's protocol).
+        ap_pooled_all: the same with the good parts among the pictures, where every detection is wrong.
+        ap_classes: as ap_pooled, by class.
+        coco: AP50 and AP50-95 over all pictures.
+        at_limits: precision, recall and F at the manifest's limits, on the pictures that have defects.
+        best: the same at the one limit with the best F.
+        parts: escapes and overkill at the manifest's limits.
+        groups: by group.
+        calibration_error: expected, over the detections of all pictures.
+        detect_ms_p50: median time from picture to detections in milliseconds.
+    """
+
+    pictures: int
+    ap_pooled: float
+    ap_pooled_all: float
+    ap_classes: dict[str, float]
+    coco: CocoFigures
+    at_limits: AtLimit
+    best: AtLimit
+    parts: Parts
+    groups: dict[str, GroupFigures]
+    calibration_error: float
+    detect_ms_p50: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain values; what could not be measured is nan."""
+        return asdict(self)
+
+
+class BundleRunner:
+    """A model and its manifest, run on whole pictures with one processor thread or more.
+
+    Args:
+        model_onnx: the model file.
+        manifest: what the bundle says about it.
+        threads: processor threads.
+        overlap_px: overlap of the tiles on a picture larger than the model's input; None to derive it from their size.
+    """
+
+    def __init__(self, model_onnx: bytes, manifest: Manifest, threads: int = 1, overlap_px: int | None = None) -> None:
+        self.manifest = manifest
+        self._runtime = OnnxRuntime(model_onnx, manifest, threads=threads)
+        smaller_side = min(manifest.geometry.width, manifest.geometry.height)
+        self._overlap_px = min(OVERLAP_PX, smaller_side // 4) if overlap_px is None else overlap_px
+        self._detectors: dict[tuple[int, int], Detector] = {}
+
+    def detect(self, pixels: Pixels) -> tuple[Detection, ...]:
+        """Find everything on a picture; one larger than the model's input is tiled unless it is to be letterboxed.
+
+        Args:
+            pixels: uint8 [height, width, 1 or 3].
+        """
+        size = (pixels.shape[1], pixels.shape[0])
+        if size not in self._detectors:
+            self._detectors[size] = Detector(self._runtime, self.manifest, self._grid(size))
+        return self._detectors[size].detect(pixels)
+
+    def _grid(self, size: tuple[int, int]) -> TileGrid | None:
+        geometry = self.manifest.geometry
+        if geometry.fit == "letterbox" or size == (geometry.width, geometry.height):
+            return None
+        return tile_grid(
+            Region(0, 0, *size),
+            tile_width_px=geometry.width,
+            tile_height_px=geometry.height,
+            overlap_px=self._overlap_px,
+        )
+
+
+def judge_samples(runner: BundleRunner, dataset: Dataset) -> tuple[list[Judged], float]:
+    """Run a bundle over a data set.
+
+    Args:
+        runner: the bundle.
+        dataset: its class names must be the bundle's; the order may differ.
+
+    Returns:
+        One item per picture in the data set's order, labels as indices of the manifest's classes; and the median time
+        of one picture in milliseconds.
+
+    Raises:
+        ConfigError: The data set has a class that the bundle does not know.
+    """
+    names = [item.name for item in runner.manifest.classes]
+    unknown = [name for name in dataset.classes if name not in names]
+    if unknown:
+        raise ConfigError(f"the bundle does not know {', '.join(unknown)}; its classes are {', '.join(names)}")
+    judged: list[Judged] = []
+    times_ms: list[float] = []
+    for sample in tracked(dataset.samples, "judge"):
+        pixels = load_picture(sample.image, runner.manifest.geometry.channels)
+        began_ns = time.monotonic_ns()
+        found = runner.detect(pixels)
+        times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
+        judged.append(_beside_truth(found, sample, dataset.classes, names))
+    return judged, float(np.median(times_ms)) if times_ms else float("nan")
+
+
+def _beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:
+    return Judged(
+        np.array([d.box for d in found], np.float32).reshape(-1, 4),
+        np.array([d.score for d in found], np.float32),
+        np.array([names.index(d.label) for d in found], np.int64),
+        sample.boxes,
+        np.array([names.index(classes[label]) for label in sample.labels], np.int64),
+        sample.group,
+    )
+
+
+def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Report:
+    """Sum up what was judged.
+
+    Args:
+        judged: the pictures.
+        manifest: class names and limits.
+        detect_ms_p50: median time of one picture in milliseconds.
+    """
+    names = tuple(item.name for item in manifest.classes)
+    limits = np.array([item.limit for item in manifest.classes])
+    bad = [part for part in judged if len(part.true_labels)]
+    ranking, everything = rank(bad), rank(judged)
+    groups = {}
+    for group in sorted({part.group for part in judged}):
+        members = [part for part in judged if part.group == group]
+        ap = average_precision(rank([part for part in members if len(part.true_labels)]))
+        groups[group] = GroupFigures(ap, judge_parts(members, limits))
+    return Report(
+        pictures=len(judged),
+        ap_pooled=average_precision(ranking),
+        ap_pooled_all=average_precision(everything),
+        ap_classes={name: average_precision(rank(bad, label=index)) for index, name in enumerate(names)},
+        coco=coco_figures(judged, names),
+        at_limits=counted(bad, limits),
+        best=best_limit(ranking),
+        parts=judge_parts(judged, limits),
+        groups=groups,
+        calibration_error=calibration_error(everything.scores, everything.right),
+        detect_ms_p50=detect_ms_p50,
+    )

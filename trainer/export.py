@@ -1,0 +1,328 @@
+"""From a run's weights to a bundle: honest scores, one graph, golden images, baseline, model card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from appliance.bundle.archive import Bundle, write_bundle
+from appliance.bundle.baseline import Baseline, make_baseline
+from appliance.bundle.golden import MAX_IMAGES, GoldenImage
+from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Name, Outputs, Tolerance
+from appliance.errors import BundleProofError, ConfigError
+from appliance.events import Pixels
+from appliance.optics.statistics import measure
+from appliance.runtimes.onnx import OnnxRuntime
+from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
+from trainer.datasets.reading import dataset_digest
+from trainer.datasets.sample import Dataset, Sample, load_picture
+from trainer.datasets.split import Split, split_by_group
+from trainer.evaluate import BundleRunner, Report, judge_samples, report
+from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
+from trainer.metrics import Judged, rank
+from trainer.model_card import write_model_card
+from trainer.preflight import model_geometry
+from trainer.progress import tracked
+from trainer.score_calibration import Calibration, ScoreMap, calibrate_scores
+from trainer.validate import NMS_IOU
+
+SCORE_FLOOR = 0.02
+"""Detections below this are noise to the device; low enough that AP does not notice."""
+
+TARGET_ESCAPES, TARGET_OVERKILL = 0.02, 0.01
+"""What the proposed limit aims to stay below, as shares of the bad and of the good parts."""
+
+PARITY_SCORE = 1e-3
+PARITY_PX = 0.1
+"""How far ONNX Runtime's detections may lie from torch's."""
+
+BASELINE_PICTURES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What a person decides about a release.
+
+    Args:
+        name: name of the bundle, lower case.
+        revision: integer that only grows.
+        released_by: the person who answers for it.
+        severities: class name -> severity; "major" for a class that is not named.
+        golden: number of golden images.
+        threads: processor threads for the checks.
+    """
+
+    name: str
+    revision: int
+    released_by: str
+    severities: dict[str, Literal["critical", "major", "minor"]]
+    golden: int = 8
+    threads: int = 1
+
+    def check(self, classes: tuple[str, ...]) -> None:
+        """Refuse what the bundle's format would refuse after all the work.
+
+        Args:
+            classes: of the run.
+
+        Raises:
+            ConfigError: An option is wrong; the message names it.
+        """
+        try:
+            TypeAdapter(Name).validate_python(self.name)
+        except ValidationError as error:
+            raise ConfigError(
+                f"--name {self.name!r}: take lower-case letters, digits, '_', '.' and '-', at most 64 of them"
+            ) from error
+        unknown = sorted(set(self.severities) - set(classes))
+        if unknown:
+            raise ConfigError(f"--severity: no class {', '.join(unknown)}; the classes are {', '.join(classes)}")
+        if not 1 <= self.golden <= MAX_IMAGES:
+            raise ConfigError(f"--golden {self.golden}: must be 1 to {MAX_IMAGES}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A written bundle with what was found out about it."""
+
+    bundle: Bundle
+    report: Report
+    calibration: Calibration
+    score_difference: float
+    box_difference_px: float
+
+
+def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
+    """Write the bundle of a run and judge it as it will be run.
+
+    Args:
+        run: the run's folder.
+        dataset: what the run was trained on; calibration, limits and figures come from the groups that it held out.
+        options: name, revision and so on.
+        target: the bundle's file.
+
+    Returns:
+        The bundle and its figures.
+
+    Raises:
+        ConfigError: Run, data and options do not fit together, or the net finds nothing on any golden image.
+        BundleProofError: ONNX Runtime does not give what torch gives.
+        BundleFormatError: The bundle would be refused by a device.
+        StorageError: The disk said no.
+    """
+    file = weights_file(run)
+    state = load_checkpoint(file)
+    options.check(state.classes)
+    split, digest = _same_data(state, dataset, file)
+    net = averaged_net(state, file)
+    geometry = model_geometry(split.whole(), state.shape.channels)
+    raw = _manifest(state, geometry, options, digest)
+
+    plain = to_onnx(ContractNet(net, ScoreMap(), geometry.height, geometry.width), geometry.channels)
+    judged, _ = judge_samples(BundleRunner(plain, raw, options.threads), split.validation)
+    calibration = _calibrate(judged)
+    limit = choose_limit([_with_scores(part, calibration.scores) for part in judged])
+    model = ContractNet(net, calibration.scores, geometry.height, geometry.width)
+    model_onnx = to_onnx(model, geometry.channels)
+    manifest = raw.model_copy(
+        update={"classes": tuple(item.model_copy(update={"limit": limit}) for item in raw.classes)}
+    )
+
+    pieces = golden_pieces(split.validation, geometry, options.golden)
+    score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), pieces)
+    runner = BundleRunner(model_onnx, manifest, options.threads)
+    golden = [GoldenImage.from_pixels(piece, runner.detect(piece)) for piece in pieces]
+    if not any(image.detections for image in golden):
+        raise ConfigError(
+            f"{file}: finds nothing on any of {len(golden)} golden images; train longer, or raise --golden"
+        )
+    judged, detect_ms_p50 = judge_samples(runner, split.validation)
+    figures = report(judged, manifest, detect_ms_p50)
+    lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration)})
+    manifest = manifest.model_copy(update={"lineage": lineage})
+    bundle = write_bundle(
+        target,
+        manifest,
+        model_onnx=model_onnx,
+        golden=golden,
+        baseline=_baseline(split, geometry.channels),
+        model_card=write_model_card(manifest, figures, split, calibration),
+    )
+    return Exported(bundle, figures, calibration, score_difference, box_difference_px)
+
+
+def weights_file(run: Path) -> Path:
+    """Return `final.pt` of a run's folder, or `last.pt` of a run that has not ended."""
+    return run / "final.pt" if (run / "final.pt").is_file() else run / "last.pt"
+
+
+def _same_data(state: Checkpoint, dataset: Dataset, file: Path) -> tuple[Split, str]:
+    """Divide the data as the run did, and return its digest too; any other data would make the figures a lie."""
+    if state.classes != dataset.classes:
+        raise ConfigError(f"{file}: was trained on {', '.join(state.classes)}, the data has other classes")
+    if not state.holdout:
+        raise ConfigError(f"{file}: names no group that was held out, so nothing can be measured; train again")
+    split = split_by_group(dataset, state.holdout)
+    digest = dataset_digest(split.whole())
+    if state.dataset_digest not in ("", digest):
+        raise ConfigError(
+            f"{file}: was trained on other pictures or labels (digest {state.dataset_digest[:12]}, the data now has "
+            f"{digest[:12]}); restore them, name them with --data, or train again"
+        )
+    return split, digest
+
+
+def compare(model: ContractNet, runtime: OnnxRuntime, pictures: list[Pixels]) -> tuple[float, float]:
+    """Hold ONNX Runtime's answers against torch's.
+
+    Args:
+        model: the torch side.
+        runtime: the exported side.
+        pictures: uint8 [height, width, channels] of the model's size.
+
+    Returns:
+        Largest difference of a score, and of a box's edge in pixels among detections that count.
+
+    Raises:
+        BundleProofError: They differ by more than rounding explains; the export is wrong.
+    """
+    worst_score = worst_px = 0.0
+    for picture in pictures:
+        boxes, scores, labels = (output[0] for output in run_torch(model, picture[None]))
+        other = runtime.infer(picture[None])
+        worst_score = max(worst_score, float(np.abs(scores - other.scores[0]).max()))
+        kept = scores >= SCORE_FLOOR
+        apart = np.abs(boxes[kept][:, None] - other.boxes[0][None]).max(axis=2)
+        apart[labels[kept][:, None] != other.labels[0][None]] = np.inf
+        worst_px = max(worst_px, float(apart.min(axis=1).max(initial=0.0)))
+    if worst_score > PARITY_SCORE or worst_px > PARITY_PX:
+        raise BundleProofError(
+            f"ONNX Runtime and torch differ by {worst_score:.2g} in score and {worst_px:.2g} px in boxes; "
+            "report this as a defect of the trainer"
+        )
+    return worst_score, worst_px
+
+
+def choose_limit(judged: list[Judged]) -> float:
+    """Propose a reject limit: the one that stays furthest below both targets, for escapes and for overkill.
+
+    Of equals it takes the one with the best F.
+
+    Args:
+        judged: validation parts with calibrated scores.
+
+    Returns:
+        The limit, a multiple of 0.001.
+    """
+    limits = np.arange(round(SCORE_FLOOR * 1000), 1000) / 1000
+    bad, good = (
+        np.sort([float(part.scores.max(initial=0.0)) for part in judged if bool(len(part.true_labels)) is is_bad])
+        for is_bad in (True, False)
+    )
+    escapes = np.searchsorted(bad, limits) / max(1, len(bad))
+    overkill = (len(good) - np.searchsorted(good, limits)) / max(1, len(good))
+    worst = np.maximum(escapes / TARGET_ESCAPES, overkill / TARGET_OVERKILL)
+
+    ranking = rank([part for part in judged if len(part.true_labels)])
+    claims = np.searchsorted(-ranking.scores, -limits, side="right")
+    hits = np.concatenate(([0], np.cumsum(ranking.right)))[claims]
+    f = 2 * hits / np.maximum(1, claims + ranking.truths)
+    return float(limits[np.where(worst == worst.min(), f, -1.0).argmax()])
+
+
+def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pixels]:
+    """Choose golden images: defective and good parts in turn, spread over the data set.
+
+    Args:
+        dataset: the validation half.
+        geometry: the model's input; larger pictures are cut to it, around a defect if they have one; smaller ones are
+            left out.
+        wanted: how many.
+
+    Returns:
+        Pictures of exactly the model's size.
+
+    Raises:
+        ConfigError: No picture is as large as the model's input.
+    """
+    bad = [s for s in dataset.samples if not s.is_good]
+    good = [s for s in dataset.samples if s.is_good]
+    chosen = _spread(bad, wanted - wanted // 2 if good else wanted) + _spread(good, wanted // 2)
+    pieces = []
+    for number, sample in enumerate(chosen):
+        picture = load_picture(sample.image, geometry.channels)
+        height, width = picture.shape[:2]
+        if height < geometry.height or width < geometry.width:
+            continue
+        x, y = width / 2, height / 2
+        if not sample.is_good:
+            x1, y1, x2, y2 = sample.boxes[number % len(sample.boxes)].tolist()
+            x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        left = round(min(max(x - geometry.width / 2, 0), width - geometry.width))
+        top = round(min(max(y - geometry.height / 2, 0), height - geometry.height))
+        pieces.append(np.ascontiguousarray(picture[top : top + geometry.height, left : left + geometry.width]))
+    if not pieces:
+        raise ConfigError(f"no validation picture has {geometry.width} x {geometry.height} pixels for a golden image")
+    return pieces
+
+
+def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, digest: str) -> Manifest:
+    return Manifest(
+        schema="vi.bundle/1",
+        name=options.name,
+        revision=options.revision,
+        classes=tuple(
+            DefectClass(name=name, severity=options.severities.get(name, "major"), limit=0.5) for name in state.classes
+        ),
+        geometry=geometry,
+        outputs=Outputs(candidates=CANDIDATES, nms_iou=NMS_IOU, score_floor=SCORE_FLOOR),
+        tolerance=Tolerance(min_iou=0.9, max_score_difference=0.02),
+        lineage=Lineage(
+            dataset_digest=digest,
+            source_commit=state.source_commit,
+            trained_at=state.trained_at,
+            released_by=options.released_by,
+            metrics={},
+        ),
+        digests={},
+    )
+
+
+def _calibrate(judged: list[Judged]) -> Calibration:
+    """Fit on the detections of all validation parts; each is right or wrong by the data set's protocol."""
+    per_part = [rank([part]) for part in judged]
+    groups = np.concatenate([np.full(len(r.scores), part.group) for r, part in zip(per_part, judged, strict=True)])
+    scores = np.concatenate([r.scores for r in per_part])
+    return calibrate_scores(scores, np.concatenate([r.right for r in per_part]), groups, SCORE_FLOOR)
+
+
+def _with_scores(part: Judged, scores: ScoreMap) -> Judged:
+    return replace(part, scores=scores(part.scores.astype(np.float64)).astype(np.float32))
+
+
+def _metrics(figures: Report, calibration: Calibration) -> dict[str, float]:
+    values = {
+        "ap_pooled_iou33": figures.ap_pooled,
+        "ap50_coco": figures.coco.ap50,
+        "ap50_95_coco": figures.coco.ap50_95,
+        "f_at_limits": figures.at_limits.f,
+        "escape_ratio": figures.parts.escapes / max(1, figures.parts.bad),
+        "overkill_ratio": figures.parts.overkill / max(1, figures.parts.good),
+        "calibration_error_before": calibration.error_before,
+        "calibration_error_after": calibration.error_after,
+    }
+    return {name: round(value, 6) for name, value in values.items() if np.isfinite(value)}
+
+
+def _baseline(split: Split, channels: int) -> Baseline:
+    """Sum up the good parts: at most so many, spread over both halves."""
+    good = _spread([sample for sample in split.whole().samples if sample.is_good], BASELINE_PICTURES)
+    return make_baseline([measure(load_picture(sample.image, channels)) for sample in tracked(good, "baseline")])
+
+
+def _spread(items: list[Sample], wanted: int) -> list[Sample]:
+    return [items[i * len(items) // wanted] for i in range(wanted)] if wanted < len(items) else items

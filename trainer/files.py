@@ -1,0 +1,114 @@
+"""What the trainer writes: whole or not there, strict JSON, and words when the disk says no."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import ConfigError, StorageError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file by atomic rename; a device or a pipe is written to as it is.
+
+    Args:
+        path: replaced only when the new file is complete on disk.
+        content: all of it.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    draft = path.with_suffix(".draft")
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain values as JSON that every reader takes; what is not a number becomes null.
+
+    Args:
+        path: the file.
+        content: plain values.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    write_whole(path, _json(content, indent=1))
+
+
+def append_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Add a line of JSON to a log.
+
+    Args:
+        path: the log.
+        content: plain values.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(_json(content))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if they are not there yet.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def check_folder_of(path: Path | None, option: str) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold.
+
+    Args:
+        path: the file to be written; None is fine.
+        option: that names it, for the message.
+
+    Raises:
+        ConfigError: Its folder does not exist, or it is a folder itself.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        why = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise ConfigError(f"{option} {path}: {why}; give a file in a folder that exists")
+
+
+def _json(content: Mapping[str, Any], indent: int | None = None) -> bytes:
+    return (json.dumps(_without_nan(content), indent=indent, allow_nan=False) + "\n").encode()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path}: cannot be written: {error.strerror}; check space and rights, then repeat the command")

@@ -1,0 +1,223 @@
+"""Figures of merit, computed from detections and truth; nothing here knows where either came from.
+
+DeepPCB's protocol: a detection is right if its class is right and its IoU with a box of the truth, which no better
+detection has taken, is above 0.33; one average precision is pooled over all classes. The published script cannot
+read its own truth under Python 3, so the protocol is implemented anew from the data set's README.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.optics.detections import ious
+from trainer.datasets.sample import Boxes, Labels
+
+Floats = NDArray[np.float64]
+
+PROTOCOL_IOU = 0.33
+"""DeepPCB counts a detection as right above this overlap."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What was found on one picture, beside what is there.
+
+    Args:
+        boxes: float32 [D, 4], x1 y1 x2 y2 in pixels, after suppression.
+        scores: float32 [D], 0..1.
+        labels: int64 [D].
+        true_boxes: float32 [N, 4].
+        true_labels: int64 [N].
+        group: group of the picture.
+    """
+
+    boxes: Boxes
+    scores: NDArray[np.float32]
+    labels: Labels
+    true_boxes: Boxes
+    true_labels: Labels
+    group: str = ""
+
+    def take(self, kept: NDArray[np.bool_]) -> Judged:
+        """Return the picture with some of its detections only; kept is bool [D]."""
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """All detections of a data set, best score first, each marked right or wrong.
+
+    Args:
+        scores: float64 [D], falling.
+        right: bool [D].
+        truths: number of boxes that there are to find.
+    """
+
+    scores: Floats
+    right: NDArray[np.bool_]
+    truths: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtLimit:
+    """Precision, recall and their harmonic mean when only scores at or above a limit count (all 0..1)."""
+
+    limit: float
+    precision: float
+    recall: float
+    f: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Parts judged as a whole: bad if any score is at or above the limit.
+
+    escapes: bad parts accepted; overkill: good parts rejected.
+    """
+
+    bad: int
+    good: int
+    escapes: int
+    overkill: int
+
+
+def rank(judged: list[Judged], min_iou: float = PROTOCOL_IOU, label: int | None = None) -> Ranking:
+    """Match detections to truth, best score first; each box of the truth is given once.
+
+    Args:
+        judged: the pictures.
+        min_iou: overlap that must be exceeded, 0..1.
+        label: count this class alone; None pools all.
+
+    Returns:
+        The ranking over all pictures.
+    """
+    scores: list[NDArray[np.float64]] = []
+    right: list[NDArray[np.bool_]] = []
+    truths = 0
+    for picture in judged:
+        mine = np.ones(len(picture.labels), bool) if label is None else picture.labels == label
+        theirs = np.ones(len(picture.true_labels), bool) if label is None else picture.true_labels == label
+        truths += int(theirs.sum())
+        order = np.argsort(-picture.scores[mine], kind="stable")
+        scores.append(picture.scores[mine][order].astype(np.float64))
+        right.append(
+            match(
+                (picture.boxes[mine][order], picture.labels[mine][order]),
+                (picture.true_boxes[theirs], picture.true_labels[theirs]),
+                min_iou,
+            )
+        )
+    all_scores = np.concatenate([np.zeros(0), *scores])
+    all_right = np.concatenate([np.zeros(0, bool), *right])
+    order = np.argsort(-all_scores, kind="stable")
+    return Ranking(all_scores[order], all_right[order], truths)
+
+
+def match(found: tuple[Boxes, Labels], truth: tuple[Boxes, Labels], min_iou: float) -> NDArray[np.bool_]:
+    """Mark which detections of one picture are right.
+
+    Args:
+        found: boxes and labels, best score first.
+        truth: boxes and labels.
+        min_iou: overlap that must be exceeded.
+
+    Returns:
+        bool, one per detection.
+    """
+    overlap = ious(found[0], truth[0])
+    overlap[found[1][:, None] != truth[1][None, :]] = 0.0
+    right = np.zeros(len(found[1]), bool)
+    for index in range(len(right)):
+        if overlap.shape[1] == 0:
+            break
+        best = int(overlap[index].argmax())
+        if overlap[index, best] > min_iou:
+            right[index] = True
+            overlap[:, best] = 0.0
+    return right
+
+
+def average_precision(ranking: Ranking) -> float:
+    """Return the area under the precision-recall curve (all points, precision made monotonic), 0..1.
+
+    Without any truth the answer is not a number.
+    """
+    if ranking.truths == 0:
+        return float("nan")
+    hits = np.cumsum(ranking.right)
+    precision = hits / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(envelope[ranking.right].sum() / ranking.truths)
+
+
+def at_limit(ranking: Ranking, limit: float) -> AtLimit:
+    """Return precision, recall and F when scores at or above the limit count."""
+    counted = ranking.scores >= limit
+    hits, claims = int(ranking.right[counted].sum()), int(counted.sum())
+    precision = hits / claims if claims else 1.0
+    recall = hits / ranking.truths if ranking.truths else 1.0
+    f = 2 * hits / (claims + ranking.truths) if claims + ranking.truths else 1.0
+    return AtLimit(limit, precision, recall, f)
+
+
+def counted(judged: list[Judged], limits: Floats) -> AtLimit:
+    """Return precision, recall and F when each class has its own limit.
+
+    Args:
+        judged: the pictures.
+        limits: float64 [classes].
+
+    Returns:
+        The figures; the limit named is the lowest one.
+    """
+    kept = [part.take(part.scores >= limits[part.labels]) for part in judged]
+    figures = at_limit(rank(kept), 0.0)
+    return replace(figures, limit=float(limits.min()))
+
+
+def best_limit(ranking: Ranking) -> AtLimit:
+    """Return the limit with the best F; of equals the highest limit."""
+    if not len(ranking.scores):
+        return at_limit(ranking, 1.0)
+    hits = np.cumsum(ranking.right)
+    f = 2 * hits / (np.arange(1, len(hits) + 1) + ranking.truths)
+    return at_limit(ranking, float(ranking.scores[int(f.argmax())]))
+
+
+def judge_parts(judged: list[Judged], limits: float | NDArray[np.float64]) -> Parts:
+    """Count escapes and overkill over whole parts.
+
+    Args:
+        judged: the parts; one without truth is good.
+        limits: reject score, one for all classes or float64 [classes].
+    """
+    bad = good = escapes = overkill = 0
+    for part in judged:
+        limit = limits[part.labels] if isinstance(limits, np.ndarray) else limits
+        rejected = bool(np.any(part.scores >= limit))
+        if len(part.true_labels):
+            bad, escapes = bad + 1, escapes + (not rejected)
+        else:
+            good, overkill = good + 1, overkill + rejected
+    return Parts(bad, good, escapes, overkill)
+
+
+def calibration_error(scores: Floats, right: NDArray[np.bool_], bins: int = 15) -> float:
+    """Return the expected calibration error: how far "0.9" is from nine in ten, weighted by counts, 0..1.
+
+    Args:
+        scores: float [D], 0..1.
+        right: bool [D].
+        bins: number of bins, each with equally many detections.
+    """
+    if not len(scores):
+        return 0.0
+    order = np.argsort(scores, kind="stable")
+    error = 0.0
+    for part in np.array_split(order, min(bins, len(order))):
+        error += abs(float(scores[part].mean()) - float(right[part].mean())) * len(part)
+    return error / len(order)

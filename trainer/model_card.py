@@ -1,0 +1,91 @@
+"""The model card: what a person who signs the release wants to know, on one page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from appliance.bundle.manifest import Manifest
+from trainer.datasets.split import Split
+from trainer.evaluate import Report
+from trainer.score_calibration import Calibration
+
+MOST_GROUPS = 12
+"""More groups than this are not listed one by one: nobody reads a thousand names."""
+
+
+def write_model_card(manifest: Manifest, figures: Report, split: Split, calibration: Calibration) -> str:
+    """Write the card.
+
+    Args:
+        manifest: the bundle's.
+        figures: of the exported model on the validation half.
+        split: what it was trained and judged on.
+        calibration: errors before and after.
+
+    Returns:
+        Markdown.
+    """
+    geometry, lineage, parts = manifest.geometry, manifest.lineage, figures.parts
+    colour = "grey" if geometry.channels == 1 else "RGB"
+    classes = "\n".join(
+        f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
+        f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
+        for item in manifest.classes
+    )
+    return f"""# {manifest.name}, revision {manifest.revision}
+
+Finds {len(manifest.classes)} kinds of defect on {colour} pictures of {geometry.width} x {geometry.height} pixels
+({geometry.fit}). A compact one-stage, anchor-free convolutional net, trained from scratch.
+
+- Trained {lineage.trained_at}, source commit {lineage.source_commit}, data set SHA-256 {lineage.dataset_digest}.
+- Released by {lineage.released_by}.
+- Trained on the groups {_names(split.train.groups())} ({len(split.train.samples)} pictures); all figures below are
+  from the groups {_names(split.validation.groups())} ({figures.pictures} pictures), which training never saw. The
+  limits and the calibration of the scores were chosen on these same groups.
+
+## How good
+
+| figure | value |
+|---|---|
+| AP at IoU 0.33, pooled over the classes | {_share(figures.ap_pooled)} |
+| COCO AP50 / AP50-95 | {_share(figures.coco.ap50)} / {_share(figures.coco.ap50_95)} |
+| precision / recall / F at the limits | {_share(figures.at_limits.precision)} / {_share(figures.at_limits.recall)} / \
+{_share(figures.at_limits.f)} |
+| escapes (bad parts accepted) | {parts.escapes} of {parts.bad} |
+| overkill (good parts rejected) | {parts.overkill} of {parts.good} |
+| expected calibration error, before / after | {calibration.error_before:.3f} / {calibration.error_after:.3f} |
+
+| class | severity | limit | AP at IoU 0.33 | boxes trained on | boxes judged on |
+|---|---|---|---|---|---|
+{classes}
+
+| group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
+|---|---|---|---|
+{_group_rows(figures)}
+
+## Where not to rely on it
+
+On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
+been measured. Run it in shadow mode beside people until there is evidence from your own line.
+"""
+
+
+def _group_rows(figures: Report) -> str:
+    worst = sorted(
+        figures.groups.items(), key=lambda item: math.inf if math.isnan(item[1].ap_pooled) else item[1].ap_pooled
+    )
+    return "\n".join(
+        f"| {name} | {_share(row.ap_pooled)} | {row.parts.escapes} of {row.parts.bad} "
+        f"| {row.parts.overkill} of {row.parts.good} |"
+        for name, row in worst[:MOST_GROUPS]
+    )
+
+
+def _names(groups: Sequence[str]) -> str:
+    more = len(groups) - MOST_GROUPS
+    return ", ".join(groups[:MOST_GROUPS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f} %"

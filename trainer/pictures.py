@@ -1,0 +1,86 @@
+"""The training pictures, decoded once, and the crops that each epoch draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from appliance.errors import ConfigError
+from trainer.augment import Augment
+from trainer.datasets.sample import Dataset, load_picture
+from trainer.plan import Plan
+
+LOOKAHEAD = 4
+"""Batches that the other thread prepares ahead."""
+
+
+class Pictures:
+    """The training pictures, decoded once, and the crops that each epoch draws from them.
+
+    Args:
+        dataset: the training half.
+        plan: batch, side, share of good parts, seed.
+    """
+
+    def __init__(self, dataset: Dataset, plan: Plan) -> None:
+        self._plan = plan
+        self._samples = dataset.samples
+        self._pixels = [load_picture(s.image, plan.channels) for s in self._samples]
+        small = [s for s, p in zip(self._samples, self._pixels, strict=True) if min(p.shape[:2]) < plan.side_px]
+        if small:
+            raise ConfigError(f"{small[0].image}: is smaller than a crop of {plan.side_px} pixels; use --crop")
+        self._bad = [i for i, s in enumerate(self._samples) if not s.is_good]
+        self._good = [i for i, s in enumerate(self._samples) if s.is_good]
+        if not self._bad:
+            raise ConfigError("no training picture has a defect; there is nothing to learn")
+        self._augment = Augment(plan.side_px, copper=dataset.copper)
+        crops = len(self._bad) / (1 - plan.good_share if self._good else 1.0)
+        self.steps = max(1, round(crops / plan.batch))
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Give one epoch's batches, prepared ahead by one other thread.
+
+        Args:
+            epoch: counted from 0; it and the seed decide everything.
+
+        Yields:
+            Images float32 [N, C, side, side] (0..1), boxes float32 [N, M, 4] and labels int64 [N, M] (-1 padded).
+        """
+        rng = np.random.default_rng((self._plan.seed, epoch))
+        wanted = self.steps * self._plan.batch
+        good = round(wanted * self._plan.good_share) if self._good else 0
+        order = np.concatenate((_repeat(self._bad, wanted - good, rng), _repeat(self._good, good, rng)))
+        rng.shuffle(order)
+        jobs = order.reshape(self.steps, self._plan.batch)
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self._batch, epoch, step, jobs[step]) for step in range(min(LOOKAHEAD, self.steps))]
+            for step in range(self.steps):
+                ready = ahead.pop(0).result()
+                if step + LOOKAHEAD < self.steps:
+                    ahead.append(pool.submit(self._batch, epoch, step + LOOKAHEAD, jobs[step + LOOKAHEAD]))
+                yield ready
+
+    def _batch(self, epoch: int, step: int, members: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        crops = []
+        for place, index in enumerate(members):
+            rng = np.random.default_rng((self._plan.seed, epoch, step, place))
+            sample = self._samples[index]
+            crops.append(self._augment(self._pixels[index], sample.boxes, sample.labels, rng))
+        most = max(len(labels) for _, _, labels in crops)
+        boxes = np.zeros((len(crops), most, 4), np.float32)
+        labels = np.full((len(crops), most), -1, np.int64)
+        for row, (_, its_boxes, its_labels) in enumerate(crops):
+            boxes[row, : len(its_labels)] = its_boxes
+            labels[row, : len(its_labels)] = its_labels
+        images = torch.from_numpy(np.stack([c[0] for c in crops])).permute(0, 3, 1, 2)  # stays channels last
+        return images.float() / 255.0, torch.from_numpy(boxes), torch.from_numpy(labels)
+
+
+def _repeat(members: list[int], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    rounds = -(-wanted // max(1, len(members)))
+    return np.concatenate([np.zeros(0, np.int64), *(rng.permutation(members) for _ in range(rounds))])[:wanted]

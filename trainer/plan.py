@@ -1,0 +1,65 @@
+"""The dials of a training run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from appliance.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The dials of a run; the rest is derived.
+
+    Args:
+        epochs: passes over the training pictures; None when the clock decides.
+        budget_minutes: end after this long (the schedule then follows the clock, and a repetition is not exact).
+        batch: crops per step.
+        side_px: side of a crop.
+        rate: peak learning rate.
+        good_share: share of crops from good parts.
+        seed: seed of everything random.
+        threads: CPU threads for the arithmetic; one more prepares the pictures.
+        validate_every: epochs between validations.
+        width: width of the net.
+        channels: 1 grey, 3 RGB.
+    """
+
+    epochs: int | None = None
+    budget_minutes: float | None = None
+    batch: int = 16
+    side_px: int = 320
+    rate: float = 3e-3
+    good_share: float = 0.15
+    seed: int = 0
+    threads: int = 1
+    validate_every: int = 10
+    width: int = 48
+    channels: int = 1
+
+    def check(self) -> None:
+        """Refuse a plan that cannot be carried out.
+
+        Raises:
+            ConfigError: Two options exclude each other or a value is out of range; the message names the option.
+        """
+        if (self.epochs is None) == (self.budget_minutes is None):
+            raise ConfigError("give either --epochs or --budget-minutes, one of them")
+        if self.budget_minutes is not None and not 0 < self.budget_minutes < math.inf:
+            raise ConfigError(f"--budget-minutes {self.budget_minutes}: must be a number of minutes above 0")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"--seed {self.seed}: must be 0 or more, and below 2^63")
+        for option, number in (("--epochs", self.epochs), ("--batch", self.batch), ("--threads", self.threads)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{option} {number}: must be at least 1")
+        if self.side_px < 32:
+            raise ConfigError(f"--crop {self.side_px}: must be at least 32")
+        if self.batch * (self.side_px // 32) ** 2 < 2:
+            raise ConfigError(
+                f"--crop {self.side_px} with --batch {self.batch}: leaves one value to normalise; enlarge one of them"
+            )
+        if self.side_px % 32:
+            raise ConfigError(f"--crop {self.side_px}: must be a multiple of 32")
+        if self.width % 8:
+            raise ConfigError(f"width {self.width}: must be a multiple of 8")

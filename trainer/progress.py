@@ -1,0 +1,44 @@
+"""A bar on stderr for whatever takes so long that a person begins to wonder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import Progress
+
+SHOWN_AFTER_S = 2.0
+
+console = Console(stderr=True, highlight=False)
+"""Where bars and warnings go, so that stdout holds nothing but results."""
+
+Item = TypeVar("Item")
+
+
+def tracked(items: Sequence[Item], name: str, shown_after_s: float = SHOWN_AFTER_S) -> Iterator[Item]:
+    """Give items one after the other, and show how far that is.
+
+    Args:
+        items: what is gone through.
+        name: what is being done, in a word or two.
+        shown_after_s: seconds until the bar appears; what is done by then shows none.
+
+    Yields:
+        The items.
+    """
+    began_ns = time.monotonic_ns()
+    bar = Progress(console=console)
+    task = bar.add_task(name, total=len(items))
+    is_shown = False
+    try:
+        for item in items:
+            if not is_shown and time.monotonic_ns() - began_ns >= shown_after_s * 1e9:
+                is_shown = True
+                bar.start()
+            yield item
+            bar.advance(task)
+    finally:
+        if is_shown:
+            bar.stop()

@@ -1,0 +1,240 @@
+"""A training run, top to bottom.
+
+Everything random is drawn from (seed, epoch, index), and everything else that the next step depends on is in the
+checkpoint; so a run that was killed and resumed ends with the same weights as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import cv2
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from appliance.errors import ConfigError
+from trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainer.datasets.reading import dataset_digest
+from trainer.datasets.split import Split
+from trainer.files import append_json, make_folder, write_json
+from trainer.lineage import source_commit
+from trainer.loss import detection_loss
+from trainer.model import Net, NetShape
+from trainer.pictures import Pictures
+from trainer.plan import Plan
+from trainer.preflight import check_data
+from trainer.progress import console
+from trainer.validate import Figures, validate
+
+WEIGHT_DECAY = 0.02
+LARGEST_GRADIENT = 10.0
+AVERAGE_DECAY = 0.995
+AVERAGE_WARM_STEPS = 200
+
+
+def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figures:
+    """Fit a net to the training half and judge it on the other.
+
+    Args:
+        split: two halves that share no group.
+        plan: the dials.
+        folder: gets `last.pt`, `final.pt`, `log.jsonl` and `figures.json`.
+        resume: go on from `last.pt` if it is there.
+
+    Returns:
+        The figures of the averaged weights on the validation half.
+
+    Raises:
+        ConfigError: The plan does not fit the data, no bundle could come of it, or the folder holds another run.
+        StorageError: The disk is full or refuses.
+    """
+    plan.check()
+    check_folder(folder, resume)
+    check_data(split, plan.channels)
+    torch.manual_seed(plan.seed)
+    torch.set_num_threads(plan.threads)
+    cv2.setNumThreads(1)
+    run = _Run(_start(split, plan))
+    last = folder / "last.pt"
+    make_folder(folder)
+    if last.is_file():
+        run.take(load_checkpoint(last), last)
+    pictures = Pictures(split.train, plan)
+    clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns)
+    figures: Figures | None = None
+    with _progress() as bar:
+        task = bar.add_task("train", total=1000, note="")
+        while clock.done(run.state.epoch) < 1.0:
+            loss = 0.0
+            for index, batch in enumerate(pictures.batches(run.state.epoch)):
+                done = clock.done(run.state.epoch + index / pictures.steps)
+                if done >= 1.0:
+                    break
+                loss += (run.learn(batch, plan.rate * one_cycle(done)) - loss) / (index + 1)
+                note = f"epoch {run.state.epoch + 1}, loss {loss:.3f}"
+                bar.update(task, completed=round(1000 * done), note=note)
+            run.state.epoch += 1
+            run.state.elapsed_ns = time.monotonic_ns() - clock.began_ns
+            entry = {"epoch": run.state.epoch, "step": run.state.step, "loss": loss}
+            if clock.done(run.state.epoch) >= 1.0 or run.state.epoch % plan.validate_every == 0:
+                bar.update(task, note="judging the held-out groups")
+                figures = validate(run.average, split.validation)
+                entry |= {"ap_pooled": figures.ap_pooled, "f_best": figures.best.f}
+                bar.console.print(f"epoch {run.state.epoch}: AP@0.33 of the held-out groups {figures.ap_pooled:.4f}")
+            append_json(folder / "log.jsonl", entry | {"elapsed_s": run.state.elapsed_ns // 10**9})
+            save_checkpoint(last, run.snapshot())
+        bar.update(task, completed=1000, note="")
+    figures = figures or validate(run.average, split.validation)
+    save_checkpoint(folder / "final.pt", run.snapshot())
+    write_json(folder / "figures.json", figures.as_dict())
+    return figures
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that a run cannot be in, before anything is read or written.
+
+    Args:
+        folder: of the run.
+        resume: whether a run that is there is to go on.
+
+    Raises:
+        ConfigError: It is no folder, it holds a run that was not to be resumed, or one that cannot be.
+    """
+    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+        raise ConfigError(f"{folder}: is a file or lies in one; --run NAME names a folder")
+    has_last, has_final = ((folder / name).is_file() for name in ("last.pt", "final.pt"))
+    if (has_last or has_final) and not resume:
+        raise ConfigError(f"{folder}: holds a run already; --resume goes on with it, --run NAME starts another")
+    if has_final and not has_last:
+        raise ConfigError(f"{folder}: has no last.pt to go on from; restore it, or --run NAME starts another")
+
+
+def _start(split: Split, plan: Plan) -> Checkpoint:
+    return Checkpoint(
+        asdict(plan),
+        NetShape(plan.channels, len(split.train.classes), plan.width),
+        split.train.classes,
+        holdout=split.validation.groups(),
+        dataset_digest=dataset_digest(split.whole()),
+        source_commit=source_commit(),
+    )
+
+
+class _Run:
+    """The net, its average, and the optimizer; between epochs they are one checkpoint."""
+
+    def __init__(self, state: Checkpoint) -> None:
+        self.state = state
+        self.net = Net(state.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Net(state.shape)
+        self.average.load_state_dict(self.net.state_dict())
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        others = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        self._bf16 = has_fast_bf16()
+
+    def take(self, state: Checkpoint, source: Path) -> None:
+        """Go on where a checkpoint ends."""
+        if (state.plan, state.shape, state.classes) != (self.state.plan, self.state.shape, self.state.classes):
+            raise ConfigError(f"{source}: was made with other options; repeat them, or start another run")
+        if state.holdout != self.state.holdout:
+            raise ConfigError(
+                f"{source}: held out {', '.join(state.holdout)}, and now it would be {', '.join(self.state.holdout)}; "
+                "repeat --holdout and --seed, or start another run"
+            )
+        if state.dataset_digest not in ("", self.state.dataset_digest):
+            raise ConfigError(f"{source}: was trained on other pictures or labels; restore them, or start another run")
+        if not state.source_commit.endswith(self.state.source_commit):
+            state.source_commit += f", resumed with {self.state.source_commit}"
+        self.state = state
+        self.net.load_state_dict(state.weights)
+        self.average.load_state_dict(state.average)
+        self._optimizer.load_state_dict(state.optimizer)
+
+    def snapshot(self) -> Checkpoint:
+        """Return everything that the next step depends on."""
+        self.state.trained_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.state.weights = self.net.state_dict()
+        self.state.average = self.average.state_dict()
+        self.state.optimizer = self._optimizer.state_dict()
+        return self.state
+
+    def learn(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rate: float) -> float:
+        """Take one step and return its loss."""
+        images, boxes, labels = batch
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self.net.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            logits, distances = self.net(images)
+        loss = detection_loss(logits, distances, boxes, labels).total
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
+        self._optimizer.step()
+        self.state.step += 1
+        warm = 1 - math.exp(-self.state.step / AVERAGE_WARM_STEPS)
+        move_average(self.average, self.net, AVERAGE_DECAY * warm)
+        return float(loss.detach())
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """How much of the run is over: by epochs, or by the time spent."""
+
+    plan: Plan
+    began_ns: int
+
+    def done(self, epoch: float) -> float:
+        if self.plan.budget_minutes is not None:
+            return (time.monotonic_ns() - self.began_ns) / (self.plan.budget_minutes * 60e9)
+        return epoch / (self.plan.epochs or 1)
+
+
+def one_cycle(done: float, warm: float = 0.08) -> float:
+    """Return the learning rate's factor: up from 1/25 over the warm-up, then down a half cosine to 1/1000.
+
+    Args:
+        done: share of the run that is over, 0..1.
+        warm: share of the run that warms up.
+
+    Source:
+        Super-Convergence (arXiv 1708.07120).
+    """
+    if done < warm:
+        return 0.04 + 0.96 * done / warm
+    return 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+
+@torch.no_grad()
+def move_average(average: Net, net: Net, decay: float) -> None:
+    """Move the averaged weights towards the present ones; counters are copied.
+
+    Args:
+        average: changed in place.
+        net: the net in training.
+        decay: what stays of the average, 0..1.
+    """
+    for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(now, 1.0 - decay)
+        else:
+            mean.copy_(now)
+
+
+def has_fast_bf16() -> bool:
+    """Tell whether the CPU multiplies bfloat16 in hardware; without that, autocast only costs time."""
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="ascii", errors="replace") if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    note = TextColumn("{task.fields[note]}")
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), note, console=console)

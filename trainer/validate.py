@@ -1,0 +1,111 @@
+"""A quick look at the net in training, on whole pictures; what counts in the end is `trainer evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from appliance.events import Pixels
+from appliance.optics.detections import Candidates, suppress
+from trainer.datasets.sample import Boxes, Dataset, Labels, load_picture
+from trainer.graph import CANDIDATES
+from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
+from trainer.model import SIDE_MULTIPLE, Net, cell_centres, decode_boxes
+
+NMS_IOU = 0.5
+"""Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
+
+PAD_VALUE = 114
+"""Grey that fills a picture up, as on the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How good a net is on pictures whose groups it has never seen.
+
+    Args:
+        ap_pooled: AP at IoU 0.33, pooled over the classes, on the pictures that have defects.
+        ap_classes: the same by class.
+        best: precision, recall and F at the limit with the best F.
+        parts: escapes and overkill at that limit, good parts included.
+    """
+
+    ap_pooled: float
+    ap_classes: dict[str, float]
+    best: AtLimit
+    parts: Parts
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values; what could not be measured is nan."""
+        return asdict(self)
+
+
+def validate(net: Net, dataset: Dataset) -> Figures:
+    """Judge a net.
+
+    Args:
+        net: put into evaluation mode.
+        dataset: the validation half.
+    """
+    judged = list(judge(net, dataset))
+    bad = [part for part in judged if len(part.true_labels)]
+    ranking = rank(bad)
+    best = best_limit(ranking)
+    classes = {name: average_precision(rank(bad, label=i)) for i, name in enumerate(dataset.classes)}
+    return Figures(average_precision(ranking), classes, best, judge_parts(judged, best.limit))
+
+
+def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:
+    """Run a net over whole pictures.
+
+    Yields:
+        One item per picture, in the data set's order.
+    """
+    net.eval()
+    for sample in dataset.samples:
+        picture = pad(load_picture(sample.image, net.shape.channels))
+        boxes, scores, labels = detect(net, torch.from_numpy(picture)[None])
+        found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
+        yield Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group)
+
+
+def pad(picture: Pixels) -> Pixels:
+    """Fill a picture up on the right and at the bottom to sides that the net takes.
+
+    Args:
+        picture: uint8 [height, width, channels].
+
+    Returns:
+        uint8, both sides multiples of 32; the same object if they were.
+    """
+    down, right = (-side % SIDE_MULTIPLE for side in picture.shape[:2])
+    if not down and not right:
+        return picture
+    return np.pad(picture, ((0, down), (0, right), (0, 0)), constant_values=PAD_VALUE)
+
+
+@torch.inference_mode()
+def detect(net: Net, images: Tensor) -> tuple[Boxes, np.ndarray, Labels]:
+    """Return the best candidates of each picture, before suppression.
+
+    Args:
+        net: in evaluation mode.
+        images: uint8 [N, H, W, C]; H and W multiples of 32.
+
+    Returns:
+        Boxes float32 [N, K, 4], scores float32 [N, K], labels int64 [N, K], best first.
+    """
+    height, width = images.shape[1:3]
+    logits, distances = net(images.permute(0, 3, 1, 2).float() / 255.0)
+    best, labels = logits.flatten(2).amax(1), logits.flatten(2).argmax(1)
+    top, cells = best.topk(min(CANDIDATES, best.shape[1]), dim=1)
+    boxes = decode_boxes(distances.flatten(2).transpose(1, 2), cell_centres(height, width))
+    boxes = boxes.gather(1, cells[..., None].expand(-1, -1, 4))
+    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+    boxes = torch.minimum(boxes.clamp(min=0.0), limit)
+    return boxes.numpy(), top.sigmoid().numpy(), labels.gather(1, cells).numpy()
