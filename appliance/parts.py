@@ -9,13 +9,33 @@ from appliance.events import Frame, Trigger
 
 @dataclass(slots=True)
 class Part:
-    """An open part on its way; shared by the station's threads. answer_ns: when the deadline clock answers for it."""
+    """An open part on its way; shared by the station's threads. answer_ns: when the deadline clock answers for it.
+
+    The disk takes the trigger while the camera and the model work; a verdict waits until it has.
+    """
 
     trigger: Trigger
     answer_ns: int
     frames: dict[str, Frame] = field(default_factory=dict)
     stage_us: dict[str, int] = field(default_factory=dict)
     _settled: threading.Lock = field(default_factory=threading.Lock)
+    _is_accepted: bool = False
+    _has_outcome: threading.Event = field(default_factory=threading.Event)
+
+    def accept(self) -> None:
+        """Say that the trigger is on disk: from now on the part must get a verdict."""
+        self._is_accepted = True
+        self._has_outcome.set()
+
+    def withdraw(self) -> None:
+        """Say that the trigger is not taken, unless it was accepted: the part then gets no verdict at all."""
+        if not self._is_accepted:
+            self.settle()
+            self._has_outcome.set()
+
+    def wait_until_accepted(self) -> bool:
+        """Wait for accept() or withdraw(); whether it was accepted."""
+        return self._has_outcome.wait() and self._is_accepted
 
     def settle(self) -> bool:
         """Claim the right to give the verdict; True for exactly one caller, ever."""

@@ -87,7 +87,7 @@ class Ledger(Protocol):
     """The record of every trigger and verdict; `run` is its only writer."""
 
     def accept(self, trigger: Trigger) -> bool:
-        """Write the trigger down, durably, before anything is done with it.
+        """Write the trigger down, durably, before anybody learns that it was taken.
 
         Returns:
             False if a trigger with this id was accepted before (nothing is written then).
@@ -104,6 +104,10 @@ class Ledger(Protocol):
             StorageError: nothing was written.
             RuntimeError: the trigger has a verdict already, or was never accepted (a bug).
         """
+        ...
+
+    def knows(self, trigger_id: str) -> bool:
+        """Return whether a trigger with this id was accepted before, with or without a verdict by now."""
         ...
 
     def find(self, trigger_id: str) -> Record | None:

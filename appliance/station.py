@@ -98,7 +98,7 @@ class Station:
         self._inspect_queue: queue.Queue[Part] = queue.Queue(settings.queue_size)
         self._open = OpenParts()
         self._gate = threading.Condition()
-        self._arriving = 0
+        self._arriving: set[str] = set()
         self._stopping_because = "the station has not started"
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -145,20 +145,21 @@ class Station:
     # -- from the links: LineEvents ----------------------------------------------------------------------------------
 
     def on_trigger(self, request: TriggerRequest) -> None:
-        """Take a trigger: durable first, then on its way; a known one gets the verdict that it has.
+        """Take a trigger; a known one gets the verdict that it has.
 
         Raises:
             StorageError: the station takes no parts; the trigger is not accepted.
         """
         with self._gate:
+            self._gate.wait_for(lambda: request.trigger_id not in self._arriving)
             if self._stopping_because or self._verdicts.is_waiting_for_disk:
                 raise StorageError(f"trigger {request.trigger_id} is not taken: {self.stopped_because}")
-            self._arriving += 1
+            self._arriving.add(request.trigger_id)
         try:
             self._take(request)
         finally:
             with self._gate:
-                self._arriving -= 1
+                self._arriving.remove(request.trigger_id)
                 self._gate.notify_all()
 
     def _take(self, request: TriggerRequest) -> None:
@@ -166,26 +167,37 @@ class Station:
         received_ns = self._clock.monotonic_ns() if request.received_ns is None else request.received_ns
         deadline_ns = received_ns + settings.deadline_ms * NS_PER_MS
         trigger = Trigger(request.trigger_id, request.part_id, self._clock.utc(), received_ns, deadline_ns)
+        part = Part(trigger, deadline_ns - settings.answer_reserve_ms * NS_PER_MS)
+        failure: tuple[Reason, str] | None = None
         try:
-            is_new = self._ledger.accept(trigger)
+            if self._ledger.knows(trigger.trigger_id):
+                self._answer_again(request)
+                return
+            if request.is_repeat:
+                failure = Reason.MISSED_TRIGGER, "announced again, but never seen before: the part has passed"
+            else:
+                failure = self._send_to_cameras(part)
+            if not self._ledger.accept(trigger):
+                self._answer_again(request)
+                return
+            part.stage_us["accept"] = self._since_us(received_ns)
+            part.accept()
         except StorageError as error:
             self._verdicts.refuse(error)
             raise
-        if not is_new:
-            self._answer_again(request)
-            return
-        part = Part(trigger, deadline_ns - settings.answer_reserve_ms * NS_PER_MS)
-        part.stage_us["accept"] = self._since_us(received_ns)
-        if request.is_repeat:
-            detail = "announced again, but never seen before: the part has passed"
-            self._verdicts.fail(part, Reason.MISSED_TRIGGER, detail)
-            return
-        self._open.add(part)
+        finally:
+            part.withdraw()
+        if failure is None:
+            self._open.add(part)
+        else:
+            self._verdicts.fail(part, *failure)
+
+    def _send_to_cameras(self, part: Part) -> tuple[Reason, str] | None:
+        """Let the cameras begin while the disk takes the trigger; why not, if one of them has too much to do."""
         for view, waiting in self._capture_queues.items():
             if not _offer(waiting, part):
-                detail = f"view {view}: {waiting.maxsize} parts are waiting for the camera already"
-                self._verdicts.fail(part, Reason.QUEUE_FULL, detail)
-                return
+                return Reason.QUEUE_FULL, f"view {view}: {waiting.maxsize} parts are waiting for the camera already"
+        return None
 
     def on_acknowledge(self, consumer: str, upto_seq: int) -> None:
         """Take a consumer's acknowledgement of records."""

@@ -90,6 +90,8 @@ class Verdicts:
 
     def finish(self, part: Part, decision: Decision, views: tuple[ViewResult, ...]) -> None:
         """Give the verdict, or keep it as a late result if its time is over or another one was given before."""
+        if not part.wait_until_accepted():
+            return
         trigger = part.trigger
         if decision.verdict is not Verdict.FAULT and self._clock.monotonic_ns() >= part.answer_ns:
             self.fail(part, Reason.DEADLINE, "not decided in time: the answer was due before the deadline")

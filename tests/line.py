@@ -132,9 +132,12 @@ class RefusingLedger(SqliteLedger):
 
     refuses_accept = False
     refuses_record = False
+    accepts: threading.Event | None = None
     commits: threading.Event | None = None
 
     def accept(self, trigger: Trigger) -> bool:
+        if self.accepts is not None:
+            assert self.accepts.wait(WAIT_S)
         if self.refuses_accept:
             raise StorageError("the disk is full; free some space")
         return super().accept(trigger)

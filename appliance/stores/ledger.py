@@ -78,7 +78,7 @@ class SqliteLedger:
         return cls(writer, reader, lock, device_id, boot_id)
 
     def accept(self, trigger: Trigger) -> bool:
-        """Write the trigger down, durably, before anything is done with it.
+        """Write the trigger down, durably, before anybody learns that it was taken.
 
         Returns:
             False if a trigger with this id was accepted before (nothing is written then).
@@ -249,6 +249,10 @@ class SqliteLedger:
     def last_seq(self) -> int:
         """Return the number of the newest record, 0 before the first; purging does not change it."""
         return self._reader.last_seq()
+
+    def knows(self, trigger_id: str) -> bool:
+        """Return whether a trigger was accepted before; see LedgerReader.knows."""
+        return self._reader.knows(trigger_id)
 
     def find(self, trigger_id: str) -> Record | None:
         """Return the record of a trigger; see LedgerReader.find."""

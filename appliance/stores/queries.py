@@ -45,6 +45,21 @@ class LedgerReader:
         with self._snapshot("reading the last number") as rows:
             return int(rows.execute("SELECT last_seq FROM meta").fetchone()[0])
 
+    def knows(self, trigger_id: str) -> bool:
+        """Return whether a trigger was accepted before, with or without a verdict by now; False if it was purged.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._snapshot(f"looking for trigger {trigger_id}") as rows:
+            return bool(
+                rows.execute(
+                    "SELECT EXISTS (SELECT 1 FROM open_trigger WHERE trigger_id = :id)"
+                    " OR EXISTS (SELECT 1 FROM inspection WHERE trigger_id = :id)",
+                    {"id": trigger_id},
+                ).fetchone()[0]
+            )
+
     def find(self, trigger_id: str) -> Record | None:
         """Return the record of a trigger, or None if it is unknown, still open or purged.
 

@@ -1,6 +1,7 @@
 """Invariants 3, 4 and 5 at the station: no action before its record, none after its deadline, none without a disk."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_a_disk_that_refuses_the_record_stops_the_station_and_no_action_leaves(t
     assert line.inspection.inspected == ["part-1", "part-2"]
 
 
+@pytest.mark.parametrize("disk_takes_it", [True, False])
+def test_the_part_is_inspected_while_the_disk_takes_the_trigger_but_nothing_leaves_before(
+    tmp_path: Path, disk_takes_it: bool
+) -> None:
+    with Line(tmp_path) as line, ThreadPoolExecutor(1) as link:
+        line.ledger.accepts = threading.Event()
+        line.ledger.refuses_accept = not disk_takes_it
+        trigger = link.submit(line.trigger, "part-1")
+        assert eventually(lambda: line.inspection.inspected == ["part-1"])
+        assert not line.records
+        assert not line.link.actions
+        line.ledger.accepts.set()
+        if disk_takes_it:
+            trigger.result()
+        else:
+            with pytest.raises(StorageError, match="disk is full"):
+                trigger.result()
+        line.ledger.refuses_accept = False
+        assert eventually(lambda: line.station.stopped_because == "")
+        line.trigger("part-2")
+        line.wait_for(2 if disk_takes_it else 1)
+    assert list(line.verdicts()) == (["part-1", "part-2"] if disk_takes_it else ["part-2"])
+
+
 def test_a_disk_that_refuses_the_trigger_means_it_was_never_accepted(tmp_path: Path) -> None:
     with Line(tmp_path) as line:
         line.ledger.refuses_accept = True
@@ -84,7 +109,7 @@ def test_a_disk_that_refuses_the_trigger_means_it_was_never_accepted(tmp_path: P
         line.ledger.refuses_accept = False
         line.trigger("taken")
         line.wait_for(1)
-        assert line.station.stopped_because == ""
+        assert eventually(lambda: line.station.stopped_because == "")
     assert list(line.verdicts()) == ["taken"]
 
 
