@@ -37,6 +37,10 @@ class BundleProofError(BundleError):
     """This device does not get the trainer's detections from this bundle."""
 
 
+class BundleSlowError(BundleProofError):
+    """The detections are right but take too long here; a device that is busy starting up may do better soon."""
+
+
 class BundleTrustError(BundleError):
     """Nobody whom this device trusts vouches for the bundle."""
 

@@ -44,10 +44,6 @@ class StageWatchdog:
         """Note that this stage ("capture:top", "inspect", ...) made progress just now."""
         self._last_ns[stage] = self._clock.monotonic_ns()
 
-    def forget(self, stage: str) -> None:
-        """Stop watching a stage that ended as it should."""
-        self._last_ns.pop(stage, None)
-
     def silent_stage(self) -> str | None:
         """Return a stage that has been silent for longer than its row allows, or None."""
         now_ns = self._clock.monotonic_ns()

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from appliance.bundle.archive import Bundle
 from appliance.bundle.golden import file_name
 from appliance.bundle.manifest import Tolerance
-from appliance.errors import BundleProofError
+from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Box, Detection, Pixels
 
 TIMED_RUNS = 30
@@ -55,7 +55,8 @@ def prove(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]], *, 
         The measurements, for the record.
 
     Raises:
-        BundleProofError: detections differ by more than the manifest's tolerance, or it takes too long; says what.
+        BundleProofError: detections differ by more than the manifest's tolerance; says what.
+        BundleSlowError: it takes too long.
         RuntimeFault: the engine failed.
     """
     tolerance, floor = bundle.manifest.tolerance, bundle.manifest.outputs.score_floor
@@ -79,9 +80,10 @@ def prove(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]], *, 
         )
     median_ms = _median_ms(bundle, detect)
     if not median_ms <= latency_budget_ms:
-        raise BundleProofError(
+        raise BundleSlowError(
             f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} takes {median_ms:.1f} ms a picture "
-            f"here and may take {latency_budget_ms:.1f} ms. The running bundle stays; use a smaller model"
+            f"here and may take {latency_budget_ms:.1f} ms. The running bundle stays; "
+            "use a smaller model, or take work off this device"
         )
     return Proof(
         bundle_digest=bundle.digest,

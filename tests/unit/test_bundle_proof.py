@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.proof import iou, prove
-from appliance.errors import BundleProofError
+from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from appliance.runtimes.onnx import OnnxRuntime
@@ -93,7 +93,7 @@ def test_a_slow_device_does_not_run_the_bundle(bundle: Bundle) -> None:
         never.wait(0.003)
         return device.detect(pixels)
 
-    with pytest.raises(BundleProofError, match=r"may take 1.0 ms"):
+    with pytest.raises(BundleSlowError, match=r"may take 1.0 ms"):
         prove(bundle, slow, latency_budget_ms=1.0)
 
 

@@ -55,15 +55,6 @@ def test_a_stage_is_silent_only_after_its_own_row(stage: str) -> None:
     assert watchdog.silent_stage() is None
 
 
-def test_a_stage_that_ended_as_it_should_is_not_missed() -> None:
-    clock = HandClock()
-    watchdog = StageWatchdog(clock)
-    watchdog.beat("deliver")
-    watchdog.forget("deliver")
-    clock.now_s += 3600
-    assert watchdog.silent_stage() is None
-
-
 @pytest.mark.parametrize(("program", "words"), [(HANG, "silent"), (CRASH, "crashed")])
 def test_a_hang_or_a_crash_ends_the_process_so_that_it_is_started_again(program: str, words: str) -> None:
     root = Path(__file__).resolve().parents[2]

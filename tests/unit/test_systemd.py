@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.__main__ import EXIT_CODES
-from appliance.errors import BundleError, ConfigError
+from appliance.errors import BundleError, BundleSlowError, ConfigError
 from appliance.health import CHECK_S, EXIT_HUNG, LONGEST_SILENCE_S
 
 UNIT = Path(__file__).parents[2] / "systemd" / "inspection-appliance.service"
@@ -37,6 +37,8 @@ def test_only_what_a_person_must_correct_is_not_started_again(unit: configparser
     prevented = {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
     assert prevented == {code for kind, code in EXIT_CODES if kind in (ConfigError, BundleError)}
     assert EXIT_HUNG not in prevented
+    slow = next(code for kind, code in EXIT_CODES if issubclass(BundleSlowError, kind))
+    assert slow not in prevented
 
 
 def test_the_inspection_goes_before_other_work(unit: configparser.ConfigParser) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Copper, Dataset, Sample, check_box, picture_size
+from trainer.progress import tracked
 
 CLASSES = ("open", "short", "mousebite", "spur", "spurious_copper", "pin_hole")
 """Names of types 1 to 6."""
@@ -42,7 +43,7 @@ def read_deeppcb(source: Path) -> Dataset:
     tested: list[Sample] = []
     good: list[Sample] = []
     seen: set[str] = set()
-    for number, line in enumerate(_lines(list_file, "the list of pairs"), start=1):
+    for number, line in enumerate(tracked(_lines(list_file, "the list of pairs"), "read the pairs"), start=1):
         if not line.strip():
             continue
         where = f"{list_file}, line {number}"

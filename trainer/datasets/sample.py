@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.bundle.picture import decode
 from appliance.errors import ConfigError
 
 Boxes = NDArray[np.float32]
@@ -155,7 +156,7 @@ def _jpeg_size(head: bytes) -> tuple[int, int] | None:
 
 
 def load_picture(path: Path, channels: int) -> NDArray[np.uint8]:
-    """Decode a picture.
+    """Decode a picture as the cameras do.
 
     Args:
         path: JPEG, PNG or anything else that OpenCV reads.
@@ -167,10 +168,12 @@ def load_picture(path: Path, channels: int) -> NDArray[np.uint8]:
     Raises:
         ConfigError: The file is missing or damaged.
     """
-    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    picture = cv2.imread(str(path), flag)
+    try:
+        picture = decode(path.read_bytes(), channels)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}; restore the file or take it off the list"
+        ) from error
     if picture is None:
         raise ConfigError(f"{path}: cannot be decoded; restore the file or take it off the list")
-    if channels == 1:
-        return np.asarray(picture, dtype=np.uint8).reshape(picture.shape[0], picture.shape[1], 1)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return picture
