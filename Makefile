@@ -11,12 +11,12 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
 
-.PHONY: demo test bench lint demo-bundle broker clean
+.PHONY: demo test bench lint demo-bundle broker faketime clean
 
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
 
-test: $(VENV)/.test broker
+test: $(VENV)/.test broker faketime
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.test broker
@@ -50,6 +50,12 @@ broker:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || \
 	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq mosquitto >/dev/null; } >/dev/null 2>&1 || \
 	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
+
+# faketime sets the wall clock of one process, for the test of a clock that jumps.
+faketime:
+	@command -v faketime >/dev/null || \
+	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq faketime >/dev/null; } >/dev/null 2>&1 || \
+	  echo "faketime cannot be installed without root: the test that needs it is skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,15 @@ Mode = Literal["live", "frozen", "black", "small", "cut", "silent", "grey"]
 class MjpegServer:
     """Streams pictures of noise; `mode` may be changed at any time, stop() and start() cut and mend the cable."""
 
-    def __init__(self, width: int = 64, height: int = 48, rate_hz: float = 50.0) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        height: int = 48,
+        rate_hz: float = 50.0,
+        *,
+        port: int = 0,
+        greys: tuple[int, int] = (60, 200),
+    ) -> None:
         self.width, self.height, self.rate_hz = width, height, rate_hz
         self.mode: Mode = "live"
         self.frames_sent = 0
@@ -22,7 +30,8 @@ class MjpegServer:
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
-        self._port = 0
+        self._port = port
+        self._greys = greys
 
     @property
     def url(self) -> str:
@@ -77,7 +86,7 @@ class MjpegServer:
         elif self.mode == "frozen":
             picture = np.full((height, width, 3), 120, np.uint8)
         else:
-            picture = self._rng.integers(60, 200, (height, width, 3), np.uint8)
+            picture = self._rng.integers(*self._greys, (height, width, 3), np.uint8)
         if self.mode == "grey":
             picture = picture[:, :, 0]
         jpeg = cv2.imencode(".jpg", picture)[1].tobytes()

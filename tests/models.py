@@ -161,9 +161,13 @@ def tiny_bundle(
     channels: Literal[1, 3] = 1,
     *,
     fault: Fault = "",
+    model_onnx: bytes = b"",
     **changes: object,
 ) -> Path:
-    """Write a bundle of tiny_model with three golden images (none, one, two spots); `changes` go to the manifest."""
+    """Write a bundle of tiny_model, or of a model that finds the same, with three golden images (none, one, two spots).
+
+    `changes` go to the manifest.
+    """
     spots: list[list[tuple[int, int, int]]] = [[], [(1, 1, 200)], [(0, 0, 150), (2, 1, 255)]]
     golden = [
         GoldenImage.from_pixels(
@@ -174,7 +178,7 @@ def tiny_bundle(
     write_bundle(
         path,
         tiny_manifest(width, height, channels, **changes),
-        model_onnx=tiny_model(width, height, channels, fault=fault),
+        model_onnx=model_onnx or tiny_model(width, height, channels, fault=fault),
         golden=golden,
         baseline=tiny_baseline(),
         model_card="# tiny\n",

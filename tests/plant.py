@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,18 @@ def write_station(folder: Path) -> Path:
 class Plant:
     """Everything that stands around one station; every second recorded picture shows a spot."""
 
-    def __init__(self, folder: Path, *, broker: str = "mosquitto", camera: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        broker: str = "mosquitto",
+        camera: dict[str, Any] | None = None,
+        recipe: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+        clock_tolerance_ms: int = 0,
+    ) -> None:
         self.folder = folder
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         self.broker = EmbeddedBroker(broker)  # type: ignore[arg-type]
         self.process: subprocess.Popen[bytes] | None = None
         self.records: list[ReceivedRecord] = []
@@ -80,7 +92,7 @@ class Plant:
         pictures.mkdir()
         cv2.imwrite(str(pictures / "good.png"), spot_picture(64, 64))
         cv2.imwrite(str(pictures / "spot.png"), spot_picture(64, 64, [(1, 1, 200)]))
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | (recipe or {})))
         self.config = {
             "schema": "vi.config/1",
             "device": {"device_id": DEVICE_ID, **PLACE},
@@ -94,7 +106,9 @@ class Plant:
             "queue_size": 50,
             "max_capture_delay_ms": 4000,
         }
-        self.consumer = LineConsumer(self.settings(), CONSUMER, on_record=self._take, wants_all=True)
+        self.consumer = LineConsumer(
+            self.settings(), CONSUMER, on_record=self._take, wants_all=True, clock_tolerance_ms=clock_tolerance_ms
+        )
 
     def settings(self) -> MqttSettings:
         return MqttSettings.model_validate(
@@ -118,13 +132,23 @@ class Plant:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
         with (self.folder / "appliance.log").open("ab") as log:
             command = [sys.executable, "-m", "appliance", "run", "--config", str(self.folder / "config.yaml")]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
 
     def kill(self) -> None:
         """End the station's process as a power cut would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Take the processor away from the station's process, as a hung host would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask the station to stop; returns its exit code."""
