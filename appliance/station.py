@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
 
@@ -164,9 +165,11 @@ class Station:
 
     def _take(self, request: TriggerRequest) -> None:
         settings = self._settings
-        received_ns = self._clock.monotonic_ns() if request.received_ns is None else request.received_ns
+        now_ns = self._clock.monotonic_ns()
+        received_ns = now_ns if request.received_ns is None else request.received_ns
+        received_at = self._clock.utc() - timedelta(microseconds=(now_ns - received_ns) // 1000)
         deadline_ns = received_ns + settings.deadline_ms * NS_PER_MS
-        trigger = Trigger(request.trigger_id, request.part_id, self._clock.utc(), received_ns, deadline_ns)
+        trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns)
         part = Part(trigger, deadline_ns - settings.answer_reserve_ms * NS_PER_MS)
         failure: tuple[Reason, str] | None = None
         try:

@@ -164,4 +164,6 @@ def test_a_trigger_that_waited_on_its_way_in_has_spent_that_time(tmp_path: Path)
         line.trigger("waited", received_ns=line.clock.monotonic_ns() - 2_000_000_000)
         line.wait_for(1)
     assert line.verdicts()["waited"][0] is Verdict.FAULT
+    inspection = line.records[0][0]
+    assert (inspection.decided_at - inspection.trigger.received_at).total_seconds() >= 2.0
     assert line.link.actions == []
