@@ -1,6 +1,7 @@
 """What a run was worth: verdicts against the truth, latencies by stage, losses."""
 
-from collections import Counter, defaultdict
+import threading
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +93,26 @@ class Report:
             "latency_ms": self.latencies_ms(),
             "losses": {"without_verdict": self.triggers - len(self.outcomes), **self.losses},
         }
+
+
+class RecentTimes:
+    """The last times that something took, from any thread."""
+
+    def __init__(self, remembered: int = 10_000) -> None:
+        """Remember so many."""
+        self._lock = threading.Lock()
+        self._ms: deque[float] = deque(maxlen=remembered)
+
+    def add(self, spent_us: int) -> None:
+        """Note one time, in microseconds."""
+        with self._lock:
+            self._ms.append(spent_us / 1000)
+
+    def percentiles(self) -> dict[str, float]:
+        """Return p50, p95, p99 and max in milliseconds; empty before the first."""
+        with self._lock:
+            spent = list(self._ms)
+        return percentiles(spent) if spent else {}
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float]:

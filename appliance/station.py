@@ -213,8 +213,11 @@ class Station:
     def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Carry out `status` or `replay`; the answer has `ok` and, if not, `error`."""
         if name == "status":
-            mine = {"stopped_because": self.stopped_because, "record_ms": self._verdicts.commit_ms()}
-            return {"ok": True, **mine, **self._status()}
+            times = {
+                "record_ms": self._verdicts.commit_times.percentiles(),
+                "deliver_ms": self._delivery.action_times.percentiles(),
+            }
+            return {"ok": True, "stopped_because": self.stopped_because, **times, **self._status()}
         if name == "replay":
             return self._delivery.replay_on_request(arguments)
         return {"ok": False, "error": f"unknown command {name!r}; there are: replay, status"}

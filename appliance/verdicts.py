@@ -9,14 +9,13 @@ from appliance.errors import StorageError
 from appliance.events import Action, Decision, Inspection, Reason, Record, Trigger, Verdict, ViewResult
 from appliance.parts import Part
 from appliance.ports import Clock
-from appliance.report import percentiles
+from appliance.report import RecentTimes
 from appliance.stages.deliver import Delivery
 from appliance.stages.record import Recorder
 
 log = logging.getLogger(__name__)
 
 RECENT_ACTIONS = 1000
-REMEMBERED_COMMITS = 10_000
 MOST_LATE_RESULTS = 1000
 
 
@@ -54,7 +53,7 @@ class Verdicts:
         self._committing: set[str] = set()
         self._late: deque[Inspection] = deque(maxlen=MOST_LATE_RESULTS)
         self._recent: OrderedDict[str, Action] = OrderedDict()
-        self._commit_ms: deque[float] = deque(maxlen=REMEMBERED_COMMITS)
+        self.commit_times = RecentTimes()
         self._refusal = ""
 
     @property
@@ -71,12 +70,6 @@ class Verdicts:
         """Note that the disk refused a trigger."""
         with self._lock:
             self._refusal = str(error)
-
-    def commit_ms(self) -> dict[str, float]:
-        """Return percentiles of the last commits, in milliseconds; empty before the first."""
-        with self._lock:
-            spent = list(self._commit_ms)
-        return percentiles(spent) if spent else {}
 
     def recent_action(self, trigger_id: str) -> Action | None:
         """Return the action that a trigger got lately, fresh or not."""
@@ -153,11 +146,11 @@ class Verdicts:
             reason=decision.reason,
             deadline_ns=trigger.deadline_ns,
         )
+        if record_us is not None:
+            self.commit_times.add(record_us)
         is_fresh = trigger.deadline_ns > self._clock.monotonic_ns()
         with self._lock:
             self._committing.discard(trigger.trigger_id)
-            if record_us is not None:
-                self._commit_ms.append(record_us / 1000)
             if is_fresh:
                 self._recent[trigger.trigger_id] = action
                 while len(self._recent) > RECENT_ACTIONS:

@@ -1,14 +1,12 @@
-"""`python benchmarks/ledger.py`: how long a part waits for the ledger when millions of parts are in it.
+"""How long a part waits for the ledger when millions of parts are in it.
 
 The ledger is filled in bulk with random trigger and part ids (the worst case for their indexes), and the file is put
 out of the page cache. Then parts come at a steady rate - accept, record, acknowledge, as in the station - first alone,
-then while old records are purged.
+then while old records are purged. Exit code 1: a p99 is 20 ms or more.
 """
 
 import argparse
-import json
 import os
-import platform
 import secrets
 import shutil
 import sqlite3
@@ -36,13 +34,14 @@ from appliance.events import (
     Verdict,
     Versions,
     ViewResult,
-    iso,
     new_id,
     utc_now,
 )
 from appliance.stores.ledger import SqliteLedger
 from appliance.stores.schema import FIRST_TABLES, connect
+from benchmarks.results import machine, write
 
+LARGEST_P99_MS = 20.0
 CHUNK = 50_000
 RECORD_BYTES = 600
 INDEXES = tuple(text for text in FIRST_TABLES if "INDEX inspection_" in text)
@@ -207,34 +206,20 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def machine() -> dict[str, object]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "load_average": os.getloadavg()[0],
-        "date": iso(utc_now()),
-    }
-
-
 def main() -> int:
+    """Measure, print, write benchmarks/results/ledger.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rate", type=float, default=50.0, help="parts per second")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each of the two measurements")
     parser.add_argument("--niceness", type=int, default=0, help="of the measurement; filling is done at 10")
     parser.add_argument("--folder", type=Path, default=Path("var"), help="on the disk to be measured; 1.4 kB per row")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/ledger.json"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     need_bytes = args.rows * 1600 + (256 << 20)
     if shutil.disk_usage(args.folder).free < need_bytes:
         parser.error(f"{args.folder} needs {need_bytes >> 20} MiB free; name another --folder or fewer --rows")
-    before = machine()
+    about = {**machine(), "sqlite": sqlite3.sqlite_version, "load_average": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="ledger-") as folder:
         figures = measure(Path(folder), args.rows, args.rate, args.seconds, args.niceness)
     table = Table(title=f"{args.rows:,} records present, {args.rate:g} parts/s", show_lines=False)
@@ -244,9 +229,9 @@ def main() -> int:
         for name, values in figures[phase].items():  # type: ignore[attr-defined]
             table.add_row(f"{name} {phase.replace('_', ' ')}", *(str(value) for value in values.values()))
     Console().print(table, f"purged {figures['purged_per_s']}/s meanwhile")
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps({"machine": before, "ledger": figures}, indent=2) + "\n", encoding="utf-8")
-    return 0
+    write("ledger", {"machine": about, "ledger": figures})
+    p99_ms = [figures[phase]["accept + record"]["p99_ms"] for phase in ("alone", "while_purging")]  # type: ignore[index]
+    return 0 if max(p99_ms) < LARGEST_P99_MS else 1
 
 
 if __name__ == "__main__":

@@ -111,16 +111,17 @@ class DemoLine:
             verdicts = {verdict.value: self._verdicts[verdict.value] for verdict in Verdict}
             return {"triggers": self._report.triggers, "verdicts": verdicts}
 
-    def commit_ms(self) -> dict[str, float]:
-        """Ask the station how long its commits took; empty if it does not answer."""
+    def times_after_decision(self) -> dict[str, dict[str, float]]:
+        """Ask the station how long its commits and actions took; empty if it does not answer."""
         try:
-            return dict(self._consumer.command("status").result(STATUS_TIMEOUT_S).result.get("record_ms", {}))
+            status = self._consumer.command("status").result(STATUS_TIMEOUT_S).result
         except (DeliveryError, TimeoutError, FutureTimeoutError):
             return {}
+        return {stage: status[f"{stage}_ms"] for stage in ("record", "deliver") if status.get(f"{stage}_ms")}
 
     def document(self, broker: str) -> dict[str, Any]:
         """Return the run's report; losses are all zero if nothing was lost."""
-        commit_ms = self.commit_ms()
+        times = self.times_after_decision()
         with self._lock:
             report = Report(self._report.triggers)
             for outcome in self._report.outcomes:
@@ -132,8 +133,9 @@ class DemoLine:
             "altered_records": self._consumer.counts["records_unchained"],
         }
         document = report.document()
-        if commit_ms:
-            document["latency_ms"]["record"] = commit_ms
+        stages = document["latency_ms"]
+        whole = {name: stages.pop(name) for name in ("decided", "round_trip") if name in stages}
+        document["latency_ms"] = {**stages, **times, **whole}
         return {"broker": broker, **document}
 
     def _finished(self, row: Row) -> Row:

@@ -9,6 +9,7 @@ from typing import Any
 from appliance.errors import DeliveryError, StorageError
 from appliance.events import Action, Record
 from appliance.ports import Clock, Link, Outbox, Watchdog
+from appliance.report import RecentTimes
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Delivery:
         self._watchdog = watchdog
         self._first_resend_ns = self._resend_ns = int(resend_after_s * 1e9)
         self._wake = threading.Condition()
-        self._actions: deque[Action] = deque()
+        self._actions: deque[tuple[Action, int]] = deque()
+        self.action_times = RecentTimes()
         self._replays: deque[Record] = deque()
         self._handed_seq = 0
         self._owed_seq = 0
@@ -58,7 +60,7 @@ class Delivery:
     def act(self, action: Action) -> None:
         """Send an action as soon as possible, if its time has not passed by then."""
         with self._wake:
-            self._actions.append(action)
+            self._actions.append((action, self._clock.monotonic_ns()))
             self._notify()
 
     def news(self) -> None:
@@ -148,10 +150,11 @@ class Delivery:
             with self._wake:
                 if not self._actions:
                     return
-                action = self._actions.popleft()
+                action, since_ns = self._actions.popleft()
             if self._clock.monotonic_ns() < action.deadline_ns:
                 for link in self._links:
                     link.send_action(action)
+                self.action_times.add((self._clock.monotonic_ns() - since_ns) // 1000)
 
     def _send_records(self) -> bool:
         """Hand over what the links can take; False if something is left that they could not take."""

@@ -278,5 +278,6 @@ def test_a_running_station_tells_how_it_is(tmp_path: Path) -> None:
     assert reply.result["last_seq"] == 4
     assert reply.result["stopped_because"] == ""
     assert reply.result["record_ms"]["p50"] > 0
+    assert reply.result["deliver_ms"]["p50"] > 0
     assert reply.result["images"]["problem"] is None
     assert reply.result["links"][0]["protocol"] == "mqtt5"
