@@ -51,11 +51,11 @@ broker:
 	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq mosquitto >/dev/null; } >/dev/null 2>&1 || \
 	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
 
-# faketime sets the wall clock of one process, for the test of a clock that jumps.
+# For tests: faketime sets the wall clock of one process, openssl makes certificates.
 faketime:
-	@command -v faketime >/dev/null || \
-	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq faketime >/dev/null; } >/dev/null 2>&1 || \
-	  echo "faketime cannot be installed without root: the test that needs it is skipped"
+	@{ command -v faketime && command -v openssl; } >/dev/null || \
+	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq faketime openssl >/dev/null; } >/dev/null 2>&1 || \
+	  echo "faketime and openssl cannot be installed without root: the tests that need them are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,8 +14,7 @@ from appliance.runtimes.onnx import OnnxRuntime
 from appliance.stages.infer import Inference
 from tests.inspections import make_document
 from tests.models import spot_picture, tiny_bundle
-
-evaluate = pytest.importorskip("trainer.evaluate", reason="the trainer's extra is not installed")
+from trainer.evaluate import BundleRunner
 
 OVERLAP_PX = 16
 
@@ -40,10 +39,7 @@ def on_the_line(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
 
 def at_the_trainer(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
     bundle = read_bundle(tiny_bundle(folder / "tiny.bundle"))
-    found: tuple[Detection, ...] = evaluate.BundleRunner(
-        bundle.model_onnx, bundle.manifest, threads=1, overlap_px=OVERLAP_PX
-    ).detect(pixels)
-    return found
+    return BundleRunner(bundle.model_onnx, bundle.manifest, threads=1, overlap_px=OVERLAP_PX).detect(pixels)
 
 
 @given(seed=st.integers(0, 2**16), width=st.sampled_from([64, 112, 160]), height=st.sampled_from([64, 112]))

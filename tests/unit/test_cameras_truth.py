@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 
 from appliance.cameras.truth import DEEPPCB_LABELS, TruthBox, list_recorded, read_coco, read_deeppcb_labels
 from appliance.errors import ConfigError
-
-DATA = Path(os.environ.get("DATA", Path(__file__).parents[3] / "shared" / "data" / "deeppcb"))
 
 
 def save(path: Path) -> Path:
@@ -159,8 +156,7 @@ def test_a_missing_or_empty_folder_is_a_config_error(tmp_path: Path) -> None:
         list_recorded(tmp_path / "gone")
 
 
-@pytest.mark.skipif(not (DATA / "PCBData" / "trainval.txt").is_file(), reason="the DeepPCB data set is not here")
-def test_deeppcb_itself_is_read_as_many_good_as_bad_parts() -> None:
-    truths = [image.truth for image in list_recorded(DATA)]
+def test_deeppcb_itself_is_read_as_many_good_as_bad_parts(deeppcb: Path) -> None:
+    truths = [image.truth for image in list_recorded(deeppcb)]
     assert sum(truth == () for truth in truths) == sum(bool(truth) for truth in truths) == len(truths) // 2
     assert {box.label for truth in truths for box in truth or ()} == set(DEEPPCB_LABELS)
