@@ -144,6 +144,7 @@ class Inspection:
 
     stage_us: stage name -> microseconds spent. latency_us: trigger received -> decided.
     images: view -> planned file name in the image store, for the views whose picture is kept.
+    clock_synchronised: whether the wall clock was kept right at the decision; None where nobody can tell.
     """
 
     inspection_id: str
@@ -155,6 +156,7 @@ class Inspection:
     stage_us: dict[str, int]
     versions: Versions
     images: dict[str, str]
+    clock_synchronised: bool | None = None
 
     @property
     def latency_us(self) -> int:

@@ -69,7 +69,10 @@ class StatusMessage(Message):
 
 
 class HeartbeatMessage(Message):
-    """heartbeat (out, 1 Hz): the station lives; last_seq and outbox_depth tell a consumer what it is missing."""
+    """heartbeat (out, 1 Hz): the station lives; last_seq and outbox_depth tell a consumer what it is missing.
+
+    clock_synchronised is null where the device cannot tell.
+    """
 
     schema_: Literal["vi.heartbeat/1"] = Field(default="vi.heartbeat/1", alias="schema")
     device_id: Identifier
@@ -78,6 +81,7 @@ class HeartbeatMessage(Message):
     last_seq: int
     outbox_depth: int
     state: Literal["online", "stopped"]
+    clock_synchronised: bool | None
 
 
 class MetaMessage(Message):
@@ -160,6 +164,7 @@ class RecordMessage(Message):
     It never actuates anything.
 
     prev_hash is the SHA-256 of the payload with seq - 1, byte for byte as sent, so a missing or altered record shows.
+    clock_synchronised says what triggered_at and decided_at are worth; null where the device cannot tell.
     """
 
     schema_: Literal["vi.record/1"] = Field(default="vi.record/1", alias="schema")
@@ -178,6 +183,7 @@ class RecordMessage(Message):
     late: bool
     triggered_at: Utc
     decided_at: Utc
+    clock_synchronised: bool | None
     latency_ms: float
     stage_ms: dict[str, float]
     views: list[ViewEntry]
@@ -249,6 +255,7 @@ def record_payload(inspection: Inspection, *, device_id: str, boot_id: str, seq:
         "late": inspection.is_late,
         "triggered_at": iso(trigger.received_at),
         "decided_at": iso(inspection.decided_at),
+        "clock_synchronised": inspection.clock_synchronised,
         "latency_ms": inspection.latency_us / 1000,
         "stage_ms": {stage: spent_us / 1000 for stage, spent_us in inspection.stage_us.items()},
         "views": [_view_entry(result, inspection.images) for result in inspection.views],

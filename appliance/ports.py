@@ -12,7 +12,7 @@ from appliance.events import Action, Frame, Inspection, Pixels, Record, Trigger
 
 
 class Clock(Protocol):
-    """The two clocks: one for durations, one for people."""
+    """The two clocks, one for durations and one for people, and what the latter is worth."""
 
     def monotonic_ns(self) -> int:
         """Return nanoseconds that never jump; the only base of deadlines."""
@@ -20,6 +20,10 @@ class Clock(Protocol):
 
     def utc(self) -> datetime:
         """Return the wall clock, which may jump and decides nothing."""
+        ...
+
+    def is_synchronised(self) -> bool | None:
+        """Return whether something keeps the wall clock right, None where nobody can tell; never waits."""
         ...
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -145,7 +145,9 @@ class Appliance:
 
     def _state(self) -> StationState:
         reason = self.station.stopped_because
-        return StationState(self.ledger.last_seq(), self.ledger.depth(), "stopped" if reason else "online", reason)
+        state: Literal["online", "stopped"] = "stopped" if reason else "online"
+        synchronised = self.clock.is_synchronised()
+        return StationState(self.ledger.last_seq(), self.ledger.depth(), state, reason, synchronised)
 
     def _status(self) -> dict[str, Any]:
         images = self.images

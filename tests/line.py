@@ -38,16 +38,20 @@ VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "
 
 
 class SystemClock:
-    """The real clocks, with a wall clock that a test may set back."""
+    """The real clocks, with a wall clock that a test may set back, and let go."""
 
     def __init__(self) -> None:
         self.set_back_s = 0.0
+        self.synchronised: bool | None = True
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
     def utc(self) -> datetime:
         return datetime.fromtimestamp(utc_now().timestamp() - self.set_back_s, utc_now().tzinfo)
+
+    def is_synchronised(self) -> bool | None:
+        return self.synchronised
 
 
 class ScriptedCamera:

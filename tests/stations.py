@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -101,8 +102,7 @@ class SmallStation:
         return self._connected if is_up else 0
 
     def state(self) -> StationState:
-        now = self.state_now
-        return StationState(self.last_seq, now.outbox_depth, now.state, now.reason)
+        return replace(self.state_now, last_seq=self.last_seq)
 
     def link(self, settings: MqttSettings, boot_id: str = "boot-1") -> MqttLink:
         """Make a link that speaks for this station; not open yet."""

@@ -23,12 +23,16 @@ NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class StationState:
-    """How the station is right now: last_seq and outbox_depth count records; reason says why it stopped."""
+    """How the station is right now: last_seq and outbox_depth count records; reason says why it stopped.
+
+    clock_synchronised: None where the device cannot tell.
+    """
 
     last_seq: int = 0
     outbox_depth: int = 0
     state: Literal["online", "stopped"] = "online"
     reason: str = ""
+    clock_synchronised: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Voice:
             last_seq=station.last_seq,
             outbox_depth=station.outbox_depth,
             state=station.state,
+            clock_synchronised=station.clock_synchronised,
         )
         return as_json(message)
 

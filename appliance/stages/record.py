@@ -48,6 +48,7 @@ class Recorder:
             stage_us=stage_us,
             versions=self._versions,
             images=self._images.plan(inspection_id, decision.verdict.value, captured, decided_at) if captured else {},
+            clock_synchronised=self._clock.is_synchronised(),
         )
 
     def record(self, inspection: Inspection) -> Record:

@@ -14,12 +14,16 @@ import yaml
 
 from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.bundle.golden import GoldenImage
+from appliance.clock import SystemClock
 from appliance.events import Verdict
+from appliance.links.topics import Topics
 from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.ledger_inspections import make_inspection, make_trigger
 from tests.models import spot_detection, spot_picture, tiny_bundle
 from tests.plant import RECIPE, Plant, write_station
+from tests.stations import Line as HeardLine
+from tests.stations import until
 
 COMMANDS = ("run", "demo", "replay", "check", "simulate")
 
@@ -269,11 +273,17 @@ def test_check_finds_an_altered_record(station: Path) -> None:
 @pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
 def test_a_running_station_tells_how_it_is(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
+        heard = HeardLine(plant.broker.port, Topics.of(plant.settings()))
         for number in range(4):
             plant.announce(f"part-{number}", deadline_ms=9000)
         plant.wait_for_outcomes(4)
         plant.wait_for_records(4)
         reply = plant.consumer.command("status").result(20)
+        beat = until(lambda: heard.documents(heard.topics.heartbeat), "a heartbeat")[0]
+        heard.close()
+        assert {plant.records[0].message.clock_synchronised, beat["clock_synchronised"]} == {
+            SystemClock().is_synchronised()
+        }
     assert reply.ok
     assert reply.result["last_seq"] == 4
     assert reply.result["stopped_because"] == ""

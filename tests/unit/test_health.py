@@ -41,6 +41,9 @@ class HandClock:
     def utc(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=timezone.utc)
 
+    def is_synchronised(self) -> bool | None:
+        return None
+
 
 @pytest.mark.parametrize("stage", LONGEST_SILENCE_S)
 def test_a_stage_is_silent_only_after_its_own_row(stage: str) -> None:

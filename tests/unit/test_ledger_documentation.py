@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def test_a_parts_history_has_findings_picture_and_late_result(rows: sqlite3.Conn
     (found,) = answers(rows, 2, part_id="part-of-bad")
     assert (found["verdict"], found["label"], found["late_verdict"]) == ("REJECT", "short", "ACCEPT")
     assert found["picture"] == "2026-01-01/bad_top.png"
+
+
+def test_records_without_a_clock_to_rely_on_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with open_ledger(path) as ledger:
+        for number, state in enumerate((True, False, None)):
+            trigger = make_trigger(f"t{number}")
+            ledger.accept(trigger)
+            ledger.record(replace(make_inspection(trigger), clock_synchronised=state))
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    connection.row_factory = sqlite3.Row
+    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 3)] == [(2, 0), (3, None)]
+    connection.close()
 
 
 @pytest.mark.parametrize("number", range(len(QUERIES)))
