@@ -7,28 +7,39 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import CameraError
-from tests.cameras import RIGS, Rig, camera_rig, captured_again, lost_after, trigger
+from tests.cameras import (
+    LOSABLE_RIGS,
+    Rig,
+    assert_ended_in_time,
+    camera_rig,
+    captured_again,
+    lost_after,
+    opened,
+    trigger,
+)
 
 ROUNDS = 3
 
 
-@pytest.fixture(params=sorted(RIGS))
+@pytest.fixture(params=sorted(LOSABLE_RIGS))
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     with camera_rig(request.param, tmp_path) as made:
         yield made
 
 
 def test_a_lost_camera_raises_within_the_timeout_and_is_back_after_the_loss_each_time(rig: Rig) -> None:
-    rig.camera.open()
+    opened(rig.camera)
     last_id = 0
     for _ in range(ROUNDS):
         rig.lose()
         lost_after(rig.camera)
+        lasted_ns = []
         for _ in range(5):
             asked = trigger()
             with pytest.raises(CameraError):
                 rig.camera.capture(asked, 0.2)
-            assert time.monotonic_ns() - asked.received_ns < 500_000_000
+            lasted_ns.append(time.monotonic_ns() - asked.received_ns)
+        assert_ended_in_time(lasted_ns, 0.2)
         rig.restore()
         asked = trigger()
         frame = captured_again(rig.camera)
@@ -38,7 +49,8 @@ def test_a_lost_camera_raises_within_the_timeout_and_is_back_after_the_loss_each
 
 
 def test_every_capture_ends_in_a_picture_of_its_moment_or_in_a_camera_error_while_the_cable_is_loose(rig: Rig) -> None:
-    rig.camera.open()
+    opened(rig.camera)
+    lasted_ns = []
     for number in range(40):
         if number % 20 == 5:
             rig.lose()
@@ -50,5 +62,6 @@ def test_every_capture_ends_in_a_picture_of_its_moment_or_in_a_camera_error_whil
             assert frame.captured_ns >= asked.received_ns
         except CameraError as error:
             assert str(error)
-        assert time.monotonic_ns() - asked.received_ns < 400_000_000
+        lasted_ns.append(time.monotonic_ns() - asked.received_ns)
+    assert_ended_in_time(lasted_ns, 0.1)
     assert captured_again(rig.camera).captured_ns >= asked.received_ns
