@@ -4,8 +4,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.proof import prove
@@ -22,6 +20,7 @@ from appliance.config import Config, load_config
 from appliance.documents import Document
 from appliance.errors import ApplianceError, CameraError
 from appliance.events import Frame, Trigger
+from appliance.links.broker_trial import try_broker
 from appliance.optics.detector import Detector
 from appliance.ports import Camera
 from appliance.recipe import BoundRecipe
@@ -32,10 +31,8 @@ from appliance.wiring import latency_budget_ms, load_bound_recipe, make_cameras,
 
 CAMERA_TIMEOUT_S = 5.0
 CAMERA_PAUSE_S = 0.2
-BROKER_TIMEOUT_S = 3.0
 LEDGER_MIN_FREE_MB = 500
 CHECKED_RECORDS = 10_000
-CLOCK_TIMEOUT_S = 10
 MEGABYTE = 10**6
 
 
@@ -56,20 +53,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Look at everything; 0 if all is well, 1 if something must be done."""
-    findings = list(look(arguments.config))
+    """Look at everything and tell each finding at once; 0 if all is well, 1 if something must be done."""
+    console = Console(stderr=arguments.json, soft_wrap=True, highlight=False, markup=False)
+    findings = []
+    with console.status("looking") as status:
+        for finding in look(arguments.config, lambda what: status.update(f"looking at the {what}")):
+            findings.append(finding)
+            if not arguments.json:
+                _tell(console, finding)
     if arguments.json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
-    else:
-        table = Table("", "what", "seen", "what to do", show_lines=False)
-        for finding in findings:
-            table.add_row("ok" if finding.is_ok else "NOT OK", finding.what, finding.seen, finding.remedy)
-        Console().print(table)
     return 0 if all(finding.is_ok for finding in findings) else 1
 
 
-def look(config_path: Path) -> Iterator[Finding]:
-    """Look at one thing after the other; what cannot be looked at because of an earlier finding is left out."""
+def _tell(console: Console, finding: Finding) -> None:
+    word, colour = ("ok", "green") if finding.is_ok else ("NOT OK", "bold red")
+    console.print(Text.assemble((f"{word:8}", colour), f"{finding.what:18}  {finding.seen}"))
+    if finding.remedy:
+        console.print(f"{'':8}{'to do':18}  {finding.remedy}")
+
+
+def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) -> Iterator[Finding]:
+    """Look at one thing after the other; what cannot be looked at because of an earlier finding is left out.
+
+    Args:
+        config_path: the station's configuration.
+        begin: told what is looked at next, where that may take seconds.
+    """
     yield _clock()
     try:
         config, document = load_config(config_path)
@@ -80,7 +90,8 @@ def look(config_path: Path) -> Iterator[Finding]:
     yield _disk("ledger's disk", config.ledger.path.parent, LEDGER_MIN_FREE_MB)
     yield _guarded("ledger", lambda: _ledger(config.ledger.path))
     yield _disk("image store's disk", config.images.directory, config.images.min_free_mb)
-    yield _broker(config, document)
+    begin("broker")
+    yield _guarded("broker", lambda: _broker(config, document))
     try:
         bundle = read_bundle(config.bundle)
     except ApplianceError as error:
@@ -93,8 +104,9 @@ def look(config_path: Path) -> Iterator[Finding]:
         yield _not_ok("recipe", error)
         return
     yield Finding("recipe", True, f"{recipe.name} version {recipe.version}, deadline {recipe.deadline_ms} ms")
+    begin("runtime and the proof on it")
     yield _guarded("runtime and proof", lambda: _proof(config, bundle, recipe))
-    yield from _cameras(config, document, recipe)
+    yield from _cameras(config, document, recipe, begin)
 
 
 def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
@@ -124,7 +136,9 @@ def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
         runtime.close()
 
 
-def _cameras(config: Config, document: Document, recipe: BoundRecipe) -> Iterator[Finding]:
+def _cameras(
+    config: Config, document: Document, recipe: BoundRecipe, begin: Callable[[str], object]
+) -> Iterator[Finding]:
     clock = SystemClock()
     try:
         cameras = make_cameras(config, document, recipe, clock)
@@ -133,6 +147,7 @@ def _cameras(config: Config, document: Document, recipe: BoundRecipe) -> Iterato
         return
     for view in recipe.views:
         camera, what = cameras[view.name], f"camera {view.name}"
+        begin(what)
         now_ns = clock.monotonic_ns()
         trigger = Trigger("check", "check-000000", clock.utc(), now_ns, now_ns + int(CAMERA_TIMEOUT_S * 1e9))
         try:
@@ -188,33 +203,17 @@ def _ledger(path: Path) -> Finding:
 
 
 def _broker(config: Config, document: Document) -> Finding:
-    try:
-        settings = mqtt_settings(config, document)
-    except ApplianceError as error:
-        return _not_ok("broker", error)
+    settings = mqtt_settings(config, document)
     if settings is None:
         return Finding("broker", True, "none configured: records stay in the ledger")
-    where = f"{settings.host}:{settings.port}"
-    try:
-        with socket.create_connection((settings.host, settings.port), BROKER_TIMEOUT_S):
-            return Finding("broker", True, f"{where} takes connections")
-    except OSError as error:
-        return Finding(
-            "broker", False, f"{where}: {error.strerror or error}", "start the broker, or correct mqtt.host and port"
-        )
+    protocol = try_broker(settings)
+    limits = {"mqtt5": "MQTT 5", "mqtt311": "MQTT 3.1.1 only: it does not drop expired actions"}[protocol]
+    return Finding("broker", True, f"{settings.host}:{settings.port} takes this station ({limits})")
 
 
 def _clock() -> Finding:
-    remedy = "let systemd-timesyncd or chrony set the clock, or the records' times mean little"
-    program = shutil.which("timedatectl")
-    if program is None:
-        return Finding("clock", True, "cannot be asked here (no timedatectl); durations do not depend on it")
-    question = [program, "show", "--property=NTPSynchronized", "--value"]
-    try:
-        answer = subprocess.run(question, capture_output=True, text=True, timeout=CLOCK_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return Finding("clock", False, f"timedatectl gave no answer in {CLOCK_TIMEOUT_S} s", remedy)
-    if answer.returncode != 0:
-        return Finding("clock", True, "cannot be asked here (systemd is not running); durations do not depend on it")
-    is_ok = answer.stdout.strip() == "yes"
+    remedy = "let systemd-timesyncd or chrony (with rtcsync) set the clock, or the records' times mean little"
+    is_ok = SystemClock().is_synchronised()
+    if is_ok is None:
+        return Finding("clock", True, "the kernel does not tell here; durations do not depend on it")
     return Finding("clock", is_ok, "synchronised" if is_ok else "not synchronised", "" if is_ok else remedy)

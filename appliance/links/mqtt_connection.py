@@ -83,6 +83,9 @@ class Connection:
         try:
             with self._io:
                 self._client.connect(settings.host, settings.port, settings.keepalive_s, **session)
+        except ssl.SSLError as error:
+            words = f"no TLS with the broker {where}: {error}; check tls.ca_file, the broker's certificate and its port"
+            raise DeliveryError(words) from error
         except (OSError, ValueError) as error:
             raise DeliveryError(f"no connection to the broker {where}: {error}; check address and network") from error
         give_up_ns = time.monotonic_ns() + int(CONNECT_TIMEOUT_S * 1e9)
@@ -90,9 +93,10 @@ class Connection:
             self._wait_for_answer(give_up_ns, "CONNECT")
         reason, properties = self._notes.connack
         if reason.value == UNSUPPORTED_PROTOCOL_VERSION:
-            raise ProtocolRefusedError(f"the broker {where} does not speak {self.protocol}")
+            raise ProtocolRefusedError(f"the broker {where} does not speak {self.protocol}; let mqtt.protocol be auto")
         if reason.is_failure:
-            raise DeliveryError(f"the broker {where} refuses {self._introduction.client_id}: {reason}; check its log")
+            words = f"the broker {where} refuses {self._introduction.client_id}: {reason}"
+            raise DeliveryError(f"{words}; check its log, and username, password and certificate here")
         self.receive_maximum = getattr(properties, "ReceiveMaximum", 65535)
         if self._introduction.subscriptions:
             self._subscribe(give_up_ns)

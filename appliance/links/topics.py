@@ -82,6 +82,11 @@ class Topics:
         """Out: what a person should look at."""
         return f"{self.prefix}/alarm"
 
+    @property
+    def heard_by_the_station(self) -> tuple[str, str, str]:
+        """What a station subscribes to: triggers, acknowledgements, commands."""
+        return (self.trigger, self.acknowledge(), self.command())
+
     def acknowledge(self, consumer: str = "+") -> str:
         """In: a consumer's acknowledgement; all consumers' by default."""
         return f"{self.prefix}/ack/{consumer}"
