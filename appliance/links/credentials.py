@@ -15,13 +15,17 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     tls = settings.tls
     if tls is None:
         return None
+    what = f"ca_file {tls.ca_file}"
     try:
         context = ssl.create_default_context(cafile=str(tls.ca_file))
         if tls.cert_file is not None:
-            context.load_cert_chain(str(tls.cert_file), str(tls.key_file) if tls.key_file else None)
-    except OSError as error:
-        names = ", ".join(str(path) for path in (tls.ca_file, tls.cert_file, tls.key_file) if path)
-        raise ConfigError(f"tls: cannot use {names}: {error}; give PEM files that this user may read") from error
+            key_file = tls.key_file or tls.cert_file
+            what = f"cert_file {tls.cert_file} with its key in {key_file}"
+            context.load_cert_chain(tls.cert_file, key_file, password="")  # never asked for at the terminal
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"mqtt.tls: cannot use {what}: {error}; give PEM files that this user may read, the key without a password"
+        ) from error
     return context
 
 
@@ -36,4 +40,6 @@ def read_password(settings: MqttSettings) -> str | None:
     try:
         return settings.password_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"password_file {settings.password_file}: {error}; let this user read it") from error
+        raise ConfigError(
+            f"mqtt.password_file {settings.password_file}: {error}; let this user read it, one line in UTF-8"
+        ) from error

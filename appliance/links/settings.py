@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from appliance.documents import LocatedPath, Section
 
@@ -16,6 +16,12 @@ class TlsSettings(Section):
     ca_file: LocatedPath
     cert_file: LocatedPath | None = None
     key_file: LocatedPath | None = None
+
+    @model_validator(mode="after")
+    def _a_key_has_its_certificate(self) -> "TlsSettings":
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file without cert_file does nothing; add cert_file, or delete key_file")
+        return self
 
 
 class MqttSettings(Section):
@@ -39,3 +45,9 @@ class MqttSettings(Section):
     keepalive_s: Annotated[int, Field(ge=1, le=600)] = 5
     protocol: Literal["auto", "mqtt5", "mqtt311"] = "auto"
     consumers: list[Segment] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _a_password_has_its_user(self) -> "MqttSettings":
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file without username does nothing; add username, or delete password_file")
+        return self

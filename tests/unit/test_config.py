@@ -7,15 +7,24 @@ import pytest
 from appliance.config import Config, load_config
 from appliance.documents import Section, parse_document
 from appliance.errors import ConfigError
+from appliance.links.settings import MqttSettings, TlsSettings
+from appliance.wiring import mqtt_settings
 
 DOC = Path(__file__).parents[2] / "docs" / "configuration.md"
-EXAMPLE = DOC.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+EXAMPLE, TLS_EXAMPLE = (part.split("```")[0] for part in DOC.read_text(encoding="utf-8").split("```yaml\n")[1:])
 
 
 def refusal(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         parse_document(Path("station.yaml"), text.encode()).into(Config)
     return str(caught.value)
+
+
+def link_of(text: str) -> MqttSettings:
+    document = parse_document(Path("/etc/station.yaml"), text.encode())
+    settings = mqtt_settings(document.into(Config), document)
+    assert settings is not None
+    return settings
 
 
 def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
@@ -26,15 +35,27 @@ def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
     assert config.bundle == tmp_path / "bundles/boards.bundle"
     assert config.ledger.path == Path("/var/lib/inspection/ledger.sqlite")
     assert config.cameras["top"]["type"] == "folder"
-    assert config.mqtt is not None
     assert len(document.digest) == 64
+    settings = mqtt_settings(config, document)
+    assert settings is not None
+    assert settings.device_id == "press7-top"
+    assert set(settings.model_fields_set) == set(MqttSettings.model_fields)
+
+
+def test_the_example_with_client_certificates_loads_in_the_examples_place() -> None:
+    settings = link_of(re.sub(r"(?ms)^mqtt:.*?(?=^\S)", TLS_EXAMPLE, EXAMPLE))
+    assert settings.tls is not None
+    assert settings.tls.cert_file == Path("/etc/inspection/tls/aoi1.crt")
+    assert settings.username is None
 
 
 def test_the_example_shows_and_the_table_explains_every_key() -> None:
     text = DOC.read_text(encoding="utf-8")
     words = {part for word in re.findall(r"`([a-z_.<>]+)`", text) for part in word.split(".")}
-    schema = Config.model_json_schema()
-    keys = {key for node in (schema, *schema["$defs"].values()) for key in node.get("properties", {})}
+    schemas = [Config.model_json_schema(), MqttSettings.model_json_schema()]
+    nodes = [node for schema in schemas for node in (schema, *schema["$defs"].values())]
+    keys = {key for node in nodes for key in node.get("properties", {})}
+    assert keys >= set(TlsSettings.model_fields)
     assert keys - words == set()
     assert keys - set(re.findall(r"^\s*([a-z_]+):", EXAMPLE, flags=re.MULTILINE)) == set()
 
@@ -57,6 +78,12 @@ def test_the_table_names_the_defaults_in_force() -> None:
     }
     assert {key: table[key].strip("`") for key in in_force} == {key: str(value) for key, value in in_force.items()}
     assert config.mqtt is None
+    link = link_of(re.sub(r"(?ms)^mqtt:.*?(?=^\S)", "mqtt: {}\n", EXAMPLE)).model_dump(
+        exclude=set(config.device.model_dump())
+    )
+    assert {key: table[f"mqtt.{key}"].strip("`") for key in link} == {
+        key: "none" if value is None else str(value) for key, value in link.items()
+    }
     assert list(config.runtime.providers) == [table["runtime.providers"].strip("`[]")]
 
 
@@ -81,6 +108,20 @@ def test_a_mistake_is_reported_with_its_line(old: str, new: str, words: str) -> 
     message = refusal(text)
     assert words in message
     assert abs(int(message.split(":")[1]) - line) <= 1  # a missing key is reported at its section
+
+
+@pytest.mark.parametrize(
+    ("deleted", "section", "words"),
+    [
+        ("cert_file: .*", "mqtt.tls", "key_file without cert_file does nothing; add cert_file, or delete key_file"),
+        ("username: .*", "mqtt", "password_file without username does nothing; add username, or delete password_file"),
+    ],
+)
+def test_half_of_a_credential_is_refused(deleted: str, section: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        link_of(re.sub(rf"(?m)^ +{deleted}\n", "", EXAMPLE))
+    line = EXAMPLE.splitlines().index(f"{'  ' * section.count('.')}{section.rpartition('.')[2]}:") + 1
+    assert f"station.yaml:{line}: {section}: {words}" in str(caught.value)
 
 
 def test_a_cameras_keys_are_left_to_its_adapter() -> None:
