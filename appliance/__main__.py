@@ -8,21 +8,13 @@ from pathlib import Path
 
 from appliance import __version__, check, replay
 from appliance.demo import command as demo
-from appliance.errors import ApplianceError, BundleError, BundleSlowError, ConfigError, DeviceError, StorageError
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, exit_code
 from appliance.simulator import command as simulate
 
-EXIT_REFUSED = 1
-EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
-    (ConfigError, 78),  # EX_CONFIG: systemd does not restart
-    (BundleSlowError, 75),  # EX_TEMPFAIL: systemd tries again
-    (BundleError, 65),  # EX_DATAERR
-    (DeviceError, 69),  # EX_UNAVAILABLE
-    (StorageError, 74),  # EX_IOERR
-)
 EPILOG = (
     "exit codes: 0 all is well; 1 the answer is no (check found something, replay broke a limit); 2 wrong usage; "
     "65 bundle not acceptable; 69 device not available; 70 a stage hung; 74 disk refused; 75 bundle too slow here now; "
-    "78 configuration wrong"
+    "78 configuration wrong; 130 interrupted"
 )
 
 
@@ -69,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.execute(arguments))
     except ApplianceError as error:
         sys.stderr.write(f"appliance: {error}\n")
-        return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)
+        return exit_code(error)
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -51,3 +51,19 @@ class DeliveryError(ApplianceError):
 
 class StorageError(ApplianceError):
     """The disk said no: the station stops taking parts."""
+
+
+EXIT_REFUSED = 1
+EXIT_INTERRUPTED = 130
+EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
+    (ConfigError, 78),  # EX_CONFIG: systemd does not restart
+    (BundleSlowError, 75),  # EX_TEMPFAIL: systemd tries again
+    (BundleError, 65),  # EX_DATAERR
+    (DeviceError, 69),  # EX_UNAVAILABLE
+    (StorageError, 74),  # EX_IOERR
+)
+
+
+def exit_code(error: ApplianceError) -> int:
+    """Return what a command exits with after this error: the same in every command (docs/operating.md)."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)

@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.progress import track
 
 from appliance.bundle.strict_json import in_words
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, ConfigError, StorageError, exit_code
 from appliance.optics.placement import cut_patch
 from appliance.optics.tiles import Region
 from calibration.baseline import baseline_of, image_limits, measure_all, pictures_in, read_picture
 
-EPILOG = "exit codes: 0 done; 1 failed; 2 wrong usage; 78 a folder or picture is not as it must be"
+EPILOG = (
+    "exit codes: 0 done; 2 wrong usage; 74 disk refused; 78 a folder or picture is not as it must be; 130 interrupted"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +79,7 @@ def _baseline(arguments: argparse.Namespace) -> int:
         try:
             arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{arguments.out} cannot be written: {error.strerror}; name another file") from error
+            raise StorageError(f"{arguments.out} cannot be written: {error.strerror}; name another file") from error
     if arguments.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return 0
@@ -107,9 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.execute(arguments))
     except ApplianceError as error:
         sys.stderr.write(f"calibrate: {error}\n")
-        return 78 if isinstance(error, ConfigError) else 1
+        return exit_code(error)
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

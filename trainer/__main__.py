@@ -7,15 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.errors import ApplianceError, BundleError, ConfigError, DeviceError, StorageError
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, exit_code
 
-EXIT_REFUSED = 1
-EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
-    (ConfigError, 78),  # EX_CONFIG
-    (BundleError, 65),  # EX_DATAERR
-    (DeviceError, 69),  # EX_UNAVAILABLE
-    (StorageError, 74),  # EX_IOERR
-)
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate found it worse than asked for); 2 wrong usage; "
     "65 bundle not acceptable; 69 the runtime failed; 74 disk refused; 78 data set, run or options wrong; "
@@ -131,10 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(getattr(commands, arguments.execute)(arguments))
     except ApplianceError as error:
         sys.stderr.write(f"trainer: {error}\n")
-        return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)
+        return exit_code(error)
     except KeyboardInterrupt:
         sys.stderr.write("trainer: interrupted\n")
-        return 130
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

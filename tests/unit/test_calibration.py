@@ -120,8 +120,12 @@ def test_a_folder_that_will_not_do_is_refused_in_words(
     assert "Traceback" not in captured.err
 
 
-def test_a_result_that_cannot_be_written_is_said(good_parts: Path, tmp_path: Path) -> None:
-    assert main(["baseline", str(good_parts), "--out", str(tmp_path / "no" / "folder.json")]) == 78
+@pytest.mark.parametrize("out", ["no/folder.json", "/dev/full"])
+def test_a_result_that_cannot_be_written_is_said(
+    out: str, good_parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["baseline", str(good_parts), "--out", str(tmp_path / out)]) == 74
+    assert "cannot be written: No s" in capsys.readouterr().err
 
 
 def test_a_patch_goes_into_the_recipe_as_it_is_printed(good_parts: Path, capsys: pytest.CaptureFixture[str]) -> None:

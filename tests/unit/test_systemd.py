@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.__main__ import EXIT_CODES
-from appliance.errors import BundleError, BundleSlowError, ConfigError
+from appliance.errors import EXIT_CODES, BundleError, BundleSlowError, ConfigError
 from appliance.health import CHECK_S, EXIT_HUNG, LONGEST_SILENCE_S
 
 UNIT = Path(__file__).parents[2] / "systemd" / "inspection-appliance.service"
