@@ -109,5 +109,6 @@ def end_process_when_a_thread_crashes() -> None:
 
 
 def _end_process(stage: str) -> None:
-    log.critical("stage %s has been silent for more than %s s: ending the process", stage, LONGEST_SILENCE_S)
+    allowed_s = LONGEST_SILENCE_S[stage.partition(":")[0]]
+    log.critical("stage %s has been silent for more than %g s: ending the process", stage, allowed_s)
     os._exit(EXIT_HUNG)

@@ -176,7 +176,9 @@ class Station:
             if self._ledger.knows(trigger.trigger_id):
                 self._answer_again(request)
                 return
-            if request.is_repeat:
+            if now_ns >= part.answer_ns:
+                failure = Reason.DEADLINE, "it waited too long on its way in: its answer was due before its turn came"
+            elif request.is_repeat:
                 failure = Reason.MISSED_TRIGGER, "announced again, but never seen before: the part has passed"
             else:
                 failure = self._send_to_cameras(part)

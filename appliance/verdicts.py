@@ -165,13 +165,14 @@ class Verdicts:
     def _record_again(self) -> None:
         with self._lock:
             waiting = list(self._unrecorded)
-        for inspection in waiting:
+        for refused in waiting:
+            inspection = self._recorder.renew(refused)
             try:
                 record = self._recorder.record(inspection)
             except StorageError:
                 return
             with self._lock:
-                self._unrecorded.remove(inspection)
+                self._unrecorded.remove(refused)
             self._announce(inspection, record, None)
         self._accept_again()
 

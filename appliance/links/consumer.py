@@ -32,6 +32,9 @@ ACKNOWLEDGE_EVERY_S = 0.1
 MOST_UNACKNOWLEDGED = 50
 ASK_AGAIN_S = 1.0
 COMMAND_EXPIRY_S = 5
+MOST_OPEN_COMMANDS = 100
+"""Commands that may wait for their answer; the oldest is given up for one more."""
+
 SILENT_STATION_S = 2.5
 """A station whose heart has not beaten for so long is unknown, whatever its retained status says."""
 
@@ -148,6 +151,8 @@ class LineConsumer:
         """
         connection = self._connection
         correlation, answer = new_id(), Future[CommandReply]()
+        while len(self._answers) >= MOST_OPEN_COMMANDS:
+            self._answers.pop(next(iter(self._answers)))
         self._answers[correlation] = answer
         if connection is None or not self._send_command(connection, name, arguments or {}, correlation):
             del self._answers[correlation]
@@ -231,7 +236,10 @@ class LineConsumer:
             log.warning("an action for trigger %s is no answer: %s", trigger_id, ruling.reason)
 
     def _hear_record(self, incoming: Incoming, on_record: Callable[[ReceivedRecord], None]) -> None:
+        known = self._chain.duplicates
         self._chain.take(incoming.payload)
+        if self._chain.duplicates > known:
+            self._acknowledged = None  # it comes again: the station does not know that it is here
         for record in self._chain.complete():
             self._progress_ns = time.monotonic_ns()
             self.counts["records"] += 1
@@ -272,7 +280,7 @@ class LineConsumer:
         except ValidationError:
             return
         answer = self._answers.pop(reply.correlation or "", None)
-        if answer is not None:
+        if answer is not None and answer.set_running_or_notify_cancel():
             answer.set_result(reply)
         elif not reply.ok:
             log.warning("the station did not carry out %s: %s", reply.command, reply.error)

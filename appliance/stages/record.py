@@ -1,5 +1,7 @@
 """record: the verdict becomes durable before anybody may see it."""
 
+from dataclasses import replace
+
 from appliance.events import Decision, Inspection, Record, Trigger, Versions, ViewResult, new_id
 from appliance.ports import Clock, ImageStore, Ledger
 
@@ -50,6 +52,13 @@ class Recorder:
             images=self._images.plan(inspection_id, decision.verdict.value, captured, decided_at) if captured else {},
             clock_synchronised=self._clock.is_synchronised(),
         )
+
+    def renew(self, inspection: Inspection) -> Inspection:
+        """Return an inspection that the disk refused as it is now: late, if its deadline has passed meanwhile."""
+        now_ns = self._clock.monotonic_ns()
+        if inspection.is_late or now_ns <= inspection.trigger.deadline_ns:
+            return inspection
+        return replace(inspection, decided_ns=now_ns, decided_at=self._clock.utc())
 
     def record(self, inspection: Inspection) -> Record:
         """Commit the inspection, then hand its pictures to the image store.

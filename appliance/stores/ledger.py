@@ -246,6 +246,10 @@ class SqliteLedger:
         with self._writer.transaction("trying the disk") as tx:
             tx.execute("UPDATE meta SET last_seq = last_seq")
 
+    def newest(self) -> datetime | None:
+        """Return when the newest record was decided; see LedgerReader.newest."""
+        return self._reader.newest()
+
     def last_seq(self) -> int:
         """Return the number of the newest record, 0 before the first; purging does not change it."""
         return self._reader.last_seq()

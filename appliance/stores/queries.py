@@ -45,6 +45,16 @@ class LedgerReader:
         with self._snapshot("reading the last number") as rows:
             return int(rows.execute("SELECT last_seq FROM meta").fetchone()[0])
 
+    def newest(self) -> datetime | None:
+        """Return when the newest record was decided (UTC); None without records.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._snapshot("reading the newest record's time") as rows:
+            row = rows.execute("SELECT decided_at FROM inspection ORDER BY seq DESC LIMIT 1").fetchone()
+        return datetime.fromisoformat(row[0].replace("Z", "+00:00")) if row else None
+
     def knows(self, trigger_id: str) -> bool:
         """Return whether a trigger was accepted before, with or without a verdict by now; False if it was purged.
 

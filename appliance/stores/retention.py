@@ -1,4 +1,8 @@
-"""Lets old records go, in a thread of its own and in bites that the line does not feel."""
+"""Lets old records go, in a thread of its own and in bites that the line does not feel.
+
+Old is what is older than the newest record allows as well: a clock that runs ahead when the device starts, before
+the network has set it right, must not make everything old.
+"""
 
 import logging
 import threading
@@ -44,7 +48,9 @@ class Retention:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                purged = self._ledger.purge(self._clock.utc() - self._keep, stop=self._stop)
+                newest = self._ledger.newest()
+                now = self._clock.utc()
+                purged = self._ledger.purge(min(now, newest or now) - self._keep, stop=self._stop)
                 if purged:
                     log.info("%d records older than %d days were purged", purged, self._keep.days)
             except StorageError as error:

@@ -56,6 +56,7 @@ def test_a_verdict_past_the_deadline_is_recorded_as_late_and_never_sent_as_an_ac
         line.ledger.refuses_record = False
         line.wait_for(1)
         assert eventually(lambda: len(line.link.records) == 1)
+    assert line.records[0][0].is_late
     assert line.link.actions == []
 
 
@@ -163,7 +164,8 @@ def test_a_trigger_that_waited_on_its_way_in_has_spent_that_time(tmp_path: Path)
     with Line(tmp_path, deadline_ms=1000, answer_reserve_ms=100) as line:
         line.trigger("waited", received_ns=line.clock.monotonic_ns() - 2_000_000_000)
         line.wait_for(1)
-    assert line.verdicts()["waited"][0] is Verdict.FAULT
+    assert line.verdicts()["waited"] == (Verdict.FAULT, Reason.DEADLINE)
+    assert line.camera.frame_id == 0
     inspection = line.records[0][0]
     assert (inspection.decided_at - inspection.trigger.received_at).total_seconds() >= 2.0
     assert line.link.actions == []

@@ -1,0 +1,42 @@
+"""A result's file is tried before the work, and nothing is left behind or lost by that."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from appliance.arguments import new_file
+from appliance.errors import StorageError
+
+
+def test_the_trial_leaves_no_file_and_the_result_is_written(tmp_path: Path) -> None:
+    file = new_file(str(tmp_path / "report.json"))
+    assert not list(tmp_path.iterdir())
+    file.write("{}")
+    assert (tmp_path / "report.json").read_text() == "{}"
+
+
+def test_an_earlier_result_stays_until_there_is_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("earlier")
+    file = new_file(str(path))
+    assert path.read_text() == "earlier"
+    file.write("new")
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["", "file/report.json", "no/report.json", "x" * 300, "dangling"])
+def test_what_cannot_be_created_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("no/report.json")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"cannot be written.*; name a"):
+        new_file(f"{tmp_path}/{name}")
+
+
+def test_a_folder_that_goes_away_meanwhile_is_said_in_words(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = new_file(str(folder / "report.json"))
+    folder.rmdir()
+    with pytest.raises(StorageError, match=r"report\.json cannot be written: No such file.*; free space"):
+        file.write("{}")
