@@ -185,11 +185,7 @@ class MqttLink:
         return Introduction(
             client_id=f"inspection-{self._settings.device_id}",
             will=Outgoing(self.topics.status, will, is_retained=True),
-            subscriptions=(
-                Subscription(self.topics.trigger),
-                Subscription(self.topics.acknowledge()),
-                Subscription(self.topics.command()),
-            ),
+            subscriptions=[Subscription(topic) for topic in self.topics.heard_by_the_station],
         )
 
     def greet(self, connection: Connection) -> None:
@@ -355,10 +351,19 @@ class MqttLink:
             self.send_alarm("ack_foreign", f"{consumer} acknowledges records of another device, {message.device_id}")
         elif consumer not in self._settings.consumers:
             self.send_alarm("ack_unknown", f"{consumer} acknowledges, but is not registered; add it to `consumers`")
-        elif message.upto > (last_seq := self._station_state().last_seq):
-            self.send_alarm("ack_ahead", f"{consumer} acknowledges {message.upto}, but the last record is {last_seq}")
         else:
-            self._errands.acknowledge(consumer, message.upto)
+            self._take_number(consumer, message.upto)
+
+    def _take_number(self, consumer: str, upto: int) -> None:
+        try:
+            last_seq = self._state().last_seq
+        except ApplianceError as error:
+            self.send_alarm("ack_failed", f"acknowledgement of {upto} by {consumer} cannot be checked: {error}")
+            return
+        if upto > last_seq:
+            self.send_alarm("ack_ahead", f"{consumer} acknowledges {upto}, but the last record is {last_seq}")
+        else:
+            self._errands.acknowledge(consumer, upto)
 
     def _acknowledge(self, consumer: str, upto_seq: int) -> None:
         try:
