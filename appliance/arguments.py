@@ -2,7 +2,31 @@
 
 import argparse
 import math
+import os
+from dataclasses import dataclass
 from pathlib import Path
+
+from appliance.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """Where a command puts its result when the work is done."""
+
+    path: Path
+
+    def write(self, text: str) -> None:
+        """Write the result.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        try:
+            self.path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be written: {error.strerror}; free space there, or name another file"
+            ) from error
 
 
 def count(text: str) -> int:
@@ -35,12 +59,20 @@ def rate(text: str) -> float:
     return value
 
 
-def new_file(text: str) -> Path:
-    """Read the name of a file that can be written when the work is done."""
+def new_file(text: str) -> OutputFile:
+    """Read the name of a file, and try now whether it can be written when the work is done."""
     path = Path(text)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written; name a file in a folder that exists")
-    return path
+    try:
+        path.open("xb").close()
+        path.unlink()
+    except FileExistsError:
+        if path.is_dir() or not os.access(path, os.W_OK):
+            raise argparse.ArgumentTypeError(f"{text!r} cannot be written; name another file") from None
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be written ({error.strerror}); name a file in a folder that exists"
+        ) from None
+    return OutputFile(path)
 
 
 def _number(text: str) -> float:

@@ -56,14 +56,13 @@ def execute(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="appliance-replay-") as folder:
         config = _write_config(Path(folder), arguments)
         _inspect_all(config, len(images), truths, report)
-    document = report.document()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     _print(Console(), report)
     return _exit_code(report, arguments)
 
 
 def _write_config(folder: Path, arguments: argparse.Namespace) -> Path:
+    if arguments.json:
+        arguments.json.write(json.dumps(report.document(), indent=2) + "\n")
     return write_station(
         folder,
         arguments.bundle,

@@ -83,10 +83,10 @@ def _run(
         _Appliance(config, log.fileno()) as appliance,
         DemoLine(broker.port, scene, RECIPE_DEADLINE_MS) as line,
     ):
-        if not line.wait_until_online(START_TIMEOUT_S, appliance.check):
-            raise DeviceError(f"the appliance did not come up in {START_TIMEOUT_S:.0f} s; see {log.name}")
+        _wait_for_the_appliance(console, line, appliance)
         console.print(
-            f"topics   {line.topic_root}/# (for example: mosquitto_sub -p {broker.port} -t '{line.topic_root}/#' -v)"
+            f"topics   {line.topic_root}/# (for example: mosquitto_sub -p {broker.port} -t '{line.topic_root}/#' -v; "
+            "it comes with the package mosquitto-clients)"
         )
         with Screen(console, line, arguments.parts) as screen:
             belt = threading.Thread(target=conveyor.run, args=(line.send, stop), name="conveyor", daemon=True)
@@ -101,22 +101,32 @@ def _run(
             belt.join()
             line.wait_for_the_rest(LAST_RECORDS_TIMEOUT_S)
             screen.refresh()
-        if arguments.svg:
-            screen.save(arguments.svg)
         document = line.document(broker.kind)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     screen.summary(document)
     return 0 if not any(document["losses"].values()) else 1
 
 
+    if arguments.json:
+        arguments.json.write(json.dumps(document, indent=2) + "\n")
+    if arguments.svg:
+        arguments.svg.write(screen.svg())
 class _Appliance:
     """`appliance run` as the process of its own that it is in a plant."""
+
+def _wait_for_the_appliance(console: Console, line: DemoLine, appliance: "_Appliance") -> None:
+    words = f"starting the appliance, at most {START_TIMEOUT_S:.0f} s: it proves the model on this computer first"
+    if not console.is_terminal:
+        console.print(words)
+    with console.status(words):
+        if not line.wait_until_online(START_TIMEOUT_S, appliance.check):
+            raise DeviceError(f"the appliance did not come up in {START_TIMEOUT_S:.0f} s; see {appliance.log}")
+
 
     def __init__(self, config: Path, log: int) -> None:
         self._config = config
         self._log = log
 
+        self.log = config.with_name("appliance.log")
     def __enter__(self) -> "_Appliance":
         command = [sys.executable, "-m", "appliance", "run", "--config", str(self._config)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
@@ -125,9 +135,8 @@ class _Appliance:
     def check(self) -> None:
         code = self._process.poll()
         if code is not None:
-            log = self._config.with_name("appliance.log")
-            words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            raise DeviceError(f"the appliance ended with exit code {code}; its log {log} ends: {' '.join(words)}")
+            words = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            raise DeviceError(f"the appliance ended with exit code {code}; its log {self.log} ends: {' '.join(words)}")
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -44,11 +43,11 @@ class Screen:
         if self._live is not None:
             self._live.update(picture(self._line.rows(LAST_PARTS), self._line.counts(), self._parts), refresh=True)
 
-    def save(self, path: Path) -> None:
-        """Write the present state as SVG."""
+    def svg(self) -> str:
+        """Return the present state as a picture."""
         console = Console(record=True, width=SVG_COLUMNS, file=StringIO(), force_terminal=True)
         console.print(picture(self._line.rows(LAST_PARTS), self._line.counts(), self._parts))
-        path.write_text(console.export_svg(title="appliance demo"), encoding="utf-8")
+        return console.export_svg(title="appliance demo")
 
     def summary(self, document: Mapping[str, Any]) -> None:
         """Print the run's figures."""

@@ -196,11 +196,25 @@ def test_replay_does_not_count_escapes_where_nobody_knows_the_truth(recorded: Pa
     [
         ("demo", "--rate", 0), ("demo", "--defect-rate", 2), ("demo", "--seed", -1), ("demo", "--parts", 0),
         ("demo", "--json", "/nowhere/x.json"), ("replay", ".", "--json", "/nowhere/x.json"),
-        ("replay", ".", "--limit", 0),
+        ("replay", ".", "--limit", 0), ("replay", ".", "--json", "/proc/x.json"),
+        ("demo", "--svg", "x" * 300), ("demo", "--svg", "/dev"),
     ],
 )  # fmt: skip
 def test_an_argument_that_makes_no_sense_is_refused_before_anything_runs(words: tuple[object, ...]) -> None:
     assert_refused_in_words(appliance(*words), 2, str(words[-2]))
+
+
+def test_a_result_that_cannot_be_written_is_said_after_it_is_shown(recorded: Path, tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+    ended = appliance("replay", recorded, "--bundle", bundle, "--json", "/dev/full")
+    assert_refused_in_words(ended, 74, "/dev/full cannot be written: No space left", "name another file")
+    assert "escapes 1 of 2" in ended.stdout
+    report = tmp_path / "report.json"
+    words = ("--images", recorded, "--bundle", bundle, "--parts", 2, "--rate", 20, "--json", report)
+    ended = appliance("demo", *words, "--svg", "/dev/full")
+    assert_refused_in_words(ended, 74, "/dev/full cannot be written: No space left")
+    assert "losses: none" in ended.stdout
+    assert json.loads(report.read_text())["triggers"] == 2
 
 
 def test_a_demo_does_not_mix_with_an_earlier_ones_ledger(recorded: Path, tmp_path: Path) -> None:
@@ -221,6 +235,7 @@ def test_the_demo_ends_by_itself_with_one_verdict_per_trigger(broker: str, recor
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "mqtt://127.0.0.1:" in ended.stdout
+    assert "starting the appliance" in ended.stdout
     assert broker in ended.stdout
     document = json.loads(report.read_text())
     assert document["triggers"] == sum(document["verdicts"].values()) == 16
