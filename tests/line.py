@@ -38,17 +38,18 @@ VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "
 
 
 class SystemClock:
-    """The real clocks, with a wall clock that a test may set back, and let go."""
+    """The real clocks, with a wall clock that a test may set back, and let go; and a time that it may skip."""
 
     def __init__(self) -> None:
         self.set_back_s = 0.0
+        self.skipped_s = 0.0
         self.synchronised: bool | None = True
 
     def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+        return time.monotonic_ns() + int(self.skipped_s * 1e9)
 
     def utc(self) -> datetime:
-        return datetime.fromtimestamp(utc_now().timestamp() - self.set_back_s, utc_now().tzinfo)
+        return datetime.fromtimestamp(utc_now().timestamp() + self.skipped_s - self.set_back_s, utc_now().tzinfo)
 
     def is_synchronised(self) -> bool | None:
         return self.synchronised
@@ -136,6 +137,7 @@ class RefusingLedger(SqliteLedger):
 
     refuses_accept = False
     refuses_record = False
+    is_recording = False
     accepts: threading.Event | None = None
     commits: threading.Event | None = None
 
@@ -147,6 +149,7 @@ class RefusingLedger(SqliteLedger):
         return super().accept(trigger)
 
     def record(self, inspection: Inspection) -> Record:
+        self.is_recording = True
         if self.refuses_record:
             raise StorageError("the disk is full; free some space")
         if self.commits is not None:
