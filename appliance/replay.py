@@ -57,12 +57,12 @@ def execute(arguments: argparse.Namespace) -> int:
         config = _write_config(Path(folder), arguments)
         _inspect_all(config, len(images), truths, report)
     _print(Console(), report)
+    if arguments.json:
+        arguments.json.write(json.dumps(report.document(), indent=2) + "\n")
     return _exit_code(report, arguments)
 
 
 def _write_config(folder: Path, arguments: argparse.Namespace) -> Path:
-    if arguments.json:
-        arguments.json.write(json.dumps(report.document(), indent=2) + "\n")
     return write_station(
         folder,
         arguments.bundle,

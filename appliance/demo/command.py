@@ -103,15 +103,12 @@ def _run(
             screen.refresh()
         document = line.document(broker.kind)
     screen.summary(document)
-    return 0 if not any(document["losses"].values()) else 1
-
-
     if arguments.json:
         arguments.json.write(json.dumps(document, indent=2) + "\n")
     if arguments.svg:
         arguments.svg.write(screen.svg())
-class _Appliance:
-    """`appliance run` as the process of its own that it is in a plant."""
+    return 0 if not any(document["losses"].values()) else 1
+
 
 def _wait_for_the_appliance(console: Console, line: DemoLine, appliance: "_Appliance") -> None:
     words = f"starting the appliance, at most {START_TIMEOUT_S:.0f} s: it proves the model on this computer first"
@@ -122,11 +119,14 @@ def _wait_for_the_appliance(console: Console, line: DemoLine, appliance: "_Appli
             raise DeviceError(f"the appliance did not come up in {START_TIMEOUT_S:.0f} s; see {appliance.log}")
 
 
+class _Appliance:
+    """`appliance run` as the process of its own that it is in a plant."""
+
     def __init__(self, config: Path, log: int) -> None:
+        self.log = config.with_name("appliance.log")
         self._config = config
         self._log = log
 
-        self.log = config.with_name("appliance.log")
     def __enter__(self) -> "_Appliance":
         command = [sys.executable, "-m", "appliance", "run", "--config", str(self._config)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
