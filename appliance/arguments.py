@@ -75,6 +75,14 @@ def new_file(text: str) -> OutputFile:
     return OutputFile(path)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them, at least one."""
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write names with commas between them")
+    return found
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from appliance.arguments import count, new_file, whole
+from appliance.arguments import count, names, new_file, whole
 from appliance.bundle.archive import read_bundle
 from appliance.cameras.truth import list_recorded
 from appliance.demo.screen import latency_table
@@ -24,11 +24,15 @@ from appliance.wiring import build
 
 IN_FLIGHT = 2
 VERDICT_TIMEOUT_S = 120.0
+SOURCE_HELP = (
+    "recorded pictures: a folder, a COCO file (.json) or a list file of DeepPCB's (.txt); truth is read if it is there"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="recorded pictures; truth is read if it is there")
+    parser.add_argument("source", type=Path, metavar="DIR", help=SOURCE_HELP)
+    parser.add_argument("--groups", type=names, default=(), metavar="A,B", help="only pictures of these groups")
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE, help="the model (default: the shipped one)")
     parser.add_argument("--recipe", type=Path, help="default: whole pictures, the bundle's limits, any light")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the report here")
@@ -48,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Replay a folder; 0, or 1 if a part went without a verdict or a limit was broken."""
-    images = list_recorded(arguments.directory)[: arguments.limit]
+    images = list_recorded(arguments.source, arguments.groups)[: arguments.limit]
     truths = {str(image.path): bool(image.truth) for image in images if image.truth is not None}
     if not truths and (arguments.max_escapes is not None or arguments.max_overkill is not None):
-        raise ConfigError(f"{arguments.directory} has no truth to count escapes and overkill by; add annotations.json")
+        raise ConfigError(f"{arguments.source} has no truth to count escapes and overkill by; add annotations.json")
     report = Report()
     with tempfile.TemporaryDirectory(prefix="appliance-replay-") as folder:
         config = _write_config(Path(folder), arguments)
@@ -67,7 +71,7 @@ def _write_config(folder: Path, arguments: argparse.Namespace) -> Path:
         folder,
         arguments.bundle,
         read_bundle(arguments.bundle),
-        Scene.recorded(arguments.directory),
+        Scene.recorded(arguments.source, arguments.groups),
         port=None,
         recipe=arguments.recipe,
         deadline_ms=int(VERDICT_TIMEOUT_S * 1000),

@@ -97,7 +97,7 @@ class FolderCamera:
 
     def _listed(self) -> list[Path]:
         try:
-            recorded = [image.path for image in list_recorded(self._settings.directory)]
+            recorded = [image.path for image in list_recorded(self._settings.directory, self._settings.groups)]
         except ConfigError as error:
             raise ConfigError(f"cameras.{self._view}: {error}") from error
         if self._settings.order == "shuffled":

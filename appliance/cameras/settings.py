@@ -10,7 +10,8 @@ from appliance.documents import LocatedPath, Section
 class FolderCameraSettings(Section):
     """Recorded pictures instead of a camera.
 
-    directory: read with its sub-folders. channels: 1 grey, 3 RGB.
+    directory: read with its sub-folders; or a COCO file (.json) or a list file of DeepPCB's (.txt).
+    groups: only these groups of its annotations; all if empty. channels: 1 grey, 3 RGB.
     order: "natural" (part2 before part10) or "shuffled" by seed, the same in every round.
     at_end: "loop" starts over, "end" refuses further captures.
     rate_hz: at most so many pictures a second; None: as they are asked for.
@@ -18,6 +19,7 @@ class FolderCameraSettings(Section):
 
     type: Literal["folder"]
     directory: Annotated[LocatedPath, Field(strict=False)]
+    groups: tuple[str, ...] = ()
     channels: Literal[1, 3] = 1
     order: Literal["natural", "shuffled"] = "natural"
     seed: Annotated[int, Field(ge=0)] = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from appliance.arguments import count, new_file, rate, ratio, whole
+from appliance.arguments import count, names, new_file, rate, ratio, whole
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.demo.line import DemoLine
 from appliance.demo.screen import Screen
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="inspect recorded pictures instead of simulated boards"
     )
+    parser.add_argument("--groups", type=names, default=(), metavar="A,B", help="of --images: only these groups")
     parser.add_argument(
         "--optics", type=Path, metavar="FILE", help="YAML script that stages drift on the simulated boards"
     )
@@ -50,11 +51,13 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the demo until its parts are done or Ctrl-C; 0 if every trigger got its verdict, 1 if not."""
     if arguments.optics and arguments.images:
         raise ConfigError("--optics changes simulated boards and --images shows recorded ones; leave one out")
+    if arguments.groups and not arguments.images:
+        raise ConfigError("--groups chooses among the pictures of --images; name those too, or leave it out")
     bundle = read_bundle(arguments.bundle)
     conveyor = Conveyor(arguments.rate, seed=arguments.seed, parts=arguments.parts)
     with tempfile.TemporaryDirectory(prefix="appliance-demo-") as temporary:
         folder = (arguments.directory or Path(temporary)).absolute()
-        scene = Scene.recorded(arguments.images) if arguments.images else Scene.simulated(
+        scene = Scene.recorded(arguments.images, arguments.groups) if arguments.images else Scene.simulated(
             arguments.seed, arguments.defect_rate, arguments.optics, arguments.rate
         )  # fmt: skip
         with EmbeddedBroker(arguments.broker) as broker:

@@ -53,13 +53,17 @@ class Scene:
         return cls(camera, line=SimulatedCameraSettings.model_validate(camera).line())
 
     @classmethod
-    def recorded(cls, directory: Path) -> "Scene":
-        """Return the pictures of a folder, with their truth if it is there.
+    def recorded(cls, source: Path, groups: tuple[str, ...] = ()) -> "Scene":
+        """Return recorded pictures, with their truth if it is there.
+
+        Args:
+            source: a folder, a COCO file or a list file.
+            groups: only these groups of its annotations; all if empty.
 
         Raises:
-            ConfigError: no folder, no pictures, a broken annotation or first picture.
+            ConfigError: no folder, no pictures, no such group, a broken annotation or first picture.
         """
-        images = list_recorded(directory)
+        images = list_recorded(source, groups)
         try:
             first = decode(images[0].path.read_bytes(), 1)
         except OSError as error:
@@ -69,7 +73,7 @@ class Scene:
         if first is None:
             raise ConfigError(f"{images[0].path} cannot be decoded; remove it or record it again")
         truths = {str(image.path): bool(image.truth) for image in images if image.truth is not None}
-        camera: dict[str, object] = {"type": "folder", "directory": str(directory.absolute())}
+        camera: dict[str, object] = {"type": "folder", "directory": str(source.absolute()), "groups": list(groups)}
         return cls(camera, truths=truths, size=(first.shape[1], first.shape[0]))
 
     def is_defective(self, part_id: str, source: str) -> bool | None:

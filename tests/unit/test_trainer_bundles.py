@@ -16,7 +16,7 @@ from appliance.runtimes.onnx import OnnxRuntime
 from tests.tiny_boards import CLASSES, write_tiny_boards
 from trainer.__main__ import main
 from trainer.commands import refuse
-from trainer.datasets.coco import read_coco
+from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import load_picture
 from trainer.evaluate import BundleRunner, judge_samples, report
 from trainer.export import choose_limit, compare, golden_pieces
@@ -164,7 +164,7 @@ def test_evaluation_follows_names_when_the_data_orders_classes_otherwise(run: Pa
     swapped.write_text(json.dumps(content))
     bundle = read_bundle(run / "part.bundle")
     runner = BundleRunner(bundle.model_onnx, bundle.manifest)
-    reports = [report(*_with_manifest(runner, data)).ap_pooled for data in (read_coco(path), read_coco(swapped))]
+    reports = [report(*_with_manifest(runner, data)).ap_pooled for data in (read_dataset(path), read_dataset(swapped))]
     assert reports[0] == reports[1]
 
 
@@ -175,7 +175,7 @@ def _with_manifest(runner: BundleRunner, data):  # type: ignore[no-untyped-def]
 
 def test_a_larger_picture_is_tiled_and_its_defect_found_once(run: Path) -> None:
     bundle = read_bundle(run / "part.bundle")
-    sample = next(s for s in read_coco(run / "data" / "annotations.json").samples if not s.is_good)
+    sample = next(s for s in read_dataset(run / "data" / "annotations.json").samples if not s.is_good)
     picture = load_picture(sample.image, 1)
     large = np.full((96, 240, 1), 115, np.uint8)
     large[:, 70:166] = picture
@@ -223,7 +223,7 @@ def test_where_parts_overlap_the_limit_shares_the_pain() -> None:
 
 
 def test_golden_images_need_a_picture_of_the_models_size(tmp_path: Path) -> None:
-    dataset = read_coco(write_tiny_boards(tmp_path, side_px=64))
+    dataset = read_dataset(write_tiny_boards(tmp_path, side_px=64))
     with pytest.raises(ConfigError, match="96 x 96"):
         golden_pieces(dataset, Geometry(width=96, height=96, channels=1, fit="exact", pad_value=114), 4)
 

@@ -15,8 +15,7 @@ from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
 from trainer.augment import Augment, crop_boxes
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
-from trainer.datasets.coco import read_coco
-from trainer.datasets.deeppcb import COPPER
+from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import Net, NetShape, cell_centres, decode_boxes
@@ -29,7 +28,7 @@ TINY = Plan(epochs=3, batch=4, side_px=64, width=8, threads=1, validate_every=10
 
 
 def _split(folder: Path) -> Split:
-    return split_by_group(read_coco(write_tiny_boards(folder)), ("family0",))
+    return split_by_group(read_dataset(write_tiny_boards(folder)), ("family0",))
 
 
 @settings(max_examples=25, deadline=None)

@@ -14,8 +14,7 @@ from appliance.bundle.archive import read_bundle
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.checkpoint import load_checkpoint
-from trainer.datasets.coco import read_coco
-from trainer.datasets.reading import dataset_digest
+from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.lineage import source_commit
 
@@ -83,7 +82,7 @@ def test_figures_come_from_the_groups_that_training_left_out_whatever_stands_bes
     assert _export(root) == 0
     bundle = read_bundle(root / "part.bundle")
     assert "figures below are\n  from the groups family0 " in bundle.model_card
-    split = split_by_group(read_coco(root / "data" / "annotations.json"), ("family0",))
+    split = split_by_group(read_dataset(root / "data" / "annotations.json"), ("family0",))
     assert bundle.manifest.lineage.dataset_digest == dataset_digest(split.whole())
 
 

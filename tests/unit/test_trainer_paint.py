@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.datasets.deeppcb import CLASSES, COPPER
+from appliance.annotations.deeppcb import CLASSES
+from trainer.datasets.reading import COPPER
 from trainer.paint import classify, paint
 
 TRACES = np.zeros((160, 160), np.uint8)

@@ -14,7 +14,7 @@ from appliance.bundle.archive import read_bundle
 from appliance.bundle.manifest import Geometry
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.datasets.coco import read_coco
+from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.export import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit, golden_pieces
 from trainer.loss import assign
@@ -89,7 +89,7 @@ def test_a_net_that_finds_nothing_makes_no_bundle(tmp_path: Path, capsys: pytest
 def test_a_golden_image_of_a_large_picture_shows_its_defect(tmp_path: Path) -> None:
     path = write_tiny_boards(tmp_path, side_px=400)
     geometry = Geometry(width=96, height=128, channels=1, fit="exact", pad_value=114)
-    pieces = golden_pieces(read_coco(path), geometry, 6)
+    pieces = golden_pieces(read_dataset(path), geometry, 6)
     assert [piece.shape for piece in pieces] == [(128, 96, 1)] * 6
     assert all(piece.max() == 250 or piece.min() == 5 for piece in pieces[:3])
 

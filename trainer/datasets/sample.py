@@ -86,28 +86,6 @@ class Dataset:
         return {name: found[index] for index, name in enumerate(self.classes)}
 
 
-def check_box(box: tuple[float, float, float, float], size: tuple[int, int], where: str) -> None:
-    """Refuse a box that cannot be a defect of its picture.
-
-    Args:
-        box: x1 y1 x2 y2 in pixels.
-        size: width and height of the picture in pixels.
-        where: file and line, for the message.
-
-    Raises:
-        ConfigError: The box is not finite, has no area or leaves the picture; the label file must be repaired.
-    """
-    x1, y1, x2, y2 = box
-    if not all(np.isfinite(box)):
-        raise ConfigError(f"{where}: box {box} is not finite; repair or remove the line")
-    if x2 <= x1 or y2 <= y1:
-        raise ConfigError(f"{where}: box {box} has no area (x2 <= x1 or y2 <= y1); repair or remove the line")
-    if x1 < 0 or y1 < 0 or x2 > size[0] or y2 > size[1]:
-        raise ConfigError(
-            f"{where}: box {box} leaves the picture of {size[0]} x {size[1]} pixels; repair or remove the line"
-        )
-
-
 def picture_size(path: Path, where: str) -> tuple[int, int]:
     """Read width and height of a picture, from the header alone where it is JPEG or PNG.
 

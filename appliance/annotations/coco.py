@@ -1,0 +1,162 @@
+"""COCO JSON: images, annotations, categories, and for each image a "group" if the source knows one.
+
+Source: cocodataset.org/#format-data.
+"""
+
+import json
+import re
+from bisect import bisect
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from appliance.annotations.pictures import Annotations, LabelledPicture, TruthBox, check_box, existing, read_text
+from appliance.errors import ConfigError
+from appliance.events import Box
+
+_BLANK = re.compile(r"[\s,:]*")
+
+
+def read_coco(path: Path) -> Annotations:
+    """Read a COCO file; pictures are sought beside it, then in `images/` beside it.
+
+    An image without annotations is a good part. Without a "group" the group is the folder in `file_name`, and without
+    that the picture itself, so that a split never divides what belongs together by accident.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        Pictures in the order of `images`; classes in the order of the category ids.
+
+    Raises:
+        ConfigError: The JSON or an entry is broken; the message names file, line and entry.
+    """
+    entries = _entries(path)
+    names: dict[int, str] = {}
+    classes: dict[str, str] = {}
+    for where, entry in entries["categories"]:
+        number, name = _new_id(entry, names, where), _text(entry, "name", where)
+        if name in classes:
+            raise ConfigError(f"{where}: the name {name!r} is used twice; give each category its own")
+        names[number], classes[name] = name, where
+    boxes: dict[int, list[TruthBox]] = {}
+    for where, entry in entries["images"]:
+        boxes[_new_id(entry, boxes, where)] = []
+    if not boxes:
+        raise ConfigError(f"{path}: has no images; is it the right file?")
+    for where, entry in entries["annotations"]:
+        image, category = _field(entry, "image_id", int, where), _field(entry, "category_id", int, where)
+        if image not in boxes:
+            raise ConfigError(f"{where}: there is no image {image}; remove the annotation or restore the image")
+        if category not in names:
+            known = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
+            raise ConfigError(f"{where}: category {category} is unknown; there are {known or 'none'}")
+        if entry.get("iscrowd"):
+            raise ConfigError(f"{where}: iscrowd regions are no single defects; remove it or draw the boxes")
+        boxes[image].append(TruthBox(names[category], _box(entry, where), where))
+    pictures = (_picture(path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
+    return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, tuple(pictures))
+
+
+def entry_lines(text: str) -> dict[str, list[int]]:
+    """Return the line of each entry of each list at the top; json itself keeps no positions.
+
+    Args:
+        text: a JSON object that json.loads takes.
+    """
+    decoder = json.JSONDecoder()
+    ends = [match.start() for match in re.finditer("\n", text)]
+    lines: dict[str, list[int]] = {}
+
+    def skip_blank(at: int) -> int:
+        match = _BLANK.match(text, at)
+        return match.end() if match else at
+
+    at = skip_blank(text.index("{") + 1)
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        at = skip_blank(at)
+        if text[at] == "[":
+            lines[key] = []
+            at = skip_blank(at + 1)
+            while text[at] != "]":
+                lines[key].append(bisect(ends, at) + 1)
+                at = skip_blank(decoder.raw_decode(text, at)[1])
+            at = skip_blank(at + 1)
+        else:
+            at = skip_blank(decoder.raw_decode(text, at)[1])
+    return lines
+
+
+def _entries(path: Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}:{error.lineno}: not JSON ({error.msg}); repair it or export it again") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}:1: no JSON text, or a number without end; export the file again") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}:1: expected a JSON object with images, annotations and categories")
+    lines = entry_lines(text)
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for key in ("categories", "images", "annotations"):
+        if not isinstance(content.get(key), list):
+            raise ConfigError(f"{path}:1: {key!r} is missing or no list; export the file as COCO detection")
+        found[key] = []
+        for index, (line, entry) in enumerate(zip(lines[key], content[key], strict=True)):
+            where = f"{path}:{line}: {key}[{index}]"
+            if not isinstance(entry, dict):
+                raise ConfigError(f"{where}: is no object; export the file as COCO detection")
+            found[key].append((where, entry))
+    return found
+
+
+def _new_id(entry: dict[str, Any], known: Container[int], where: str) -> int:
+    number: int = _field(entry, "id", int, where)
+    if number in known:
+        raise ConfigError(f"{where}: id {number} is used twice; give each its own")
+    return number
+
+
+def _field(entry: dict[str, Any], name: str, kind: type, where: str) -> Any:
+    value = entry.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{where}: '{name}' must be {kind.__name__}, found {value!r}; repair the entry")
+    return value
+
+
+def _text(entry: dict[str, Any], name: str, where: str) -> str:
+    value: str = _field(entry, name, str, where)
+    is_odd = "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
+    if is_odd or any(len(part.encode()) > 255 for part in value.split("/")):
+        raise ConfigError(f"{where}: '{name}' is no name of a file or group: {value[:80]!r}; repair the entry")
+    return value
+
+
+def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[TruthBox, ...], where: str) -> LabelledPicture:
+    name = _text(entry, "file_name", where)
+    inside = Path(name).parent.as_posix()
+    group = name if inside == "." else inside
+    if entry.get("group") is not None:
+        group = _text({"group": str(entry["group"])}, "group", where)
+    picture = existing([folder / name, folder / "images" / name], where)
+    return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")))
+
+
+def _box(entry: dict[str, Any], where: str) -> Box:
+    corners = entry.get("bbox")
+    if (
+        not isinstance(corners, list)
+        or len(corners) != 4
+        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in corners)
+    ):
+        raise ConfigError(f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}")
+    try:
+        x, y, width, height = map(float, corners)
+    except OverflowError as error:
+        raise ConfigError(f"{where}: 'bbox' holds a number that no picture has; repair or remove it") from error
+    box = (x, y, x + width, y + height)
+    check_box(box, where)
+    return box

@@ -1,0 +1,93 @@
+"""Labelled pictures, and what every layout refuses in the same words."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from appliance.errors import ConfigError
+from appliance.events import Box
+
+
+@dataclass(frozen=True, slots=True)
+class TruthBox:
+    """One defect that is really there; box is x1, y1, x2, y2 in pixels, where is the file and line that say so."""
+
+    label: str
+    box: Box
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPicture:
+    """One picture with everything wrong on it; no boxes: a good part.
+
+    group: what must not be divided between training and validation (a board type, a day, a machine).
+    where: file and line that name the picture. told_size: width and height that are written there, if any.
+    """
+
+    path: Path
+    group: str
+    boxes: tuple[TruthBox, ...]
+    where: str
+    told_size: tuple[object, object] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """All that one source says; classes: name -> file and line, in the order of their numbers."""
+
+    layout: Literal["coco", "deeppcb"]
+    classes: dict[str, str]
+    pictures: tuple[LabelledPicture, ...]
+
+
+def read_text(path: Path) -> str:
+    """Read a file of annotations.
+
+    Raises:
+        ConfigError: It cannot be read or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); restore the file") from error
+
+
+def existing(candidates: Iterable[Path], where: str) -> Path:
+    """Return the first path that is a file.
+
+    Args:
+        candidates: where a picture may lie.
+        where: file and line that name it, for the message.
+
+    Raises:
+        ConfigError: None of them is there.
+    """
+    sought = list(candidates)
+    for path in sought:
+        try:
+            if path.is_file():
+                return path
+        except (OSError, ValueError):  # a name that no file can have
+            continue
+    raise ConfigError(f"{where}: picture {sought[0]} does not exist; restore it, or take it off the list")
+
+
+def check_box(box: Box, where: str) -> None:
+    """Refuse a box that cannot be a defect.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels.
+        where: file and line, for the message.
+
+    Raises:
+        ConfigError: The box is not finite or has no area; the labels must be repaired.
+    """
+    if not all(map(math.isfinite, box)):
+        raise ConfigError(f"{where}: box {box} is not finite; repair or remove it")
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ConfigError(f"{where}: box {box} has no area (x2 <= x1 or y2 <= y1); repair or remove it")
