@@ -23,7 +23,7 @@ class CameraProcess:
 
     @property
     def section(self) -> dict[str, object]:
-        """What a configuration says about this camera; quick to give up and to try again."""
+        """What a configuration says about this camera; quick to try again, and patient with a busy machine."""
         return {
             "type": "opencv",
             "url": f"http://127.0.0.1:{self._port}/stream.mjpg",
@@ -31,8 +31,8 @@ class CameraProcess:
             "height": SIDE_PX,
             "channels": 1,
             "settle_ms": 60,
-            "open_timeout_ms": 1000,
-            "read_timeout_ms": 400,
+            "open_timeout_ms": 2000,
+            "read_timeout_ms": 1500,
             "retry_first_ms": 20,
             "retry_longest_ms": 80,
         }

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,7 @@ class Plant:
         self.process: subprocess.Popen[bytes] | None = None
         self.records: list[ReceivedRecord] = []
         self.outcomes: dict[str, Outcome] = {}
+        self.announced_ns: dict[str, int] = {}
         self._changed = threading.Condition()
         tiny_bundle(folder / "tiny.bundle")
         pictures = folder / "pictures"
@@ -160,7 +162,8 @@ class Plant:
         return (self.folder / "appliance.log").read_text()[-3000:]
 
     def announce(self, part_id: str, deadline_ms: int = 900, repeat_every_ms: int | None = None) -> None:
-        """Announce a part; its outcome comes into `outcomes`."""
+        """Announce a part; its outcome comes into `outcomes`, the monotonic time of it is in `announced_ns`."""
+        self.announced_ns.setdefault(f"t-{part_id}", time.monotonic_ns())
         future = self.consumer.announce(part_id, deadline_ms, f"t-{part_id}", repeat_every_ms)
         future.add_done_callback(lambda done: self._note(done.result()))
 

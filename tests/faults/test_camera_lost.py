@@ -35,15 +35,15 @@ def announce(plant: Plant, *part_ids: str) -> None:
         plant.wait_for_outcomes(known + 1)
 
 
-def announce_until_one_passes(plant: Plant, prefix: str) -> None:
-    """Let parts come until the camera is there; those before are faults and stay so."""
+def announce_until_one(plant: Plant, prefix: str, *, passes: bool) -> None:
+    """Let parts come until the camera is there, or its last picture is used up; they stay what they are."""
 
-    def passes() -> bool:
+    def is_so() -> bool:
         part_id = f"{prefix}-{len(plant.outcomes)}"
         announce(plant, part_id)
-        return plant.outcomes[part_id].passes
+        return plant.outcomes[part_id].passes is passes
 
-    assert eventually(passes), plant.log()
+    assert eventually(is_so), plant.log()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -51,12 +51,13 @@ def test_parts_without_a_camera_are_faults_and_inspection_goes_on_when_it_is_bac
     lose, restore = LOSSES[loss]
     before, meanwhile, after = ([f"{when}-{n}" for n in range(PARTS)] for when in ("before", "meanwhile", "after"))
     with CameraProcess() as camera, Plant(tmp_path, camera=camera.section) as plant, ActionTap(plant) as tap:
-        announce_until_one_passes(plant, "starting")
+        announce_until_one(plant, "starting", passes=True)
         announce(plant, *before)
         lose(camera)
+        announce_until_one(plant, "losing", passes=False)
         announce(plant, *meanwhile)
         restore(camera)
-        announce_until_one_passes(plant, "returning")
+        announce_until_one(plant, "returning", passes=True)
         announce(plant, *after)
         announced = set(plant.outcomes)
         plant.wait_for_records(len(announced))

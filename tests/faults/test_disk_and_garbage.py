@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from appliance.simulator.broker import find_mosquitto
+from tests.action_tap import ActionTap, accepts_in_time
 from tests.line import eventually
-from tests.plant import Plant
+from tests.plant import RECIPE, Plant
 from tests.small_disk import fill, small_disk
 
 pytestmark = [
@@ -21,7 +22,7 @@ pytestmark = [
 
 
 def test_a_full_disk_stops_the_station_and_room_lets_it_go_on_without_a_lost_or_double_part(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 6_000_000) as disk, Plant(disk) as plant:
+    with small_disk(tmp_path / "disk", 6_000_000) as disk, Plant(disk) as plant, ActionTap(plant) as tap:
         for number in range(10):
             plant.announce(f"before-{number}", deadline_ms=10_000)
         plant.wait_for_outcomes(10)
@@ -35,6 +36,7 @@ def test_a_full_disk_stops_the_station_and_room_lets_it_go_on_without_a_lost_or_
         plant.wait_for_records(210, 60)
         rows = plant.query("SELECT seq, trigger_id FROM inspection ORDER BY seq")
         assert plant.query("SELECT count(*) FROM open_trigger") == [(0,)]
+        assert accepts_in_time(plant, tap.all(), int(str(RECIPE["deadline_ms"]))) > 0
     assert [row[0] for row in rows] == list(range(1, 211))
     assert len({row[1] for row in rows}) == 210
     accepted = {record.message.part_id for record in plant.records if record.message.verdict == "ACCEPT"}
