@@ -1,4 +1,4 @@
-"""Invariants 3, 4 and 5 at the station: no action before its record, none after its deadline, none without a disk."""
+"""Invariants 3 and 4 at the station: no action before its record, none after its deadline."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -63,23 +63,6 @@ def test_a_verdict_past_the_deadline_is_recorded_as_late_and_never_sent_as_an_ac
     assert line.link.actions == []
 
 
-def test_a_disk_that_refuses_the_record_stops_the_station_and_no_action_leaves(tmp_path: Path) -> None:
-    with Line(tmp_path) as line:
-        line.ledger.refuses_record = True
-        line.trigger("part-1")
-        assert eventually(lambda: "disk is full" in line.station.stopped_because)
-        with pytest.raises(StorageError, match="disk is full"):
-            line.trigger("part-2")
-        assert line.link.actions == []
-        line.ledger.refuses_record = False
-        line.wait_for(1)
-        assert eventually(lambda: line.station.stopped_because == "")
-        line.trigger("part-2")
-        line.wait_for(2)
-    assert line.verdicts()["part-2"] == (Verdict.ACCEPT, Reason.COMPLETE)
-    assert line.inspection.inspected == ["part-1", "part-2"]
-
-
 @pytest.mark.parametrize("disk_takes_it", [True, False])
 def test_the_part_is_inspected_while_the_disk_takes_the_trigger_but_nothing_leaves_before(
     tmp_path: Path, disk_takes_it: bool
@@ -102,19 +85,6 @@ def test_the_part_is_inspected_while_the_disk_takes_the_trigger_but_nothing_leav
         line.trigger("part-2")
         line.wait_for(2 if disk_takes_it else 1)
     assert list(line.verdicts()) == (["part-1", "part-2"] if disk_takes_it else ["part-2"])
-
-
-def test_a_disk_that_refuses_the_trigger_means_it_was_never_accepted(tmp_path: Path) -> None:
-    with Line(tmp_path) as line:
-        line.ledger.refuses_accept = True
-        with pytest.raises(StorageError):
-            line.trigger("refused")
-        assert line.station.stopped_because
-        line.ledger.refuses_accept = False
-        line.trigger("taken")
-        line.wait_for(1)
-        assert eventually(lambda: line.station.stopped_because == "")
-    assert list(line.verdicts()) == ["taken"]
 
 
 def test_a_stopped_station_takes_no_trigger(tmp_path: Path) -> None:
@@ -154,16 +124,6 @@ def test_a_late_result_waits_with_its_verdict_for_a_disk_that_refuses(tmp_path: 
         assert eventually(lambda: line.late_results() == [("t-slow", "ACCEPT")])
         assert eventually(lambda: line.station.stopped_because == "")
     assert line.link.actions == []
-
-
-def test_a_station_that_was_refused_a_trigger_goes_on_by_itself_when_there_is_room(tmp_path: Path) -> None:
-    with Line(tmp_path) as line:
-        line.ledger.refuses_accept = True
-        with pytest.raises(StorageError):
-            line.trigger("refused")
-        assert "disk is full" in line.station.stopped_because
-        line.ledger.refuses_accept = False
-        assert eventually(lambda: line.station.stopped_because == "")
 
 
 def test_a_trigger_that_waited_on_its_way_in_has_spent_that_time(tmp_path: Path) -> None:
