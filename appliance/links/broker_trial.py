@@ -12,7 +12,7 @@ from appliance.links.topics import Topics
 
 NAME = "appliance-check"
 LONGEST_KEEPALIVE_S = 5
-"""Limits the TLS handshake too: a broker that accepts and then says nothing must not hold the visitor."""
+"""For paho before 2.2, which gives a TLS handshake so long: a broker that says nothing must not hold the visitor."""
 
 ANSWER_S = 5.0
 
