@@ -1,5 +1,6 @@
 """The published JSON Schemas are those of the code, and what really goes over a broker obeys them."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 from appliance.links.schemas import MODELS, schema_of, write_schemas
 from appliance.links.topics import Topics
 from appliance.simulator.broker import EmbeddedBroker
+from tests.plant import CONSUMER, Plant
 from tests.stations import Line, SmallStation, action, mqtt_settings, needs_mosquitto, records, until
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schemas"
@@ -85,6 +87,58 @@ def test_the_schema_notices_when_a_key_of_ours_is_missing(heard: dict[str, dict[
     for key in heard[topic]:
         rest = {name: value for name, value in heard[topic].items() if name != key}
         assert not validator(topic).is_valid(rest), key
+
+
+@pytest.fixture(scope="module")
+def plant_talk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """All that a plant of real processes says about a good part, one with a spot and one without a picture."""
+    folder = tmp_path_factory.mktemp("plant")
+    plant = Plant(folder)
+    (folder / "pictures" / "unreadable.png").write_bytes(b"\x89PNG cut off")
+    with plant:
+        topics = plant.consumer.topics
+        line = Line(plant.broker.port, topics)
+        for number in range(3):
+            plant.announce(f"part-{number}", deadline_ms=20_000)
+            plant.wait_for_outcomes(number + 1)
+        until(lambda: line.on(topics.acknowledge(CONSUMER)), "an acknowledgement")
+        until(lambda: len(line.on(topics.record)) >= 3 and line.on(topics.heartbeat), "the records and a heartbeat")
+        line.close()
+        names = [message.topic.removeprefix(f"{topics.prefix}/").split("/")[0] for message in line.messages]
+        yield list(zip(names, [json.loads(message.payload) for message in line.messages], strict=True))
+
+
+@needs_mosquitto
+def test_all_that_a_running_plant_says_obeys_the_published_schemas(
+    plant_talk: list[tuple[str, dict[str, Any]]],
+) -> None:
+    for topic, document in plant_talk:
+        validator(topic).validate(document)
+    assert {topic for topic, _ in plant_talk} >= {"trigger", "action", "record", "ack", "status", "heartbeat", "meta"}
+
+
+@needs_mosquitto
+def test_records_with_findings_and_without_a_picture_are_what_the_schema_says(
+    plant_talk: list[tuple[str, dict[str, Any]]],
+) -> None:
+    records = {document["verdict"]: document for topic, document in plant_talk if topic == "record"}
+    assert set(records) == {"ACCEPT", "REJECT", "FAULT"}
+    assert records["ACCEPT"]["views"][0]["statistics"]
+    assert records["REJECT"]["views"][0]["detections"]
+    assert records["REJECT"]["views"][0]["image"]
+    assert not [view for view in records["FAULT"]["views"] if view["frame_id"] is not None]
+    for place in ((), ("views", 0), ("views", 0, "detections", 0)):
+        for key in inside(records["REJECT"], place):
+            lacking = copy.deepcopy(records["REJECT"])
+            del inside(lacking, place)[key]
+            assert not validator("record").is_valid(lacking), (place, key)
+
+
+def inside(document: Any, place: tuple[str | int, ...]) -> dict[str, Any]:
+    for step in place:
+        document = document[step]
+    found: dict[str, Any] = document
+    return found
 
 
 def test_a_trigger_that_the_link_would_refuse_is_refused_by_the_schema_too() -> None:
