@@ -13,7 +13,6 @@ from rich.table import Table
 
 from appliance.arguments import count, names, new_file, whole
 from appliance.bundle.archive import read_bundle
-from appliance.cameras.truth import list_recorded
 from appliance.demo.screen import latency_table
 from appliance.demo.station import SHIPPED_BUNDLE, Scene, write_station
 from appliance.errors import ConfigError
@@ -52,26 +51,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Replay a folder; 0, or 1 if a part went without a verdict or a limit was broken."""
-    images = list_recorded(arguments.source, arguments.groups)[: arguments.limit]
-    truths = {str(image.path): bool(image.truth) for image in images if image.truth is not None}
-    if not truths and (arguments.max_escapes is not None or arguments.max_overkill is not None):
+    scene = Scene.recorded(arguments.source, arguments.groups)
+    if not scene.truths and (arguments.max_escapes is not None or arguments.max_overkill is not None):
         raise ConfigError(f"{arguments.source} has no truth to count escapes and overkill by; add annotations.json")
     report = Report()
     with tempfile.TemporaryDirectory(prefix="appliance-replay-") as folder:
-        config = _write_config(Path(folder), arguments)
-        _inspect_all(config, len(images), truths, report)
+        config = _write_config(Path(folder), scene, arguments)
+        pictures = min(scene.pictures, arguments.limit or scene.pictures)
+        _inspect_all(config, pictures, scene.truths or {}, report)
     _print(Console(), report)
     if arguments.json:
         arguments.json.write(json.dumps(report.document(), indent=2) + "\n")
     return _exit_code(report, arguments)
 
 
-def _write_config(folder: Path, arguments: argparse.Namespace) -> Path:
+def _write_config(folder: Path, scene: Scene, arguments: argparse.Namespace) -> Path:
     return write_station(
         folder,
         arguments.bundle,
         read_bundle(arguments.bundle),
-        Scene.recorded(arguments.source, arguments.groups),
+        scene,
         port=None,
         recipe=arguments.recipe,
         deadline_ms=int(VERDICT_TIMEOUT_S * 1000),

@@ -27,6 +27,7 @@ class Scene:
     camera: dict[str, object]
     line: SimulatedLine | None = None
     truths: dict[str, bool] | None = None
+    pictures: int = 0
     size: tuple[int, int] = (640, 640)
 
     @classmethod
@@ -63,6 +64,7 @@ class Scene:
         Raises:
             ConfigError: no folder, no pictures, no such group, a broken annotation or first picture.
         """
+        source = source.resolve()  # the camera names its pictures by it, and the truth is found by that name
         images = list_recorded(source, groups)
         try:
             first = decode(images[0].path.read_bytes(), 1)
@@ -73,8 +75,8 @@ class Scene:
         if first is None:
             raise ConfigError(f"{images[0].path} cannot be decoded; remove it or record it again")
         truths = {str(image.path): bool(image.truth) for image in images if image.truth is not None}
-        camera: dict[str, object] = {"type": "folder", "directory": str(source.absolute()), "groups": list(groups)}
-        return cls(camera, truths=truths, size=(first.shape[1], first.shape[0]))
+        camera: dict[str, object] = {"type": "folder", "directory": str(source), "groups": list(groups)}
+        return cls(camera, truths=truths, pictures=len(images), size=(first.shape[1], first.shape[0]))
 
     def is_defective(self, part_id: str, source: str) -> bool | None:
         """Return the truth about a part, None if nobody knows it."""
@@ -85,8 +87,8 @@ class Scene:
 
 
 OPEN_LIMITS: dict[str, float] = {
-    "brightness_min": 1.0,
-    "brightness_max": 254.0,
+    "brightness_min": 0.0,
+    "brightness_max": 255.0,
     "sharpness_min": 0.0,
     "clipped_low_max_ratio": 1.0,
     "clipped_high_max_ratio": 1.0,

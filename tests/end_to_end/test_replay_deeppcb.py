@@ -1,6 +1,7 @@
 """Pictures in DeepPCB's layout through the whole station: truth, confusion matrix and exit code."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ def pcb(tmp_path: Path) -> Path:
 
 
 def replay(source: Path, tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:
-    """Replay with the tiny model; the exit code, and the confusion matrix without its zeros."""
+    """Replay with the tiny model, named as a person would; the exit code, and the confusion matrix without zeros."""
     report = tmp_path / "report.json"
     bundle = tiny_bundle(tmp_path / "tiny.bundle")
-    code = main(["replay", str(source), "--bundle", str(bundle), "--json", str(report), *words])
+    code = main(["replay", os.path.relpath(source), "--bundle", str(bundle), "--json", str(report), *words])
     confusion = json.loads(report.read_text())["confusion"]
     return code, {truth: {name: n for name, n in row.items() if n} for truth, row in confusion.items()}
 
