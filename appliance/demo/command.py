@@ -80,7 +80,8 @@ def _run(
     console.print(f"model    {bundle.manifest.name} revision {bundle.manifest.revision}, SHA-256 {bundle.digest[:12]}")
     console.print(f"station  {config}, log in {config.with_name('appliance.log')}")
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for wanted in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed ends it as well
+        signal.signal(wanted, lambda *_: stop.set())
     with (
         config.with_name("appliance.log").open("ab") as log,
         _Appliance(config, log.fileno()) as appliance,
