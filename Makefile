@@ -51,11 +51,11 @@ broker:
 	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq mosquitto >/dev/null; } >/dev/null 2>&1 || \
 	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
 
-# For tests: faketime sets the wall clock of one process, openssl makes certificates.
+# For tests: faketime sets the wall clock of one process, openssl makes certificates, sqlite3 reads a ledger.
 faketime:
-	@{ command -v faketime && command -v openssl; } >/dev/null || \
-	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq faketime openssl >/dev/null; } >/dev/null 2>&1 || \
-	  echo "faketime and openssl cannot be installed without root: the tests that need them are skipped"
+	@{ command -v faketime && command -v openssl && command -v sqlite3; } >/dev/null || \
+	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq faketime openssl sqlite3 >/dev/null; } >/dev/null 2>&1 || \
+	  echo "faketime, openssl, sqlite3 cannot be installed without root: the tests that need them are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,16 +7,18 @@ import cv2
 from tests.models import spot_picture
 
 
-def write_tiny_deeppcb(root: Path, groups: dict[str, int], list_name: str = "trainval.txt", score: int = 200) -> Path:
-    """Write so many pairs of 64x64 pixels for each group, and their list; score / 255 is what `tiny_bundle` finds."""
+def write_tiny_deeppcb(
+    root: Path, groups: dict[str, int], list_name: str = "trainval.txt", score: int = 200, side_px: int = 64
+) -> Path:
+    """Write so many pairs for each group, and their list; score / 255 is what `tiny_bundle` finds in 64x64 pixels."""
     lines = []
     for group, pairs in groups.items():
         folder, labels = root / group / group, root / group / f"{group}_not"
         folder.mkdir(parents=True)
         labels.mkdir()
         for number in range(pairs):
-            cv2.imwrite(str(folder / f"{number}_test.jpg"), spot_picture(64, 64, [(1, 1, score)]))
-            cv2.imwrite(str(folder / f"{number}_temp.jpg"), spot_picture(64, 64))
+            cv2.imwrite(str(folder / f"{number}_test.jpg"), spot_picture(side_px, side_px, [(1, 1, score)]))
+            cv2.imwrite(str(folder / f"{number}_temp.jpg"), spot_picture(side_px, side_px))
             (labels / f"{number}.txt").write_text("16 16 32 32 1\n")
             lines.append(f"{group}/{group}/{number}.jpg {group}/{group}_not/{number}.txt")
     (root / list_name).write_text("\n".join(lines) + "\n")

@@ -230,7 +230,7 @@ def test_the_demo_ends_by_itself_with_one_verdict_per_trigger(broker: str, recor
         pytest.skip("mosquitto is not installed")
     report, picture = tmp_path / "report.json", tmp_path / "screen.svg"
     ended = appliance(
-        "demo", "--images", recorded, "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--parts", 16, "--rate", 10,
+        "demo", "--images", recorded, "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--parts", 16, "--rate", 4,
         "--broker", broker, "--json", report, "--svg", picture,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr

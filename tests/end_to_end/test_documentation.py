@@ -7,21 +7,37 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.simulator.broker import find_mosquitto
 from appliance.simulator.dataset import write_dataset
+from tests.ledger_inspections import open_ledger, store
 from tests.models import tiny_bundle
 from tests.plant import PLACE, Plant, write_station
+from tests.tiny_boards import write_tiny_boards
+from tests.tiny_deeppcb import write_tiny_deeppcb
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS = ("make", "appliance", "trainer", "calibrate", "pip", "git")
+PROGRAMS = ("make", "appliance", "trainer", "calibrate", "pip", "git", "python", "sqlite3", "v4l2-ctl")
+README_REPORT = 'make demo DEMO_ARGS="--parts 500 --rate 20 --json report.json"'
 
-RUN_AS: dict[str, str] = yaml.safe_load((Path(__file__).parent / "documented_commands.yaml").read_text())
+
+class RunAs(BaseModel, extra="forbid", frozen=True):
+    """How a documented command is run here; see the top of documented_commands.yaml."""
+
+    run: str | None = None
+    after: str | None = None
+    why: str | None = None
+
+
+TABLE: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "documented_commands.yaml").read_text())
+COMMANDS = {name: RunAs(run=how) if isinstance(how, str) else RunAs(**how) for name, how in TABLE.items()}
 
 
 def documented() -> set[str]:
@@ -30,47 +46,92 @@ def documented() -> set[str]:
         text = page.read_text(encoding="utf-8")
         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
             found |= {" ".join(line.split()) for line in block.splitlines() if line.strip()}
-        inline = re.findall(r"`([a-z]+ [^`\n]+)`", text)
+        inline = re.findall(r"`([a-z0-9-]+ [^`\n]+)`", text)
         found |= {" ".join(command.split()) for command in inline if command.split()[0] in PROGRAMS}
     return found
 
 
-def test_every_documented_command_is_in_the_table() -> None:
-    assert documented() <= set(RUN_AS)
+def test_every_documented_command_is_in_the_table_and_nothing_else_is() -> None:
+    assert documented() == set(COMMANDS)
+
+
+def test_no_command_hides_in_an_indented_block() -> None:
+    indented = [f"{page.name}: {line}" for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()
+                if line.startswith("    ") and line.split()[:1] and line.split()[0] in PROGRAMS]  # fmt: skip
+    assert not indented, "fence them as sh, so that they are run"
+
+
+def test_a_command_that_is_not_run_for_real_says_why() -> None:
+    for name, how in COMMANDS.items():
+        assert how.why or (how.run and not re.search(r"--help|make -n", how.run)), name
+
+
+class Shell:
+    """Runs documented commands in a user's folder, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ended: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        if command not in self._ended:
+            how = COMMANDS[command]
+            if how.after:
+                assert self.run(how.after).returncode == 0, how.after
+            self._ended[command] = self._run(shlex.split(self._here(how.run or "")))
+        return self._ended[command]
+
+    def _here(self, text: str) -> str:
+        return text.replace("{work}", str(self.folder)).replace("{root}", str(ROOT))
+
+    def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        program, *rest = words
+        folder = ROOT if program == "make" or "benchmarks" in rest else self.folder
+        if program == "make":
+            rest.append(f"VENV={sys.prefix}")
+        elif program == "sqlite3" and shutil.which("sqlite3") is None:
+            pytest.skip("sqlite3 is not installed")
+        elif program != "sqlite3":
+            program = str(Path(sys.executable).parent / program)
+        return subprocess.run(
+            [program, *rest], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280,
+            check=False,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: a station, boards to train on, fresh ones to judge on."""
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A user's folder: a station with a ledger, pictures to train on and to judge on, boards, DeepPCB's layout."""
     folder = tmp_path_factory.mktemp("work")
     tiny_bundle(folder / "tiny.bundle")
     write_station(folder)
-    write_dataset(folder / "boards", 24, 1, parts_per_family=2, is_quiet=True)
-    write_dataset(folder / "fresh", 8, 2, parts_per_family=2, is_quiet=True)
-    return folder
+    with open_ledger(folder / "ledger.db", device_id="d") as ledger:
+        store(ledger, "t-1")
+    write_tiny_boards(folder / "boards", pictures=20, groups=5)
+    write_tiny_boards(folder / "fresh", seed=9)
+    write_dataset(folder / "simulated", 8, 2, parts_per_family=2, is_quiet=True)
+    pcb = folder / "DeepPCB" / "PCBData"
+    groups = dict.fromkeys(("group77000", "group50600", "group44000"), 2) | {"group00041": 8}
+    write_tiny_deeppcb(pcb, groups, side_px=96)
+    write_tiny_deeppcb(pcb, {"group12000": 3}, "test.txt", side_px=96)
+    return Shell(folder)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("command", [command for command, run_as in RUN_AS.items() if not run_as.startswith("not run")])
-def test_a_documented_command_does_what_it_is_documented_for(command: str, work: Path) -> None:
-    words = shlex.split(RUN_AS[command].replace("{work}", str(work)).replace("{root}", str(ROOT)))
-    if "demo" in words and not SHIPPED_BUNDLE.exists():
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", [name for name, how in COMMANDS.items() if how.run])
+def test_a_documented_command_does_what_it_is_documented_for(command: str, shell: Shell) -> None:
+    if "demo" in command and not SHIPPED_BUNDLE.exists():
         pytest.fail("the demo's bundle is missing: make demo-bundle")
-    if words[0] == "make":
-        words, folder = [*words, f"VENV={sys.prefix}"], ROOT
-    else:
-        words, folder = [str(Path(sys.executable).parent / words[0]), *words[1:]], work
-    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
+    ended = shell.run(command)
     not_ok = re.findall(r"(?m)^NOT OK +(\S+)", ended.stdout)  # nothing may set this computer's clock: no fault of ours
     assert ended.returncode == (1 if not_ok == ["clock"] else 0), ended.stdout[-2000:] + ended.stderr[-2000:]
     assert "Traceback" not in ended.stderr
 
 
-def test_the_demo_of_the_readme_writes_its_report(work: Path) -> None:
-    report = work / "report.json"
-    if not report.exists():
-        pytest.skip("the documented command did not run before")
-    document = json.loads(report.read_text())
+@pytest.mark.timeout(300)
+def test_the_demo_of_the_readme_writes_its_report(shell: Shell) -> None:
+    shell.run(README_REPORT)
+    document = json.loads((shell.folder / "report.json").read_text())
     assert document["triggers"] == sum(document["verdicts"].values()) == 20
     assert not any(document["losses"].values())
 
