@@ -27,7 +27,7 @@ from appliance.simulator.broker import find_mosquitto
 
 needs_mosquitto = pytest.mark.skipif(find_mosquitto() is None, reason="the mosquitto broker is not installed")
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 _TICK = threading.Event()
 
 
@@ -50,10 +50,10 @@ def mqtt_settings(port: int, **changes: Any) -> MqttSettings:
 
 
 def action(**changes: Any) -> Action:
-    """A fresh ACCEPT for part P1, good for a second."""
+    """A fresh ACCEPT for part P1, good for ten seconds."""
     values: dict[str, Any] = {
         "trigger_id": "T1", "part_id": "P1", "inspection_id": new_id(), "seq": 1, "verdict": Verdict.ACCEPT,
-        "reason": Reason.COMPLETE, "deadline_ns": time.monotonic_ns() + 1_000_000_000,
+        "reason": Reason.COMPLETE, "deadline_ns": time.monotonic_ns() + 10_000_000_000,
     }  # fmt: skip
     return Action(**(values | changes))
 

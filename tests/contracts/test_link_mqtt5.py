@@ -102,7 +102,7 @@ def test_a_broker_that_stands_still_gets_no_action_until_it_answers_again() -> N
         link.open(station)
         until(lambda: station.connected, "up")
         broker.freeze()
-        until(lambda: not link.send_action(action()), "the link sees that nothing is answered", 5.0)
+        until(lambda: not link.send_action(action()), "the link sees that nothing is answered")
         broker.thaw()
         until(lambda: link.send_action(action()), "of use again")
         link.close()
