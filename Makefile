@@ -1,5 +1,5 @@
 # make demo   watch parts being inspected (nothing else is needed)
-# make test   set up and run all tests
+# make test   set up and run all tests (DEEPPCB=FOLDER make test: with the real data set, see docs/training.md)
 # make bench  the figures in the README
 # make lint   style, types, import contracts
 # make demo-bundle   rebuild the shipped model from simulated boards
