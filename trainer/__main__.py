@@ -43,6 +43,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     train.add_argument("--batch", type=_positive, default=16, help="crops per step (default %(default)s)")
     train.add_argument("--crop", type=_positive, default=320, metavar="PX", help="side of a crop (default %(default)s)")
+    train.add_argument(
+        "--width",
+        type=_positive,
+        default=48,
+        help="of the net, a multiple of 8; 32 is a third faster (default %(default)s)",
+    )
     train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
     train.add_argument(
         "--threads",

@@ -46,6 +46,7 @@ def train(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         threads=arguments.threads,
         channels=arguments.channels,
+        width=arguments.width,
     )
     plan.check()
     check_folder(arguments.run, arguments.resume)

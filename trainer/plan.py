@@ -62,4 +62,4 @@ class Plan:
         if self.side_px % 32:
             raise ConfigError(f"--crop {self.side_px}: must be a multiple of 32")
         if self.width % 8:
-            raise ConfigError(f"width {self.width}: must be a multiple of 8")
+            raise ConfigError(f"--width {self.width}: must be a multiple of 8; of 16 it is fastest")
