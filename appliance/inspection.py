@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from appliance.events import Decision, Frame, ViewResult
+from appliance.events import Decision, Detection, Frame, ViewResult
 from appliance.recipe import BoundRecipe
-from appliance.stages.correct import correct
+from appliance.stages.correct import correct, is_as_agreed
 from appliance.stages.decide import decide
 from appliance.stages.infer import Inference
 
@@ -15,7 +16,10 @@ Result = TypeVar("Result")
 
 
 class PartInspection:
-    """Judges the pictures of one part after the other; used by the inspection thread alone."""
+    """Judges the pictures of one part after the other; used by the inspection thread alone.
+
+    A picture is measured while the model looks at it: neither waits for what the other finds.
+    """
 
     def __init__(self, recipe: BoundRecipe, inference: Inference) -> None:
         """Bind the stages.
@@ -26,6 +30,7 @@ class PartInspection:
         """
         self._recipe = recipe
         self._inference = inference
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="correct")
 
     def __call__(
         self, frames: Mapping[str, Frame], stage_us: dict[str, int]
@@ -34,10 +39,17 @@ class PartInspection:
         results: list[ViewResult] = []
         for view in self._recipe.views:
             frame = frames[view.name]
-            seen = _timed(stage_us, "correct", partial(correct, frame, view))
-            found = _timed(stage_us, "infer", partial(self._inference.infer, frame)) if seen.is_as_agreed else ()
+            measuring = self._beside.submit(_timed, stage_us, "correct", partial(correct, frame, view))
+            found: tuple[Detection, ...] = ()
+            if is_as_agreed(frame, view):
+                found = _timed(stage_us, "infer", partial(self._inference.infer, frame))
+            seen = measuring.result()
             results.append(ViewResult(view.name, frame, seen.statistics, found, seen.offset_px))
         return _timed(stage_us, "decide", partial(decide, results, self._recipe)), tuple(results)
+
+    def close(self) -> None:
+        """End the thread that measures."""
+        self._beside.shutdown()
 
 
 def _timed(stage_us: dict[str, int], stage: str, work: Callable[[], Result]) -> Result:

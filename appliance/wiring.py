@@ -97,9 +97,10 @@ class Appliance:
             probe=self.ledger.probe,
             on_record=on_record,
         )
+        self._inspection = PartInspection(recipe, inference)
         self.station = Station(
             cameras=cameras,
-            inspect=PartInspection(recipe, inference),
+            inspect=self._inspection,
             ledger=self.ledger,
             verdicts=verdicts,
             delivery=delivery,
@@ -129,6 +130,7 @@ class Appliance:
             link.close()
         if self._retention is not None:
             self._retention.stop()
+        self._inspection.close()
         self.images.close()
         self.ledger.close()
         self._runtime.close()

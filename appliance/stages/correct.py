@@ -25,6 +25,11 @@ class CorrectedView:
     offset_px: tuple[float, float] | None
 
 
+def is_as_agreed(frame: Frame, view: View) -> bool:
+    """Tell whether a picture has the recipe's size and channels, so that the model may see it."""
+    return frame.pixels.dtype == np.uint8 and frame.pixels.shape == (view.height_px, view.width_px, view.channels)
+
+
 def correct(frame: Frame, view: View) -> CorrectedView:
     """Check and measure one view's picture.
 
@@ -41,7 +46,7 @@ def correct(frame: Frame, view: View) -> CorrectedView:
     pixels = frame.pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
         return CorrectedView(frame, False, None, None)
-    if pixels.shape != (view.height_px, view.width_px, view.channels):
+    if not is_as_agreed(frame, view):
         return CorrectedView(frame, False, measure(pixels), None)
     region = view.region
     inspected = pixels[region.y_px : region.y_px + region.height_px, region.x_px : region.x_px + region.width_px]
