@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--parts", type=int, default=3000, help="boards to train on (default %(default)s)")
     parser.add_argument("--output", type=Path, default=BUNDLE, help="the bundle (default %(default)s)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=int, default=70, help="exactly repeatable (default %(default)s)")
+    length.add_argument("--epochs", type=int, default=50, help="exactly repeatable (default %(default)s)")
     length.add_argument("--budget-minutes", type=float, help="end after this long instead")
     arguments = parser.parse_args()
     boards, fresh, run = (arguments.folder / name for name in ("boards", "fresh", "run"))
@@ -40,9 +40,7 @@ def main() -> int:
     if not (fresh / "annotations.json").is_file():
         steps.append((appliance, ["simulate", str(fresh), "--parts", "1000", "--seed", "2", *simulated]))
     if not (run / "final.pt").is_file():
-        steps.append(
-            (trainer, ["train", "--data", str(boards), "--run", str(run), "--width", "32", *length_of_run, "--resume"])
-        )
+        steps.append((trainer, ["train", "--data", str(boards), "--run", str(run), *length_of_run, "--resume"]))
     named = ["--name", "demo-boards", "--released-by", "the project's recipe", "--threads", "2"]
     steps.append((trainer, ["export", "--run", str(run), "--output", str(arguments.output), *named]))
     limits = ["--max-escapes", "2", "--max-overkill", "1", "--json", str(arguments.folder / "fresh.json")]
