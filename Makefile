@@ -10,6 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
+apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/null; } >/dev/null 2>&1
 
 .PHONY: demo test bench lint demo-bundle broker faketime clean
 
@@ -48,13 +49,13 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 # mosquitto is the broker for real use; where it cannot be installed the embedded one (MQTT 3.1.1 only) takes over.
 broker:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || \
-	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq mosquitto >/dev/null; } >/dev/null 2>&1 || \
+	  $(call apt,mosquitto) || \
 	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
 
 # For tests: faketime sets the wall clock of one process, openssl makes certificates, sqlite3 reads a ledger.
 faketime:
 	@{ command -v faketime && command -v openssl && command -v sqlite3; } >/dev/null || \
-	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq faketime openssl sqlite3 >/dev/null; } >/dev/null 2>&1 || \
+	  $(call apt,faketime openssl sqlite3) || \
 	  echo "faketime, openssl, sqlite3 cannot be installed without root: the tests that need them are skipped"
 
 clean:

@@ -14,19 +14,20 @@ from appliance.recipe import View
 class CorrectedView:
     """One view's picture with its measures.
 
-    is_as_agreed: size and channels are the recipe's; if not, the model must not see it and decide answers
-    FAULT(wrong_picture). statistics: of the inspected part, None if the pixels are no picture at all.
+    statistics: of the inspected part, None if the pixels are no picture at all.
     offset_px: x, y in pixels, None if the recipe has no placement check or the part was not found.
     """
 
     frame: Frame
-    is_as_agreed: bool
     statistics: ImageStatistics | None
     offset_px: tuple[float, float] | None
 
 
 def is_as_agreed(frame: Frame, view: View) -> bool:
-    """Tell whether a picture has the recipe's size and channels, so that the model may see it."""
+    """Tell whether a picture has the recipe's size and channels.
+
+    If not, the model must not see it, and decide answers FAULT(wrong_picture).
+    """
     return frame.pixels.dtype == np.uint8 and frame.pixels.shape == (view.height_px, view.width_px, view.channels)
 
 
@@ -45,10 +46,10 @@ def correct(frame: Frame, view: View) -> CorrectedView:
     """
     pixels = frame.pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        return CorrectedView(frame, False, None, None)
+        return CorrectedView(frame, None, None)
     if not is_as_agreed(frame, view):
-        return CorrectedView(frame, False, measure(pixels), None)
+        return CorrectedView(frame, measure(pixels), None)
     region = view.region
     inspected = pixels[region.y_px : region.y_px + region.height_px, region.x_px : region.x_px + region.width_px]
     offset_px = measure_offset(pixels, view.placement) if view.placement else None
-    return CorrectedView(frame, True, measure(inspected), offset_px)
+    return CorrectedView(frame, measure(inspected), offset_px)

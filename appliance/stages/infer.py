@@ -35,7 +35,7 @@ class Inference:
         """Find everything on one picture that the manifest does not call noise.
 
         Args:
-            frame: of a view of the recipe, in its agreed size and channels (CorrectedView.is_as_agreed).
+            frame: of a view of the recipe, in its agreed size and channels (correct.is_as_agreed).
 
         Returns:
             Detections in pixels of the frame, highest score first.

@@ -8,7 +8,7 @@ import pytest
 from appliance.events import Pixels, Reason, Verdict, ViewResult
 from appliance.optics.placement import cut_patch
 from appliance.recipe import View
-from appliance.stages.correct import correct
+from appliance.stages.correct import correct, is_as_agreed
 from appliance.stages.decide import decide
 from tests.inspections import bind, make_frame, view_document
 
@@ -37,8 +37,9 @@ def verdict_on(pixels: Pixels, **changes: Any) -> tuple[Verdict, Reason]:
 
 
 def test_a_good_picture_is_as_agreed_and_measured() -> None:
-    corrected = correct(replace(make_frame(), pixels=a_board()), view_with())
-    assert corrected.is_as_agreed
+    frame = replace(make_frame(), pixels=a_board())
+    corrected = correct(frame, view_with())
+    assert is_as_agreed(frame, view_with())
     assert corrected.statistics is not None
     assert corrected.statistics.brightness_mean == pytest.approx(float(a_board().mean()), abs=1)
     assert corrected.offset_px is None
@@ -51,7 +52,7 @@ def test_a_good_picture_is_accepted() -> None:
 @pytest.mark.parametrize("shape", [(64, 64, 3), (32, 64, 1), (64, 64, 2), (64, 64), (0, 64, 1)])
 def test_a_picture_of_another_form_is_a_finding_and_no_exception(shape: tuple[int, ...]) -> None:
     pixels = np.full(shape, 120, np.uint8)
-    assert not correct(replace(make_frame(), pixels=pixels), view_with()).is_as_agreed
+    assert not is_as_agreed(replace(make_frame(), pixels=pixels), view_with())
     assert verdict_on(pixels) == (Verdict.FAULT, Reason.WRONG_PICTURE)
 
 
