@@ -23,6 +23,7 @@ from appliance.events import Frame, Trigger
 from appliance.links.broker_trial import try_broker
 from appliance.optics.detector import Detector
 from appliance.ports import Camera
+from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.onnx import available_providers
 from appliance.stages.infer import Inference
@@ -90,6 +91,7 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
     yield _disk("ledger's disk", config.ledger.path.parent, LEDGER_MIN_FREE_MB)
     yield _guarded("ledger", lambda: _ledger(config.ledger.path))
     yield _disk("image store's disk", config.images.directory, config.images.min_free_mb)
+    yield _processor(config)
     begin("broker")
     yield _guarded("broker", lambda: _broker(config, document))
     try:
@@ -209,6 +211,11 @@ def _broker(config: Config, document: Document) -> Finding:
     protocol = try_broker(settings)
     limits = {"mqtt5": "MQTT 5", "mqtt311": "MQTT 3.1.1 only: it does not drop expired actions"}[protocol]
     return Finding("broker", True, f"{settings.host}:{settings.port} takes this station ({limits})")
+
+
+def _processor(config: Config) -> Finding:
+    with Wakefulness(config.processor.wake_up_us) as processor:
+        return Finding("processor", not processor.remedy, processor.seen, processor.remedy)
 
 
 def _clock() -> Finding:

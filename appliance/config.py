@@ -61,11 +61,23 @@ class ImagesSection(Section):
 
 
 class RuntimeSection(Section):
-    """What runs the model; threads 0: one per core, at most 64; providers in order of preference."""
+    """What runs the model; providers in order of preference.
+
+    threads: 0 means one per core but one, at least 1 and at most 64: the rest of the station needs that core.
+    """
 
     kind: Literal["onnx"] = "onnx"
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     providers: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] = ("CPUExecutionProvider",)
+
+
+class ProcessorSection(Section):
+    """How the processor waits for the next part; wake_up_us None: as the operating system decides.
+
+    wake_up_us: how long it may take to wake up; 0: it never sleeps, which costs power and saves milliseconds.
+    """
+
+    wake_up_us: Annotated[int, Field(ge=0, le=100_000)] | None = 0
 
 
 class Config(Section):
@@ -84,6 +96,7 @@ class Config(Section):
     cameras: Annotated[dict[Name, CameraSection], Field(min_length=1, max_length=32)]
     mqtt: dict[str, Any] | None = None
     runtime: RuntimeSection = RuntimeSection()
+    processor: ProcessorSection = ProcessorSection()
     queue_size: Annotated[int, Field(ge=1, le=1000)] = 4
     max_capture_delay_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -29,6 +29,7 @@ from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
 from appliance.optics.detector import Detector
 from appliance.ports import Camera, Clock
+from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe, load_recipe
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
@@ -190,12 +191,15 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
     logging.getLogger().setLevel((log_level or config.log_level).upper())
     appliance = Appliance(config, document, None)
     end_process_when_a_thread_crashes()
-    with appliance:
+    with appliance, Wakefulness(config.processor.wake_up_us) as processor:
         appliance.watchdog.start()
         log.info(
-            "station %s takes parts: bundle %s, recipe %s, %s",
+            "station %s takes parts: bundle %s, recipe %s, %s; the processor %s",
             config.device.device_id, appliance.versions.bundle, appliance.versions.recipe, appliance.versions.runtime,
+            processor.seen,
         )  # fmt: skip
+        if processor.remedy:
+            log.warning("the processor %s; %s", processor.seen, processor.remedy)
         stop.wait()
         log.info("asked to stop")
         appliance.watchdog.stop()
@@ -229,7 +233,8 @@ def make_runtime(config: Config, bundle: Bundle, *, cores: int | None = None) ->
     Raises:
         ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime.
     """
-    threads = config.runtime.threads or min(cores or os.cpu_count() or 1, MAX_THREADS)
+    spare = max(1, (cores or os.cpu_count() or 1) - 1)
+    threads = config.runtime.threads or min(spare, MAX_THREADS)
     return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=config.runtime.providers)
 
 

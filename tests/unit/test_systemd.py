@@ -10,6 +10,7 @@ import pytest
 
 from appliance.errors import EXIT_CODES, BundleError, BundleSlowError, ConfigError
 from appliance.health import CHECK_S, EXIT_HUNG, LONGEST_SILENCE_S
+from appliance.processor import LATENCY_DEVICE
 
 UNIT = Path(__file__).parents[2] / "systemd" / "inspection-appliance.service"
 
@@ -48,6 +49,13 @@ def test_only_this_computer_is_reached_until_a_drop_in_says_more(unit: configpar
     assert unit["Service"]["IPAddressDeny"] == "any"
     assert unit["Service"]["IPAddressAllow"] == "localhost"
     assert "ip-addresses.conf" in UNIT.read_text(encoding="utf-8")
+
+
+def test_the_stations_user_may_keep_the_processor_awake(unit: configparser.ConfigParser) -> None:
+    rules = (UNIT.parent / "60-inspection-appliance.rules").read_text(encoding="utf-8")
+    [rule] = [line for line in rules.splitlines() if not line.startswith("#")]
+    assert f'KERNEL=="{LATENCY_DEVICE.name}"' in rule
+    assert f'GROUP="{unit["Service"]["Group"]}", MODE="0660"' in rule
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this computer")

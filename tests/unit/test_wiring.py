@@ -32,7 +32,7 @@ def test_a_megabyte_is_a_million_bytes() -> None:
     assert policy.min_free_bytes == 3_000_000
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0, min(os.cpu_count() or 1, 64)), (2, 2), (64, 64)])
+@pytest.mark.parametrize(("asked", "given"), [(2, 2), (64, 64)])
 def test_the_runtime_gets_the_threads_that_were_asked_for(asked: int, given: int, tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
     runtime = make_runtime(config(runtime={"threads": asked}), bundle)
@@ -45,8 +45,16 @@ def test_the_most_threads_that_a_configuration_may_ask_for_are_taken(tmp_path: P
     make_runtime(config(runtime={"threads": MAX_THREADS}), bundle).close()
 
 
-def test_a_computer_with_more_cores_than_a_runtime_takes_threads_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cores", "given"), [(1, 1), (2, 1), (6, 5), (200, MAX_THREADS)])
+def test_the_model_leaves_one_core_to_the_rest_of_the_station(cores: int, given: int, tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
-    runtime = make_runtime(config(), bundle, cores=200)
-    assert f"threads={MAX_THREADS}" in runtime.describe()
+    runtime = make_runtime(config(), bundle, cores=cores)
+    assert f"threads={given}" in runtime.describe()
+    runtime.close()
+
+
+def test_this_computer_is_asked_how_many_cores_it_has(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    runtime = make_runtime(config(), bundle)
+    assert f"threads={max(1, min((os.cpu_count() or 1) - 1, MAX_THREADS))}" in runtime.describe()
     runtime.close()

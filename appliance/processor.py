@@ -1,0 +1,64 @@
+"""The processor between two parts: it is asked to stay awake, because falling asleep costs each part milliseconds."""
+
+import struct
+from pathlib import Path
+from types import TracebackType
+
+LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
+
+
+class Wakefulness:
+    """A request to the kernel for short wake-up times; it lasts until it is closed, or until the process ends.
+
+    seen: what is the case, in words.
+    remedy: what a person should do about it; empty if nothing.
+
+    Source:
+        https://docs.kernel.org/power/pm_qos_interface.html, "From user space".
+    """
+
+    def __init__(self, wake_up_us: int | None, device: Path = LATENCY_DEVICE) -> None:
+        """Ask the kernel; without its consent the station works all the same, only slower.
+
+        Args:
+            wake_up_us: microseconds that the processor may take to wake up, 0 for "never asleep"; None asks nothing.
+            device: where to ask.
+        """
+        self._request = None
+        self.seen = "may sleep between parts"
+        self.remedy = ""
+        if wake_up_us is None:
+            self.seen += ", as configured"
+            return
+        try:
+            self._request = device.open("r+b", buffering=0)
+            self._request.write(struct.pack("=i", wake_up_us))
+            self.seen = f"wakes up within {wake_up_us} us" if wake_up_us else "stays awake between parts"
+        except FileNotFoundError:
+            self.seen += f": this computer has no {device}"
+        except OSError as error:
+            self.close()
+            self.seen += f", which makes answers slower: {device} cannot be written ({error.strerror})"
+            self.remedy = (
+                "let the station's user write it (systemd/60-inspection-appliance.rules), "
+                "or agree with processor.wake_up_us: null"
+            )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the kernel holds to the request at present."""
+        return self._request is not None
+
+    def close(self) -> None:
+        """Let the processor sleep again; harmless when done before."""
+        if self._request is not None:
+            self._request.close()
+            self._request = None
+
+    def __enter__(self) -> "Wakefulness":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
