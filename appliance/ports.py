@@ -204,7 +204,10 @@ class Link(Protocol):
         ...
 
     def send_action(self, action: Action) -> bool:
-        """Hand the action over if connected and not expired; False means it was not and never will be sent."""
+        """Hand the action over if connected and not expired; False means it was not and never will be sent.
+
+        Called by the thread that settled the part: a link whose network can make it wait has a thread of its own.
+        """
         ...
 
     def send_record(self, record: Record, attempt: int) -> bool:

@@ -98,8 +98,9 @@ class AwaitedParts:
             if expectation.trigger_id in self._waiting:
                 raise RuntimeError(f"trigger {expectation.trigger_id} is waiting already")
             self._waiting[expectation.trigger_id] = waiting
-            self._wake.notify()
         self._announce(expectation, False)
+        with self._wake:  # after the trigger has left: the watching thread must not get in its way
+            self._wake.notify()
         return waiting.future
 
     def hear(self, received: ReceivedAction, trigger_id: str, station: StationSeen) -> Ruling | None:

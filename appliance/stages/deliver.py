@@ -27,7 +27,7 @@ IDLE_S = 0.5
 
 
 class Delivery:
-    """One thread from the outbox to the links; an action goes before the next record."""
+    """An action goes at once, by whoever committed its record; records go by a thread of their own, in their order."""
 
     def __init__(
         self, links: Sequence[Link], outbox: Outbox, clock: Clock, watchdog: Watchdog, *, resend_after_s: float
@@ -47,7 +47,7 @@ class Delivery:
         self._watchdog = watchdog
         self._first_resend_ns = self._resend_ns = int(resend_after_s * 1e9)
         self._wake = threading.Condition()
-        self._actions: deque[tuple[Action, int]] = deque()
+        self._acting = threading.Lock()
         self.action_times = RecentTimes()
         self._replays: deque[Record] = deque()
         self._handed_seq = 0
@@ -58,10 +58,14 @@ class Delivery:
         self._has_news = False
 
     def act(self, action: Action) -> None:
-        """Send an action as soon as possible, if its time has not passed by then."""
-        with self._wake:
-            self._actions.append((action, self._clock.monotonic_ns()))
-            self._notify()
+        """Send an action, if its time has not passed; no link may wait for the network meanwhile."""
+        with self._acting:
+            started_ns = self._clock.monotonic_ns()
+            if started_ns < action.deadline_ns:
+                for link in self._links:
+                    link.send_action(action)
+                self.action_times.add((self._clock.monotonic_ns() - started_ns) // 1000)
+        self.news()
 
     def news(self) -> None:
         """Say that the outbox has something new, or that a link can take more."""
@@ -112,7 +116,7 @@ class Delivery:
         return {"ok": True, "records": len(records)}
 
     def stop(self) -> None:
-        """Ask run() to send the actions that it has and return."""
+        """Ask run() to return."""
         with self._wake:
             self._is_stopping = True
             self._notify()
@@ -126,7 +130,7 @@ class Delivery:
                     self._wake.wait(wait_s)
                 self._has_news = False
                 is_stopping = self._is_stopping
-            self._send_actions()
+            self._watchdog.beat("deliver")
             if is_stopping:
                 return
             try:
@@ -144,24 +148,12 @@ class Delivery:
         self._attempt += 1
         self._progress_ns = self._clock.monotonic_ns()
 
-    def _send_actions(self) -> None:
-        self._watchdog.beat("deliver")
-        while True:
-            with self._wake:
-                if not self._actions:
-                    return
-                action, since_ns = self._actions.popleft()
-            if self._clock.monotonic_ns() < action.deadline_ns:
-                for link in self._links:
-                    link.send_action(action)
-                self.action_times.add((self._clock.monotonic_ns() - since_ns) // 1000)
-
     def _send_records(self) -> bool:
         """Hand over what the links can take; False if something is left that they could not take."""
         if not self._links:
             return True
         while self._replays:
-            self._send_actions()
+            self._watchdog.beat("deliver")
             if self._is_stopping:
                 return True
             if not self._hand_over_replay():
@@ -175,7 +167,7 @@ class Delivery:
             if not records or (self._owed_seq and handed_seq >= self._owed_seq + MOST_AHEAD):
                 return True
             for record in records:
-                self._send_actions()
+                self._watchdog.beat("deliver")
                 if self._is_stopping:
                     return True
                 is_taken = self._hand_over(record, handed_seq)
