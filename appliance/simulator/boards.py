@@ -17,6 +17,7 @@ MARGIN_PX = 32
 
 _POUR_CLEARANCE_PX = 10.0
 _POUR_ROUNDING_PX = 9.0
+_POUR_MARGIN = 12
 _SHIFT = 4
 
 Pixels = NDArray[np.uint8]
@@ -92,15 +93,22 @@ def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _pour(layout: Layout, nets: NDArray[np.int16], net: int) -> list[Point]:
-    """Fill the pours around all other copper, rounded so that no sliver is left; returns stitching vias."""
+    """Fill the pours around all other copper, rounded so that no sliver is left; returns stitching vias.
+
+    Planned at half the size, and only where the pours are: a distance that counts is shorter than the margin.
+    """
     if not layout.pours:
         return []
-    shape = (layout.height // 2, layout.width // 2)
-    wanted = np.zeros(shape, np.uint8)
-    for polygon in layout.pours:
-        cv2.fillPoly(wanted, [np.array([(x / 2, y / 2) for x, y in polygon], np.int32)], 1)
-    taken = cv2.resize((nets != 0).view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) != 0
-    room = (_distance(~taken) > _POUR_CLEARANCE_PX / 2) & (wanted != 0)
+    polygons = [np.array([(x / 2, y / 2) for x, y in polygon], np.int32) for polygon in layout.pours]
+    wide, high = layout.width // 2, layout.height // 2
+    corners = np.concatenate(polygons)
+    left, top = (int(v) for v in (corners.min(axis=0) - _POUR_MARGIN).clip(0))
+    right, bottom = (int(v) for v in (corners.max(axis=0) + 1 + _POUR_MARGIN).clip(None, (wide, high)))
+    wanted = np.zeros((bottom - top, right - left), np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(wanted, [polygon - (left, top)], 1)
+    taken = cv2.resize((nets != 0).view(np.uint8), (wide, high), interpolation=cv2.INTER_NEAREST) != 0
+    room = (_distance(~taken[top:bottom, left:right]) > _POUR_CLEARANCE_PX / 2) & (wanted != 0)
     core = np.ascontiguousarray(_distance(room) > _POUR_ROUNDING_PX / 2 + 2)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(core.view(np.uint8), connectivity=4)
     big = stats[:, cv2.CC_STAT_AREA] > 900
@@ -108,15 +116,20 @@ def _pour(layout: Layout, nets: NDArray[np.int16], net: int) -> list[Point]:
     core = np.ascontiguousarray(big[parts]) if count > 1 else np.zeros_like(core)
     if not core.any():
         return []
-    soft = (_distance(~core) <= _POUR_ROUNDING_PX / 2 + 2).view(np.uint8) * np.uint8(255)
-    smooth = cv2.resize(
-        cv2.GaussianBlur(soft, (5, 5), 1.2), (layout.width, layout.height), interpolation=cv2.INTER_LINEAR
-    )
-    nets[(smooth > 127) & (nets == 0)] = net
+    soft = np.zeros((high, wide), np.uint8)
+    grown = (_distance(~core) <= _POUR_ROUNDING_PX / 2 + 2).view(np.uint8) * np.uint8(255)
+    soft[top:bottom, left:right] = cv2.GaussianBlur(grown, (5, 5), 1.2)
+    smooth = cv2.resize(soft, (layout.width, layout.height), interpolation=cv2.INTER_LINEAR)
+    there = np.s_[2 * top : 2 * bottom + 2, 2 * left : 2 * right + 2]
+    np.copyto(nets[there], net, where=(smooth[there] > 127) & (nets[there] == 0))
     depth = _distance(core)
     step = 2 * layout.pitch
-    spots = [(x, y) for y in range(step, shape[0], step) for x in range(step, shape[1], step)]
-    return [(2.0 * x, 2.0 * y) for x, y in spots if depth[y, x] > 0.6 * layout.pitch]
+    return [
+        (2.0 * x, 2.0 * y)
+        for y in range(step, high, step)
+        for x in range(step, wide, step)
+        if top <= y < bottom and left <= x < right and depth[y - top, x - left] > 0.6 * layout.pitch
+    ]
 
 
 def _print_silk(layout: Layout, openings: Pixels) -> Pixels:

@@ -73,7 +73,7 @@ class RoutingGrid:
         Returns:
             The route, or None where something is in the way.
         """
-        allowed = (0, *owners)
+        allowed, cells = (0, *owners), self._cells
         index = self._index(*start)
         passed = [index]
         corners = [start]
@@ -84,7 +84,7 @@ class RoutingGrid:
             delta = step_row * self._stride + step_column
             for _ in range(2 * count):
                 index += delta
-                if index < 0 or index >= len(self._cells) or self._cells[index] not in allowed:
+                if cells[index] not in allowed:  # and nobody steps over the border, which is closed
                     return None
                 passed.append(index)
             column, row = column + step_column * count, row + step_row * count
