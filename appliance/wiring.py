@@ -233,9 +233,17 @@ def make_runtime(config: Config, bundle: Bundle, *, cores: int | None = None) ->
     Raises:
         ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime.
     """
-    spare = max(1, (cores or os.cpu_count() or 1) - 1)
-    threads = config.runtime.threads or min(spare, MAX_THREADS)
+    threads = config.runtime.threads or default_threads(cores)
     return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=config.runtime.providers)
+
+
+def default_threads(cores: int | None = None) -> int:
+    """Return how many threads one inference gets: all cores but one, which the rest of the station needs.
+
+    Args:
+        cores: of the computer; None asks this one.
+    """
+    return min(max(1, (cores or os.cpu_count() or 1) - 1), MAX_THREADS)
 
 
 def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
