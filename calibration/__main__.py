@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,10 +12,10 @@ from rich.console import Console
 from rich.progress import track
 
 from appliance.bundle.strict_json import in_words
-from appliance.errors import EXIT_INTERRUPTED, ApplianceError, ConfigError, StorageError, exit_code
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, ConfigError, StorageError, end
 from appliance.optics.placement import cut_patch
 from appliance.optics.tiles import Region
-from calibration.baseline import baseline_of, image_limits, measure_all, pictures_in, read_picture
+from calibration.baseline import Outlier, baseline_of, image_limits, measure_all, outliers, pictures_in, read_picture
 
 EPILOG = (
     "exit codes: 0 done; 2 wrong usage; 74 disk refused; 78 a folder or picture is not as it must be; 130 interrupted"
@@ -64,6 +65,8 @@ def _crop(text: str) -> Region:
 
 
 def _baseline(arguments: argparse.Namespace) -> int:
+    if arguments.out is not None:
+        _try(arguments.out)
     paths = pictures_in(arguments.directory)
     progress = track(
         measure_all(paths, arguments.channels, arguments.crop),
@@ -72,22 +75,53 @@ def _baseline(arguments: argparse.Namespace) -> int:
         console=Console(stderr=True),
         transient=True,
     )
-    baseline = baseline_of(list(progress))
-    limits = image_limits(baseline)
-    document = {"baseline": baseline.model_dump(by_alias=True), "image_limits": limits}
+    measured = list(progress)
+    baseline, limits, odd = baseline_of(measured), image_limits(measured), outliers(paths, measured)
+    document = json.dumps(
+        {
+            "baseline": baseline.model_dump(by_alias=True),
+            "image_limits": limits,
+            "outliers": [asdict(item) for item in odd],
+        },
+        indent=2,
+        default=str,
+    )
     if arguments.out is not None:
         try:
-            arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            arguments.out.write_text(document + "\n", encoding="utf-8")
         except OSError as error:
-            raise StorageError(f"{arguments.out} cannot be written: {error.strerror}; name another file") from error
+            raise _not_written(arguments.out, error) from error
     if arguments.json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(document + "\n")
         return 0
     sys.stdout.write(f"# {len(paths)} pictures of {arguments.directory}: mean and standard deviation\n")
     for name, item in baseline.statistics.items():
         sys.stdout.write(f"#   {name:20} {item.mean:12.4f} {item.spread:12.4f}\n")
+    _name(odd)
     sys.stdout.write("image_limits:\n" + "".join(f"  {name}: {value}\n" for name, value in limits.items()))
     return 0
+
+
+def _name(odd: list[Outlier]) -> None:
+    if odd:
+        sys.stdout.write("# unlike the others; the limits hold these too: remove what is not in order, measure again\n")
+    for item in odd:
+        sys.stdout.write(f"#   {str(item.path)!r}: {item.measure} {item.value:.4g}, median {item.median:.4g}\n")
+
+
+def _try(out: Path) -> None:
+    """Find out now, and not after minutes of measuring, whether the result can be written."""
+    is_new = not out.exists()
+    try:
+        out.open("ab").close()
+        if is_new:
+            out.unlink()
+    except OSError as error:
+        raise _not_written(out, error) from error
+
+
+def _not_written(out: Path, error: OSError) -> StorageError:
+    return StorageError(f"{out} cannot be written: {error.strerror}; name another file")
 
 
 def _patch(arguments: argparse.Namespace) -> int:
@@ -107,9 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.execute(arguments))
-    except ApplianceError as error:
-        sys.stderr.write(f"calibrate: {error}\n")
-        return exit_code(error)
+    except (ApplianceError, OSError) as error:
+        return end("calibrate", error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 

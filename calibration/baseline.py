@@ -1,7 +1,11 @@
 """The baseline of in-control pictures, and the image limits that a recipe can take from it."""
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,20 +18,77 @@ from appliance.optics.tiles import Region
 
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 SPREADS = 6.0
-"""Limits lie this many standard deviations from the mean: nothing that was in control before is refused."""
-BRIGHTNESS_ROOM = 0.1
-"""... but a limit never lies closer to the mean than this ratio: few pictures underestimate the spread."""
+"""Limits lie this many standard deviations from the mean ..."""
+LEAST_ROOM = 0.1
+"""... but never closer than this ratio of the mean: few pictures underestimate the spread; and ..."""
+LEAST_CLIPPED_ROOM = 0.02
+"""... a share of black or white pixels has at least this much room. Limits hold every picture in any case."""
+MOST_BLUR = 0.5
+"""A picture with less than this ratio of the mean sharpness is blurred, however much sharpness varies."""
+SPREAD_PER_MAD = 1.4826
+"""Standard deviation over median absolute deviation, for normal values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One of a recipe's image_limits: the measure that it bounds, from below (-1) or above (1), and its form."""
+
+    name: str
+    measure: Literal["brightness_mean", "sharpness", "clipped_low_ratio", "clipped_high_ratio"]
+    side: Literal[-1, 1]
+    highest: float
+    step: str
+
+    def room(self, centre: float, spread: float) -> float:
+        """Return how far from the centre of the measured values a picture in control may lie."""
+        if self.measure.startswith("clipped"):
+            return max(SPREADS * spread, LEAST_CLIPPED_ROOM)
+        room = max(SPREADS * spread, LEAST_ROOM * centre)
+        return min(room, MOST_BLUR * centre) if self.measure == "sharpness" else room
+
+    def of(self, values: Sequence[float]) -> float:
+        """Return the limit; what it is rounded to holds every value, too."""
+        mean, spread = statistics.fmean(values), statistics.pstdev(values)
+        farthest = max((mean + self.side * self.room(mean, spread), *values), key=lambda value: self.side * value)
+        rounding = ROUND_CEILING if self.side > 0 else ROUND_FLOOR
+        rounded = Decimal(farthest).quantize(Decimal(self.step), rounding)
+        return min(max(0.0, float(rounded)), self.highest)
+
+
+LIMITS = (
+    Limit("brightness_min", "brightness_mean", -1, 255.0, "0.1"),
+    Limit("brightness_max", "brightness_mean", 1, 255.0, "0.1"),
+    Limit("sharpness_min", "sharpness", -1, float("inf"), "0.1"),
+    Limit("clipped_low_max_ratio", "clipped_low_ratio", 1, 1.0, "0.0001"),
+    Limit("clipped_high_max_ratio", "clipped_high_ratio", 1, 1.0, "0.0001"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A picture unlike the others: which measure, its value, and the median of all pictures."""
+
+    path: Path
+    measure: str
+    value: float
+    median: float
 
 
 def pictures_in(directory: Path) -> list[Path]:
-    """List the pictures of a folder and its sub-folders by name.
+    """List the pictures of a folder and its sub-folders by name: those that the folder camera shows.
 
     Raises:
         ConfigError: the folder is missing or has no picture; name a folder of good parts' pictures.
     """
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a folder; name one with pictures of good parts")
-    found = sorted(path for path in directory.rglob("*") if path.suffix.lower() in PICTURE_ENDINGS)
+    found = sorted(
+        path
+        for path in directory.rglob("*")
+        if path.suffix.lower() in PICTURE_ENDINGS
+        and not path.is_dir()
+        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    )
     if not found:
         raise ConfigError(
             f"{directory} has no pictures ({', '.join(sorted(PICTURE_ENDINGS))}); record good parts first"
@@ -80,37 +141,56 @@ def _cut(pixels: Pixels, crop: Region, path: Path) -> Pixels:
     return np.ascontiguousarray(pixels[crop.y_px : bottom, crop.x_px : right])
 
 
-def image_limits(baseline: Baseline) -> dict[str, float]:
-    """Propose a recipe's image_limits from a baseline.
+def image_limits(pictures: Sequence[ImageStatistics]) -> dict[str, float]:
+    """Propose a recipe's image_limits from pictures that are in control; none of them is refused by the limits.
 
     Args:
-        baseline: of pictures that are in control.
+        pictures: as measured, at least one.
 
     Returns:
         The keys of the recipe's image_limits: grey values 0..255, sharpness in grey values squared, ratios 0..1.
+
+    Raises:
+        ConfigError: no limits could tell these pictures from black ones; record them again with light.
     """
-    statistics = baseline.statistics
-    brightness, sharpness = statistics["brightness_mean"], statistics["sharpness"]
-    room = max(SPREADS * brightness.spread, BRIGHTNESS_ROOM * brightness.mean)
-    clipped = {
-        name: statistics[name].mean + max(SPREADS * statistics[name].spread, 0.02)
-        for name in ("clipped_low_ratio", "clipped_high_ratio")
-    }
-    return {
-        "brightness_min": round(max(0.0, brightness.mean - room), 1),
-        "brightness_max": round(min(255.0, brightness.mean + room), 1),
-        "sharpness_min": round(max(0.5 * sharpness.mean, sharpness.mean - SPREADS * sharpness.spread), 1),
-        "clipped_low_max_ratio": round(min(1.0, clipped["clipped_low_ratio"]), 4),
-        "clipped_high_max_ratio": round(min(1.0, clipped["clipped_high_ratio"]), 4),
-    }
+    limits = {limit.name: limit.of([getattr(item, limit.measure) for item in pictures]) for limit in LIMITS}
+    if limits["brightness_min"] >= limits["brightness_max"]:
+        raise ConfigError(
+            f"all {len(pictures)} pictures are black, so no limits can be made from them; "
+            "check lamp, lens cap and exposure, and record good parts again"
+        )
+    return limits
 
 
-def baseline_of(statistics: list[ImageStatistics]) -> Baseline:
+def outliers(paths: Sequence[Path], pictures: Sequence[ImageStatistics]) -> list[Outlier]:
+    """Name the pictures that are unlike the others, measured by medians, which a few odd ones do not move.
+
+    Args:
+        paths: of the pictures.
+        pictures: as measured, in the same order.
+
+    Returns:
+        What lies beyond the room that one of the limits leaves around the median.
+    """
+    found = []
+    for limit in LIMITS:
+        values = [getattr(item, limit.measure) for item in pictures]
+        median = statistics.median(values)
+        spread = SPREAD_PER_MAD * statistics.median(abs(value - median) for value in values)
+        found += [
+            Outlier(path, limit.measure, value, median)
+            for path, value in zip(paths, values, strict=True)
+            if limit.side * (value - median) > limit.room(median, spread)
+        ]
+    return found
+
+
+def baseline_of(pictures: Sequence[ImageStatistics]) -> Baseline:
     """Sum up measured pictures.
 
     Raises:
         ConfigError: fewer than two pictures: nothing can be said about their spread.
     """
-    if len(statistics) < 2:
-        raise ConfigError(f"{len(statistics)} picture is too few for a baseline; record at least 2, better 100")
-    return make_baseline(statistics)
+    if len(pictures) < 2:
+        raise ConfigError(f"{len(pictures)} picture is too few for a baseline; record at least 2, better 100")
+    return make_baseline(pictures)

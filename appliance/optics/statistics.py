@@ -35,7 +35,8 @@ def measure(pixels: Pixels) -> ImageStatistics:
     sample = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     sample = sample.reshape(size[1], size[0], pixels.shape[2])
     histogram = cv2.calcHist([_grey(sample)], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    share = histogram / histogram.sum()
+    count = histogram.sum()
+    share = histogram / count
     values = np.arange(256.0)
     mean = float(share @ values)
     spread = float(np.sqrt(share @ (values - mean) ** 2))
@@ -49,8 +50,8 @@ def measure(pixels: Pixels) -> ImageStatistics:
         brightness_spread=spread,
         contrast=spread / mean if mean > 0.0 else 0.0,
         sharpness=sharpness(pixels),
-        clipped_low_ratio=float(share[: CLIPPED_LOW + 1].sum()),
-        clipped_high_ratio=float(share[CLIPPED_HIGH:].sum()),
+        clipped_low_ratio=float(histogram[: CLIPPED_LOW + 1].sum() / count),
+        clipped_high_ratio=float(histogram[CLIPPED_HIGH:].sum() / count),
         red_green_ratio=red_green,
         blue_green_ratio=blue_green,
     )

@@ -34,6 +34,13 @@ def test_a_plain_picture_of_any_size_has_exactly_its_grey_value(
     assert (found.red_green_ratio is None) == (channels == 1)
 
 
+@pytest.mark.parametrize("darkest", [0, 253])
+def test_a_share_is_never_more_than_the_whole(darkest: int) -> None:
+    counts = (5309, 4640, 51)  # their shares, added up, are 1.0000000000000002: more than any recipe can allow
+    found = measure(np.repeat(np.arange(3, dtype=np.uint8) + np.uint8(darkest), counts).reshape(100, 100, 1))
+    assert max(found.clipped_low_ratio, found.clipped_high_ratio) == 1.0
+
+
 @pytest.mark.parametrize("size", [(200, 300), (640, 640), (2048, 2448)])
 def test_the_sample_has_the_light_of_the_whole_picture(size: tuple[int, int]) -> None:
     pixels = noise(*size)
