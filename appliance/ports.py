@@ -142,6 +142,10 @@ class Outbox(Protocol):
         """Return committed records of a range, acknowledged or not."""
         ...
 
+    def acknowledged(self) -> dict[str, int]:
+        """Return each registered consumer with the number up to which it has everything."""
+        ...
+
     def depth(self) -> int:
         """Return how many records are not yet acknowledged by all consumers."""
         ...

@@ -93,10 +93,8 @@ class Station:
         self._watchdog = watchdog
         self._settings = settings
         self._status = status
-        self._capture_queues: dict[str, queue.Queue[Part]] = {
-            view: queue.Queue(settings.queue_size) for view in cameras
-        }
-        self._inspect_queue: queue.Queue[Part] = queue.Queue(settings.queue_size)
+        self._capture_queues: dict[str, queue.SimpleQueue[Part]] = {view: queue.SimpleQueue() for view in cameras}
+        self._inspect_queue: queue.SimpleQueue[Part] = queue.SimpleQueue()
         self._open = OpenParts()
         self._gate = threading.Condition()
         self._arriving: set[str] = set()
@@ -200,8 +198,9 @@ class Station:
     def _send_to_cameras(self, part: Part) -> tuple[Reason, str] | None:
         """Let the cameras begin while the disk takes the trigger; why not, if one of them has too much to do."""
         for view, waiting in self._capture_queues.items():
-            if not _offer(waiting, part):
-                return Reason.QUEUE_FULL, f"view {view}: {waiting.maxsize} parts are waiting for the camera already"
+            if not self._offer(waiting, part):
+                detail = f"view {view}: {self._settings.queue_size} parts are waiting for the camera already"
+                return Reason.QUEUE_FULL, detail
         return None
 
     def on_acknowledge(self, consumer: str, upto_seq: int) -> None:
@@ -219,7 +218,8 @@ class Station:
                 "record_ms": self._verdicts.commit_times.percentiles(),
                 "deliver_ms": self._delivery.action_times.percentiles(),
             }
-            return {"ok": True, "stopped_because": self.stopped_because, **times, **self._status()}
+            outrun = {"actions_outrun": self._verdicts.outrun}
+            return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **self._status()}
         if name == "replay":
             return self._delivery.replay_on_request(arguments)
         return {"ok": False, "error": f"unknown command {name!r}; there are: replay, status"}
@@ -271,8 +271,8 @@ class Station:
             part.stage_us["capture"] = max(part.stage_us.get("capture", 0), self._since_us(started_ns))
             part.frames[view] = frame
             is_complete = len(part.frames) == len(self._captures)
-        if is_complete and not _offer(self._inspect_queue, part):
-            detail = f"{self._inspect_queue.maxsize} parts are waiting for the inspection already"
+        if is_complete and not self._offer(self._inspect_queue, part):
+            detail = f"{self._settings.queue_size} parts are waiting for the inspection already"
             self._verdicts.fail(part, Reason.QUEUE_FULL, detail)
 
     def _inspect_parts(self) -> None:
@@ -302,14 +302,12 @@ class Station:
             if part is not None:
                 self._verdicts.fail(part, Reason.DEADLINE, detail)
 
+    def _offer(self, waiting: "queue.SimpleQueue[Part]", part: Part) -> bool:
+        """Put a part into a queue; False if it is full. A SimpleQueue wakes who waits sooner than a bounded Queue."""
+        if waiting.qsize() >= self._settings.queue_size:
+            return False
+        waiting.put(part)
+        return True
+
     def _since_us(self, started_ns: int) -> int:
         return (self._clock.monotonic_ns() - started_ns) // 1000
-
-
-def _offer(waiting: "queue.Queue[Part]", part: Part) -> bool:
-    """Put a part into a queue; False if it is full."""
-    try:
-        waiting.put_nowait(part)
-    except queue.Full:
-        return False
-    return True

@@ -54,6 +54,7 @@ class Verdicts:
         self._late: deque[Inspection] = deque(maxlen=MOST_LATE_RESULTS)
         self._recent: OrderedDict[str, Action] = OrderedDict()
         self.commit_times = RecentTimes()
+        self.outrun = 0
         self._refusal = ""
 
     @property
@@ -149,16 +150,20 @@ class Verdicts:
         if record_us is not None:
             self.commit_times.add(record_us)
         is_fresh = trigger.deadline_ns > self._clock.monotonic_ns()
+        if not is_fresh and not inspection.is_late:
+            self.outrun += 1
+            log.warning(
+                "the disk took %d ms to record trigger %s: its deadline passed meanwhile, and no action was sent",
+                (record_us or 0) // 1000,
+                trigger.trigger_id,
+            )
         with self._lock:
             self._committing.discard(trigger.trigger_id)
             if is_fresh:
                 self._recent[trigger.trigger_id] = action
                 while len(self._recent) > RECENT_ACTIONS:
                     self._recent.popitem(last=False)
-        if is_fresh:
-            self._delivery.act(action)
-        else:
-            self._delivery.news()
+        self._delivery.act(action)
         if self._on_record is not None:
             self._on_record(inspection, record, record_us or 0)
 

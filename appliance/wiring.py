@@ -241,9 +241,10 @@ def default_threads(cores: int | None = None) -> int:
     """Return how many threads one inference gets: all cores but one, which the rest of the station needs.
 
     Args:
-        cores: of the computer; None asks this one.
+        cores: that this process may use; None asks the operating system.
     """
-    return min(max(1, (cores or os.cpu_count() or 1) - 1), MAX_THREADS)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(max(1, (cores or usable or 1) - 1), MAX_THREADS)
 
 
 def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:

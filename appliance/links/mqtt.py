@@ -52,7 +52,7 @@ class MqttLink:
     """One broker, MQTT 5 (3.1.1 where the broker knows no better); implements ports.Link.
 
     Four threads meet here: the session's (network, heartbeat), the triggers', the errands' (acknowledgements,
-    commands), and the station's delivery thread, which sends actions and records straight into the socket.
+    commands), and the station's, which send actions (whoever settled the part) and records straight into the socket.
     """
 
     def __init__(

@@ -127,22 +127,17 @@ class Connection:
             extras = message.response_topic, message.correlation, message.user_properties
             properties = _properties(message.expiry_s, *extras)
         with self._io:
-            client = self._client
-            if self._socket() is None:
+            if not self._flush():
                 return False
-            if client.want_write():
-                client.loop_write()
             now_ns = time.monotonic_ns()
-            is_too_late = message.leave_by_ns is not None and now_ns >= message.leave_by_ns
-            if self._socket() is None or client.want_write() or is_too_late:
+            if message.leave_by_ns is not None and now_ns >= message.leave_by_ns:
                 return False
-            info = client.publish(message.topic, message.payload, message.qos, message.is_retained, properties)
+            info = self._client.publish(message.topic, message.payload, message.qos, message.is_retained, properties)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return False
             if message.qos:
                 self._tokens[info.mid] = (message.token, now_ns)
-            client.loop_write()
-            if client.want_write():  # the rest waits for the network: it must not wait for longer than it is fresh
+            if not self._flush():  # the rest waits for the network: it must not wait for longer than it is fresh
                 self._must_leave_by_ns = message.leave_by_ns
                 self.wake()
             return self._socket() is not None
@@ -155,8 +150,7 @@ class Connection:
             if self._socket() is None:
                 return
             self._client.ack(message.mid, message.qos)
-            self._client.loop_write()
-            if self._client.want_write():
+            if not self._flush():
                 self.wake()
 
     def silent_ms(self) -> int:
@@ -177,7 +171,7 @@ class Connection:
         with self._io:
             if self._socket() is not None:
                 self._client.disconnect()
-                self._client.loop_write()
+                self._flush()
             self._free()
 
     def abandon(self) -> None:
@@ -326,18 +320,26 @@ class Connection:
         return bool(ready.get(descriptor, 0) & ~select.POLLOUT)
 
     def _exchange(self, is_readable: bool) -> None:
-        client = self._client
         if is_readable:
             self._read_all()
-        if client.want_write():
-            client.loop_write()
-        if not client.want_write():
-            self._must_leave_by_ns = None
-        elif self._must_leave_by_ns is not None and time.monotonic_ns() >= self._must_leave_by_ns:
+        self._flush()
+        if self._socket() is not None:
+            self._client.loop_misc()
+
+    def _flush(self) -> bool:
+        """Write what waits for the network, but never the rest of an action whose time is over; True if all is gone."""
+        if self._socket() is None:
+            return False
+        if self._must_leave_by_ns is not None and time.monotonic_ns() >= self._must_leave_by_ns:
             self._notes.goodbye = "the network stalled with an action half sent, which would have arrived stale"
             self._drop()
-        if self._socket() is not None:
-            client.loop_misc()
+            return False
+        if self._client.want_write():
+            self._client.loop_write()
+        if self._socket() is None or self._client.want_write():
+            return False
+        self._must_leave_by_ns = None
+        return True
 
     def _read_all(self) -> None:
         """Read until nothing is left, so that each message gets the time of its arrival; paho reads one at a time."""

@@ -48,7 +48,7 @@ class Triggers:
         """
         self._hand_on = hand_on
         self._refuse = refuse
-        self._waiting: queue.Queue[WaitingTrigger | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.SimpleQueue[WaitingTrigger | None] = queue.SimpleQueue()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -59,19 +59,16 @@ class Triggers:
     def stop(self) -> None:
         """Finish the trigger at hand and end the thread; what waits was never acknowledged and is dropped."""
         self._is_stopping = True
-        try:
-            self._waiting.put_nowait(None)
-        except queue.Full:
-            log.warning("triggers that waited for the station are dropped: the link is closed")
+        self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
 
     def take(self, trigger: WaitingTrigger) -> None:
         """Let a trigger wait for its turn; one too many is refused."""
-        try:
-            self._waiting.put_nowait(trigger)
-        except queue.Full:
+        if self._waiting.qsize() >= MOST_WAITING:
             self._refuse(trigger, DeliveryError(f"{MOST_WAITING} triggers wait already; slow the line down"))
+        else:
+            self._waiting.put(trigger)
 
     def _run(self) -> None:
         while not self._is_stopping:
@@ -81,7 +78,4 @@ class Triggers:
             try:
                 self._hand_on(trigger)
             except ApplianceError as error:
-                self._refuse(trigger, error)
-            except Exception as error:  # the guard of this thread: the next part needs its verdict
-                log.exception("trigger %s failed in an unforeseen way", trigger.request.trigger_id)
                 self._refuse(trigger, error)

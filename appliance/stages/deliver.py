@@ -18,8 +18,9 @@ REPLAY = 0
 """The attempt number of a record that is sent out of turn."""
 
 MOST_REPLAYS = 1000
+LARGEST_SEQ = 2**63 - 1
 MOST_AHEAD = 1000
-"""Records that may be on their way beyond the oldest that is owed: who is away does not get all of them again."""
+"""Records that may be on their way beyond the oldest that is owed, and beyond what anybody acknowledged."""
 
 LONGEST_RESEND_NS = 300 * 10**9
 RETRY_S = 0.02
@@ -59,9 +60,9 @@ class Delivery:
 
     def act(self, action: Action) -> None:
         """Send an action, if its time has not passed; no link may wait for the network meanwhile."""
+        started_ns = self._clock.monotonic_ns()
         with self._acting:
-            started_ns = self._clock.monotonic_ns()
-            if started_ns < action.deadline_ns:
+            if self._clock.monotonic_ns() < action.deadline_ns:
                 for link in self._links:
                     link.send_action(action)
                 self.action_times.add((self._clock.monotonic_ns() - started_ns) // 1000)
@@ -108,12 +109,13 @@ class Delivery:
     def replay_on_request(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Carry out the command `replay` with from_seq and to_seq; the answer has ok and records, or error."""
         first, last = arguments.get("from_seq"), arguments.get("to_seq")
-        if type(first) is not int or type(last) is not int or not 0 < first <= last < 2**63:
+        if type(first) is not int or type(last) is not int or not 0 < first <= last <= LARGEST_SEQ:
             return {"ok": False, "error": "replay needs whole numbers 0 < from_seq <= to_seq"}
         records = self._outbox.replay(first, last, MOST_REPLAYS)
         if not self.replay(records):
             return {"ok": False, "error": f"{MOST_REPLAYS} records are waiting to be replayed; ask again later"}
-        return {"ok": True, "records": len(records)}
+        first_kept = self._outbox.replay(1, LARGEST_SEQ, 1)
+        return {"ok": True, "records": len(records), "first_seq": first_kept[0].seq if first_kept else None}
 
     def stop(self) -> None:
         """Ask run() to return."""
@@ -152,30 +154,40 @@ class Delivery:
         """Hand over what the links can take; False if something is left that they could not take."""
         if not self._links:
             return True
-        while self._replays:
+        while self._replays and not self._is_stopping:
             self._watchdog.beat("deliver")
-            if self._is_stopping:
-                return True
             if not self._hand_over_replay():
                 return False
         self._resend_if_in_vain()
-        while True:
-            handed_seq = self._handed_seq
-            records = self._outbox.pending(handed_seq, BATCH)
-            if handed_seq == 0 and records:
-                self._owed_seq = records[0].seq
-            if not records or (self._owed_seq and handed_seq >= self._owed_seq + MOST_AHEAD):
+        while not self._is_stopping:
+            handed_seq, records = self._next_records()
+            if not records:
                 return True
             for record in records:
                 self._watchdog.beat("deliver")
-                if self._is_stopping:
-                    return True
-                is_taken = self._hand_over(record, handed_seq)
+                is_taken = not self._is_stopping and self._hand_over(record, handed_seq)
                 if is_taken is None:
                     break  # started over meanwhile
                 if not is_taken:
                     return False
                 handed_seq = record.seq
+        return True
+
+    def _next_records(self) -> tuple[int, Sequence[Record]]:
+        """Return what goes next, and the number after which it goes; nothing while too much is on its way."""
+        handed_seq = self._handed_seq
+        if self._owed_seq and handed_seq >= self._owed_seq + MOST_AHEAD:
+            front_seq = max(self._outbox.acknowledged().values(), default=0)
+            if handed_seq >= front_seq + MOST_AHEAD:
+                return handed_seq, ()
+            with self._wake:  # who keeps up does not wait for who is away: go on where the farthest one is
+                if self._handed_seq == handed_seq < front_seq:
+                    self._handed_seq = front_seq
+                handed_seq = self._handed_seq
+        records = self._outbox.pending(handed_seq, BATCH)
+        if handed_seq == 0 and records:
+            self._owed_seq = records[0].seq
+        return handed_seq, records
 
     def _resend_if_in_vain(self) -> None:
         with self._wake:

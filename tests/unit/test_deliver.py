@@ -14,7 +14,7 @@ from appliance.ports import LineEvents
 from appliance.stages.deliver import MOST_AHEAD, MOST_REPLAYS, Delivery
 from appliance.stores.ledger import SqliteLedger
 from tests.ledger_inspections import open_ledger, store_many
-from tests.line import SystemClock, eventually
+from tests.line import WAIT_S, SystemClock, eventually
 
 
 class Wire:
@@ -91,15 +91,27 @@ def test_a_link_that_takes_nothing_gets_the_record_as_soon_as_it_does(tmp_path: 
         assert eventually(lambda: running.wire.seqs()[-5:] == [1, 2, 3, 4, 5])
 
 
-def test_an_action_goes_before_the_next_record_even_in_a_long_replay(tmp_path: Path) -> None:
-    with delivering(tmp_path, 200) as running:
-        assert eventually(lambda: len(running.wire.seqs()) == 200)
+def test_an_action_leaves_while_a_record_is_being_written(tmp_path: Path) -> None:
+    with delivering(tmp_path, 20) as running:
+        is_writing, may_go_on = threading.Event(), threading.Event()
+
+        def write_slowly(seq: int) -> None:
+            if seq == 10:
+                is_writing.set()
+                assert may_go_on.wait(WAIT_S)
+
+        assert eventually(lambda: len(running.wire.seqs()) == 20)
+        running.wire.on_record = write_slowly
+        assert running.delivery.replay_on_request({"from_seq": 1, "to_seq": 20})["records"] == 20
+        assert is_writing.wait(WAIT_S)
         deadline_ns = running.clock.monotonic_ns() + 10**10
-        running.wire.on_record = lambda seq: running.delivery.act(action(7, deadline_ns)) if seq == 50 else None
-        assert running.delivery.replay_on_request({"from_seq": 1, "to_seq": 200}) == {"ok": True, "records": 200}
-        assert eventually(lambda: len(running.wire.seqs("replay")) == 200)
-    place = running.wire.took.index(("action", 7))
-    assert running.wire.took[place - 1] == ("replay", 50)
+        acting = threading.Thread(target=running.delivery.act, args=(action(7, deadline_ns),))
+        acting.start()
+        assert eventually(lambda: running.wire.seqs("action") == [7])
+        assert running.wire.seqs("replay")[-1] == 10
+        may_go_on.set()
+        acting.join(WAIT_S)
+        assert eventually(lambda: len(running.wire.seqs("replay")) == 20)
 
 
 def test_an_action_past_its_deadline_is_not_sent(tmp_path: Path) -> None:
@@ -137,6 +149,20 @@ def test_no_more_than_a_bounded_number_of_records_runs_ahead_of_the_oldest_owed_
         assert ahead < MOST_AHEAD + 40
         running.delivery.acknowledged("plant", ahead)
         assert eventually(lambda: max(running.wire.seqs()) == MOST_AHEAD + 60)
+
+
+def test_a_consumer_that_is_away_does_not_keep_new_records_from_the_others(tmp_path: Path) -> None:
+    with delivering(tmp_path, MOST_AHEAD + 300, ("present", "away")) as running:
+        running.wire.on_record = lambda seq: running.delivery.acknowledged("present", seq)
+        running.delivery.start_over()
+        assert eventually(lambda: max(running.wire.seqs(), default=0) == MOST_AHEAD + 300)
+        running.wire.took.clear()
+        running.delivery.start_over()  # it begins with what is owed, but does not send all of it to everybody again
+        store_many(running.ledger, 1, prefix="new")
+        running.delivery.news()
+        assert eventually(lambda: max(running.wire.seqs(), default=0) == MOST_AHEAD + 301)
+        assert len(running.wire.seqs()) < MOST_AHEAD + 100
+    assert running.wire.seqs()[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,36 @@ def test_a_connection_with_an_action_half_sent_is_cut_when_the_action_expires(ra
     stalled.abandon()
 
 
+@pytest.mark.parametrize("raw", [CONNACK_V5], indirect=True)
+@pytest.mark.parametrize("next_is", ["a message", "an acknowledgement"])
+def test_the_rest_of_an_expired_action_does_not_leave_with_what_is_sent_next(raw: RawBroker, next_is: str) -> None:
+    stalled = connection(raw.port, keepalive_s=60)
+    stalled.open()
+    size, leave_by_ns = 20_000_000, time.monotonic_ns() + 50_000_000
+    assert stalled.publish(Outgoing("action", b"0" * size, leave_by_ns=leave_by_ns))
+    until(lambda: time.monotonic_ns() > leave_by_ns, "the action's time is over")
+    arrived: list[int] = []
+
+    def read() -> None:  # the network has recovered
+        with contextlib.suppress(OSError):
+            while chunk := raw.peers[0].recv(1 << 20):
+                arrived.append(len(chunk))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+
+    def is_cut() -> bool:
+        if next_is == "a message":
+            stalled.publish(Outgoing("x", b"", qos=0))
+        else:
+            stalled.acknowledge(Incoming("t", b"", 1, 7, False, False, 0))
+        return not reader.is_alive()
+
+    until(is_cut, "the connection is cut")
+    assert sum(arrived) < size
+    stalled.abandon()
+
+
 def test_a_broker_that_answers_pings_but_takes_nothing_is_given_up() -> None:
     broker = DeafBroker(CONNACK_V5)
     station = SmallStation()

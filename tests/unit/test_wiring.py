@@ -56,5 +56,5 @@ def test_the_model_leaves_one_core_to_the_rest_of_the_station(cores: int, given:
 def test_this_computer_is_asked_how_many_cores_it_has(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
     runtime = make_runtime(config(), bundle)
-    assert f"threads={max(1, min((os.cpu_count() or 1) - 1, MAX_THREADS))}" in runtime.describe()
+    assert f"threads={max(1, min(len(os.sched_getaffinity(0)) - 1, MAX_THREADS))}" in runtime.describe()
     runtime.close()
