@@ -129,12 +129,23 @@ def test_truth_marks_what_differs_from_the_good_part() -> None:
             assert step[y1:y2, x1:x2].any(), truth
 
 
-def test_size_and_contrast_reach_the_defects() -> None:
+def test_the_size_reaches_the_defects() -> None:
     line = SimulatedLine(2, 1.0, style=DefectStyle(size_px=(9, 10)))
     small = [np.count_nonzero(line.part(number).mask) for number in range(20)]
     big_line = replace(line, style=DefectStyle(size_px=(28, 32)))
     big = [np.count_nonzero(big_line.part(number).mask) for number in range(20)]
     assert np.mean(big) > 1.5 * np.mean(small)
+
+
+def test_the_contrast_reaches_the_defects() -> None:
+    invisible, faint, full = (
+        SimulatedLine(2, 1.0, style=DefectStyle(contrast=contrast), **SMALL) for contrast in (0.0, 0.3, 1.0)
+    )
+    for number in range(6):
+        good, mask = smooth(invisible.part(number).pixels), full.part(number).mask != 0
+        seen = [np.abs(smooth(line.part(number).pixels) - good) for line in (faint, full)]
+        assert np.mean(seen[0][mask]) == pytest.approx(0.3 * np.mean(seen[1][mask]), rel=0.2)
+        assert np.mean(seen[1][mask]) > 20
 
 
 def test_staged_drift_darkens_the_parts() -> None:
