@@ -279,11 +279,24 @@ class LineConsumer:
             reply = CommandReply.model_validate_json(incoming.payload)
         except ValidationError:
             return
+        if reply.command == "replay" and isinstance(first_seq := reply.result.get("first_seq"), int):
+            self._skip_what_is_gone(first_seq)
         answer = self._answers.pop(reply.correlation or "", None)
         if answer is not None and answer.set_running_or_notify_cancel():
             answer.set_result(reply)
         elif not reply.ok:
             log.warning("the station did not carry out %s: %s", reply.command, reply.error)
+
+    def _skip_what_is_gone(self, first_seq: int) -> None:
+        gone = self._chain.skip_to(first_seq)
+        if gone:
+            self.counts["records_gone"] += gone
+            log.error(
+                "%d records before number %d are gone: the station purged them before this consumer was registered, or "
+                "while it was not",
+                gone,
+                first_seq,
+            )
 
     # -- out ----------------------------------------------------------------------------------------------------------
 

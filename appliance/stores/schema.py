@@ -130,6 +130,8 @@ FIRST_TABLES: Migration = (
 MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES,)
 """One entry for each user_version; add to the end, never change one that was released."""
 
+BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"
+
 REMEDIES = (
     ("full", "free disk space (older pictures first), then start the station again"),
     ("locked", "another program has the ledger open for writing: close it and open ledgers with mode=ro only"),
@@ -138,8 +140,8 @@ REMEDIES = (
         "unable to open",
         "check that the folder exists, that the appliance's user may write there and that it is not full",
     ),
-    ("not a database", "this is no ledger: name another path, or move the file away to begin a new one"),
-    ("malformed", "the file is damaged: keep it for the record, restore a copy or move it away to begin a new one"),
+    ("not a database", f"this is no ledger: name another path, or {BEGIN_ANEW}"),
+    ("malformed", f"the file is damaged: restore a copy, or {BEGIN_ANEW}"),
 )
 
 
@@ -214,7 +216,7 @@ def prepare(
         connection.execute("ROLLBACK")
         raise StorageError(
             f"{path} is the ledger of device {owner!r}, not of {device_id!r}; "
-            "set device_id back, or move the file away to begin a new one"
+            "set device_id back, or name another path for the ledger of the new device"
         )
     connection.execute("COMMIT")
 
@@ -245,7 +247,7 @@ def check_kind(
         software = connection.execute("SELECT software FROM meta").fetchone()[0]
         raise StorageError(
             f"{path} was written by version {software} (form {version}), this is {__version__} (form {newest}); "
-            f"install {software} or newer, or move the file away to begin a new one"
+            f"install {software} or newer, or {BEGIN_ANEW}"
         )
 
 
@@ -266,8 +268,7 @@ def check_tail(connection: sqlite3.Connection, path: Path) -> None:
     if (row or (purged_upto, purged_hash)) != (last_seq, last_hash):
         raise StorageError(
             f"{path} says that record {last_seq} was written last, but the last one there is "
-            f"{row[0] if row else 'none'}; "
-            "keep the file for the record, restore a copy or move it away to begin a new one"
+            f"{row[0] if row else 'none'}; restore a copy, or {BEGIN_ANEW}"
         )
 
 

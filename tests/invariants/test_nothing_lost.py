@@ -7,6 +7,7 @@ a record survives `kill -9` is in test_store_is_durable, that a gap is seen and 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from appliance.clock import SystemClock
 from appliance.errors import StorageError
-from appliance.events import Reason, Verdict
+from appliance.events import Reason, Verdict, utc_now
 from appliance.health import StageWatchdog
 from appliance.links.consumer import LineConsumer
 from appliance.links.mqtt import MqttLink
@@ -122,6 +123,22 @@ def test_a_registered_consumer_gets_every_record_once_in_order_although_the_brok
             mes.close()
     assert [record.message.seq for record in taken] == list(range(1, BEFORE + AFTER + 1))
     assert all(record.is_chained for record in taken)
+
+
+@needs_mosquitto
+def test_a_consumer_that_comes_after_records_were_purged_goes_on_with_the_first_that_is_there(tmp_path: Path) -> None:
+    with EmbeddedBroker("mosquitto") as broker:
+        settings = mqtt_settings(broker.port, consumers=["mes"])
+        taken: list[ReceivedRecord] = []
+        mes = LineConsumer(settings, "mes", on_record=taken.append, wants_all=True)
+        with delivering(tmp_path, settings) as station:
+            station.ledger.purge(utc_now() + timedelta(days=1), keep_unacknowledged=False)
+            station.store(10, "after")
+            mes.open()
+            until(lambda: station.ledger.depth() == 0, "the outbox is empty", PATIENCE_S)
+            mes.close()
+    assert [record.message.seq for record in taken] == list(range(BEFORE + 1, BEFORE + 11))
+    assert mes.counts["records_gone"] == BEFORE
 
 
 @needs_mosquitto

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.bundle.archive import read_bundle
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.demo.station import Scene, write_station
 from appliance.events import Detection, Frame, Pixels, utc_now
 from appliance.inspection import PartInspection
+from appliance.recipe import BoundRecipe, Recipe, load_recipe
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.stages.infer import Inference
-from tests.inspections import make_document
+from tests.inspections import make_document, view_document
 from tests.models import spot_picture, tiny_bundle
 from trainer.evaluate import BundleRunner
 
@@ -21,16 +24,16 @@ OVERLAP_PX = 16
 
 def on_the_line(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
     """Run a picture through correct, infer and decide as the station does."""
-    from appliance.recipe import Recipe
-    from tests.inspections import view_document
-
     bundle = read_bundle(tiny_bundle(folder / "tiny.bundle"))
     height, width = pixels.shape[:2]
     changes = {"width_px": width, "height_px": height}
     if (width, height) != (64, 64):
         changes["tiles"] = {"overlap_px": OVERLAP_PX}  # type: ignore[assignment]
     document = make_document(view_document(**changes))
-    recipe = document.into(Recipe).bind(bundle.manifest, document)
+    return inspected(pixels, document.into(Recipe).bind(bundle.manifest, document), bundle)
+
+
+def inspected(pixels: Pixels, recipe: BoundRecipe, bundle: Bundle) -> tuple[Detection, ...]:
     runtime = OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=1)
     inspect = PartInspection(recipe, Inference(recipe, bundle.manifest, runtime))
     _, views = inspect({"top": Frame("top", 1, pixels, utc_now(), 0)}, {})
@@ -56,3 +59,21 @@ def test_trainer_and_station_find_the_same_on_any_picture(
     found = on_the_line(folder, pixels)
     assert found == at_the_trainer(folder, pixels)
     assert found
+
+
+@pytest.mark.parametrize(("tile", "size"), [((640, 32), (1000, 50)), ((512, 512), (957, 701))])
+def test_trainer_and_replay_cut_a_large_picture_into_the_same_tiles(
+    tmp_path: Path, tile: tuple[int, int], size: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(1)
+    cells = [(column, row, int(rng.integers(256))) for column in range(size[0] // 16) for row in range(size[1] // 16)]
+    pixels = spot_picture(*size, [cells[at] for at in rng.choice(len(cells), len(cells) // 16, replace=False)])
+    (tmp_path / "recorded").mkdir()
+    cv2.imwrite(str(tmp_path / "recorded" / "0.png"), pixels)
+    path = tiny_bundle(tmp_path / "tiny.bundle", *tile)
+    bundle = read_bundle(path)
+    write_station(tmp_path / "station", path, bundle, Scene.recorded(tmp_path / "recorded"), port=None)
+    recipe, document = load_recipe(tmp_path / "station" / "recipe.yaml")
+    found = inspected(pixels, recipe.bind(bundle.manifest, document), bundle)
+    assert found == BundleRunner(bundle.model_onnx, bundle.manifest, threads=1).detect(pixels)
+    assert len(found) > 2

@@ -7,6 +7,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -75,6 +76,23 @@ def test_what_was_confirmed_is_there_after_every_kill(tmp_path: Path) -> None:
 
 
 def test_accepting_and_recording_wait_for_the_disk_and_acknowledging_does_not(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.db", ["plant"]) as ledger:
+        connection = ledger._writer._connection
+
+        def synchronous_after(write: Callable[[], object]) -> int:
+            write()
+            return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+        trigger = make_trigger("t-1")
+        full, normal = 2, 1
+        assert synchronous_after(lambda: ledger.accept(trigger)) == full
+        assert synchronous_after(lambda: ledger.acknowledge("plant", 0)) == normal
+        assert synchronous_after(lambda: ledger.record(make_inspection(trigger, Verdict.ACCEPT))) == full
+        assert synchronous_after(lambda: ledger.note_image("i", "top", "p.png", "0" * 64, 1)) == normal
+        assert synchronous_after(lambda: ledger.accept(make_trigger("t-2"))) == full
+
+
+def test_the_writer_waits_for_the_disk_where_it_is_asked_to(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     connection = connect(path)
     prepare(connection, path, "device-1")

@@ -42,6 +42,15 @@ def test_the_heartbeat_shows_a_record_that_is_missing_at_the_end() -> None:
     assert chain.missing(last_seq=9) == (4, 9)
 
 
+def test_records_that_the_station_no_longer_has_are_passed_over() -> None:
+    chain = RecordChain.from_first("device-07")
+    assert take(chain, PAYLOADS[6], PAYLOADS[7]) == []
+    assert chain.skip_to(7) == 6
+    assert chain.skip_to(7) == 0
+    assert take(chain, PAYLOADS[8]) == [7, 8, 9]
+    assert RecordChain("device-07").skip_to(7) == 0
+
+
 def test_a_consumer_without_a_past_begins_with_what_comes_first() -> None:
     chain = RecordChain("device-07")
     assert chain.missing(last_seq=100) is None
