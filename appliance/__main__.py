@@ -8,7 +8,7 @@ from pathlib import Path
 
 from appliance import __version__, check, replay
 from appliance.demo import command as demo
-from appliance.errors import EXIT_INTERRUPTED, ApplianceError, exit_code
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.simulator import command as simulate
 
 EPILOG = (
@@ -59,9 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         return int(arguments.execute(arguments))
-    except ApplianceError as error:
-        sys.stderr.write(f"appliance: {error}\n")
-        return exit_code(error)
+    except (ApplianceError, OSError) as error:
+        return end("appliance", error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 

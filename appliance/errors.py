@@ -1,5 +1,7 @@
 """Ways to fail, sorted by who must act; a bad part is a verdict and never one of these."""
 
+import sys
+
 
 class ApplianceError(Exception):
     """Anything the appliance reports in words: what happened, where, what to do next."""
@@ -67,3 +69,21 @@ EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
 def exit_code(error: ApplianceError) -> int:
     """Return what a command exits with after this error: the same in every command (docs/operating.md)."""
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)
+
+
+def end(program: str, error: ApplianceError | OSError) -> int:
+    """Say on stderr why a program ends, and return what it exits with.
+
+    Args:
+        program: its name.
+        error: what ended it; of the system's own errors only those that name a path are a person's matter.
+
+    Raises:
+        OSError: It names no path, so it is a defect of the program.
+    """
+    if isinstance(error, OSError):
+        if error.filename is None:
+            raise error
+        error = StorageError(f"{error.filename}: {error.strerror}; check the path and this user's rights")
+    sys.stderr.write(f"{program}: {error}\n")
+    return exit_code(error)

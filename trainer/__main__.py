@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.errors import EXIT_INTERRUPTED, ApplianceError, exit_code
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate found it worse than asked for); 2 wrong usage; "
@@ -128,9 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return int(getattr(commands, arguments.execute)(arguments))
-    except ApplianceError as error:
-        sys.stderr.write(f"trainer: {error}\n")
-        return exit_code(error)
+    except (ApplianceError, OSError) as error:
+        return end("trainer", error)
     except KeyboardInterrupt:
         sys.stderr.write("trainer: interrupted\n")
         return EXIT_INTERRUPTED
