@@ -6,7 +6,7 @@ Source: cocodataset.org/#format-data.
 import json
 import re
 from bisect import bisect
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,11 @@ def read_coco(path: Path) -> Annotations:
         if entry.get("iscrowd"):
             raise ConfigError(f"{where}: iscrowd regions are no single defects; remove it or draw the boxes")
         boxes[image].append(TruthBox(names[category], _box(entry, where), where))
-    pictures = (_picture(path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
-    return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, tuple(pictures))
+    pictures = tuple(
+        _picture(path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"]
+    )
+    _check_listed_once(pictures)
+    return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, pictures)
 
 
 def entry_lines(text: str) -> dict[str, list[int]]:
@@ -143,6 +146,17 @@ def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[TruthBox, ...], w
         group = _text({"group": str(entry["group"])}, "group", where)
     picture = existing([folder / name, folder / "images" / name], where)
     return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")))
+
+
+def _check_listed_once(pictures: Iterable[LabelledPicture]) -> None:
+    listed: dict[Path, str] = {}
+    for picture in pictures:
+        earlier = listed.setdefault(picture.path.resolve(), picture.where)
+        if earlier != picture.where:
+            raise ConfigError(
+                f"{picture.where}: {picture.path} is listed twice, first at {earlier}; remove one of the entries and "
+                "give its annotations the other's image_id"
+            )
 
 
 def _box(entry: dict[str, Any], where: str) -> Box:

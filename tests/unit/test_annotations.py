@@ -81,6 +81,8 @@ def test_coco_pictures_may_lie_in_the_images_folder(tmp_path: Path) -> None:
         ("annotations", 1, {"iscrowd": 1}, "iscrowd"),
         ("images", 1, {"id": 7}, "id 7 is used twice"),
         ("images", 1, {"id": "8"}, "'id' must be int"),
+        ("images", 1, {"file_name": "a.png"}, r"a\.png is listed twice, first at .*images\[0\]; remove one"),
+        ("images", 2, {"file_name": "monday/../b.png"}, r"b\.png is listed twice, first at .*images\[1\]; remove one"),
         ("images", 2, {"file_name": "gone.png"}, r"gone\.png does not exist"),
         ("images", 1, {"file_name": "a\0.png"}, "'file_name'"),
         ("images", 1, {"file_name": "a" * 5000}, "'file_name'"),
