@@ -15,14 +15,14 @@ class OutputFile:
 
     path: Path
 
-    def write(self, text: str) -> None:
-        """Write the result.
+    def write(self, content: str | bytes) -> None:
+        """Write the result; text as UTF-8.
 
         Raises:
             StorageError: the disk refuses.
         """
         try:
-            self.path.write_text(text, encoding="utf-8")
+            self.path.write_bytes(content.encode() if isinstance(content, str) else content)
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be written: {error.strerror}; free space there, or name another file"
@@ -31,14 +31,14 @@ class OutputFile:
 
 def count(text: str) -> int:
     """Read a whole number above 0."""
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no count; write a whole number above 0")
     return int(text)
 
 
 def whole(text: str) -> int:
     """Read a whole number, 0 or more."""
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.arguments import new_file
+from appliance.arguments import count, new_file, whole
 from appliance.errors import StorageError
 
 
@@ -40,3 +40,11 @@ def test_a_folder_that_goes_away_meanwhile_is_said_in_words(tmp_path: Path) -> N
     folder.rmdir()
     with pytest.raises(StorageError, match=r"report\.json cannot be written: No such file.*; free space"):
         file.write("{}")
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "abc", "\u00b2"])
+def test_what_is_no_whole_number_is_refused_in_words(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write a whole number above 0"):
+        count(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number, 0 or more"):
+        whole(text)
