@@ -19,7 +19,7 @@ from trainer.datasets.split import Split, describe, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
-from trainer.files import check_folder_of, make_folder, write_json
+from trainer.files import check_new_file, make_folder, write_json
 from trainer.plan import Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
@@ -50,7 +50,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     plan.check()
     check_folder(arguments.run, arguments.resume)
-    check_folder_of(arguments.json, "--json")
+    check_new_file(arguments.json, "--json")
     split = split_by_group(read_dataset(arguments.data), arguments.holdout, seed=arguments.seed)
     _show_split(split)
     geometry = check_data(split, plan.channels)
@@ -64,7 +64,7 @@ def train(arguments: argparse.Namespace) -> int:
     _out.print(
         f"held-out groups: AP@0.33 {figures.ap_pooled:.4f}, best F {figures.best.f:.4f} at {figures.best.limit:.2f}; "
         f"escapes {figures.parts.escapes} of {figures.parts.bad}, overkill {figures.parts.overkill} of "
-        f"{figures.parts.good} there\nnext: trainer export --run {arguments.run} --name NAME --output FILE"
+        f"{figures.parts.good} there\nnext: trainer export --run {arguments.run} --name NAME --revision N --output FILE"
     )
     if arguments.json:
         write_json(arguments.json, figures.as_dict())
@@ -88,8 +88,8 @@ def export(arguments: argparse.Namespace) -> int:
         golden=arguments.golden,
         threads=arguments.threads,
     )
-    check_folder_of(arguments.output, "--output")
-    check_folder_of(arguments.json, "--json")
+    check_new_file(arguments.output, "--output")
+    check_new_file(arguments.json, "--json")
     source = arguments.data or _source_of(arguments.run)
     options.check(load_checkpoint(weights_file(arguments.run)).classes)
     result = write_export(arguments.run, read_dataset(source), options, arguments.output)
@@ -116,7 +116,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if a figure is worse than asked for.
     """
-    check_folder_of(arguments.json, "--json")
+    check_new_file(arguments.json, "--json")
     dataset = read_dataset(arguments.data)
     if arguments.groups:
         unknown = sorted(set(arguments.groups) - set(dataset.groups()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +25,21 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         StorageError: The disk is full or refuses.
     """
-    draft = path.with_suffix(".draft")
+    draft = _draft_of(path)
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
             return
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
         raise _refused(path, error) from error
+    finally:
+        with suppress(OSError):  # a draft that became the file is gone
+            draft.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -83,19 +89,33 @@ def make_folder(path: Path) -> None:
         raise _refused(path, error) from error
 
 
-def check_folder_of(path: Path | None, option: str) -> None:
-    """Refuse a file that could not be written, before the work whose result it is to hold.
+def check_new_file(path: Path | None, option: str) -> None:
+    """Try whether a file can be written, before the work whose result it is to hold.
 
     Args:
-        path: the file to be written; None is fine.
+        path: the file to be written, which stays as it is; None is fine.
         option: that names it, for the message.
 
     Raises:
-        ConfigError: Its folder does not exist, or it is a folder itself.
+        ConfigError: It is a folder, or its folder does not exist or takes no file.
     """
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        why = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise ConfigError(f"{option} {path}: {why}; give a file in a folder that exists")
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.is_file() or not path.exists():
+            draft = _draft_of(path)
+            draft.open("xb").close()
+            draft.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {path}: cannot be written ({error.strerror}); name a file in a folder that takes files"
+        ) from error
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def _json(content: Mapping[str, Any], indent: int | None = None) -> bytes:

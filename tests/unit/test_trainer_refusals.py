@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError, StorageError
+from tests.small_disk import small_disk
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.export import ExportOptions
-from trainer.files import append_json, check_folder_of, write_json
+from trainer.files import append_json, check_new_file, write_json, write_whole
 from trainer.model import NetShape
 from trainer.plan import Plan
 from trainer.preflight import check_data, doubts
@@ -92,13 +93,13 @@ def test_a_run_is_not_put_into_a_file(tmp_path: Path, place: str, capsys: pytest
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("place", ["missing/figures.json", "data"])
+@pytest.mark.parametrize("place", ["missing/figures.json", "data", "x" * 300, "/proc/figures.json"])
 def test_figures_that_could_not_be_written_are_refused_before_the_training(tmp_path: Path, place: str) -> None:
     path = _boards(tmp_path / "data")
     assert _train(path, tmp_path / "run", "--json", str(tmp_path / place)) == 78
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="--json"):
-        check_folder_of(tmp_path / place, "--json")
+        check_new_file(tmp_path / place, "--json")
 
 
 @pytest.mark.parametrize(
@@ -125,16 +126,32 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, capsys: pytest.CaptureFi
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    (tmp_path / "last.draft").symlink_to(full)
-    with pytest.raises(StorageError, match=r"last\.pt"):
-        save_checkpoint(tmp_path / "last.pt", Checkpoint({}, NetShape(1, 1, 8), ("a",)))
-    assert not (tmp_path / "last.pt").exists()
+    with pytest.raises(StorageError, match="full"):
+        save_checkpoint(full, Checkpoint({}, NetShape(1, 1, 8), ("a",)))
     with pytest.raises(StorageError, match="full"):
         append_json(full, {"loss": 1.0})
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.jsonl").symlink_to(full)
     assert _train(_boards(tmp_path / "data"), tmp_path / "run") == 74
     assert "check space and rights" in capsys.readouterr().err
+
+
+def test_a_file_that_does_not_fit_leaves_the_earlier_one_and_no_half_of_itself(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1 << 16) as disk:
+        write_whole(disk / "last.pt", b"earlier")
+        with pytest.raises(StorageError, match=r"last\.pt: cannot be written: No space left"):
+            write_whole(disk / "last.pt", bytes(1 << 17))
+        assert {path.name: path.read_bytes() for path in disk.iterdir()} == {"last.pt": b"earlier"}
+
+
+def test_nothing_but_the_file_that_was_named_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "figures.draft").write_text("mine")
+    check_new_file(tmp_path / "figures.json", "--json")
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.draft"]
+    write_whole(tmp_path / "figures.json", b"{}")
+    check_new_file(tmp_path / "figures.json", "--json")
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"figures.draft": "mine", "figures.json": "{}"}
 
 
 def test_what_could_not_be_measured_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
