@@ -16,6 +16,8 @@ from trainer.__main__ import main as trainer
 
 BUNDLE = Path(__file__).parent.parent / "appliance" / "bundles" / "demo.bundle"
 LARGEST_BYTES = 4_000_000
+REVISION = 1
+"""Of the bundle that ships; raise it before each rebuild, since two releases never share a number."""
 
 
 def main() -> int:
@@ -41,8 +43,8 @@ def main() -> int:
         steps.append((appliance, ["simulate", str(fresh), "--parts", "1000", "--seed", "2", *simulated]))
     if not (run / "final.pt").is_file():
         steps.append((trainer, ["train", "--data", str(boards), "--run", str(run), *length_of_run, "--resume"]))
-    named = ["--name", "demo-boards", "--released-by", "the project's recipe", "--threads", "2"]
-    steps.append((trainer, ["export", "--run", str(run), "--output", str(arguments.output), *named]))
+    named = ["--name", "demo-boards", "--revision", str(REVISION), "--released-by", "the project's recipe"]
+    steps.append((trainer, ["export", "--run", str(run), "--output", str(arguments.output), "--threads", "2", *named]))
     limits = ["--max-escapes", "2", "--max-overkill", "1", "--json", str(arguments.folder / "fresh.json")]
     steps.append((trainer, ["evaluate", str(arguments.output), "--data", str(fresh), "--threads", "2", *limits]))
     for command, words in steps:

@@ -67,7 +67,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="what `trainer train` wrote")
     export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the bundle")
     export.add_argument("--name", required=True, help="name of the bundle, lower case")
-    export.add_argument("--revision", type=_positive, default=1, help="grows with each release (default %(default)s)")
+    export.add_argument("--revision", type=_positive, required=True, metavar="N", help="grows with each release")
     export.add_argument("--released-by", default="nobody yet", help="who answers for it")
     export.add_argument(
         "--severity",
@@ -89,9 +89,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument("bundle", type=Path, help="the bundle's file")
     evaluate.add_argument("--data", type=Path, required=True, help=DATA_HELP)
     evaluate.add_argument("--groups", type=_names, default=(), metavar="A,B", help="judge these groups only")
-    evaluate.add_argument("--min-ap", type=float, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
-    evaluate.add_argument("--max-escapes", type=float, metavar="PERCENT", help="refuse more escapes than this")
-    evaluate.add_argument("--max-overkill", type=float, metavar="PERCENT", help="refuse more overkill than this")
+    evaluate.add_argument("--min-ap", type=_ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
+    evaluate.add_argument("--max-escapes", type=_percent, metavar="PERCENT", help="refuse more escapes than this")
+    evaluate.add_argument("--max-overkill", type=_percent, metavar="PERCENT", help="refuse more overkill than this")
     evaluate.add_argument(
         "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
     )
@@ -101,14 +101,30 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; write a whole number above 0")
+    return int(text)
+
+
+def _ratio(text: str, most: int = 1) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and {most}")
+    return value
+
+
+def _percent(text: str) -> float:
+    return _ratio(text, 100)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write names with commas between them")
+    return found
 
 
 def _severities(text: str) -> dict[str, str]:

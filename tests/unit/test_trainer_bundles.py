@@ -150,7 +150,13 @@ def test_a_bundle_is_judged_as_it_runs_and_refused_by_its_figures(run: Path, tmp
     assert figures["pictures"] == 4
     assert set(figures["ap_classes"]) == set(CLASSES)
     assert list(figures["groups"]) == ["family0"]
-    assert main([*arguments, "--min-ap", "1.01"]) == 1
+    path = run / "data" / "annotations.json"
+    content = json.loads(path.read_text())
+    for category, name in zip(content["categories"], reversed(CLASSES), strict=True):
+        category["name"] = name
+    (run / "data" / "mistaken.json").write_text(json.dumps(content))
+    arguments[arguments.index("--data") + 1] = str(run / "data" / "mistaken.json")
+    assert main([*arguments, "--min-ap", "0.9"]) == 1
     assert "below" in json.loads((tmp_path / "r.json").read_text())["refused"][0]
 
 
@@ -240,7 +246,7 @@ def test_what_could_not_be_measured_is_refused_when_asked_for() -> None:
     ("arguments", "code", "words"),
     [
         (["train", "--data", "nowhere", "--run", "r", "--epochs", "1"], 78, "does not exist"),
-        (["export", "--run", "nowhere", "--output", "o", "--name", "n"], 78, "source.json"),
+        (["export", "--run", "nowhere", "--output", "o", "--name", "n", "--revision", "1"], 78, "source.json"),
         (["evaluate", "nowhere.bundle", "--data", "."], 78, "trainval.txt"),
     ],
 )
@@ -260,13 +266,37 @@ def test_a_users_mistake_gets_words_and_a_code(
         ["train", "--data", "d", "--run", "r"],
         ["train", "--data", "d", "--run", "r", "--epochs", "0"],
         ["train", "--data", "d", "--run", "r", "--epochs", "1", "--budget-minutes", "1"],
-        ["export", "--run", "r", "--output", "o", "--name", "n", "--severity", "open=deadly"],
+        ["export", "--run", "r", "--output", "o", "--name", "n"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "text", "words"),
+    [
+        ("train", "--epochs", "abc", "'abc' is no count; write a whole number above 0"),
+        ("train", "--batch", "0", "'0' is no count"),
+        ("train", "--holdout", ",", "',' names nothing; write names with commas between them"),
+        ("export", "--severity", "open=deadly", "'open=deadly' is not CLASS=critical"),
+        ("evaluate", "--groups", "", "'' names nothing"),
+        ("evaluate", "--min-ap", "nan", "'nan' is not between 0 and 1"),
+        ("evaluate", "--min-ap", "1.01", "'1.01' is not between 0 and 1"),
+        ("evaluate", "--min-ap", "good", "'good' is not a number"),
+        ("evaluate", "--max-escapes", "nan", "'nan' is not between 0 and 100"),
+        ("evaluate", "--max-overkill", "inf", "'inf' is not between 0 and 100"),
+    ],
+)
+def test_an_options_value_that_makes_no_sense_is_refused_in_words(
+    command: str, option: str, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([command, option, text])
+    assert exit_.value.code == 2
+    assert f"argument {option}: {words}" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_bundle_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

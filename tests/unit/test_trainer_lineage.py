@@ -27,7 +27,7 @@ def _train(root: Path, *options: str, epochs: int = EPOCHS, holdout: str = "fami
 
 
 def _export(root: Path, *options: str) -> int:
-    names = ["--output", str(root / "part.bundle"), "--name", "tiny"]
+    names = ["--output", str(root / "part.bundle"), "--name", "tiny", "--revision", "1"]
     return main(["export", "--run", str(root / "run"), *names, *options])
 
 

@@ -62,9 +62,10 @@ def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
         pixels = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(picture), cv2.copyMakeBorder(pixels, 0, 0, 0, width - height, cv2.BORDER_REPLICATE))
     run, bundle, figures = (str(tmp_path / name) for name in ("run", "part.bundle", "figures.json"))
+    named = ["--output", bundle, "--name", "tiny", "--revision", "1"]
     dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--threads", "1", "--holdout", "family0"]
     assert main(["train", "--data", str(path), "--run", run, *dials]) == 0
-    assert main(["export", "--run", run, "--output", bundle, "--name", "tiny", "--golden", "4"]) == 0
+    assert main(["export", "--run", run, *named, "--golden", "4"]) == 0
     assert main(["evaluate", bundle, "--data", str(path), "--json", figures]) == 0
     assert json.loads(Path(figures).read_text())["pictures"] == 12
     written = read_bundle(Path(bundle))
@@ -75,13 +76,14 @@ def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
 def test_a_net_that_finds_nothing_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_tiny_boards(tmp_path / "data")
     run, bundle = str(tmp_path / "run"), str(tmp_path / "part.bundle")
+    named = ["--output", bundle, "--name", "tiny", "--revision", "1"]
     dials = ["--epochs", "1", "--batch", "4", "--crop", "96", "--threads", "1", "--holdout", "family0"]
     assert main(["train", "--data", str(path), "--run", run, *dials]) == 0
     final = torch.load(tmp_path / "run" / "final.pt", weights_only=True)
     for name in [name for name in final["average"] if name.startswith("class_head") and name.endswith("bias")]:
         final["average"][name][:] = -40.0
     torch.save(final, tmp_path / "run" / "final.pt")
-    assert main(["export", "--run", run, "--output", bundle, "--name", "tiny"]) == 78
+    assert main(["export", "--run", run, *named]) == 78
     assert "finds nothing" in capsys.readouterr().err
     assert not Path(bundle).exists()
 
