@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from appliance.cameras.grabber import Grabber, PictureStream
+from appliance.cameras.grabber import Grabber, PictureStream, is_same_picture
 from appliance.cameras.settings import OpenCvCameraSettings
 from appliance.cameras.video_file import PacedVideo, SteppedVideo
 from appliance.cameras.video_source import BY_ID_ROOT, check_source, open_source, source_name
@@ -40,6 +40,7 @@ class OpenCvCamera:
         self._feed: Grabber | SteppedVideo | None = None
         self._frames_before = 0
         self._video_position = 0
+        self._last_pixels: Pixels | None = None
 
     def open(self) -> None:
         """Connect and check size and format, for at most 3 s; on a lost camera this only tells whether it is back.
@@ -72,6 +73,11 @@ class OpenCvCamera:
         grabbed = self._feed.take(trigger.received_ns, timeout_s)
         if grabbed.pixels is None:
             raise CameraError(f"camera {self._view}: {grabbed.problem}")
+        if self._is_as_before(grabbed.pixels):
+            raise CameraError(
+                f"camera {self._view}: the picture of {self._name} is the very same as that of the part before: "
+                "the camera is frozen; restart it (or allow this with frozen_after_frames: null)"
+            )
         if self._is_black(grabbed.pixels):
             raise CameraError(f"camera {self._view}: the picture of {self._name} is black; check the lamp and the lens")
         frame_id = self._frames_before + grabbed.frame_id
@@ -89,6 +95,12 @@ class OpenCvCamera:
         if self._settings.file is not None:
             return PacedVideo(self._settings)
         return open_source(self._settings, self._by_id_root)
+
+    def _is_as_before(self, pixels: Pixels) -> bool:
+        """Tell whether a live camera gave two parts one picture: its noise alone makes each one different."""
+        last, self._last_pixels = self._last_pixels, pixels
+        is_live = self._settings.file is None and self._settings.frozen_after_frames is not None
+        return is_live and last is not None and is_same_picture(last, pixels)
 
     def _is_black(self, pixels: Pixels) -> bool:
         # The maximum first: it is cheap, and settles it for every lit picture.

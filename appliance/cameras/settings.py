@@ -40,7 +40,7 @@ class OpenCvCameraSettings(Section):
     kept_frames: so many pictures wait for a capture that comes late.
     open_timeout_ms, read_timeout_ms: silence after which a url or a pipeline is lost.
     retry_first_ms, retry_longest_ms: pause before the next attempt to connect, doubled each time.
-    frozen_after_frames: so many identical pictures in a row are a fault; None: never.
+    frozen_after_frames: so many identical pictures in a row are a fault, and two parts with one picture; None: never.
     black_mean, black_max: a picture whose mean and whose brightest grey value (0..255) are both below is black.
     """
 

@@ -63,6 +63,19 @@ def test_a_verdict_past_the_deadline_is_recorded_as_late_and_never_sent_as_an_ac
     assert line.link.actions == []
 
 
+def test_an_action_that_the_disk_outran_is_not_sent_but_counted(tmp_path: Path) -> None:
+    with Line(tmp_path, **ANSWER_DUE_IN_30_S) as line:
+        line.ledger.commits = threading.Event()
+        line.trigger("good")
+        assert eventually(lambda: line.ledger.is_recording)
+        line.clock.skipped_s += 61
+        line.ledger.commits.set()
+        line.wait_for(1)
+        assert line.station.on_command("status", {})["actions_outrun"] == 1
+    assert line.verdicts() == {"good": (Verdict.ACCEPT, Reason.COMPLETE)}
+    assert line.link.actions == []
+
+
 @pytest.mark.parametrize("disk_takes_it", [True, False])
 def test_the_part_is_inspected_while_the_disk_takes_the_trigger_but_nothing_leaves_before(
     tmp_path: Path, disk_takes_it: bool

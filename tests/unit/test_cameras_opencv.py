@@ -48,7 +48,7 @@ def shown(camera: OpenCvCamera, count: int) -> list[int]:
     [
         ("black", 1, "black; check the lamp"),
         ("black", 3, "black; check the lamp"),
-        ("frozen", 1, "last 8 pictures are identical"),
+        ("frozen", 1, "very same as that of the part before"),
         ("small", 1, "sends 32 x 24 pixels, the settings say 64 x 48"),
         ("cut", 1, "broken or cut off"),
         ("cut", 3, "broken or cut off"),
@@ -75,6 +75,19 @@ def test_a_wrong_size_or_format_is_told_at_open(server: MjpegServer, mode: Mode,
     camera = opencv_camera(url=server.url, channels=channels)
     with pytest.raises(CameraError, match=says):
         camera.open()
+    camera.close()
+
+
+def test_no_two_parts_get_one_picture_long_before_the_stream_counts_as_frozen(server: MjpegServer) -> None:
+    server.mode = "frozen"
+    camera = opencv_camera(url=server.url, frozen_after_frames=100_000)
+    camera.open()
+    camera.capture(trigger(), 1.0)
+    for _ in range(3):
+        with pytest.raises(CameraError, match="very same as that of the part before"):
+            camera.capture(trigger(), 1.0)
+    server.mode = "live"
+    assert captured_again(camera).pixels.mean() > 100
     camera.close()
 
 
