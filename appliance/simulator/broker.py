@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -83,9 +84,12 @@ class EmbeddedBroker:
         """Start the broker and wait until it takes connections.
 
         Raises:
-            DeviceError: it did not start; what it printed is in the message.
+            DeviceError: it did not start and nothing is left of it; what it printed is in the message.
         """
-        self._start()
+        with ExitStack() as undo:
+            undo.push(self)
+            self._start()
+            undo.pop_all()
         return self
 
     def __exit__(

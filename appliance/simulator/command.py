@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from appliance.arguments import whole
 from appliance.errors import ConfigError
 from appliance.simulator.dataset import PICTURE_FORMATS, write_dataset
 from appliance.simulator.defects import DefectStyle
@@ -21,12 +22,6 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _seed(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; write a whole number, 0 or more")
-    return int(text)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments.
 
@@ -36,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     style = DefectStyle()
     parser.add_argument("directory", type=Path, metavar="DIR", help="folder to write (new or empty)")
     parser.add_argument("--parts", type=int, default=100, help="number of pictures (default 100)")
-    parser.add_argument("--seed", type=_seed, default=0, help="same seed, same pictures (default 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="same seed, same pictures (default 0)")
     parser.add_argument(
         "--defect-rate", type=float, default=0.5, help="part of the parts that are bad, 0..1 (default 0.5)"
     )
@@ -58,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--optics", type=Path, metavar="FILE", help="YAML script that stages drift (default: none)")
     parser.add_argument(
-        "--parts-per-second", type=float, default=10.0, help="how the script's seconds count in parts (default 10)"
+        "--parts-per-second", type=float, help="of --optics: how the script's seconds count in parts (default 10)"
     )
     parser.add_argument("--format", choices=PICTURE_FORMATS, default="png", help="of the pictures (default png)")
 
@@ -75,9 +70,12 @@ def execute(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: An argument or the optics script is wrong, or the folder is taken; the caller's to mend.
     """
-    if not args.parts_per_second > 0:
-        raise ConfigError(f"--parts-per-second {args.parts_per_second:g} is not above 0; 10 is the default")
-    optics = load_script(args.optics).by_part(args.parts_per_second) if args.optics else None
+    rate_hz = 10.0 if args.parts_per_second is None else args.parts_per_second
+    if not rate_hz > 0:
+        raise ConfigError(f"--parts-per-second {rate_hz:g} is not above 0; 10 is the default")
+    if args.parts_per_second is not None and not args.optics:
+        raise ConfigError("--parts-per-second counts the seconds of --optics; name a script too, or leave it out")
+    optics = load_script(args.optics).by_part(rate_hz) if args.optics else None
     summary = write_dataset(
         args.directory,
         args.parts,

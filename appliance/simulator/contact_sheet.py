@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from appliance.arguments import OutputFile, new_file, whole
+from appliance.errors import StorageError, end
 from appliance.simulator.boards import Pixels
 from appliance.simulator.defects import DEFECT_KINDS
 from appliance.simulator.line import SimulatedLine, SimulatedPart
@@ -77,18 +78,27 @@ def draw_contact_sheet(seed: int) -> Pixels:
     return np.vstack([np.hstack(row) for row in rows])
 
 
+def _picture_file(text: str) -> OutputFile:
+    if not text.endswith((".png", ".jpg")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no picture's name; end it in .png or .jpg")
+    return new_file(text)
+
+
 def main() -> int:
     """Write the contact sheet to the file named on the command line."""
     parser = argparse.ArgumentParser(description=draw_contact_sheet.__doc__)
-    parser.add_argument("file", type=Path, help="PNG or JPEG to write")
-    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("file", type=_picture_file, help="PNG or JPEG to write")
+    parser.add_argument("--seed", type=whole, default=4, help="same seed, same boards (default 4)")
     args = parser.parse_args()
     sheet = np.ascontiguousarray(draw_contact_sheet(args.seed)[..., ::-1])
-    if args.file.suffix == ".png":
+    if args.file.path.suffix == ".png":
         _, encoded = cv2.imencode(".png", cv2.LUT(sheet, _FEW_SHADES), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     else:
-        _, encoded = cv2.imencode(args.file.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    args.file.write_bytes(encoded.tobytes())
+        _, encoded = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    try:
+        args.file.write(encoded.tobytes())
+    except StorageError as error:
+        return end("contact_sheet", error)
     return 0
 
 

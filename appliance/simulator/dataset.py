@@ -67,7 +67,7 @@ def _not_written(file: Path, error: OSError) -> StorageError:
     return StorageError(f"{file}: cannot be written ({error.strerror}); free space or name another folder, start again")
 
 
-def _check(directory: Path, parts: int, line: SimulatedLine, picture_format: str) -> None:
+def _check(parts: int, line: SimulatedLine, picture_format: str) -> None:
     style, limits = line.style, f"{_LEAST_SIDE_PX}..{_MOST_SIDE_PX} px"
     if parts < 1:
         raise _refuse(f"{parts} parts asked for; ask for 1 or more")
@@ -85,8 +85,6 @@ def _check(directory: Path, parts: int, line: SimulatedLine, picture_format: str
         raise _refuse(f"contrast {style.contrast:g} is not in 0..1; 1 is a full step of copper")
     if picture_format not in PICTURE_FORMATS:
         raise _refuse(f"format {picture_format!r} is unknown; choose {' or '.join(PICTURE_FORMATS)}")
-    if (directory / "annotations.json").exists():
-        raise _refuse(f"{directory} already holds annotations.json; name an empty folder")
 
 
 def _write_picture(file: Path, part: SimulatedPart) -> None:
@@ -118,7 +116,7 @@ def write_dataset(
     """Write a folder `images/` and `annotations.json` that a trainer can read.
 
     Args:
-        directory: made where missing; must not hold a data set yet.
+        directory: made where missing; must be empty.
         parts: number of pictures, 1 or more.
         seed: of the line, 0 or more; the same arguments write the same pixels.
         size: width and height, px.
@@ -141,8 +139,10 @@ def write_dataset(
     line = SimulatedLine(seed, defect_rate, size[0], size[1], channels, parts_per_family, style=wanted)
     if optics is not None:
         line = replace(line, optics=optics)
-    _check(directory, parts, line, picture_format)
+    _check(parts, line, picture_format)
     try:
+        if directory.is_dir() and any(directory.iterdir()):
+            raise _refuse(f"{directory} already holds something; name a new or an empty folder")
         (directory / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno in _NO_ROOM:

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -43,6 +44,25 @@ def test_without_a_wish_the_best_broker_that_is_there_is_taken() -> None:
 def test_a_broker_that_does_not_start_says_why() -> None:
     with pytest.raises(DeviceError, match=r"mosquitto broker did not start.*no_such_setting"):
         EmbeddedBroker("mosquitto", extra_lines=["no_such_setting true"]).__enter__()
+
+
+@needs_mosquitto
+def test_nothing_is_left_of_a_broker_that_ctrl_c_ends_before_it_is_ready() -> None:
+    elsewhere = free_port()  # it listens there, and so is never ready
+
+    def interrupt() -> None:
+        until(lambda: is_open(elsewhere), "mosquitto listens")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        EmbeddedBroker("mosquitto", [f"listener {elsewhere}", "allow_anonymous true"]),
+    ):
+        pass
+    thread.join()
+    assert not is_open(elsewhere)
 
 
 def test_a_broker_that_is_not_installed_is_a_persons_mistake() -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from appliance.simulator.command import add_arguments, execute
 from appliance.simulator.dataset import write_dataset
 from appliance.simulator.defects import DEFECT_KINDS, DefectStyle
 from appliance.simulator.line import SimulatedLine
+from appliance.simulator.optics import Optics
 from tests.small_disk import small_disk
 
 SIZE = (320, 240)
@@ -114,6 +117,19 @@ def test_an_earlier_data_set_is_never_overwritten(folder: Path) -> None:
     assert (folder / "annotations.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "images/old.png"])
+def test_a_folder_with_anything_in_it_is_refused_and_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match="already holds something; name a new or an empty folder"):
+        write_dataset(tmp_path, 1, 1)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    assert write_dataset(tmp_path, 1, 1, size=(160, 160)).file == tmp_path / "annotations.json"
+
+
 def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 200_000) as disk:
         with pytest.raises(StorageError, match=r"cannot be written .*No space"):
@@ -122,9 +138,12 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def test_annotations_that_the_disk_refuses_are_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "set" / "annotations.json.part").mkdir(parents=True)
+    def meanwhile(number: int) -> Optics:
+        (tmp_path / "set" / "annotations.json.part").mkdir()
+        return Optics()
+
     with pytest.raises(StorageError, match=r"annotations\.json"):
-        write_dataset(tmp_path / "set", 1, 1, size=(160, 160), is_quiet=True)
+        write_dataset(tmp_path / "set", 1, 1, size=(160, 160), optics=meanwhile, is_quiet=True)
 
 
 def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path: Path) -> None:
@@ -171,3 +190,24 @@ def test_the_command_refuses_what_it_cannot_read(words: tuple[str, str], capsys:
     with pytest.raises(SystemExit):
         parsed("here", *words)
     assert words[0].lstrip("-") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("sheet.png", "--seed", "-1"), 2, "'-1' is not a whole number"),
+        (("nowhere/sheet.png",), 2, "name a file in a folder that exists"),
+        (("sheet.gif",), 2, "end it in .png or .jpg"),
+        (("full.png",), 74, "full.png cannot be written: No space left"),
+    ],
+)
+def test_a_contact_sheet_that_cannot_be_made_is_refused_in_words(
+    tmp_path: Path, words: tuple[str, ...], code: int, told: str
+) -> None:
+    (tmp_path / "full.png").symlink_to("/dev/full")
+    ended = subprocess.run(
+        [sys.executable, "-m", "appliance.simulator.contact_sheet", *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
+    assert told in ended.stderr
