@@ -17,6 +17,7 @@ from appliance.demo.screen import latency_table
 from appliance.demo.station import SHIPPED_BUNDLE, Scene, write_station
 from appliance.errors import ConfigError
 from appliance.events import Inspection, Record
+from appliance.health import end_process_when_a_thread_crashes
 from appliance.ports import TriggerRequest
 from appliance.report import Outcome, Report
 from appliance.wiring import build
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="DIR", help=SOURCE_HELP)
     parser.add_argument("--groups", type=names, default=(), metavar="A,B", help="only pictures of these groups")
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE, help="the model (default: the shipped one)")
-    parser.add_argument("--recipe", type=Path, help="default: whole pictures, the bundle's limits, any light")
+    parser.add_argument(
+        "--recipe", type=Path, help="with one view (default: whole pictures, the bundle's limits, any light)"
+    )
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the report here")
     parser.add_argument(
         "--max-escapes", type=whole, metavar="N", help="exit with 1 if more defective parts are accepted"
@@ -57,6 +60,7 @@ def execute(arguments: argparse.Namespace) -> int:
     report = Report()
     with tempfile.TemporaryDirectory(prefix="appliance-replay-") as folder:
         config = _write_config(Path(folder), scene, arguments)
+        end_process_when_a_thread_crashes()
         pictures = min(scene.pictures, arguments.limit or scene.pictures)
         _inspect_all(config, pictures, scene.truths or {}, report)
     _print(Console(), report)
@@ -101,7 +105,6 @@ def _take(done: deque[tuple[Inspection, int]], truths: dict[str, bool], report: 
         stage_ms = {stage: spent_us / 1000 for stage, spent_us in inspection.stage_us.items()}
         report.add(
             Outcome(
-                inspection.trigger.part_id,
                 inspection.decision.verdict,
                 inspection.decision.reason.value,
                 truths.get(frame.source) if frame else None,
@@ -129,7 +132,7 @@ def _print(console: Console, report: Report) -> None:
 def _exit_code(report: Report, arguments: argparse.Namespace) -> int:
     quality = report.quality() or {"escapes": 0, "overkill": 0}
     is_broken = (
-        len(report.outcomes) != report.triggers
+        report.parts != report.triggers
         or report.verdicts()["FAULT"] > arguments.max_faults
         or (arguments.max_escapes is not None and (quality["escapes"] or 0) > arguments.max_escapes)
         or (arguments.max_overkill is not None and (quality["overkill"] or 0) > arguments.max_overkill)

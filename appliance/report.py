@@ -11,47 +11,60 @@ import numpy as np
 from appliance.events import Verdict
 
 PERCENTILES = (50, 95, 99)
+MOST_TIMES = 100_000
+"""So many last parts the latencies are of, so that a run without end needs no memory without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One part's end; is_defective is None where nobody knows, round_trip_ms is trigger sent -> action received."""
+    """One part's end; is_defective is None where nobody knows."""
 
-    part_id: str
     verdict: Verdict
     reason: str
     is_defective: bool | None
     stage_ms: Mapping[str, float]
     latency_ms: float
-    round_trip_ms: float | None = None
 
 
 @dataclass(slots=True)
 class Report:
-    """Outcomes as they come, counted and summed up at the end."""
+    """Outcomes counted as they come; every count is of all parts, the latencies are of the last MOST_TIMES."""
 
     triggers: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
     losses: dict[str, int] = field(default_factory=dict)
+    _counts: Counter[tuple[Verdict, str, bool | None]] = field(default_factory=Counter)
+    _times_ms: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=MOST_TIMES)))
 
     def add(self, outcome: Outcome) -> None:
         """Count one part."""
-        self.outcomes.append(outcome)
+        self._counts[outcome.verdict, outcome.reason, outcome.is_defective] += 1
+        for stage, spent_ms in outcome.stage_ms.items():
+            self.add_time(stage, spent_ms)
+        self.add_time("decided", outcome.latency_ms)
+
+    def add_time(self, stage: str, spent_ms: float) -> None:
+        """Note how long one part took; "decided" and "round_trip" (trigger sent -> action received) are end to end."""
+        self._times_ms[stage].append(spent_ms)
+
+    @property
+    def parts(self) -> int:
+        """How many parts were added."""
+        return self._counts.total()
 
     def verdicts(self) -> dict[str, int]:
         """Return verdict -> count, every kind named."""
-        counts = Counter(outcome.verdict.value for outcome in self.outcomes)
-        return {verdict.value: counts[verdict.value] for verdict in Verdict}
+        table = dict.fromkeys((verdict.value for verdict in Verdict), 0)
+        for (verdict, _, _), count in self._counts.items():
+            table[verdict.value] += count
+        return table
 
     def confusion(self) -> dict[str, dict[str, int]] | None:
         """Return truth ("good", "defective") -> verdict -> count; None if no part's truth is known."""
-        known = [outcome for outcome in self.outcomes if outcome.is_defective is not None]
-        if not known:
-            return None
         table = {truth: {verdict.value: 0 for verdict in Verdict} for truth in ("good", "defective")}
-        for outcome in known:
-            table["defective" if outcome.is_defective else "good"][outcome.verdict.value] += 1
-        return table
+        for (verdict, _, is_defective), count in self._counts.items():
+            if is_defective is not None:
+                table["defective" if is_defective else "good"][verdict.value] += count
+        return table if any(any(row.values()) for row in table.values()) else None
 
     def quality(self) -> dict[str, float | int | None] | None:
         """Return escapes (defective, accepted) and overkill (good, rejected or up for review): counts and ratios."""
@@ -71,27 +84,24 @@ class Report:
         }
 
     def latencies_ms(self) -> dict[str, dict[str, float]]:
-        """Return stage -> {"p50", "p95", "p99", "max"} in milliseconds; "decided" and "round_trip" are end to end."""
-        samples: dict[str, list[float]] = defaultdict(list)
-        for outcome in self.outcomes:
-            for stage, spent_ms in outcome.stage_ms.items():
-                samples[stage].append(spent_ms)
-            samples["decided"].append(outcome.latency_ms)
-            if outcome.round_trip_ms is not None:
-                samples["round_trip"].append(outcome.round_trip_ms)
-        return {stage: percentiles(values) for stage, values in samples.items()}
+        """Return stage -> {"p50", "p95", "p99", "max"} in milliseconds, of the last MOST_TIMES parts."""
+        return {stage: percentiles(values) for stage, values in self._times_ms.items()}
 
     def document(self) -> dict[str, Any]:
-        """Return everything as one JSON-ready document."""
+        """Return everything as one JSON-ready document; latency_of_last says how many parts the latencies are of."""
+        reasons: Counter[str] = Counter()
+        for (_, reason, _), count in self._counts.items():
+            reasons[reason] += count
         return {
             "schema": "vi.report/1",
             "triggers": self.triggers,
             "verdicts": self.verdicts(),
-            "reasons": dict(Counter(outcome.reason for outcome in self.outcomes)),
+            "reasons": dict(reasons),
             "confusion": self.confusion(),
             "quality": self.quality(),
             "latency_ms": self.latencies_ms(),
-            "losses": {"without_verdict": self.triggers - len(self.outcomes), **self.losses},
+            "latency_of_last": min(self.parts, MOST_TIMES),
+            "losses": {"without_verdict": self.triggers - self.parts, **self.losses},
         }
 
 

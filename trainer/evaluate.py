@@ -12,7 +12,7 @@ from appliance.bundle.manifest import Manifest
 from appliance.errors import ConfigError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
-from appliance.optics.tiles import Region, TileGrid, tile_grid
+from appliance.optics.tiles import Region, TileGrid, tile_grid, usual_overlap_px
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample, load_picture
@@ -28,9 +28,6 @@ from trainer.metrics import (
     rank,
 )
 from trainer.progress import tracked
-
-OVERLAP_PX = 96
-"""Of tiles, if nothing else is asked for and they are large enough; a quarter of their smaller side if they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +86,8 @@ class BundleRunner:
     def __init__(self, model_onnx: bytes, manifest: Manifest, threads: int = 1, overlap_px: int | None = None) -> None:
         self.manifest = manifest
         self._runtime = OnnxRuntime(model_onnx, manifest, threads=threads)
-        smaller_side = min(manifest.geometry.width, manifest.geometry.height)
-        self._overlap_px = min(OVERLAP_PX, smaller_side // 4) if overlap_px is None else overlap_px
+        usual_px = usual_overlap_px(manifest.geometry.width, manifest.geometry.height)
+        self._overlap_px = usual_px if overlap_px is None else overlap_px
         self._detectors: dict[tuple[int, int], Detector] = {}
 
     def detect(self, pixels: Pixels) -> tuple[Detection, ...]:

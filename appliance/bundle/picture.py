@@ -1,9 +1,16 @@
 """The one way from a picture file's bytes to pixels, for cameras, calibration, golden images and the demo."""
 
+import struct
+from pathlib import Path
+
 import cv2
 import numpy as np
 
 from appliance.events import Pixels
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_EXIF_MARKER = 0xE1
 
 
 def decode(data: bytes, channels: int) -> Pixels | None:
@@ -27,3 +34,44 @@ def decode(data: bytes, channels: int) -> Pixels | None:
     if channels == 1:
         return np.asarray(picture, dtype=np.uint8)[:, :, None]
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def size_px(path: Path) -> tuple[int, int] | None:
+    """Read how large a picture is once it is decoded, from the header alone where a JPEG or PNG says all of it.
+
+    Args:
+        path: the picture's file.
+
+    Returns:
+        Width and height in pixels; None if the file is no picture, or a damaged one.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(65536)
+    size = _png_size(head) or _jpeg_size(head)
+    if size is not None:
+        return size
+    picture = decode(path.read_bytes(), 1)
+    return None if picture is None else (picture.shape[1], picture.shape[0])
+
+
+def _png_size(head: bytes) -> tuple[int, int] | None:
+    if head[:8] != _PNG or len(head) < 24:
+        return None
+    width, height = struct.unpack(">II", head[16:24])
+    return int(width), int(height)
+
+
+def _jpeg_size(head: bytes) -> tuple[int, int] | None:
+    at = 2
+    if head[:2] != b"\xff\xd8":
+        return None
+    while at + 9 <= len(head) and head[at] == 0xFF and head[at + 1] != _EXIF_MARKER:  # which may turn the picture
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if marker in _JPEG_FRAME_MARKERS:
+            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            return int(width), int(height)
+        at += 2 + length
+    return None

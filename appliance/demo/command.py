@@ -23,6 +23,7 @@ from appliance.simulator.conveyor import Conveyor
 START_TIMEOUT_S = 60.0
 LAST_RECORDS_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
+DEFECT_RATE = 0.15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", type=count, help="stop after so many parts (default: until Ctrl-C)")
     parser.add_argument("--rate", type=rate, default=4.0, help="parts per second (default 4)")
     parser.add_argument("--seed", type=whole, default=1, help="same seed, same parts (default 1)")
-    parser.add_argument(
-        "--defect-rate", type=ratio, default=0.15, help="part of the boards that are bad (default 0.15)"
-    )
+    parser.add_argument("--defect-rate", type=ratio, help="part of the simulated boards that are bad (default 0.15)")
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="inspect recorded pictures instead of simulated boards"
     )
@@ -51,6 +50,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the demo until its parts are done or Ctrl-C; 0 if every trigger got its verdict, 1 if not."""
     if arguments.optics and arguments.images:
         raise ConfigError("--optics changes simulated boards and --images shows recorded ones; leave one out")
+    if arguments.defect_rate is not None and arguments.images:
+        raise ConfigError("--defect-rate is of simulated boards and --images shows recorded ones; leave one out")
     if arguments.groups and not arguments.images:
         raise ConfigError("--groups chooses among the pictures of --images; name those too, or leave it out")
     bundle = read_bundle(arguments.bundle)
@@ -58,7 +59,10 @@ def execute(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="appliance-demo-") as temporary:
         folder = (arguments.directory or Path(temporary)).absolute()
         scene = Scene.recorded(arguments.images, arguments.groups) if arguments.images else Scene.simulated(
-            arguments.seed, arguments.defect_rate, arguments.optics, arguments.rate
+            arguments.seed,
+            DEFECT_RATE if arguments.defect_rate is None else arguments.defect_rate,
+            arguments.optics,
+            arguments.rate,
         )  # fmt: skip
         with EmbeddedBroker(arguments.broker) as broker:
             config = write_station(folder, arguments.bundle, bundle, scene, port=broker.port)

@@ -21,6 +21,8 @@ from appliance.simulator.conveyor import PartTrigger
 POLL_S = 0.2
 STATUS_TIMEOUT_S = 5.0
 REMEMBERED_ROWS = 50
+REMEMBERED_ENDS = 1000
+"""What the line did comes before or after the record that makes the row, and rarely more than a few parts apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ class DemoLine:
         self._deadline_ms = deadline_ms
         self._lock = threading.Lock()
         self._report = Report()
-        self._verdicts: Counter[str] = Counter()
         self._rows: deque[Row] = deque(maxlen=REMEMBERED_ROWS)
         self._ends: dict[str, LineOutcome] = {}
+        self._answers: Counter[bool] = Counter()
         self._waiting: set[str] = set()
 
     def __enter__(self) -> "DemoLine":
@@ -95,7 +97,7 @@ class DemoLine:
         done = threading.Event()
         for _ in range(int(timeout_s / POLL_S)):
             with self._lock:
-                if not self._waiting and len(self._ends) >= self._report.triggers:
+                if not self._waiting and self._answers.total() >= self._report.triggers:
                     return True
             done.wait(POLL_S)
         return False
@@ -108,8 +110,7 @@ class DemoLine:
     def counts(self) -> dict[str, Any]:
         """Return triggers and verdicts so far."""
         with self._lock:
-            verdicts = {verdict.value: self._verdicts[verdict.value] for verdict in Verdict}
-            return {"triggers": self._report.triggers, "verdicts": verdicts}
+            return {"triggers": self._report.triggers, "verdicts": self._report.verdicts()}
 
     def times_after_decision(self) -> dict[str, dict[str, float]]:
         """Ask the station how long its commits and actions took; empty if it does not answer."""
@@ -123,16 +124,11 @@ class DemoLine:
         """Return the run's report; losses are all zero if nothing was lost."""
         times = self.times_after_decision()
         with self._lock:
-            report = Report(self._report.triggers)
-            for outcome in self._report.outcomes:
-                end = self._ends.get(outcome.part_id)
-                report.add(replace(outcome, round_trip_ms=end.waited_us / 1000 if end and end.action else None))
-            unanswered = sum(end.action is None for end in self._ends.values())
-        report.losses = {
-            "without_action_in_time": unanswered,
-            "altered_records": self._consumer.counts["records_unchained"],
-        }
-        document = report.document()
+            self._report.losses = {
+                "without_action_in_time": self._answers[False],
+                "altered_records": self._consumer.counts["records_unchained"],
+            }
+            document = self._report.document()
         stages = document["latency_ms"]
         whole = {name: stages.pop(name) for name in ("decided", "round_trip") if name in stages}
         document["latency_ms"] = {**stages, **times, **whole}
@@ -148,7 +144,12 @@ class DemoLine:
     def _take_outcome(self, future: "Future[LineOutcome]") -> None:
         outcome = future.result()
         with self._lock:
+            self._answers[outcome.action is not None] += 1
+            if outcome.action is not None:
+                self._report.add_time("round_trip", outcome.waited_us / 1000)
             self._ends[outcome.part_id] = outcome
+            if len(self._ends) > REMEMBERED_ENDS:
+                del self._ends[next(iter(self._ends))]
 
     def _take_record(self, record: ReceivedRecord) -> None:
         message = record.message
@@ -157,15 +158,7 @@ class DemoLine:
         why = f"{message.label} {message.score:.2f}" if message.label and message.score is not None else message.reason
         with self._lock:
             self._waiting.discard(message.part_id)
-            self._verdicts[message.verdict] += 1
             self._rows.append(Row(message.seq, message.part_id, message.verdict, why, is_defective))
             self._report.add(
-                Outcome(
-                    message.part_id,
-                    Verdict(message.verdict),
-                    message.reason,
-                    is_defective,
-                    message.stage_ms,
-                    message.latency_ms,
-                )
+                Outcome(Verdict(message.verdict), message.reason, is_defective, message.stage_ms, message.latency_ms)
             )

@@ -6,10 +6,11 @@ from pathlib import Path
 import yaml
 
 from appliance.bundle.archive import Bundle
-from appliance.bundle.picture import decode
-from appliance.cameras.truth import list_recorded
+from appliance.bundle.picture import decode, size_px
+from appliance.cameras.truth import RecordedImage, list_recorded
 from appliance.errors import ConfigError, StorageError
-from appliance.recipe import RECIPES
+from appliance.optics.tiles import usual_overlap_px
+from appliance.recipe import RECIPES, View, load_recipe
 from appliance.simulator.camera import PART_NUMBER, SimulatedCameraSettings
 from appliance.simulator.line import SimulatedLine
 
@@ -62,7 +63,8 @@ class Scene:
             groups: only these groups of its annotations; all if empty.
 
         Raises:
-            ConfigError: no folder, no pictures, no such group, a broken annotation or first picture.
+            ConfigError: no folder, no pictures, no such group, a broken annotation or first picture, pictures of
+                several sizes.
         """
         source = source.resolve()  # the camera names its pictures by it, and the truth is found by that name
         images = list_recorded(source, groups)
@@ -74,9 +76,11 @@ class Scene:
             ) from error
         if first is None:
             raise ConfigError(f"{images[0].path} cannot be decoded; remove it or record it again")
+        size = (first.shape[1], first.shape[0])
+        _check_sizes(images, size)
         truths = {str(image.path): bool(image.truth) for image in images if image.truth is not None}
         camera: dict[str, object] = {"type": "folder", "directory": str(source), "groups": list(groups)}
-        return cls(camera, truths=truths, pictures=len(images), size=(first.shape[1], first.shape[0]))
+        return cls(camera, truths=truths, pictures=len(images), size=size)
 
     def is_defective(self, part_id: str, source: str) -> bool | None:
         """Return the truth about a part, None if nobody knows it."""
@@ -84,6 +88,20 @@ class Scene:
             return self.truths.get(source)
         number = PART_NUMBER.search(part_id)
         return self.line.is_defective(int(number.group(1))) if self.line and number else None
+
+
+def _check_sizes(images: list[RecordedImage], size: tuple[int, int]) -> None:
+    """Refuse pictures of several sizes, because a view has one; what is no picture costs its part, and no more."""
+    for image in images:
+        try:
+            found = size_px(image.path)
+        except OSError:
+            continue
+        if found is not None and found != size:
+            raise ConfigError(
+                f"{image.path} has {found[0]}x{found[1]} px and {images[0].path} has {size[0]}x{size[1]}; a station "
+                "takes one size: show the pictures of each size on their own"
+            )
 
 
 OPEN_LIMITS: dict[str, float] = {
@@ -114,16 +132,20 @@ def write_station(
         bundle: the same, read.
         scene: what comes past the camera.
         port: of the broker on this machine, None for no link.
-        recipe: another recipe than the demo's.
+        recipe: another recipe than the demo's, with one view of the scene's size.
         deadline_ms: of the demo's recipe.
 
     Returns:
         The path of config.yaml.
 
     Raises:
-        ConfigError: the folder holds an earlier run's ledger.
+        ConfigError: the folder holds an earlier run's ledger, or the recipe does not fit the scene.
         StorageError: the folder cannot be written.
     """
+    view, channels = "top", bundle.manifest.geometry.channels
+    if recipe is not None:
+        only = _only_view(recipe, scene)
+        view, channels = only.name, only.channels
     config = {
         "schema": "vi.config/1",
         "device": {"device_id": DEVICE_ID, **PLACE},
@@ -131,7 +153,7 @@ def write_station(
         "recipe": str(recipe.absolute()) if recipe else "recipe.yaml",
         "ledger": {"path": "ledger.db"},
         "images": {"directory": "images", "quota_mb": 200, "min_free_mb": 200},
-        "cameras": {"top": {**scene.camera, "channels": bundle.manifest.geometry.channels}},
+        "cameras": {view: {**scene.camera, "channels": channels}},
         "max_capture_delay_ms": 1000,
         "queue_size": 20,
     }
@@ -142,10 +164,37 @@ def write_station(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.yaml").write_text(_recipe(bundle, scene, deadline_ms), encoding="utf-8")
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
     return folder / "config.yaml"
+
+
+def _only_view(path: Path, scene: Scene) -> View:
+    views = load_recipe(path)[0].views
+    if len(views) > 1:
+        names = ", ".join(view.name for view in views)
+        raise ConfigError(
+            f"{path}: has {len(views)} views ({names}), and recorded pictures are of one; name a recipe with one view"
+        )
+    (view,) = views
+    if (view.width_px, view.height_px) != scene.size:
+        raise ConfigError(
+            f"{path}: view {view.name} is agreed as {view.width_px}x{view.height_px} px and the pictures have "
+            f"{scene.size[0]}x{scene.size[1]}; name pictures or a recipe of the other's size"
+        )
+    return view
+
+
+class _Quoting(yaml.SafeDumper):
+    """Puts every word in quotes: PyYAML leaves them off 08 and 1e5, which YAML 1.2 then reads as numbers."""
+
+
+_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
+def _yaml(document: dict[str, object]) -> str:
+    return str(yaml.dump(document, Dumper=_Quoting, sort_keys=False))
 
 
 def _recipe(bundle: Bundle, scene: Scene, deadline_ms: int) -> str:
@@ -155,8 +204,8 @@ def _recipe(bundle: Bundle, scene: Scene, deadline_ms: int) -> str:
     width_px, height_px = scene.size
     view |= {"width_px": width_px, "height_px": height_px, "channels": geometry.channels}
     if (width_px, height_px) != (geometry.width, geometry.height) and geometry.fit == "exact":
-        view["tiles"] = {"overlap_px": 64}
+        view["tiles"] = {"overlap_px": usual_overlap_px(geometry.width, geometry.height)}
     if scene.truths is not None:
         view["image_limits"] = OPEN_LIMITS
     recipe["deadline_ms"] = deadline_ms
-    return str(yaml.safe_dump(recipe, sort_keys=False))
+    return _yaml(recipe)

@@ -11,6 +11,8 @@ from appliance.optics.detections import MAX_CANDIDATES, Boxes, Candidates, areas
 BORDER_PX = 4.0
 """A box that ends this close to a tile's inner border may go on behind it."""
 
+MOST_OVERLAP_PX = 96
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -33,6 +35,14 @@ class TileGrid:
 def whole(region: Region) -> TileGrid:
     """Cover a region with one tile, for a view or crop that goes to the model as it is."""
     return TileGrid(region, (region,))
+
+
+def usual_overlap_px(tile_width_px: int, tile_height_px: int) -> int:
+    """Return how far tiles overlap where nobody has chosen: 96 pixels, or a quarter of a small tile's shorter side.
+
+    One function for trainer and replay, so that both judge a large picture by the same tiles.
+    """
+    return min(MOST_OVERLAP_PX, min(tile_width_px, tile_height_px) // 4)
 
 
 def tile_grid(region: Region, *, tile_width_px: int, tile_height_px: int, overlap_px: int) -> TileGrid:

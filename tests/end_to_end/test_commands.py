@@ -17,6 +17,7 @@ from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.bundle.golden import GoldenImage
 from appliance.clock import SystemClock
 from appliance.events import Verdict
+from appliance.health import EXIT_HUNG
 from appliance.links.topics import Topics
 from appliance.processor import LATENCY_DEVICE
 from appliance.simulator.broker import find_mosquitto
@@ -115,6 +116,43 @@ def test_replay_gives_a_broken_picture_a_fault_and_goes_on(recorded: Path, tmp_p
     assert document["triggers"] == sum(document["verdicts"].values()) == 8
 
 
+def test_replay_takes_its_view_from_the_recipe(recorded: Path, tmp_path: Path) -> None:
+    (view,) = RECIPE["views"]  # type: ignore[misc]
+    recipe, report = tmp_path / "side.yaml", tmp_path / "report.json"
+    recipe.write_text(yaml.safe_dump(RECIPE | {"views": [view | {"name": "side", "channels": 3}]}))
+    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+    ended = appliance("replay", recorded, "--bundle", bundle, "--recipe", recipe, "--json", report)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(report.read_text())["verdicts"] == {"ACCEPT": 6, "REJECT": 2, "REVIEW": 0, "FAULT": 0}
+
+
+def test_pictures_of_several_sizes_are_refused_before_anything_runs(recorded: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(recorded / "4.png"), spot_picture(80, 64))
+    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+    for words in (("replay", recorded), ("demo", "--parts", 1, "--images", recorded)):
+        assert_refused_in_words(appliance(*words, "--bundle", bundle), 78, "4.png has 80x64 px", "0.png has 64x64")
+
+
+CRASHES = """
+import sys, threading
+from appliance.__main__ import main
+def crash(frame, event, argument):
+    if threading.current_thread().name == "inspect":
+        raise ValueError("unforeseen")
+threading.setprofile(crash)  # of each thread that starts from here on
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_unforeseen_error_in_a_thread_ends_a_replay(recorded: Path, tmp_path: Path) -> None:
+    words = ("replay", str(recorded), "--bundle", str(tiny_bundle(tmp_path / "tiny.bundle")))
+    ended = subprocess.run(
+        [sys.executable, "-c", CRASHES, *words], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert ended.returncode == EXIT_HUNG, ended.stderr
+    assert "ValueError: unforeseen" in ended.stderr
+
+
 def test_check_finds_a_sound_station_sound(station: Path) -> None:
     ended = appliance("check", "--config", station, "--json")
     findings = {finding["what"]: finding for finding in json.loads(ended.stdout)}
@@ -187,6 +225,13 @@ def test_run_refuses_an_unknown_camera_type_with_the_line(station: Path) -> None
 def test_a_folder_that_is_not_there_is_said_in_words(words: tuple[str, ...], tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny.bundle")
     assert_refused_in_words(appliance(*words, "--bundle", bundle), 78, "nowhere")
+
+
+def test_an_option_that_would_do_nothing_is_refused(recorded: Path, tmp_path: Path) -> None:
+    words = ("demo", "--images", recorded, "--parts", 1, "--defect-rate", 0.15)
+    assert_refused_in_words(appliance(*words), 78, "--defect-rate", "--images")
+    words = ("simulate", tmp_path / "set", "--parts-per-second", 10)
+    assert_refused_in_words(appliance(*words), 78, "--parts-per-second", "--optics")
 
 
 def test_replay_does_not_count_escapes_where_nobody_knows_the_truth(recorded: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,20 @@ from tests.tiny_deeppcb import write_tiny_deeppcb
 FOUND, FAINT = 200, 90  # grey values of a spot: over and below the limit of tiny_bundle's model
 
 
+@pytest.fixture(autouse=True)
+def ours() -> Iterator[None]:
+    """Take back the guard that a replay sets for its process, which here is that of the tests."""
+    hook = threading.excepthook
+    yield
+    threading.excepthook = hook
+
+
 @pytest.fixture
 def pcb(tmp_path: Path) -> Path:
-    """Seven pairs: `trainval.txt` lists g1 and g2, whose spots are found; `test.txt` lists g3 and g4, too faint."""
+    """Seven pairs: `trainval.txt` lists g1 and g2, whose spots are found; `test.txt` lists g3, 08 and g4, too faint."""
     root = tmp_path / "PCBData"
     write_tiny_deeppcb(root, {"g1": 1, "g2": 2}, score=FOUND)
-    write_tiny_deeppcb(root, {"g3": 3, "g4": 1}, "test.txt", score=FAINT)
+    write_tiny_deeppcb(root, {"g3": 2, "08": 1, "g4": 1}, "test.txt", score=FAINT)
     return root
 
 
@@ -39,10 +49,11 @@ def replay(source: Path, tmp_path: Path, *words: str) -> tuple[int, dict[str, An
     [
         ("", ["--max-escapes", "0"], 0, {"good": {"ACCEPT": 3}, "defective": {"REJECT": 3}}),
         ("", ["--groups", "g2"], 0, {"good": {"ACCEPT": 2}, "defective": {"REJECT": 2}}),
+        ("PCBData/test.txt", ["--groups", "08"], 0, {"good": {"ACCEPT": 1}, "defective": {"ACCEPT": 1}}),
         ("PCBData/test.txt", [], 0, {"good": {"ACCEPT": 4}, "defective": {"ACCEPT": 4}}),
         ("PCBData/test.txt", ["--max-escapes", "3"], 1, {"good": {"ACCEPT": 4}, "defective": {"ACCEPT": 4}}),
-        ("PCBData/test.txt", ["--groups", "g3,", "--max-escapes", "3"], 0,
-         {"good": {"ACCEPT": 3}, "defective": {"ACCEPT": 3}}),
+        ("PCBData/test.txt", ["--groups", "g3,", "--max-escapes", "2"], 0,
+         {"good": {"ACCEPT": 2}, "defective": {"ACCEPT": 2}}),
     ],
 )  # fmt: skip
 def test_a_list_and_its_groups_decide_which_parts_are_counted(

@@ -1,11 +1,49 @@
-"""The demo's scene: what comes past the camera, and who knows the truth."""
+"""The demo's scene and station: what comes past the camera, who knows the truth, and what is refused before it runs."""
 
+import json
+import struct
 from pathlib import Path
 
+import cv2
 import pytest
 
-from appliance.demo.station import Scene
+from appliance.bundle.archive import read_bundle
+from appliance.cameras.settings import FolderCameraSettings
+from appliance.config import load_config
+from appliance.demo.line import REMEMBERED_ENDS, DemoLine
+from appliance.demo.station import Scene, write_station
 from appliance.errors import ConfigError
+from appliance.report import MOST_TIMES, Outcome, Report, Verdict
+from appliance.simulator.broker import free_port
+from appliance.simulator.conveyor import Conveyor
+from tests.models import spot_picture, tiny_bundle
+from tests.plant import RECIPE
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three pictures of 64x64."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), spot_picture(64, 64))
+    return folder
+
+
+def written(folder: Path, scene: Scene, recipe: Path | None = None) -> tuple[str, FolderCameraSettings]:
+    """Write a station for the scene; the view's name, and its camera's settings as the station reads them."""
+    bundle = tiny_bundle(folder / "tiny.bundle")
+    path = write_station(folder / "station", bundle, read_bundle(bundle), scene, port=None, recipe=recipe)
+    config, document = load_config(path)
+    (view,) = config.cameras
+    return view, document.section(("cameras", view), FolderCameraSettings)
+
+
+def write_recipe(folder: Path, *views: dict[str, object]) -> Path:
+    (view,) = RECIPE["views"]  # type: ignore[misc]
+    path = folder / "own.yaml"
+    path.write_text(json.dumps(RECIPE | {"views": [view | changes for changes in views]}))
+    return path
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture"])
@@ -13,3 +51,75 @@ def test_a_first_picture_that_will_not_do_is_refused_in_words(tmp_path: Path, co
     (tmp_path / "0.png").write_bytes(content)
     with pytest.raises(ConfigError, match=r"0\.png cannot be decoded; remove it"):
         Scene.recorded(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_pictures_of_several_sizes_are_refused_with_the_first_that_differs(pictures: Path, suffix: str) -> None:
+    (pictures / "1.png").write_bytes(b"no picture: its part is a fault, and that is all")
+    cv2.imwrite(str(pictures / f"2{suffix}"), spot_picture(80, 48))
+    cv2.imwrite(str(pictures / "3.png"), spot_picture(32, 32))
+    with pytest.raises(ConfigError, match=rf"/2\{suffix} has 80x48 px and /.*/0\.png has 64x64"):
+        Scene.recorded(pictures)
+
+
+def test_a_picture_that_its_camera_has_turned_counts_as_it_is_shown(tmp_path: Path) -> None:
+    encoded = cv2.imencode(".jpg", spot_picture(96, 64))[1].tobytes()
+    turned = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    (tmp_path / "0.jpg").write_bytes(
+        encoded[:2] + b"\xff\xe1" + struct.pack(">H", len(turned) + 2) + turned + encoded[2:]
+    )
+    cv2.imwrite(str(tmp_path / "1.png"), spot_picture(64, 96))
+    assert Scene.recorded(tmp_path).size == (64, 96)
+
+
+def test_names_that_look_like_numbers_stay_names(pictures: Path, tmp_path: Path) -> None:
+    scene = Scene.recorded(pictures)
+    names = ["08", "1e5", "0x1F", "null", "true", "\u00e4 \U0001f600", "6:30"]
+    scene.camera["groups"] = names
+    assert list(written(tmp_path, scene)[1].groups) == names
+
+
+@pytest.mark.parametrize(("name", "channels"), [("side", 1), ("top", 3)])
+def test_the_camera_is_the_one_that_the_recipe_asks_for(
+    pictures: Path, tmp_path: Path, name: str, channels: int
+) -> None:
+    recipe = write_recipe(tmp_path, {"name": name, "channels": channels})
+    view, camera = written(tmp_path, Scene.recorded(pictures), recipe)
+    assert (view, camera.channels) == (name, channels)
+
+
+@pytest.mark.parametrize(
+    ("views", "words"),
+    [
+        (({}, {"name": "side"}), r"own\.yaml: has 2 views \(top, side\)"),
+        (({"width_px": 80},), r"own\.yaml: view top is agreed as 80x64 px and the pictures have 64x64"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_pictures_is_refused_in_words(
+    pictures: Path, tmp_path: Path, views: tuple[dict[str, object], ...], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        written(tmp_path, Scene.recorded(pictures), write_recipe(tmp_path, *views))
+
+
+def test_a_long_run_counts_every_part_and_remembers_the_times_of_the_last() -> None:
+    report, first = Report(triggers=MOST_TIMES + 3), 3
+    for number in range(MOST_TIMES + first):
+        is_first = number < first
+        report.add(Outcome(Verdict.ACCEPT, "complete", is_first, {"infer": 900.0 if is_first else 5.0}, 7.0))
+    report.add_time("round_trip", 8.0)
+    document = report.document()
+    assert document["verdicts"]["ACCEPT"] == document["reasons"]["complete"] == MOST_TIMES + first
+    assert (document["quality"]["escapes"], document["losses"]) == (first, {"without_verdict": 0})
+    assert document["latency_of_last"] == MOST_TIMES
+    assert [document["latency_ms"][stage]["max"] for stage in ("infer", "decided", "round_trip")] == [5.0, 7.0, 8.0]
+
+
+def test_a_line_that_nobody_answers_counts_every_part_it_diverts() -> None:
+    line = DemoLine(free_port(), Scene.simulated(1, 0.0), deadline_ms=600_000)
+    parts = REMEMBERED_ENDS + 5
+    with line:
+        for part in Conveyor(1, parts=parts).schedule():
+            line.send(part)
+    losses = line.document("none")["losses"]
+    assert losses == {"without_verdict": parts, "without_action_in_time": parts, "altered_records": 0}

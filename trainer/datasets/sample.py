@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.bundle.picture import decode
+from appliance.bundle.picture import decode, size_px
 from appliance.errors import ConfigError
 
 Boxes = NDArray[np.float32]
 Labels = NDArray[np.int64]
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,37 +95,12 @@ def picture_size(path: Path, where: str) -> tuple[int, int]:
         ConfigError: The picture is missing or is none.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(65536)
+        size = size_px(path)
     except OSError as error:
         raise ConfigError(f"{where}: cannot read picture {path}: {error.strerror}; restore or unlist it") from error
-    size = _png_size(head) or _jpeg_size(head)
-    if size is not None:
-        return size
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
+    if size is None:
         raise ConfigError(f"{where}: {path} is not a picture that OpenCV reads; restore or unlist it")
-    return int(picture.shape[1]), int(picture.shape[0])
-
-
-def _png_size(head: bytes) -> tuple[int, int] | None:
-    if head[:8] != _PNG or len(head) < 24:
-        return None
-    width, height = struct.unpack(">II", head[16:24])
-    return int(width), int(height)
-
-
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    at = 2
-    if head[:2] != b"\xff\xd8":
-        return None
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
-        if marker in _JPEG_FRAME_MARKERS:
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
-            return int(width), int(height)
-        at += 2 + length
-    return None
+    return size
 
 
 def load_picture(path: Path, channels: int) -> NDArray[np.uint8]:
