@@ -147,8 +147,9 @@ sys.exit(main(sys.argv[1:]))
 def test_an_unforeseen_error_in_a_thread_ends_a_replay(recorded: Path, tmp_path: Path) -> None:
     words = ("replay", str(recorded), "--bundle", str(tiny_bundle(tmp_path / "tiny.bundle")))
     ended = subprocess.run(
-        [sys.executable, "-c", CRASHES, *words], capture_output=True, text=True, timeout=90, check=False
-    )
+        [sys.executable, "-c", CRASHES, *words], env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
     assert ended.returncode == EXIT_HUNG, ended.stderr
     assert "ValueError: unforeseen" in ended.stderr
 

@@ -58,7 +58,7 @@ def test_nothing_is_left_of_a_broker_that_ctrl_c_ends_before_it_is_ready() -> No
     thread.start()
     with (
         pytest.raises(KeyboardInterrupt),
-        EmbeddedBroker("mosquitto", [f"listener {elsewhere}", "allow_anonymous true"]),
+        EmbeddedBroker("mosquitto", [f"listener {elsewhere} 127.0.0.1", "allow_anonymous true"]),
     ):
         pass
     thread.join()
