@@ -88,9 +88,10 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
         yield _not_ok("configuration", error)
         return
     yield Finding("configuration", True, f"{config_path}, SHA-256 {document.digest[:12]}")
-    yield _disk("ledger's disk", config.ledger.path.parent, LEDGER_MIN_FREE_MB)
+    yield _guarded("ledger's disk", lambda: _disk("ledger's disk", config.ledger.path.parent, LEDGER_MIN_FREE_MB))
     yield _guarded("ledger", lambda: _ledger(config.ledger.path))
-    yield _disk("image store's disk", config.images.directory, config.images.min_free_mb)
+    images = config.images
+    yield _guarded("image store's disk", lambda: _disk("image store's disk", images.directory, images.min_free_mb))
     yield _processor(config)
     begin("broker")
     yield _guarded("broker", lambda: _broker(config, document))
@@ -116,6 +117,8 @@ def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
         return look_at()
     except ApplianceError as error:
         return _not_ok(what, error)
+    except OSError as error:  # such as a folder that this user may not enter
+        return Finding(what, False, f"{error.filename}: {error.strerror}", "check the path and this user's rights")
 
 
 def _not_ok(what: str, error: ApplianceError) -> Finding:

@@ -165,7 +165,7 @@ def test_check_finds_a_sound_station_sound(station: Path) -> None:
     assert findings["camera top"]["seen"] == "64x64, 1 channel(s)"
 
 
-@pytest.mark.parametrize("damage", ["camera", "bundle", "recipe", "broker", "configuration"])
+@pytest.mark.parametrize("damage", ["camera", "bundle", "recipe", "broker", "configuration", "image store's disk"])
 def test_check_names_what_is_wrong_and_what_to_do(station: Path, damage: str) -> None:
     what = damage
     if damage == "camera":
@@ -178,6 +178,9 @@ def test_check_names_what_is_wrong_and_what_to_do(station: Path, damage: str) ->
         (station.parent / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "deadline": 5}))
     elif damage == "broker":
         change(station, mqtt={"host": "127.0.0.1", "port": 1})
+    elif damage == "image store's disk":
+        (station.parent / "images").mkdir()
+        change(station, images={"directory": "images/" + "x" * 300})  # the system refuses to look, as without rights
     else:
         change(station, unknown_key=1)
     ended = appliance("check", "--config", station, "--json")
