@@ -12,12 +12,12 @@ DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
 apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/null; } >/dev/null 2>&1
 
-.PHONY: demo test bench lint demo-bundle broker faketime clean
+.PHONY: demo test bench lint demo-bundle broker test-programs clean
 
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
 
-test: $(VENV)/.test broker faketime
+test: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.test broker
@@ -52,11 +52,11 @@ broker:
 	  $(call apt,mosquitto) || \
 	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
 
-# For tests: faketime sets the wall clock of one process, openssl makes certificates, sqlite3 reads a ledger.
-faketime:
-	@{ command -v faketime && command -v openssl && command -v sqlite3; } >/dev/null || \
-	  $(call apt,faketime openssl sqlite3) || \
-	  echo "faketime, openssl, sqlite3 cannot be installed without root: the tests that need them are skipped"
+# For tests: cc builds a wall clock that can be set, openssl makes certificates, sqlite3 reads a ledger.
+test-programs:
+	@{ command -v cc && command -v openssl && command -v sqlite3; } >/dev/null || \
+	  $(call apt,gcc libc6-dev openssl sqlite3) || \
+	  echo "gcc, openssl, sqlite3 cannot be installed without root: the tests that need them are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

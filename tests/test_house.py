@@ -64,7 +64,7 @@ def test_test_lines_are_about_equal_to_source_lines() -> None:
     assert 0.5 <= tests / source <= 1.5
 
 
-MACHINE_PATH = re.compile(r"/work/|/root/|/home/[a-z]|/opt/pypi|\bshared[\"'/]")
+MACHINE_PATH = re.compile(r"/work/|/root/|/home/[a-z]|/opt/pypi|(?<!-)\bshared[\"'/]")
 DATA_IS_NAMED_IN = ROOT / ".ci" / "run"
 """The one place that knows where a machine that decides about changes keeps the real pictures."""
 
