@@ -45,10 +45,12 @@ def whole(text: str) -> int:
 
 def ratio(text: str) -> float:
     """Read a number from 0 to 1."""
-    value = _number(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return value
+    return _between_0_and(1, text)
+
+
+def percent(text: str) -> float:
+    """Read a number from 0 to 100."""
+    return _between_0_and(100, text)
 
 
 def rate(text: str) -> float:
@@ -81,6 +83,13 @@ def names(text: str) -> tuple[str, ...]:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing; write names with commas between them")
     return found
+
+
+def _between_0_and(most: int, text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and {most}")
+    return value
 
 
 def _number(text: str) -> float:

@@ -18,7 +18,7 @@ from appliance.bundle.proof import prove
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
 from appliance.documents import Document
-from appliance.errors import ApplianceError, CameraError
+from appliance.errors import ApplianceError, CameraError, refused_path
 from appliance.events import Frame, Trigger
 from appliance.links.broker_trial import try_broker
 from appliance.optics.detector import Detector
@@ -118,7 +118,7 @@ def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
     except ApplianceError as error:
         return _not_ok(what, error)
     except OSError as error:  # such as a folder that this user may not enter
-        return Finding(what, False, f"{error.filename}: {error.strerror}", "check the path and this user's rights")
+        return _not_ok(what, refused_path(error))
 
 
 def _not_ok(what: str, error: ApplianceError) -> Finding:

@@ -71,6 +71,17 @@ def exit_code(error: ApplianceError) -> int:
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_REFUSED)
 
 
+def refused_path(error: OSError) -> StorageError:
+    """Say in words which path the system refused.
+
+    Raises:
+        OSError: It names no path, so it is a defect of the program.
+    """
+    if error.filename is None:
+        raise error
+    return StorageError(f"{error.filename}: {error.strerror}; check the path and this user's rights")
+
+
 def end(program: str, error: ApplianceError | OSError) -> int:
     """Say on stderr why a program ends, and return what it exits with.
 
@@ -82,8 +93,6 @@ def end(program: str, error: ApplianceError | OSError) -> int:
         OSError: It names no path, so it is a defect of the program.
     """
     if isinstance(error, OSError):
-        if error.filename is None:
-            raise error
-        error = StorageError(f"{error.filename}: {error.strerror}; check the path and this user's rights")
+        error = refused_path(error)
     sys.stderr.write(f"{program}: {error}\n")
     return exit_code(error)

@@ -197,9 +197,18 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def iso(moment: datetime) -> str:
-    """Format a UTC moment as ISO 8601 with milliseconds and Z."""
-    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(moment: datetime, timespec: str = "milliseconds") -> str:
+    """Format a UTC moment as ISO 8601 with milliseconds (or another timespec of datetime.isoformat) and Z."""
+    return moment.astimezone(timezone.utc).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def moment_of(text: str) -> datetime:
+    """Read a moment with its zone, Z or an offset.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def new_id(moment: datetime | None = None) -> str:

@@ -10,6 +10,7 @@ from appliance.events import Inspection, ViewResult, iso
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+UtcMicroseconds = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(\d{3})?Z$")]
 VerdictName = Literal["ACCEPT", "REJECT", "REVIEW", "FAULT"]
 
 FIRST_PREVIOUS_HASH = "0" * 64
@@ -148,7 +149,7 @@ class ViewEntry(Message):
 
     view: str
     frame_id: int | None
-    captured_at: Utc | None
+    captured_at: UtcMicroseconds | None
     source: str
     exposure_us: float | None
     gain_db: float | None
@@ -197,7 +198,7 @@ def _view_entry(result: ViewResult, images: dict[str, str]) -> dict[str, Any]:
     return {
         "view": result.view,
         "frame_id": frame.frame_id if frame else None,
-        "captured_at": iso(frame.captured_at) if frame else None,
+        "captured_at": iso(frame.captured_at, "microseconds") if frame else None,
         "source": frame.source if frame else "",
         "exposure_us": frame.exposure_us if frame else None,
         "gain_db": frame.gain_db if frame else None,

@@ -102,7 +102,7 @@ class Ledger(Protocol):
         ...
 
     def record(self, inspection: Inspection) -> Record:
-        """Commit the verdict, its statistics and its outbox row in one transaction.
+        """Commit the verdict and its statistics in one transaction; with it the record is in the outbox.
 
         Raises:
             StorageError: nothing was written.

@@ -44,11 +44,6 @@ class Wakefulness:
                 "or agree with processor.wake_up_us: null"
             )
 
-    @property
-    def is_held(self) -> bool:
-        """Whether the kernel holds to the request at present."""
-        return self._request is not None
-
     def close(self) -> None:
         """Let the processor sleep again; harmless when done before."""
         if self._request is not None:

@@ -54,15 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Replay a folder; 0, or 1 if a part went without a verdict or a limit was broken."""
-    scene = Scene.recorded(arguments.source, arguments.groups)
+    scene = Scene.recorded(arguments.source, arguments.groups, arguments.limit)
     if not scene.truths and (arguments.max_escapes is not None or arguments.max_overkill is not None):
         raise ConfigError(f"{arguments.source} has no truth to count escapes and overkill by; add annotations.json")
     report = Report()
     with tempfile.TemporaryDirectory(prefix="appliance-replay-") as folder:
         config = _write_config(Path(folder), scene, arguments)
         end_process_when_a_thread_crashes()
-        pictures = min(scene.pictures, arguments.limit or scene.pictures)
-        _inspect_all(config, pictures, scene.truths or {}, report)
+        _inspect_all(config, scene.pictures, scene.truths or {}, report)
     _print(Console(), report)
     if arguments.json:
         arguments.json.write(json.dumps(report.document(), indent=2) + "\n")

@@ -43,7 +43,11 @@ class Report:
         self.add_time("decided", outcome.latency_ms)
 
     def add_time(self, stage: str, spent_ms: float) -> None:
-        """Note how long one part took; "decided" and "round_trip" (trigger sent -> action received) are end to end."""
+        """Note how long one part took; "decided", "frame_to_action" and "round_trip" are whole ways.
+
+        decided: trigger received -> verdict; frame_to_action: picture taken -> action received by the line;
+        round_trip: trigger sent by the line -> action received.
+        """
         self._times_ms[stage].append(spent_ms)
 
     @property

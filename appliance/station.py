@@ -1,7 +1,8 @@
 """The part's way, in one screen: trigger -> capture -> correct -> infer -> decide -> record -> deliver.
 
-One thread per camera, one that inspects, one that answers for late parts, one that delivers. Whoever settles a part
-first gives its one verdict: the inspection, the deadline clock, or the first thing that went wrong.
+One thread per camera, one that inspects (and one that measures beside it), one that answers for late parts, one that
+delivers records. Whoever settles a part first gives its one verdict and sends its action: the inspection, the deadline
+clock, or the first thing that went wrong.
 """
 
 import logging

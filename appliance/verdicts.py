@@ -149,21 +149,19 @@ class Verdicts:
         )
         if record_us is not None:
             self.commit_times.add(record_us)
-        is_fresh = trigger.deadline_ns > self._clock.monotonic_ns()
-        if not is_fresh and not inspection.is_late:
-            self.outrun += 1
-            log.warning(
-                "the disk took %d ms to record trigger %s: its deadline passed meanwhile, and no action was sent",
-                (record_us or 0) // 1000,
-                trigger.trigger_id,
-            )
         with self._lock:
             self._committing.discard(trigger.trigger_id)
-            if is_fresh:
-                self._recent[trigger.trigger_id] = action
-                while len(self._recent) > RECENT_ACTIONS:
-                    self._recent.popitem(last=False)
-        self._delivery.act(action)
+            self._recent[trigger.trigger_id] = action
+            while len(self._recent) > RECENT_ACTIONS:
+                self._recent.popitem(last=False)
+        if not self._delivery.act(action) and not inspection.is_late:
+            with self._lock:
+                self.outrun += 1
+            log.warning(
+                "the verdict for trigger %s was on record only after its deadline had passed: no action was sent; is "
+                "the disk slow?",
+                trigger.trigger_id,
+            )
         if self._on_record is not None:
             self._on_record(inspection, record, record_us or 0)
 

@@ -222,18 +222,17 @@ def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
     return recipe.bind(bundle.manifest, document)
 
 
-def make_runtime(config: Config, bundle: Bundle, *, cores: int | None = None) -> OnnxRuntime:
+def make_runtime(config: Config, bundle: Bundle) -> OnnxRuntime:
     """Load the bundle's model into the configured runtime.
 
     Args:
         config: says threads and providers.
         bundle: whose model is loaded.
-        cores: of this computer; None asks it.
 
     Raises:
         ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime.
     """
-    threads = config.runtime.threads or default_threads(cores)
+    threads = config.runtime.threads or default_threads()
     return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=config.runtime.providers)
 
 

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 
+from appliance.arguments import new_file, whole
 from appliance.bundle.strict_json import in_words
-from appliance.errors import EXIT_INTERRUPTED, ApplianceError, ConfigError, StorageError, end
+from appliance.errors import EXIT_INTERRUPTED, ApplianceError, ConfigError, end
 from appliance.optics.placement import cut_patch
 from appliance.optics.tiles import Region
 from calibration.baseline import Outlier, baseline_of, image_limits, measure_all, outliers, pictures_in, read_picture
@@ -33,23 +34,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--crop", type=_crop, metavar="X,Y,WIDTH,HEIGHT", help="the recipe's crop in pixels (default: whole pictures)"
     )
-    command.add_argument("--out", type=Path, help="write the baseline (JSON) here")
+    command.add_argument("--out", type=new_file, metavar="FILE", help="write the baseline (JSON) here")
     command.add_argument("--json", action="store_true", help="print baseline and limits as JSON")
     command.set_defaults(execute=_baseline)
     words = "cut a mark out of a good part's picture; print it as a patch for the recipe's placement"
     command = commands.add_parser("patch", help=words, description=words, epilog=EPILOG)
     command.add_argument("picture", type=Path, help="a whole picture of a good part in its right place")
-    command.add_argument("--x", type=_pixels, required=True, metavar="PX", help="left edge of the mark")
-    command.add_argument("--y", type=_pixels, required=True, metavar="PX", help="upper edge of the mark")
-    command.add_argument("--side", type=_pixels, default=48, metavar="PX", help="width and height, 8..128 (default 48)")
+    command.add_argument("--x", type=whole, required=True, metavar="PX", help="left edge of the mark")
+    command.add_argument("--y", type=whole, required=True, metavar="PX", help="upper edge of the mark")
+    command.add_argument("--side", type=whole, default=48, metavar="PX", help="width and height, 8..128 (default 48)")
     command.set_defaults(execute=_patch)
     return top
-
-
-def _pixels(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels; write a whole number, 0 or more")
-    return int(text)
 
 
 def _crop(text: str) -> Region:
@@ -65,8 +60,6 @@ def _crop(text: str) -> Region:
 
 
 def _baseline(arguments: argparse.Namespace) -> int:
-    if arguments.out is not None:
-        _try(arguments.out)
     paths = pictures_in(arguments.directory)
     progress = track(
         measure_all(paths, arguments.channels, arguments.crop),
@@ -87,10 +80,7 @@ def _baseline(arguments: argparse.Namespace) -> int:
         default=str,
     )
     if arguments.out is not None:
-        try:
-            arguments.out.write_text(document + "\n", encoding="utf-8")
-        except OSError as error:
-            raise _not_written(arguments.out, error) from error
+        arguments.out.write(document + "\n")
     if arguments.json:
         sys.stdout.write(document + "\n")
         return 0
@@ -107,21 +97,6 @@ def _name(odd: list[Outlier]) -> None:
         sys.stdout.write("# unlike the others; the limits hold these too: remove what is not in order, measure again\n")
     for item in odd:
         sys.stdout.write(f"#   {str(item.path)!r}: {item.measure} {item.value:.4g}, median {item.median:.4g}\n")
-
-
-def _try(out: Path) -> None:
-    """Find out now, and not after minutes of measuring, whether the result can be written."""
-    is_new = not out.exists()
-    try:
-        out.open("ab").close()
-        if is_new:
-            out.unlink()
-    except OSError as error:
-        raise _not_written(out, error) from error
-
-
-def _not_written(out: Path, error: OSError) -> StorageError:
-    return StorageError(f"{out} cannot be written: {error.strerror}; name another file")
 
 
 def _patch(arguments: argparse.Namespace) -> int:

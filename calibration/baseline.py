@@ -10,13 +10,12 @@ from typing import Literal
 import numpy as np
 
 from appliance.bundle.baseline import Baseline, make_baseline
-from appliance.bundle.picture import decode
+from appliance.bundle.picture import PICTURE_SUFFIXES, decode, picture_files
 from appliance.errors import ConfigError
 from appliance.events import ImageStatistics, Pixels
 from appliance.optics.statistics import measure
 from appliance.optics.tiles import Region
 
-PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 SPREADS = 6.0
 """Limits lie this many standard deviations from the mean ..."""
 LEAST_ROOM = 0.1
@@ -82,16 +81,10 @@ def pictures_in(directory: Path) -> list[Path]:
     """
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a folder; name one with pictures of good parts")
-    found = sorted(
-        path
-        for path in directory.rglob("*")
-        if path.suffix.lower() in PICTURE_ENDINGS
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
-    )
+    found = sorted(picture_files(directory))
     if not found:
         raise ConfigError(
-            f"{directory} has no pictures ({', '.join(sorted(PICTURE_ENDINGS))}); record good parts first"
+            f"{directory} has no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}); record good parts first"
         )
     return found
 

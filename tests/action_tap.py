@@ -3,7 +3,6 @@
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -93,8 +92,3 @@ def accepts_in_time(plant: Plant, actions: dict[str, list[TappedAction]], deadli
         if heard[0].message.verdict == "ACCEPT":
             accepted.add(trigger_id)
     return len(accepted)
-
-
-def moment(text: str) -> datetime:
-    """Read a time of a message."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from appliance.arguments import count, names, new_file, percent, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 
 EPILOG = (
@@ -35,29 +36,27 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--data", type=Path, required=True, help=DATA_HELP)
     train.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="gets weights, log and figures")
     length = train.add_mutually_exclusive_group(required=True)
-    length.add_argument("--epochs", type=_positive, help="passes over the training pictures; exactly repeatable")
+    length.add_argument("--epochs", type=count, help="passes over the training pictures; exactly repeatable")
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
-    train.add_argument(
-        "--holdout", type=_names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)"
-    )
+    train.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)")
     train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
-    train.add_argument("--batch", type=_positive, default=16, help="crops per step (default %(default)s)")
-    train.add_argument("--crop", type=_positive, default=320, metavar="PX", help="side of a crop (default %(default)s)")
+    train.add_argument("--batch", type=count, default=16, help="crops per step (default %(default)s)")
+    train.add_argument("--crop", type=count, default=320, metavar="PX", help="side of a crop (default %(default)s)")
     train.add_argument(
         "--width",
-        type=_positive,
+        type=count,
         default=48,
         help="of the net, a multiple of 8; 32 is a third faster (default %(default)s)",
     )
     train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
     train.add_argument(
         "--threads",
-        type=_positive,
+        type=count,
         default=1,
         help="processor threads for the arithmetic; one more prepares the pictures (default %(default)s)",
     )
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
-    train.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     train.set_defaults(execute="train")
 
 
@@ -65,9 +64,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     words = "write a run's weights as a bundle that devices accept, calibrated and checked against torch"
     export = commands.add_parser("export", help=words, description=words, epilog=EPILOG)
     export.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="what `trainer train` wrote")
-    export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the bundle")
+    export.add_argument("--output", type=new_file, required=True, metavar="FILE", help="the bundle")
     export.add_argument("--name", required=True, help="name of the bundle, lower case")
-    export.add_argument("--revision", type=_positive, required=True, metavar="N", help="grows with each release")
+    export.add_argument("--revision", type=count, required=True, metavar="N", help="grows with each release")
     export.add_argument("--released-by", default="nobody yet", help="who answers for it")
     export.add_argument(
         "--severity",
@@ -76,10 +75,10 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="CLASS=LEVEL,...",
         help="critical, major or minor (default major)",
     )
-    export.add_argument("--golden", type=_positive, default=8, help="number of golden images (default %(default)s)")
+    export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
     export.add_argument("--data", type=Path, help="if the data has moved since the training")
-    export.add_argument("--threads", type=_positive, default=1, help="processor threads (default %(default)s)")
-    export.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
+    export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     export.set_defaults(execute="export")
 
 
@@ -88,48 +87,21 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate = commands.add_parser("evaluate", help=words, description=words, epilog=EPILOG)
     evaluate.add_argument("bundle", type=Path, help="the bundle's file")
     evaluate.add_argument("--data", type=Path, required=True, help=DATA_HELP)
-    evaluate.add_argument("--groups", type=_names, default=(), metavar="A,B", help="judge these groups only")
-    evaluate.add_argument("--min-ap", type=_ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
-    evaluate.add_argument("--max-escapes", type=_percent, metavar="PERCENT", help="refuse more escapes than this")
-    evaluate.add_argument("--max-overkill", type=_percent, metavar="PERCENT", help="refuse more overkill than this")
+    evaluate.add_argument("--groups", type=names, default=(), metavar="A,B", help="judge these groups only")
+    evaluate.add_argument("--min-ap", type=ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
+    evaluate.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="refuse more escapes than this")
+    evaluate.add_argument("--max-overkill", type=percent, metavar="PERCENT", help="refuse more overkill than this")
     evaluate.add_argument(
         "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
     )
-    evaluate.add_argument("--threads", type=_positive, default=1, help="processor threads (default %(default)s)")
-    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    evaluate.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
+    evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     evaluate.set_defaults(execute="evaluate")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; write a whole number above 0")
-    return int(text)
-
-
-def _ratio(text: str, most: int = 1) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and {most}")
-    return value
-
-
-def _percent(text: str) -> float:
-    return _ratio(text, 100)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    found = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write names with commas between them")
-    return found
 
 
 def _severities(text: str) -> dict[str, str]:
     found = {}
-    for item in _names(text):
+    for item in names(text):
         name, _, level = item.partition("=")
         if level not in ("critical", "major", "minor"):
             raise argparse.ArgumentTypeError(f"{item!r} is not CLASS=critical, CLASS=major or CLASS=minor")

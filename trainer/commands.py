@@ -19,7 +19,7 @@ from trainer.datasets.split import Split, describe, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
-from trainer.files import check_new_file, make_folder, write_json
+from trainer.files import make_folder, write_json
 from trainer.plan import Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
@@ -50,7 +50,6 @@ def train(arguments: argparse.Namespace) -> int:
     )
     plan.check()
     check_folder(arguments.run, arguments.resume)
-    check_new_file(arguments.json, "--json")
     split = split_by_group(read_dataset(arguments.data), arguments.holdout, seed=arguments.seed)
     _show_split(split)
     geometry = check_data(split, plan.channels)
@@ -67,7 +66,7 @@ def train(arguments: argparse.Namespace) -> int:
         f"{figures.parts.good} there\nnext: trainer export --run {arguments.run} --name NAME --revision N --output FILE"
     )
     if arguments.json:
-        write_json(arguments.json, figures.as_dict())
+        write_json(arguments.json.path, figures.as_dict())
     return 0
 
 
@@ -88,22 +87,20 @@ def export(arguments: argparse.Namespace) -> int:
         golden=arguments.golden,
         threads=arguments.threads,
     )
-    check_new_file(arguments.output, "--output")
-    check_new_file(arguments.json, "--json")
     source = arguments.data or _source_of(arguments.run)
     options.check(load_checkpoint(weights_file(arguments.run)).classes)
-    result = write_export(arguments.run, read_dataset(source), options, arguments.output)
+    result = write_export(arguments.run, read_dataset(source), options, arguments.output.path)
     _show_report(result.report)
-    size_mb = arguments.output.stat().st_size / 1e6
+    size_mb = arguments.output.path.stat().st_size / 1e6
     _out.print(
         f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
         f"torch and ONNX Runtime differ by {result.score_difference:.1e} in score, {result.box_difference_px:.1e} px\n"
-        f"{arguments.output}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
+        f"{arguments.output.path}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
     )
     if arguments.json:
         calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
         extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
-        write_json(arguments.json, result.report.as_dict() | extra)
+        write_json(arguments.json.path, result.report.as_dict() | extra)
     return 0
 
 
@@ -116,7 +113,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if a figure is worse than asked for.
     """
-    check_new_file(arguments.json, "--json")
     dataset = read_dataset(arguments.data)
     if arguments.groups:
         unknown = sorted(set(arguments.groups) - set(dataset.groups()))
@@ -133,7 +129,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
     if arguments.json:
         extra = {"bundle_digest": bundle.digest, "refused": refusals}
-        write_json(arguments.json, figures.as_dict() | extra)
+        write_json(arguments.json.path, figures.as_dict() | extra)
     return 1 if refusals else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from appliance.errors import ConfigError, StorageError
+from appliance.errors import StorageError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -25,7 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         StorageError: The disk is full or refuses.
     """
-    draft = _draft_of(path)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
@@ -87,35 +86,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refused(path, error) from error
-
-
-def check_new_file(path: Path | None, option: str) -> None:
-    """Try whether a file can be written, before the work whose result it is to hold.
-
-    Args:
-        path: the file to be written, which stays as it is; None is fine.
-        option: that names it, for the message.
-
-    Raises:
-        ConfigError: It is a folder, or its folder does not exist or takes no file.
-    """
-    if path is None:
-        return
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if path.is_file() or not path.exists():
-            draft = _draft_of(path)
-            draft.open("xb").close()
-            draft.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"{option} {path}: cannot be written ({error.strerror}); name a file in a folder that takes files"
-        ) from error
-
-
-def _draft_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def _json(content: Mapping[str, Any], indent: int | None = None) -> bytes:

@@ -6,11 +6,19 @@ Source: cocodataset.org/#format-data.
 import json
 import re
 from bisect import bisect
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from appliance.annotations.pictures import Annotations, LabelledPicture, TruthBox, check_box, existing, read_text
+from appliance.annotations.pictures import (
+    Annotations,
+    LabelledPicture,
+    TruthBox,
+    check_box,
+    check_listed_once,
+    existing,
+    read_text,
+)
 from appliance.errors import ConfigError
 from appliance.events import Box
 
@@ -58,7 +66,7 @@ def read_coco(path: Path) -> Annotations:
     pictures = tuple(
         _picture(path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"]
     )
-    _check_listed_once(pictures)
+    check_listed_once(pictures)
     return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, pictures)
 
 
@@ -146,17 +154,6 @@ def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[TruthBox, ...], w
         group = _text({"group": str(entry["group"])}, "group", where)
     picture = existing([folder / name, folder / "images" / name], where)
     return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")))
-
-
-def _check_listed_once(pictures: Iterable[LabelledPicture]) -> None:
-    listed: dict[Path, str] = {}
-    for picture in pictures:
-        earlier = listed.setdefault(picture.path.resolve(), picture.where)
-        if earlier != picture.where:
-            raise ConfigError(
-                f"{picture.where}: {picture.path} is listed twice, first at {earlier}; remove one of the entries and "
-                "give its annotations the other's image_id"
-            )
 
 
 def _box(entry: dict[str, Any], where: str) -> Box:

@@ -10,7 +10,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance.annotations.pictures import Annotations, LabelledPicture, TruthBox, check_box, existing, read_text
+from appliance.annotations.pictures import (
+    Annotations,
+    LabelledPicture,
+    TruthBox,
+    check_box,
+    check_listed_once,
+    existing,
+    read_text,
+)
 from appliance.errors import ConfigError
 
 CLASSES = ("open", "short", "mousebite", "spur", "spurious_copper", "pin_hole")
@@ -34,14 +42,10 @@ def read_deeppcb(list_file: Path) -> Annotations:
     root = list_file.parent
     tested: list[LabelledPicture] = []
     good: list[LabelledPicture] = []
-    seen: set[str] = set()
     for where, line in _lines(list_file):
         fields = line.split()
         if len(fields) != 2:
             raise ConfigError(f"{where}: expected '<picture>.jpg <labels>.txt', found {line!r}; repair the line")
-        if fields[0] in seen:
-            raise ConfigError(f"{where}: {fields[0]} is listed twice; remove one of the lines")
-        seen.add(fields[0])
         picture, group = root / fields[0], Path(fields[0]).parts[0]
         test = existing([picture.with_name(f"{picture.stem}_test{picture.suffix}")], where)
         template = existing([picture.with_name(f"{picture.stem}_temp{picture.suffix}")], where)
@@ -49,6 +53,7 @@ def read_deeppcb(list_file: Path) -> Annotations:
         good.append(LabelledPicture(template, group, (), where))
     if not tested:
         raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
+    check_listed_once(tested)
     return Annotations("deeppcb", dict.fromkeys(CLASSES, str(list_file)), tuple(tested + good))
 
 

@@ -43,6 +43,22 @@ class Annotations:
     pictures: tuple[LabelledPicture, ...]
 
 
+def check_listed_once(pictures: Iterable[LabelledPicture]) -> None:
+    """Refuse a picture that is listed twice, under whatever name: it would be learned from and counted twice.
+
+    Raises:
+        ConfigError: The message names both places.
+    """
+    listed: dict[Path, str] = {}
+    for picture in pictures:
+        earlier = listed.setdefault(picture.path.resolve(), picture.where)
+        if earlier != picture.where:
+            raise ConfigError(
+                f"{picture.where}: {picture.path} is listed twice, first at {earlier}; remove one entry and keep all "
+                "its boxes with the other"
+            )
+
+
 def read_text(path: Path) -> str:
     """Read a file of annotations.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from appliance.events import Pixels
 
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXIF_MARKER = 0xE1
@@ -36,21 +37,37 @@ def decode(data: bytes, channels: int) -> Pixels | None:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def picture_files(directory: Path) -> list[Path]:
+    """List the picture files of a folder and its sub-folders, in no order; what a dot hides is left out.
+
+    Raises:
+        OSError: The folder is missing, is none, or cannot be read.
+    """
+    list(directory.iterdir())  # because rglob is silent about a folder that is missing
+    return [
+        path
+        for path in directory.rglob("*")
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.is_dir()
+        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    ]
+
+
 def size_px(path: Path) -> tuple[int, int] | None:
-    """Read how large a picture is once it is decoded, from the header alone where a JPEG or PNG says all of it.
+    """Read how large a picture is once it is decoded, from the header alone where a JPEG, PNG or BMP says all of it.
 
     Args:
         path: the picture's file.
 
     Returns:
-        Width and height in pixels; None if the file is no picture, or a damaged one.
+        Width and height in pixels; None if nothing in it tells; a damaged picture may still do.
 
     Raises:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(65536)
-    size = _png_size(head) or _jpeg_size(head)
+    size = _png_size(head) or _jpeg_size(head) or _bmp_size(head)
     if size is not None:
         return size
     picture = decode(path.read_bytes(), 1)
@@ -62,6 +79,13 @@ def _png_size(head: bytes) -> tuple[int, int] | None:
         return None
     width, height = struct.unpack(">II", head[16:24])
     return int(width), int(height)
+
+
+def _bmp_size(head: bytes) -> tuple[int, int] | None:
+    if head[:2] != b"BM" or len(head) < 26 or int.from_bytes(head[14:18], "little") < 40:
+        return None
+    width, height = struct.unpack("<ii", head[18:26])
+    return int(width), abs(int(height))  # a negative height: the rows run from top to bottom
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:

@@ -73,13 +73,14 @@ class OpenCvCamera:
         grabbed = self._feed.take(trigger.received_ns, timeout_s)
         if grabbed.pixels is None:
             raise CameraError(f"camera {self._view}: {grabbed.problem}")
-        if self._is_as_before(grabbed.pixels):
+        is_as_before = self._is_as_before(grabbed.pixels)
+        if self._is_black(grabbed.pixels):
+            raise CameraError(f"camera {self._view}: the picture of {self._name} is black; check the lamp and the lens")
+        if is_as_before:
             raise CameraError(
                 f"camera {self._view}: the picture of {self._name} is the very same as that of the part before: "
                 "the camera is frozen; restart it (or allow this with frozen_after_frames: null)"
             )
-        if self._is_black(grabbed.pixels):
-            raise CameraError(f"camera {self._view}: the picture of {self._name} is black; check the lamp and the lens")
         frame_id = self._frames_before + grabbed.frame_id
         return Frame(self._view, frame_id, grabbed.pixels, grabbed.captured_at, grabbed.captured_ns, source=self._name)
 

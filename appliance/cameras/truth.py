@@ -7,9 +7,9 @@ from pathlib import Path
 
 from appliance.annotations.layouts import read_annotations
 from appliance.annotations.pictures import TruthBox
+from appliance.bundle.picture import PICTURE_SUFFIXES, picture_files
 from appliance.errors import ConfigError
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 MOST_NAMED = 20
 """So many groups are named in a message."""
 
@@ -63,7 +63,7 @@ def _recorded(source: Path) -> list[RecordedImage]:
     labelled = annotations.pictures if annotations else ()
     found = {picture.path: RecordedImage(picture.path, picture.boxes, picture.group) for picture in labelled}
     if annotations is None or (annotations.layout == "coco" and source.is_dir()):
-        found = {path: RecordedImage(path, None) for path in _pictures(source)} | found
+        found = {path: RecordedImage(path, None) for path in picture_files(source)} | found
     return list(found.values())
 
 
@@ -75,17 +75,6 @@ def _check_groups(source: Path, wanted: Collection[str], known: list[str]) -> No
         raise ConfigError(f"{source}: no annotations name groups here; name a folder below instead of groups")
     more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
     raise ConfigError(f"{source}: no group {', '.join(unknown)}; the groups are {', '.join(known[:MOST_NAMED])}{more}")
-
-
-def _pictures(directory: Path) -> list[Path]:
-    list(directory.iterdir())  # because rglob is silent about a folder that is missing
-    return [
-        path
-        for path in directory.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
-    ]
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

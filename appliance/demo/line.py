@@ -6,15 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from appliance.demo.station import CONSUMER, DEVICE_ID, PLACE, Scene
 from appliance.errors import DeliveryError
-from appliance.events import Verdict
+from appliance.events import Verdict, moment_of, utc_now
 from appliance.links.awaited_parts import Outcome as LineOutcome
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.settings import MqttSettings
+from appliance.messages import RecordMessage
 from appliance.report import Outcome, Report
 from appliance.simulator.conveyor import PartTrigger
 
@@ -56,7 +58,7 @@ class DemoLine:
         self._lock = threading.Lock()
         self._report = Report()
         self._rows: deque[Row] = deque(maxlen=REMEMBERED_ROWS)
-        self._ends: dict[str, LineOutcome] = {}
+        self._ends: dict[str, tuple[LineOutcome, datetime]] = {}
         self._answers: Counter[bool] = Counter()
         self._waiting: set[str] = set()
 
@@ -130,24 +132,24 @@ class DemoLine:
             }
             document = self._report.document()
         stages = document["latency_ms"]
-        whole = {name: stages.pop(name) for name in ("decided", "round_trip") if name in stages}
+        whole = {name: stages.pop(name) for name in ("decided", "frame_to_action", "round_trip") if name in stages}
         document["latency_ms"] = {**stages, **times, **whole}
         return {"broker": broker, **document}
 
     def _finished(self, row: Row) -> Row:
-        end = self._ends.get(row.part_id)
-        if end is None:
+        if row.part_id not in self._ends:
             return row
+        end, _ = self._ends[row.part_id]
         does = "pass" if end.passes else "divert"
         return replace(row, line_does=does, round_trip_ms=end.waited_us / 1000 if end.action else None)
 
     def _take_outcome(self, future: "Future[LineOutcome]") -> None:
-        outcome = future.result()
+        outcome, ended_at = future.result(), utc_now()
         with self._lock:
             self._answers[outcome.action is not None] += 1
             if outcome.action is not None:
                 self._report.add_time("round_trip", outcome.waited_us / 1000)
-            self._ends[outcome.part_id] = outcome
+            self._ends[outcome.part_id] = outcome, ended_at
             if len(self._ends) > REMEMBERED_ENDS:
                 del self._ends[next(iter(self._ends))]
 
@@ -162,3 +164,13 @@ class DemoLine:
             self._report.add(
                 Outcome(Verdict(message.verdict), message.reason, is_defective, message.stage_ms, message.latency_ms)
             )
+            self._note_answer_time(message)
+
+    def _note_answer_time(self, message: RecordMessage) -> None:
+        end, ended_at = self._ends.get(message.part_id, (None, None))
+        captured_at = [view.captured_at for view in message.views if view.captured_at]
+        if end is None or end.action is None or ended_at is None or not captured_at:
+            return
+        # Two processes of one computer: only the wall clock is common to both, and nothing but a figure rests on it.
+        spent = ended_at - moment_of(min(captured_at))
+        self._report.add_time("frame_to_action", spent / timedelta(milliseconds=1))

@@ -55,19 +55,20 @@ class Scene:
         return cls(camera, line=SimulatedCameraSettings.model_validate(camera).line())
 
     @classmethod
-    def recorded(cls, source: Path, groups: tuple[str, ...] = ()) -> "Scene":
+    def recorded(cls, source: Path, groups: tuple[str, ...] = (), most: int | None = None) -> "Scene":
         """Return recorded pictures, with their truth if it is there.
 
         Args:
             source: a folder, a COCO file or a list file.
             groups: only these groups of its annotations; all if empty.
+            most: of its pictures, the first so many; all if None.
 
         Raises:
             ConfigError: no folder, no pictures, no such group, a broken annotation or first picture, pictures of
                 several sizes.
         """
         source = source.resolve()  # the camera names its pictures by it, and the truth is found by that name
-        images = list_recorded(source, groups)
+        images = list_recorded(source, groups)[:most]
         try:
             first = decode(images[0].path.read_bytes(), 1)
         except OSError as error:

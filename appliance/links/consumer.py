@@ -240,6 +240,9 @@ class LineConsumer:
         self._chain.take(incoming.payload)
         if self._chain.duplicates > known:
             self._acknowledged = None  # it comes again: the station does not know that it is here
+        self._hand_on(on_record)
+
+    def _hand_on(self, on_record: Callable[[ReceivedRecord], None]) -> None:
         for record in self._chain.complete():
             self._progress_ns = time.monotonic_ns()
             self.counts["records"] += 1
@@ -297,6 +300,8 @@ class LineConsumer:
                 gone,
                 first_seq,
             )
+            if self._on_record is not None:
+                self._hand_on(self._on_record)
 
     # -- out ----------------------------------------------------------------------------------------------------------
 

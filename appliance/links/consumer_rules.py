@@ -6,10 +6,11 @@ nothing comes before the deadline, the part is diverted.
 
 from collections.abc import Container
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
+from appliance.events import moment_of
 from appliance.messages import ActionMessage
 
 NS_PER_MS = 1_000_000
@@ -81,7 +82,7 @@ def decide(
     """
     try:
         action = ActionMessage.model_validate_json(received.payload, strict=True)
-        sent_at, valid_until = _moment(action.sent_at), _moment(action.valid_until)
+        sent_at, valid_until = moment_of(action.sent_at), moment_of(action.valid_until)
     except (ValidationError, ValueError):
         return Ruling(False, False, "unreadable")
     is_consistent = valid_until - sent_at == timedelta(milliseconds=action.valid_for_ms) and action.valid_for_ms > 0
@@ -110,7 +111,3 @@ def decide(
             if applies:
                 return Ruling(False, settles, reason, action)
     return Ruling(True, True, "accepted", action)
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=timezone.utc)

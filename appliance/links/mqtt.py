@@ -51,8 +51,9 @@ MessageT = TypeVar("MessageT", bound=Message)
 class MqttLink:
     """One broker, MQTT 5 (3.1.1 where the broker knows no better); implements ports.Link.
 
-    Four threads meet here: the session's (network, heartbeat), the triggers', the errands' (acknowledgements,
-    commands), and the station's, which send actions (whoever settled the part) and records straight into the socket.
+    Threads that meet here: the session's (network, heartbeat), the triggers', the errands' (acknowledgements,
+    commands), and the station's own, which send straight into the socket: actions by whoever settles a part, records by
+    the delivery thread.
     """
 
     def __init__(
@@ -191,7 +192,9 @@ class MqttLink:
     def greet(self, connection: Connection) -> None:
         """Tell the plant that this station is here, then let the records flow."""
         with self._records:
-            self._window = RecordWindow(size=max(1, min(WINDOW, connection.receive_maximum // 2)))
+            self._window = RecordWindow(
+                max(1, min(WINDOW, connection.receive_maximum // 2)), counts_upto=not self._settings.consumers
+            )
         self._refused_since_ns = 0
         self._said_state = ("", "")
         self._beat(connection)

@@ -86,12 +86,16 @@ class RecordChain:
             self.cursor = Cursor(device_id=self.device_id, upto=message.seq, payload_hash=digest)
 
     def skip_to(self, first_seq: int) -> int:
-        """Go on at a record, because the station no longer has those before it; returns how many are gone."""
+        """Go on at a record, or at the first one here, because the station no longer has those before it.
+
+        Returns:
+            How many are gone; complete() then has what follows them.
+        """
+        first_seq = min((first_seq, *self._ahead))
         if self.cursor is None or first_seq <= self.cursor.upto + 1:
             return 0
         gone = first_seq - 1 - self.cursor.upto
         self.cursor = Cursor(device_id=self.device_id, upto=first_seq - 1, payload_hash=None)
-        self._ahead = {seq: entry for seq, entry in self._ahead.items() if seq >= first_seq}
         return gone
 
     def missing(self, last_seq: int = 0) -> tuple[int, int] | None:

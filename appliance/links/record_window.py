@@ -21,20 +21,18 @@ class RecordWindow:
 
     Everything below the lowest record that was sent in its turn is known to have arrived: sending starts over at the
     first that is not. From there on each record counts only if all before it have been answered for.
+
+    counts_upto: whether taken() tells how far the broker has them; if not, nothing is remembered for it.
     """
 
     size: int = WINDOW
+    counts_upto: bool = True
     _unanswered: int = 0
     _before_first: int | None = None
     _upto: int = 0
     _taken: set[int] = field(default_factory=set)
     _resume_ns: int | None = None
     _pause_ns: int = FIRST_PAUSE_NS
-
-    @property
-    def acknowledged_seq(self) -> int | None:
-        """The number up to which the broker has every record; None before the first answer."""
-        return None if self._before_first is None or self._upto == self._before_first else self._upto
 
     def may_send(self) -> bool:
         """Whether one more record may be handed over."""
@@ -58,7 +56,7 @@ class RecordWindow:
         """
         record = self._answered(token)
         self._pause_ns = FIRST_PAUSE_NS
-        if record.is_replay or record.seq <= self._upto:
+        if not self.counts_upto or record.is_replay or record.seq <= self._upto:
             return None
         self._taken.add(record.seq)
         before = self._upto

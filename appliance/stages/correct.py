@@ -18,7 +18,6 @@ class CorrectedView:
     offset_px: x, y in pixels, None if the recipe has no placement check or the part was not found.
     """
 
-    frame: Frame
     statistics: ImageStatistics | None
     offset_px: tuple[float, float] | None
 
@@ -46,10 +45,10 @@ def correct(frame: Frame, view: View) -> CorrectedView:
     """
     pixels = frame.pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        return CorrectedView(frame, None, None)
+        return CorrectedView(None, None)
     if not is_as_agreed(frame, view):
-        return CorrectedView(frame, measure(pixels), None)
+        return CorrectedView(measure(pixels), None)
     region = view.region
     inspected = pixels[region.y_px : region.y_px + region.height_px, region.x_px : region.x_px + region.width_px]
     offset_px = measure_offset(pixels, view.placement) if view.placement else None
-    return CorrectedView(frame, measure(inspected), offset_px)
+    return CorrectedView(measure(inspected), offset_px)

@@ -20,7 +20,7 @@ REPLAY = 0
 MOST_REPLAYS = 1000
 LARGEST_SEQ = 2**63 - 1
 MOST_AHEAD = 1000
-"""Records that may be on their way beyond the oldest that is owed, and beyond what anybody acknowledged."""
+"""Records that may be on their way beyond what a consumer has acknowledged, before they go on where the next one is."""
 
 LONGEST_RESEND_NS = 300 * 10**9
 RETRY_S = 0.02
@@ -47,7 +47,8 @@ class Delivery:
         self._clock = clock
         self._watchdog = watchdog
         self._first_resend_ns = self._resend_ns = int(resend_after_s * 1e9)
-        self._wake = threading.Condition()
+        self._news = threading.Event()
+        self._turn = threading.RLock()
         self._acting = threading.Lock()
         self.action_times = RecentTimes()
         self._replays: deque[Record] = deque()
@@ -56,22 +57,22 @@ class Delivery:
         self._progress_ns = clock.monotonic_ns()
         self._attempt = 1
         self._is_stopping = False
-        self._has_news = False
 
-    def act(self, action: Action) -> None:
-        """Send an action, if its time has not passed; no link may wait for the network meanwhile."""
+    def act(self, action: Action) -> bool:
+        """Send an action, no link waiting for the network meanwhile; False if its time had passed."""
         started_ns = self._clock.monotonic_ns()
         with self._acting:
-            if self._clock.monotonic_ns() < action.deadline_ns:
+            is_in_time = self._clock.monotonic_ns() < action.deadline_ns
+            if is_in_time:
                 for link in self._links:
                     link.send_action(action)
                 self.action_times.add((self._clock.monotonic_ns() - started_ns) // 1000)
         self.news()
+        return is_in_time
 
     def news(self) -> None:
         """Say that the outbox has something new, or that a link can take more."""
-        with self._wake:
-            self._notify()
+        self._news.set()
 
     def acknowledged(self, consumer: str, upto_seq: int) -> None:
         """Take a consumer's acknowledgement; only one that moves the oldest owed record is progress."""
@@ -81,30 +82,30 @@ class Delivery:
             log.warning("%s", error)
             return
         owed = self._outbox.pending(0, 1)
-        with self._wake:
+        with self._turn:
             owed_seq = owed[0].seq if owed else 0
             if owed_seq != self._owed_seq:
                 self._owed_seq = owed_seq
                 self._resend_ns = self._first_resend_ns
                 self._progress_ns = self._clock.monotonic_ns()
-                self._notify()
+                self.news()
 
     def start_over(self) -> None:
         """Begin again at the first unacknowledged record: a link has come (back) up."""
-        with self._wake:
+        with self._turn:
             self._replays.clear()  # whoever asked over the old connection asks again
             self._resend_ns = self._first_resend_ns
             self._restart()
-            self._notify()
+        self.news()
 
     def replay(self, records: Sequence[Record]) -> bool:
         """Send committed records again, acknowledged or not; False if too many are waiting already."""
-        with self._wake:
+        with self._turn:
             if len(self._replays) + len(records) > MOST_REPLAYS:
                 return False
             self._replays.extend(records)
-            self._notify()
-            return True
+        self.news()
+        return True
 
     def replay_on_request(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Carry out the command `replay` with from_seq and to_seq; the answer has ok and records, or error."""
@@ -119,31 +120,20 @@ class Delivery:
 
     def stop(self) -> None:
         """Ask run() to return."""
-        with self._wake:
-            self._is_stopping = True
-            self._notify()
+        self._is_stopping = True
+        self.news()
 
     def run(self) -> None:
         """Deliver until stopped; the body of the delivery thread."""
-        wait_s = 0.0
-        while True:
-            with self._wake:
-                if not self._has_news and not self._is_stopping:
-                    self._wake.wait(wait_s)
-                self._has_news = False
-                is_stopping = self._is_stopping
+        while not self._is_stopping:
             self._watchdog.beat("deliver")
-            if is_stopping:
-                return
+            self._news.clear()
             try:
                 wait_s = IDLE_S if self._send_records() else RETRY_S
             except StorageError as error:
                 log.error("%s", error)
                 wait_s = IDLE_S
-
-    def _notify(self) -> None:
-        self._has_news = True
-        self._wake.notify()
+            self._news.wait(wait_s)
 
     def _restart(self) -> None:
         self._handed_seq = 0
@@ -177,20 +167,22 @@ class Delivery:
         """Return what goes next, and the number after which it goes; nothing while too much is on its way."""
         handed_seq = self._handed_seq
         if self._owed_seq and handed_seq >= self._owed_seq + MOST_AHEAD:
-            front_seq = max(self._outbox.acknowledged().values(), default=0)
-            if handed_seq >= front_seq + MOST_AHEAD:
-                return handed_seq, ()
-            with self._wake:  # who keeps up does not wait for who is away: go on where the farthest one is
-                if self._handed_seq == handed_seq < front_seq:
-                    self._handed_seq = front_seq
-                handed_seq = self._handed_seq
+            here = self._outbox.acknowledged().values()
+            if not any(seq <= handed_seq < seq + MOST_AHEAD for seq in here):
+                beyond = [seq for seq in here if seq > handed_seq]
+                if not beyond:
+                    return handed_seq, ()
+                with self._turn:  # who keeps up does not wait for who is away: go on where the next one is
+                    if self._handed_seq == handed_seq:
+                        self._handed_seq = min(beyond)
+                    handed_seq = self._handed_seq
         records = self._outbox.pending(handed_seq, BATCH)
         if handed_seq == 0 and records:
             self._owed_seq = records[0].seq
         return handed_seq, records
 
     def _resend_if_in_vain(self) -> None:
-        with self._wake:
+        with self._turn:
             now_ns = self._clock.monotonic_ns()
             if not self._handed_seq:
                 self._progress_ns = now_ns
@@ -200,7 +192,7 @@ class Delivery:
 
     def _hand_over(self, record: Record, after_seq: int) -> bool | None:
         """Hand one record over in its turn; None if delivery started over, so that it is no longer its turn."""
-        with self._wake:  # held while sending: nobody may start over between the look and the act
+        with self._turn:  # held while sending: nobody may start over between the look and the act
             if self._handed_seq != after_seq:
                 return None
             is_taken = all(link.send_record(record, self._attempt) for link in self._links)
@@ -209,7 +201,7 @@ class Delivery:
             return is_taken
 
     def _hand_over_replay(self) -> bool:
-        with self._wake:
+        with self._turn:
             if self._replays and not all(link.send_record(self._replays[0], REPLAY) for link in self._links):
                 return False
             if self._replays:

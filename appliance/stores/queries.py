@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from appliance.events import Record, Trigger
+from appliance.events import Record, Trigger, moment_of
 from appliance.stores.schema import check_kind, connect, storage_error
 
 ROWS_PER_READ = 500
@@ -53,7 +53,7 @@ class LedgerReader:
         """
         with self._snapshot("reading the newest record's time") as rows:
             row = rows.execute("SELECT decided_at FROM inspection ORDER BY seq DESC LIMIT 1").fetchone()
-        return datetime.fromisoformat(row[0].replace("Z", "+00:00")) if row else None
+        return moment_of(row[0]) if row else None
 
     def knows(self, trigger_id: str) -> bool:
         """Return whether a trigger was accepted before, with or without a verdict by now; False if it was purged.
@@ -96,7 +96,7 @@ class LedgerReader:
             found = rows.execute(
                 "SELECT trigger_id, part_id, received_at FROM open_trigger ORDER BY arrival"
             ).fetchall()
-        return [Trigger(trigger, part, datetime.fromisoformat(moment), 0, 0) for trigger, part, moment in found]
+        return [Trigger(trigger, part, moment_of(moment), 0, 0) for trigger, part, moment in found]
 
     def pending(self, after_seq: int, limit: int) -> Sequence[Record]:
         """Return records that some consumer has not acknowledged, with seq > after_seq, in order of seq.

@@ -69,7 +69,7 @@ def _frame_row(seq: int, result: ViewResult) -> tuple[Any, ...]:
         seq,
         result.view,
         frame.frame_id if frame else None,
-        iso(frame.captured_at) if frame else None,
+        iso(frame.captured_at, "microseconds") if frame else None,
         frame.source if frame else None,
         frame.exposure_us if frame else None,
         frame.gain_db if frame else None,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.events import moment_of
 from appliance.messages import RecordMessage
 from appliance.simulator.broker import find_mosquitto
-from tests.action_tap import ActionTap, moment
+from tests.action_tap import ActionTap
 from tests.camera_process import CameraProcess
 from tests.line import eventually
 from tests.plant import Plant
@@ -84,5 +85,5 @@ def test_parts_without_a_camera_are_faults_and_inspection_goes_on_when_it_is_bac
 def is_of_its_part(message: RecordMessage) -> bool:
     captured_at = message.views[0].captured_at
     assert captured_at is not None
-    age_ms = (moment(message.decided_at) - moment(captured_at)) / timedelta(milliseconds=1)
+    age_ms = (moment_of(message.decided_at) - moment_of(captured_at)) / timedelta(milliseconds=1)
     return -1 <= age_ms <= message.latency_ms + 1

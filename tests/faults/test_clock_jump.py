@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.events import utc_now
+from appliance.events import moment_of, utc_now
 from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
-from tests.action_tap import ActionTap, moment
+from tests.action_tap import ActionTap
 from tests.plant import CONSUMER, DEVICE_ID, RECIPE, Plant
 from tests.wall_clock import WallClock, can_be_built
 
@@ -59,18 +59,20 @@ def test_a_clock_set_back_and_forward_an_hour_changes_no_verdict_and_no_action_o
         waited_ms = (action.received_ns - plant.announced_ns[f"t-{part_id}"]) / 1e6
         assert (action.message.verdict, waited_ms <= deadline_ms) == (verdict, True), waited_ms
         assert 0 < action.message.valid_for_ms <= deadline_ms
-        validity = moment(action.message.valid_until) - moment(action.message.sent_at)
+        validity = moment_of(action.message.valid_until) - moment_of(action.message.sent_at)
         assert validity == timedelta(milliseconds=action.message.valid_for_ms)
     messages = [record.message for record in plant.records]
     assert all(record.is_chained for record in plant.records)
     assert all(0 < message.latency_ms <= deadline_ms for message in messages)
-    decided = [moment(message.decided_at) for message in messages]
+    decided = [moment_of(message.decided_at) for message in messages]
     leaps = [after - before for before, after in pairwise(decided)]
     hour = timedelta(seconds=HOUR_S)
     back, forward = (leap for leap in leaps if abs(leap) > lasted)
     assert -hour <= back <= lasted - hour
     assert hour <= forward <= lasted + hour
     assert all(timedelta(0) <= leap for leap in leaps if leap != back)
-    assert any(decided_at < moment(message.triggered_at) for decided_at, message in zip(decided, messages, strict=True))
+    assert any(
+        decided_at < moment_of(message.triggered_at) for decided_at, message in zip(decided, messages, strict=True)
+    )
     with SqliteLedger.open(tmp_path / "ledger.db", DEVICE_ID, "audit", [CONSUMER]) as ledger:
         assert ledger.verify_chain() is None

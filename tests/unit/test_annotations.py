@@ -220,6 +220,7 @@ def test_a_broken_label_is_refused_with_file_and_line(tmp_path: Path, line: str,
         ("g1/g1/0.jpg", "expected"),
         ("g1/g1/9.jpg g1/g1_not/0.txt", r"9_test\.jpg does not exist"),
         ("g1/g1/0.jpg g1/g1_not/0.txt", "listed twice"),
+        ("./g1/g1/0.jpg g1/g1_not/0.txt", "listed twice"),
     ],
 )
 def test_a_broken_list_is_refused_with_file_and_line(tmp_path: Path, line: str, says: str) -> None:

@@ -91,6 +91,16 @@ def test_no_two_parts_get_one_picture_long_before_the_stream_counts_as_frozen(se
     camera.close()
 
 
+def test_a_lamp_that_is_off_is_black_for_every_part_and_not_a_frozen_camera(server: MjpegServer) -> None:
+    server.mode = "black"
+    camera = opencv_camera(url=server.url, frozen_after_frames=100_000)
+    camera.open()
+    for _ in range(3):
+        with pytest.raises(CameraError, match="black; check the lamp"):
+            camera.capture(trigger(), 1.0)
+    camera.close()
+
+
 def test_a_frozen_camera_stays_refused_when_connecting_again_brings_the_same_picture(server: MjpegServer) -> None:
     server.mode = "frozen"
     camera = opencv_camera(url=server.url, frozen_after_frames=5)

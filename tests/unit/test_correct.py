@@ -30,8 +30,9 @@ def with_placement(board: Pixels, max_offset_px: float = 5) -> dict[str, object]
 
 def verdict_on(pixels: Pixels, **changes: Any) -> tuple[Verdict, Reason]:
     recipe = bind(view_document(**changes))
-    corrected = correct(replace(make_frame(), pixels=pixels), recipe.views[0])
-    result = ViewResult("top", corrected.frame, corrected.statistics, (), corrected.offset_px)
+    frame = replace(make_frame(), pixels=pixels)
+    corrected = correct(frame, recipe.views[0])
+    result = ViewResult("top", frame, corrected.statistics, (), corrected.offset_px)
     decision = decide([result], recipe)
     return decision.verdict, decision.reason
 

@@ -165,6 +165,39 @@ def test_a_consumer_that_is_away_does_not_keep_new_records_from_the_others(tmp_p
     assert running.wire.seqs()[0] == 1
 
 
+def test_consumers_that_are_there_get_what_each_owes_although_a_third_is_away(tmp_path: Path) -> None:
+    last, near = 2 * MOST_AHEAD + 300, 2 * MOST_AHEAD
+    with delivering(tmp_path, last, ("far", "near", "away")) as running:
+        running.delivery.acknowledged("far", last)
+        running.delivery.acknowledged("near", near)
+        running.wire.took.clear()
+        running.delivery.start_over()
+        assert eventually(lambda: last in running.wire.seqs())
+    assert set(range(near + 1, last + 1)) <= set(running.wire.seqs())
+
+
+def test_an_action_does_not_wait_for_a_record_that_a_link_is_slow_to_take(tmp_path: Path) -> None:
+    is_taken, is_sending = threading.Event(), threading.Event()
+
+    def take_slowly(seq: int) -> None:
+        is_sending.set()
+        is_taken.wait()
+
+    with delivering(tmp_path, 0) as running:
+        running.wire.on_record = take_slowly
+        store_many(running.ledger, 1)
+        running.delivery.news()
+        assert is_sending.wait(WAIT_S)
+        acting = threading.Thread(target=running.delivery.act, args=(action(1, running.clock.monotonic_ns() + 10**12),))
+        acting.start()
+        acting.join(WAIT_S)
+        was_waiting = acting.is_alive()
+        is_taken.set()
+        acting.join()
+    assert not was_waiting
+    assert running.wire.seqs("action") == [1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [{}, {"from_seq": 0, "to_seq": 1}, {"from_seq": 2, "to_seq": 1}, {"from_seq": True, "to_seq": 1},

@@ -8,6 +8,7 @@ import cv2
 import pytest
 
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.picture import size_px
 from appliance.cameras.settings import FolderCameraSettings
 from appliance.config import load_config
 from appliance.demo.line import REMEMBERED_ENDS, DemoLine
@@ -60,6 +61,19 @@ def test_pictures_of_several_sizes_are_refused_with_the_first_that_differs(pictu
     cv2.imwrite(str(pictures / "3.png"), spot_picture(32, 32))
     with pytest.raises(ConfigError, match=rf"/2\{suffix} has 80x48 px and /.*/0\.png has 64x64"):
         Scene.recorded(pictures)
+
+
+def test_pictures_that_are_not_shown_are_not_looked_at(pictures: Path) -> None:
+    cv2.imwrite(str(pictures / "9.png"), spot_picture(80, 48))
+    assert Scene.recorded(pictures, most=1).pictures == 1
+
+
+@pytest.mark.parametrize(("suffix", "read"), [(".png", 64), (".jpg", 4096), (".bmp", 64)])
+def test_the_size_is_read_from_the_header_alone(suffix: str, read: int, tmp_path: Path) -> None:
+    path = tmp_path / f"0{suffix}"
+    cv2.imwrite(str(path), spot_picture(96, 64))
+    path.write_bytes(path.read_bytes()[:read])
+    assert size_px(path) == (96, 64)
 
 
 def test_a_picture_that_its_camera_has_turned_counts_as_it_is_shown(tmp_path: Path) -> None:

@@ -47,8 +47,19 @@ def test_records_that_the_station_no_longer_has_are_passed_over() -> None:
     assert take(chain, PAYLOADS[6], PAYLOADS[7]) == []
     assert chain.skip_to(7) == 6
     assert chain.skip_to(7) == 0
-    assert take(chain, PAYLOADS[8]) == [7, 8, 9]
+    assert [record.message.seq for record in chain.complete()] == [7, 8]
+    assert take(chain, PAYLOADS[8]) == [9]
     assert RecordChain("device-07").skip_to(7) == 0
+
+
+def test_a_record_that_is_here_is_not_gone_although_the_station_no_longer_has_it() -> None:
+    chain = RecordChain.from_first("device-07")
+    assert take(chain, PAYLOADS[3], PAYLOADS[9]) == []
+    assert chain.skip_to(10) == 3
+    assert [record.message.seq for record in chain.complete()] == [4]
+    assert chain.missing() == (5, 9)
+    assert chain.skip_to(10) == 5
+    assert [record.message.seq for record in chain.complete()] == [10]
 
 
 def test_a_consumer_without_a_past_begins_with_what_comes_first() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.arguments import new_file
 from appliance.errors import ConfigError, StorageError
 from tests.small_disk import small_disk
 from tests.tiny_boards import write_tiny_boards
@@ -18,7 +19,7 @@ from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.export import ExportOptions
-from trainer.files import append_json, check_new_file, write_json, write_whole
+from trainer.files import append_json, write_json, write_whole
 from trainer.model import NetShape
 from trainer.plan import Plan
 from trainer.preflight import check_data, doubts
@@ -94,12 +95,15 @@ def test_a_run_is_not_put_into_a_file(tmp_path: Path, place: str, capsys: pytest
 
 
 @pytest.mark.parametrize("place", ["missing/figures.json", "data", "x" * 300, "/proc/figures.json"])
-def test_figures_that_could_not_be_written_are_refused_before_the_training(tmp_path: Path, place: str) -> None:
+def test_figures_that_could_not_be_written_are_refused_before_the_training(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = _boards(tmp_path / "data")
-    assert _train(path, tmp_path / "run", "--json", str(tmp_path / place)) == 78
+    with pytest.raises(SystemExit) as ended:
+        _train(path, tmp_path / "run", "--json", str(tmp_path / place))
+    assert ended.value.code == 2
+    assert "--json" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ConfigError, match="--json"):
-        check_new_file(tmp_path / place, "--json")
 
 
 @pytest.mark.parametrize(
@@ -146,10 +150,10 @@ def test_a_file_that_does_not_fit_leaves_the_earlier_one_and_no_half_of_itself(t
 
 def test_nothing_but_the_file_that_was_named_is_touched(tmp_path: Path) -> None:
     (tmp_path / "figures.draft").write_text("mine")
-    check_new_file(tmp_path / "figures.json", "--json")
+    new_file(str(tmp_path / "figures.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["figures.draft"]
     write_whole(tmp_path / "figures.json", b"{}")
-    check_new_file(tmp_path / "figures.json", "--json")
+    new_file(str(tmp_path / "figures.json"))
     found = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert found == {"figures.draft": "mine", "figures.json": "{}"}
 
