@@ -14,7 +14,7 @@ from appliance.config import load_config
 from appliance.demo.line import REMEMBERED_ENDS, DemoLine
 from appliance.demo.station import Scene, write_station
 from appliance.errors import ConfigError
-from appliance.report import MOST_TIMES, Outcome, Report, Verdict
+from appliance.report import MOST_TIMES, Outcome, RecentTimes, Report, Verdict
 from appliance.simulator.broker import free_port
 from appliance.simulator.conveyor import Conveyor
 from tests.models import spot_picture, tiny_bundle
@@ -114,6 +114,16 @@ def test_a_recipe_that_does_not_fit_the_pictures_is_refused_in_words(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         written(tmp_path, Scene.recorded(pictures), write_recipe(tmp_path, *views))
+
+
+def test_a_station_tells_the_times_of_its_last_commits() -> None:
+    times = RecentTimes(remembered=3)
+    assert times.percentiles() == {}
+    times.add(9000)
+    assert times.percentiles() == {"p50": 9.0, "p95": 9.0, "p99": 9.0, "max": 9.0}
+    for spent_us in (1000, 2000, 3000):
+        times.add(spent_us)
+    assert (times.percentiles()["p50"], times.percentiles()["max"]) == (2.0, 3.0)
 
 
 def test_a_long_run_counts_every_part_and_remembers_the_times_of_the_last() -> None:
