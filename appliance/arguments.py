@@ -2,11 +2,10 @@
 
 import argparse
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import StorageError
+from appliance.bundle.whole_file import check_place, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +15,12 @@ class OutputFile:
     path: Path
 
     def write(self, content: str | bytes) -> None:
-        """Write the result; text as UTF-8.
+        """Write the result, whole or not at all; text as UTF-8.
 
         Raises:
             StorageError: the disk refuses.
         """
-        try:
-            self.path.write_bytes(content.encode() if isinstance(content, str) else content)
-        except OSError as error:
-            raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}; free space there, or name another file"
-            ) from error
+        write_whole(self.path, content.encode() if isinstance(content, str) else content)
 
 
 def count(text: str) -> int:
@@ -63,18 +57,13 @@ def rate(text: str) -> float:
 
 def new_file(text: str) -> OutputFile:
     """Read the name of a file, and try now whether it can be written when the work is done."""
-    path = Path(text)
     try:
-        path.open("xb").close()
-        path.unlink()
-    except FileExistsError:
-        if path.is_dir() or not os.access(path, os.W_OK):
-            raise argparse.ArgumentTypeError(f"{text!r} cannot be written; name another file") from None
+        check_place(Path(text))
     except OSError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} cannot be written ({error.strerror}); name a file in a folder that exists"
+            f"{text!r} cannot be written ({error.strerror}); name a file in a folder that takes files"
         ) from None
-    return OutputFile(path)
+    return OutputFile(Path(text))
 
 
 def names(text: str) -> tuple[str, ...]:

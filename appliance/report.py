@@ -115,7 +115,7 @@ class RecentTimes:
     def __init__(self, remembered: int = 10_000) -> None:
         """Remember so many."""
         self._lock = threading.Lock()
-        self._ms = np.zeros(remembered)
+        self._ms = np.full(remembered, 0.0)
         self._added = 0
 
     def add(self, spent_us: int) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
-from trainer.files import write_whole
 from trainer.model import Net, NetShape
 
 _DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, EOFError, struct.error, pickle.UnpicklingError)

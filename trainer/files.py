@@ -5,40 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import StorageError
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file by atomic rename; a device or a pipe is written to as it is.
-
-    Args:
-        path: replaced only when the new file is complete on disk.
-        content: all of it.
-
-    Raises:
-        StorageError: The disk is full or refuses.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
-            return
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise _refused(path, error) from error
-    finally:
-        with suppress(OSError):  # a draft that became the file is gone
-            draft.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

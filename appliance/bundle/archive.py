@@ -1,9 +1,7 @@
 """A bundle as one file: written with its digests, and read back only if every byte of it is accounted for."""
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ from appliance.bundle.baseline import Baseline
 from appliance.bundle.container import MAX_BUNDLE_BYTES, pack, unpack
 from appliance.bundle.golden import GoldenImage, describe, file_name, read_golden
 from appliance.bundle.manifest import SCHEMA, Manifest
-from appliance.errors import BundleDigestError, BundleFormatError, StorageError
+from appliance.bundle.whole_file import write_whole
+from appliance.errors import BundleDigestError, BundleFormatError
 
 _MIB = 2**20
 _MAX_BYTES = {
@@ -82,7 +81,7 @@ def write_bundle(
     files["manifest.json"] = strict_json.dump(manifest.model_copy(update={"digests": digests}))
     data = pack(files)
     bundle = _read(data, path.name)
-    _write_whole(path, data)
+    write_whole(path, data)
     return bundle
 
 
@@ -161,21 +160,3 @@ def _check_digests(files: Mapping[str, bytes], manifest: Manifest, origin: str) 
     for name in sorted(expected):
         if hashlib.sha256(files[name]).hexdigest() != manifest.digests[name]:
             raise BundleDigestError(f"{origin}: {name} is not the file that manifest.json names; get the bundle again")
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"{path} cannot be written: {error.strerror}; check space and rights") from error

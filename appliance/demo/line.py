@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from appliance.demo.station import CONSUMER, DEVICE_ID, PLACE, Scene
 from appliance.errors import DeliveryError
@@ -16,9 +16,10 @@ from appliance.links.awaited_parts import Outcome as LineOutcome
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.settings import MqttSettings
-from appliance.messages import RecordMessage
 from appliance.report import Outcome, Report
 from appliance.simulator.conveyor import PartTrigger
+
+Value = TypeVar("Value")
 
 POLL_S = 0.2
 STATUS_TIMEOUT_S = 5.0
@@ -59,6 +60,7 @@ class DemoLine:
         self._report = Report()
         self._rows: deque[Row] = deque(maxlen=REMEMBERED_ROWS)
         self._ends: dict[str, tuple[LineOutcome, datetime]] = {}
+        self._captured_at: dict[str, datetime] = {}
         self._answers: Counter[bool] = Counter()
         self._waiting: set[str] = set()
 
@@ -149,9 +151,8 @@ class DemoLine:
             self._answers[outcome.action is not None] += 1
             if outcome.action is not None:
                 self._report.add_time("round_trip", outcome.waited_us / 1000)
-            self._ends[outcome.part_id] = outcome, ended_at
-            if len(self._ends) > REMEMBERED_ENDS:
-                del self._ends[next(iter(self._ends))]
+            _remember(self._ends, outcome.part_id, (outcome, ended_at))
+            self._note_answer_time(outcome.part_id)
 
     def _take_record(self, record: ReceivedRecord) -> None:
         message = record.message
@@ -164,13 +165,23 @@ class DemoLine:
             self._report.add(
                 Outcome(Verdict(message.verdict), message.reason, is_defective, message.stage_ms, message.latency_ms)
             )
-            self._note_answer_time(message)
+            captured_at = [view.captured_at for view in message.views if view.captured_at]
+            if captured_at:
+                _remember(self._captured_at, message.part_id, moment_of(min(captured_at)))
+                self._note_answer_time(message.part_id)
 
-    def _note_answer_time(self, message: RecordMessage) -> None:
-        end, ended_at = self._ends.get(message.part_id, (None, None))
-        captured_at = [view.captured_at for view in message.views if view.captured_at]
-        if end is None or end.action is None or ended_at is None or not captured_at:
+    def _note_answer_time(self, part_id: str) -> None:
+        """Note it when both the answer and the record are here, whichever comes first."""
+        if part_id not in self._ends or part_id not in self._captured_at:
             return
+        end, ended_at = self._ends[part_id]
         # Two processes of one computer: only the wall clock is common to both, and nothing but a figure rests on it.
-        spent = ended_at - moment_of(min(captured_at))
-        self._report.add_time("frame_to_action", spent / timedelta(milliseconds=1))
+        spent = ended_at - self._captured_at.pop(part_id)
+        if end.action is not None:
+            self._report.add_time("frame_to_action", spent / timedelta(milliseconds=1))
+
+
+def _remember(by_part: dict[str, Value], part_id: str, value: Value) -> None:
+    by_part[part_id] = value
+    if len(by_part) > REMEMBERED_ENDS:
+        del by_part[next(iter(by_part))]

@@ -295,10 +295,10 @@ class LineConsumer:
         if gone:
             self.counts["records_gone"] += gone
             log.error(
-                "%d records before number %d are gone: the station purged them before this consumer was registered, or "
+                "%d records before number %s are gone: the station purged them before this consumer was registered, or "
                 "while it was not",
                 gone,
-                first_seq,
+                (self._chain.upto or 0) + 1,
             )
             if self._on_record is not None:
                 self._hand_on(self._on_record)

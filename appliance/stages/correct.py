@@ -12,7 +12,7 @@ from appliance.recipe import View
 
 @dataclass(frozen=True, slots=True)
 class CorrectedView:
-    """One view's picture with its measures.
+    """What was measured on one view's picture.
 
     statistics: of the inspected part, None if the pixels are no picture at all.
     offset_px: x, y in pixels, None if the recipe has no placement check or the part was not found.
@@ -41,7 +41,7 @@ def correct(frame: Frame, view: View) -> CorrectedView:
         view: the recipe's view of the same name.
 
     Returns:
-        The picture with its measures; a wrong picture is measured as a whole, for the record.
+        The measures; a wrong picture is measured as a whole, for the record.
     """
     pixels = frame.pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:

@@ -125,9 +125,11 @@ class Delivery:
 
     def run(self) -> None:
         """Deliver until stopped; the body of the delivery thread."""
-        while not self._is_stopping:
+        while True:
             self._watchdog.beat("deliver")
-            self._news.clear()
+            self._news.clear()  # before the look at what there is: news from now on end the wait below
+            if self._is_stopping:
+                return
             try:
                 wait_s = IDLE_S if self._send_records() else RETRY_S
             except StorageError as error:

@@ -295,6 +295,7 @@ def test_the_demo_ends_by_itself_with_one_verdict_per_trigger(broker: str, recor
     assert not any(document["losses"].values())
     assert document["quality"]["escapes"] == 2
     assert {"p50", "p95", "p99"} <= set(document["latency_ms"]["round_trip"])
+    assert 0 < document["latency_ms"]["frame_to_action"]["p50"] < document["latency_ms"]["round_trip"]["p50"]
     assert "REJECT" in picture.read_text()
 
 

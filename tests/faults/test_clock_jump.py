@@ -21,7 +21,7 @@ ONCE_MS = 60_000
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
-    pytest.mark.skipif(not can_be_built(), reason="there is no C compiler, cc (packages gcc, libc6-dev)"),
+    pytest.mark.skipif(not can_be_built(), reason="the C compiler cc is not installed (packages gcc, libc6-dev)"),
 ]
 
 

@@ -63,8 +63,9 @@ def test_good_simulated_boards_are_inside_the_demo_recipes_image_limits_and_a_fa
 
     def verdict(seed: int, optics: Optics) -> Verdict:
         pixels = SimulatedLine(seed, defect_rate=0.0, optics=optics).part(0).pixels
-        corrected = correct(replace(make_frame(), pixels=pixels), bound.views[0])
-        return decide([ViewResult("top", corrected.frame, corrected.statistics, ())], bound).verdict
+        frame = replace(make_frame(), pixels=pixels)
+        corrected = correct(frame, bound.views[0])
+        return decide([ViewResult("top", frame, corrected.statistics, ())], bound).verdict
 
     for seed in range(2000, 2010):
         assert verdict(seed, Optics()) is Verdict.ACCEPT

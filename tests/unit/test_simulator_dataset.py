@@ -196,7 +196,7 @@ def test_the_command_refuses_what_it_cannot_read(words: tuple[str, str], capsys:
     ("words", "code", "told"),
     [
         (("sheet.png", "--seed", "-1"), 2, "'-1' is not a whole number"),
-        (("nowhere/sheet.png",), 2, "name a file in a folder that exists"),
+        (("nowhere/sheet.png",), 2, "name a file in a folder that takes files"),
         (("sheet.gif",), 2, "end it in .png or .jpg"),
         (("full.png",), 74, "full.png cannot be written: No space left"),
     ],

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.arguments import new_file
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError, StorageError
 from tests.small_disk import small_disk
 from tests.tiny_boards import write_tiny_boards
@@ -19,7 +20,7 @@ from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.export import ExportOptions
-from trainer.files import append_json, write_json, write_whole
+from trainer.files import append_json, write_json
 from trainer.model import NetShape
 from trainer.plan import Plan
 from trainer.preflight import check_data, doubts
@@ -143,7 +144,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_file_that_does_not_fit_leaves_the_earlier_one_and_no_half_of_itself(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1 << 16) as disk:
         write_whole(disk / "last.pt", b"earlier")
-        with pytest.raises(StorageError, match=r"last\.pt: cannot be written: No space left"):
+        with pytest.raises(StorageError, match=r"last\.pt cannot be written: No space left"):
             write_whole(disk / "last.pt", bytes(1 << 17))
         assert {path.name: path.read_bytes() for path in disk.iterdir()} == {"last.pt": b"earlier"}
 

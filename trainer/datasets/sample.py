@@ -82,7 +82,7 @@ class Dataset:
 
 
 def picture_size(path: Path, where: str) -> tuple[int, int]:
-    """Read width and height of a picture, from the header alone where it is JPEG or PNG.
+    """Read width and height of a picture, from the header alone where that is enough.
 
     Args:
         path: the picture.
