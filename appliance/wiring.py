@@ -1,5 +1,6 @@
 """Configuration -> adapters -> station; the only file that knows both sides."""
 
+import gc
 import logging
 import os
 import signal
@@ -193,6 +194,7 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
     end_process_when_a_thread_crashes()
     with appliance, Wakefulness(config.processor.wake_up_us) as processor:
         appliance.watchdog.start()
+        settle()
         log.info(
             "station %s takes parts: bundle %s, recipe %s, %s; the processor %s",
             config.device.device_id, appliance.versions.bundle, appliance.versions.recipe, appliance.versions.runtime,
@@ -204,6 +206,15 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
         log.info("asked to stop")
         appliance.watchdog.stop()
     return 0
+
+
+def settle() -> None:
+    """Take what a start has made out of the garbage collector's sight.
+
+    It stays until the end, and looking through it would stop a part for 40 ms now and then (60,000 objects).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:

@@ -18,7 +18,7 @@ from appliance.links.consumer import LineConsumer
 from appliance.links.settings import MqttSettings
 from appliance.ports import TriggerRequest
 from appliance.simulator.broker import EmbeddedBroker
-from appliance.wiring import build
+from appliance.wiring import build, settle
 from benchmarks.end_to_end import write_pictures
 from benchmarks.results import machine, write
 
@@ -63,6 +63,7 @@ def main() -> int:
             free.release()
 
         with build(config, on_record=note) as appliance:
+            settle()  # as `appliance run` does
             for number in range(1, arguments.parts + 1):
                 free.acquire()
                 appliance.station.on_trigger(TriggerRequest(f"t-{number}", f"part-{number}"))

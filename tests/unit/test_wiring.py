@@ -1,5 +1,6 @@
 """What the configuration says is what the adapters get."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import yaml
 from appliance.bundle.archive import read_bundle
 from appliance.config import MAX_THREADS, Config
 from appliance.documents import parse_document
-from appliance.wiring import default_threads, image_policy, make_runtime
+from appliance.wiring import default_threads, image_policy, make_runtime, settle
 from tests.models import tiny_bundle
 
 
@@ -48,6 +49,13 @@ def test_the_most_threads_that_a_configuration_may_ask_for_are_taken(tmp_path: P
 @pytest.mark.parametrize(("cores", "given"), [(1, 1), (2, 1), (6, 5), (200, MAX_THREADS)])
 def test_the_model_leaves_one_core_to_the_rest_of_the_station(cores: int, given: int) -> None:
     assert default_threads(cores) == given
+
+
+def test_what_a_start_has_made_is_not_looked_through_for_garbage_again() -> None:
+    settle()
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    assert frozen > 10_000
 
 
 def test_this_computer_is_asked_how_many_cores_it_has(tmp_path: Path) -> None:
