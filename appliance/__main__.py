@@ -9,6 +9,7 @@ from pathlib import Path
 from appliance import __version__, check, replay
 from appliance.demo import command as demo
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
+from appliance.log_pace import LogPace
 from appliance.simulator import command as simulate
 
 EPILOG = (
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogPace())
     try:
         return int(arguments.execute(arguments))
     except (ApplianceError, OSError) as error:
