@@ -43,7 +43,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,trainer,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,trainer,dev]'
 	@touch $@ $(VENV)/.demo
 
 # mosquitto is the broker for real use; where it cannot be installed the embedded one (MQTT 3.1.1 only) takes over.

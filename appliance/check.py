@@ -127,7 +127,7 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
 
 
 def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
-    runtime = make_runtime(config, bundle)
+    runtime = make_runtime(config.runtime, bundle)
     try:
         budget_ms = latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime))
         proof = prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=budget_ms)

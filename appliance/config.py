@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from appliance.bundle.manifest import Name
 from appliance.documents import Document, LocatedPath, Section, read_document
@@ -61,14 +61,26 @@ class ImagesSection(Section):
 
 
 class RuntimeSection(Section):
-    """What runs the model; providers in order of preference.
+    """What runs the model: ONNX Runtime anywhere, OpenVINO on Intel's processors.
 
     threads: 0 means one per core but one, at least 1 and at most 64: the rest of the station needs that core.
+    providers: ONNX Runtime's, in order of preference. precision, pins_threads: OpenVINO's; bf16 is faster where the
+    processor has it, and less exact; a pinned thread stays on one core.
     """
 
-    kind: Literal["onnx"] = "onnx"
+    kind: Literal["onnx", "openvino"] = "onnx"
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     providers: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] = ("CPUExecutionProvider",)
+    precision: Literal["f32", "bf16"] = "f32"
+    pins_threads: bool = False
+
+    @model_validator(mode="after")
+    def _has_no_other_runtimes_keys(self) -> "RuntimeSection":
+        others = ("providers",) if self.kind == "openvino" else ("precision", "pins_threads")
+        for name in others:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} means nothing to the runtime {self.kind}; remove it, or change kind")
+        return self
 
 
 class ProcessorSection(Section):

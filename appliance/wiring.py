@@ -19,7 +19,7 @@ from appliance.cameras.folder import FolderCamera
 from appliance.cameras.opencv import OpenCvCamera
 from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
 from appliance.clock import SystemClock
-from appliance.config import MAX_THREADS, Config, load_config
+from appliance.config import MAX_THREADS, Config, RuntimeSection, load_config
 from appliance.documents import Document
 from appliance.errors import ConfigError
 from appliance.events import Inspection, Record, Versions, new_id
@@ -29,7 +29,7 @@ from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
 from appliance.optics.detector import Detector
-from appliance.ports import Camera, Clock
+from appliance.ports import Camera, Clock, Runtime
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe, load_recipe
 from appliance.runtimes.onnx import OnnxRuntime
@@ -71,7 +71,7 @@ class Appliance:
         self.clock = SystemClock()
         bundle = read_bundle(config.bundle)
         recipe = load_bound_recipe(config, bundle)
-        self._runtime = make_runtime(config, bundle)
+        self._runtime = make_runtime(config.runtime, bundle)
         inference = Inference(recipe, bundle.manifest, self._runtime)
         self.proof = prove(
             bundle,
@@ -233,18 +233,36 @@ def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
     return recipe.bind(bundle.manifest, document)
 
 
-def make_runtime(config: Config, bundle: Bundle) -> OnnxRuntime:
+def make_runtime(settings: RuntimeSection, bundle: Bundle) -> Runtime:
     """Load the bundle's model into the configured runtime.
 
     Args:
-        config: says threads and providers.
+        settings: which runtime, and how it computes.
         bundle: whose model is loaded.
 
     Raises:
-        ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime.
+        ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime and OpenVinoRuntime.
     """
-    threads = config.runtime.threads or default_threads()
-    return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=config.runtime.providers)
+    threads = settings.threads or default_threads()
+    if settings.kind == "openvino":
+        return _make_openvino(settings, bundle, threads)
+    return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=settings.providers)
+
+
+def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int) -> Runtime:
+    try:
+        from appliance.runtimes.openvino import OpenVinoRuntime
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "runtime.kind: openvino is not installed here: pip install 'inspection-appliance[openvino]', or kind: onnx"
+        ) from error
+    return OpenVinoRuntime(
+        bundle.model_onnx,
+        bundle.manifest,
+        threads=threads,
+        precision=settings.precision,
+        pins_threads=settings.pins_threads,
+    )
 
 
 def default_threads(cores: int | None = None) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -12,6 +11,16 @@ from appliance.bundle.model import check_model
 from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
 from appliance.events import Pixels
 from appliance.ports import RawDetections
+from appliance.runtimes.contract import (
+    OUTPUTS,
+    WARM_UP_RUNS,
+    Port,
+    blank_picture,
+    check_answer,
+    check_ports,
+    check_threads,
+    first_line,
+)
 
 CPU = "CPUExecutionProvider"
 
@@ -34,8 +43,7 @@ _ENGINE_ERRORS: tuple[type[Exception], ...] = (
 _MODEL_ERRORS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
 """When they come at loading, the model is to blame."""
 
-_OUTPUTS = ("boxes", "scores", "labels")
-_WARM_UP_RUNS = 3
+_KINDS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 
 
 def available_providers() -> list[str]:
@@ -70,15 +78,14 @@ class OnnxRuntime:
             self._session: Any = onnxruntime.InferenceSession(model_onnx, _options(threads), providers=list(providers))
         except _MODEL_ERRORS as error:
             raise BundleFormatError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {_first_line(error)}; export it again"
+                f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {first_line(error)}; export it again"
             ) from error
         except _ENGINE_ERRORS as error:
-            raise RuntimeFault(f"ONNX Runtime could not start: {_first_line(error)}; see `appliance check`") from error
+            raise RuntimeFault(f"ONNX Runtime could not start: {first_line(error)}; see `appliance check`") from error
         self._check_providers(providers)
-        _check_contract(self._session, manifest)
-        geometry = manifest.geometry
-        blank = np.full((1, geometry.height, geometry.width, geometry.channels), geometry.pad_value, np.uint8)
-        for _ in range(_WARM_UP_RUNS):
+        check_ports(_ports(self._session), manifest)
+        blank = blank_picture(manifest)
+        for _ in range(WARM_UP_RUNS):
             self.infer(blank)
 
     def infer(self, images: Pixels) -> RawDetections:
@@ -96,13 +103,12 @@ class OnnxRuntime:
         if self._session is None:
             raise RuntimeFault("the ONNX runtime is closed; open the bundle again")
         try:
-            boxes, scores, labels = self._session.run(_OUTPUTS, {"image": images})
+            answer = self._session.run(OUTPUTS, {"image": images})
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(
-                f"ONNX Runtime failed on images of shape {images.shape}: {_first_line(error)}; the runtime is restarted"
+                f"ONNX Runtime failed on images of shape {images.shape}: {first_line(error)}; the runtime is restarted"
             ) from error
-        self._check_answer(boxes, scores, labels, len(images))
-        return RawDetections(boxes, scores, labels)
+        return check_answer(answer, len(images), self._manifest)
 
     def describe(self) -> str:
         """Return runtime, version, provider and threads in one line, for the record."""
@@ -123,20 +129,6 @@ class OnnxRuntime:
             )
         self._provider: str = active[0]
 
-    def _check_answer(self, boxes: Any, scores: Any, labels: Any, count: int) -> None:
-        candidates = self._manifest.outputs.candidates
-        shapes = (boxes.shape, scores.shape, labels.shape)
-        expected = ((count, candidates, 4), (count, candidates), (count, candidates))
-        if shapes != expected:
-            raise RuntimeFault(f"the model answered with shapes {shapes} instead of {expected}; export it again")
-        # min and max are NaN if anything is, and NaN compares false
-        if not (scores.min(initial=0.0) >= 0.0 and scores.max(initial=0.0) <= 1.0):
-            raise RuntimeFault("the model answered with scores that are NaN or not within 0..1; roll back the bundle")
-        if not np.isfinite(boxes).all():
-            raise RuntimeFault("the model answered with boxes that are NaN or infinite; roll back the bundle")
-        if not (labels.min(initial=0) >= 0 and labels.max(initial=0) < len(self._manifest.classes)):
-            raise RuntimeFault("the model answered with a label that the manifest does not know; roll back the bundle")
-
 
 def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
@@ -151,8 +143,7 @@ def _options(threads: int) -> Any:
 
 
 def _check_choice(threads: int, providers: Sequence[str]) -> None:
-    if not 1 <= threads <= 64:
-        raise ConfigError(f"the runtime cannot use {threads} threads; set threads to 1..64")
+    check_threads(threads)
     available = onnxruntime.get_available_providers()
     missing = [name for name in providers if name not in available]
     if missing or not providers:
@@ -162,32 +153,7 @@ def _check_choice(threads: int, providers: Sequence[str]) -> None:
         )
 
 
-def _check_contract(session: Any, manifest: Manifest) -> None:
-    geometry, candidates = manifest.geometry, manifest.outputs.candidates
-    expected = {
-        "image": ("tensor(uint8)", [geometry.height, geometry.width, geometry.channels]),
-        "boxes": ("tensor(float)", [candidates, 4]),
-        "scores": ("tensor(float)", [candidates]),
-        "labels": ("tensor(int64)", [candidates]),
-    }
+def _ports(session: Any) -> dict[str, Port]:
     nodes = [*session.get_inputs(), *session.get_outputs()]
-    names = [node.name for node in nodes]
-    if sorted(names) != sorted(expected):
-        raise BundleFormatError(
-            f"the model has inputs and outputs {names} instead of {list(expected)}; export it to the contract"
-        )
-    for node in nodes:
-        kind, shape = expected[node.name]
-        if node.type != kind or not _is_batch(node.shape, shape):
-            raise BundleFormatError(
-                f"the model's {node.name} is {node.type} {node.shape} and must be {kind} {['N', *shape]}; "
-                "export the bundle again"
-            )
-
-
-def _is_batch(found: list[int | str | None], shape: list[int]) -> bool:
-    return len(found) == len(shape) + 1 and not isinstance(found[0], int) and found[1:] == shape
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    sizes = {node.name: tuple(size if isinstance(size, int) else None for size in node.shape) for node in nodes}
+    return {node.name: Port(_KINDS.get(node.type, node.type), sizes[node.name]) for node in nodes}

@@ -1,5 +1,6 @@
 """What every runtime promises, whatever engine is behind it."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
@@ -19,7 +20,17 @@ def _onnx(model: bytes, manifest: Manifest) -> Runtime:
     return OnnxRuntime(model, manifest, threads=1)
 
 
-@pytest.fixture(params=[pytest.param(_onnx, id="onnx")])
+def _openvino(model: bytes, manifest: Manifest) -> Runtime:
+    from appliance.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(model, manifest, threads=1)
+
+
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+NEEDS_OPENVINO = pytest.mark.skipif(not HAS_OPENVINO, reason="openvino is not installed (extra openvino)")
+
+
+@pytest.fixture(params=[pytest.param(_onnx, id="onnx"), pytest.param(_openvino, id="openvino", marks=NEEDS_OPENVINO)])
 def make(request: pytest.FixtureRequest) -> Make:
     chosen: Make = request.param
     return chosen
@@ -93,9 +104,9 @@ def test_a_model_outside_the_contract_is_not_loaded(make: Make, fault: Fault) ->
         make(tiny_model(64, 64, fault=fault), tiny_manifest())
 
 
-@pytest.mark.parametrize(("fault", "word"), [("nan", "NaN"), ("label", "label"), ("short", "shape")])
+@pytest.mark.parametrize(("fault", "word"), [("nan", "NaN"), ("label", "label"), ("short", r"shape|\[N, 99\]")])
 def test_an_answer_outside_the_contract_is_a_fault(make: Make, fault: Fault, word: str) -> None:
-    with pytest.raises(RuntimeFault, match=word):
+    with pytest.raises((RuntimeFault, BundleFormatError), match=word):  # an engine may see it before it answers
         make(tiny_model(64, 64, fault=fault), tiny_manifest())
 
 

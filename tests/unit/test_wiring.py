@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from appliance.bundle.archive import read_bundle
-from appliance.config import MAX_THREADS, Config
+from appliance.config import MAX_THREADS, Config, RuntimeSection
 from appliance.documents import parse_document
 from appliance.wiring import default_threads, image_policy, make_runtime, settle
 from tests.models import tiny_bundle
@@ -36,14 +36,14 @@ def test_a_megabyte_is_a_million_bytes() -> None:
 @pytest.mark.parametrize(("asked", "given"), [(2, 2), (64, 64)])
 def test_the_runtime_gets_the_threads_that_were_asked_for(asked: int, given: int, tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
-    runtime = make_runtime(config(runtime={"threads": asked}), bundle)
+    runtime = make_runtime(RuntimeSection(threads=asked), bundle)
     assert f"threads={given}" in runtime.describe()
     runtime.close()
 
 
 def test_the_most_threads_that_a_configuration_may_ask_for_are_taken(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
-    make_runtime(config(runtime={"threads": MAX_THREADS}), bundle).close()
+    make_runtime(RuntimeSection(threads=MAX_THREADS), bundle).close()
 
 
 @pytest.mark.parametrize(("cores", "given"), [(1, 1), (2, 1), (6, 5), (200, MAX_THREADS)])
@@ -60,6 +60,6 @@ def test_what_a_start_has_made_is_not_looked_through_for_garbage_again() -> None
 
 def test_this_computer_is_asked_how_many_cores_it_has(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
-    runtime = make_runtime(config(), bundle)
+    runtime = make_runtime(RuntimeSection(), bundle)
     assert f"threads={max(1, min(len(os.sched_getaffinity(0)) - 1, MAX_THREADS))}" in runtime.describe()
     runtime.close()

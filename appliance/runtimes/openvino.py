@@ -1,0 +1,150 @@
+"""OpenVINO: industrial PCs with Intel's processors; the extra `openvino` installs it."""
+
+from typing import Any
+
+import numpy as np
+import openvino
+
+from appliance.bundle.manifest import Manifest
+from appliance.bundle.model import check_model
+from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
+from appliance.events import Pixels
+from appliance.ports import RawDetections
+from appliance.runtimes.contract import (
+    OUTPUTS,
+    WARM_UP_RUNS,
+    Port,
+    blank_picture,
+    check_answer,
+    check_images,
+    check_ports,
+    check_threads,
+)
+
+DEVICE = "CPU"
+_VERSION = openvino.__version__.partition("-")[0]
+_PRECISIONS = {"f32": "FP32", "bf16": "BF16"}
+"""Precision -> what the processor's capabilities call it."""
+
+_ENGINE_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
+"""What OpenVINO's binding raises; it has no errors of its own."""
+
+
+class OpenVinoRuntime:
+    """Runs a model of the appliance's contract on the processor; used by one thread."""
+
+    def __init__(
+        self,
+        model_onnx: bytes,
+        manifest: Manifest,
+        *,
+        threads: int = 1,
+        precision: str = "f32",
+        pins_threads: bool = False,
+    ) -> None:
+        """Compile the model for this processor, hold it to the contract, and run it a few times.
+
+        Args:
+            model_onnx: the model file.
+            manifest: geometry, classes and number of candidates that the model must have.
+            threads: processor threads for one inference, 1..64.
+            precision: f32 as trained; bf16, where the processor has it, is faster and less exact: the proof decides.
+            pins_threads: each thread stays on one core.
+
+        Raises:
+            ConfigError: this processor lacks the precision, or the threads are out of range.
+            BundleFormatError: the model is not what contract and manifest say.
+            RuntimeFault: the engine refused, or computes otherwise than it was asked to.
+        """
+        self._manifest = manifest
+        check_threads(threads)
+        check_model(model_onnx)
+        core = openvino.Core()
+        _check_precision(core, precision)
+        wanted = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": precision,
+            "ENABLE_CPU_PINNING": pins_threads,
+        }
+        try:
+            model = core.read_model(model=model_onnx)
+        except _ENGINE_ERRORS as error:
+            raise BundleFormatError(
+                f"OpenVINO {_VERSION} cannot load the model: {_words(error)}; export it again"
+            ) from error
+        check_ports({port.get_any_name(): _port(port) for port in [*model.inputs, *model.outputs]}, manifest)
+        try:
+            compiled = core.compile_model(model, DEVICE, wanted)
+            self._request: Any = compiled.create_infer_request()
+        except _ENGINE_ERRORS as error:
+            raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
+        self._set_up = _set_up(compiled)
+        if self._set_up != (threads, precision, [DEVICE]):
+            raise RuntimeFault(
+                f"OpenVINO was asked for {threads} threads with {precision} on {DEVICE} and computes with "
+                f"{self._set_up}; change the configuration's runtime section"
+            )
+        blank = blank_picture(manifest)
+        for _ in range(WARM_UP_RUNS):
+            self.infer(blank)
+
+    def infer(self, images: Pixels) -> RawDetections:
+        """Run the model.
+
+        Args:
+            images: uint8, shape (N, height, width, channels) of the manifest's geometry.
+
+        Returns:
+            Finite boxes float32 (N, K, 4), scores float32 (N, K) 0..1, labels int64 (N, K) of known classes.
+
+        Raises:
+            RuntimeFault: closed, the engine failed, or it answered outside the contract.
+        """
+        if self._request is None:
+            raise RuntimeFault("the OpenVINO runtime is closed; open the bundle again")
+        check_images(images, self._manifest)  # OpenVINO itself takes a picture of any size
+        try:
+            self._request.infer({"image": openvino.Tensor(np.ascontiguousarray(images), shared_memory=True)})
+            answer = [self._request.get_tensor(name).data.copy() for name in OUTPUTS]
+        except _ENGINE_ERRORS as error:
+            raise RuntimeFault(
+                f"OpenVINO failed on images of shape {images.shape}: {_words(error)}; the runtime is restarted"
+            ) from error
+        return check_answer(answer, len(images), self._manifest)
+
+    def describe(self) -> str:
+        """Return runtime, version, device, precision and threads in one line, for the record."""
+        threads, precision, devices = self._set_up
+        return f"openvino {_VERSION} {','.join(devices)} {precision} threads={threads}"
+
+    def close(self) -> None:
+        """Free the engine's memory; harmless when closed before."""
+        self._request = None
+
+
+def _check_precision(core: Any, precision: str) -> None:
+    able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    known = [name for name, capability in _PRECISIONS.items() if capability in able]
+    if precision not in known:
+        raise ConfigError(f"this processor does not compute with {precision}; set precision to {' or '.join(known)}")
+
+
+def _set_up(compiled: Any) -> tuple[int, str, list[str]]:
+    """Return what the compiled model really computes with: threads, precision, devices."""
+    names = {"float32": "f32", "bfloat16": "bf16"}
+    kind = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+    return threads, names.get(kind, kind), list(compiled.get_property("EXECUTION_DEVICES"))
+
+
+def _port(port: Any) -> Port:
+    shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+    return Port(str(port.get_element_type().to_dtype()), shape)
+
+
+def _words(error: Exception) -> str:
+    """Return the first line that is more than a place in OpenVINO's source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception from")), "no reason given")[:300]

@@ -1,0 +1,61 @@
+"""appliance bench: what is measured, what is proposed, and that nothing unproved is."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from appliance.bench import Candidate, in_yaml, propose
+from appliance.config import RuntimeSection
+from appliance.wiring import default_threads
+from tests.end_to_end.test_commands import appliance
+from tests.models import tiny_bundle, tiny_model
+
+
+def candidate(threads: int, p50_ms: float | None, **changes: str) -> Candidate:
+    times_ms = None if p50_ms is None else {"p50": p50_ms, "p99": 2 * p50_ms}
+    return Candidate("openvino", threads, "f32", times_ms=times_ms, **changes)  # type: ignore[arg-type]
+
+
+def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path: Path) -> None:
+    report = tmp_path / "bench.json"
+    ended = appliance("bench", "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--rounds", 3, "--json", report)
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(report.read_text())
+    kinds = {each["kind"] for each in document["candidates"] if each["times_ms"]}
+    assert "onnx" in kinds
+    assert all(bool(each["times_ms"]) != bool(each["refusal"]) for each in document["candidates"])
+    proposed = yaml.safe_load(ended.stdout[ended.stdout.index("runtime:") :])["runtime"]
+    assert proposed["threads"] == document["proposed"]["threads"] <= default_threads()
+    assert RuntimeSection.model_validate(proposed).kind in kinds
+
+
+def test_a_model_that_answers_otherwise_than_at_the_trainer_is_not_proposed(tmp_path: Path) -> None:
+    ended = appliance(
+        "bench", "--bundle", tiny_bundle(tmp_path / "t.bundle", model_onnx=tiny_model(64, 64, dark=True)), "--rounds", 1
+    )
+    assert ended.returncode == 1
+    assert "no runtime may judge with this bundle here" in ended.stdout
+
+
+def test_the_fastest_is_proposed_if_it_leaves_a_core_free() -> None:
+    free, all_cores = default_threads(), default_threads() + 1
+    best = candidate(free, 9.0)
+    assert propose([candidate(free, 12.0), best, candidate(all_cores, 5.0), candidate(free, None)]) is best
+
+
+def test_nothing_is_proposed_where_nothing_may_judge() -> None:
+    assert propose([candidate(1, None, refusal="refused")]) is None
+
+
+@pytest.mark.parametrize(("second_ms", "is_worth_it"), [(9.9, False), (9.0, True)])
+def test_bf16_is_proposed_only_where_it_is_clearly_faster(second_ms: float, is_worth_it: bool) -> None:
+    exact, rough = candidate(1, 10.0), candidate(1, second_ms)
+    rough.precision = "bf16"
+    assert propose([rough, exact]) is (rough if is_worth_it else exact)
+
+
+def test_the_configuration_has_no_key_that_means_nothing_to_the_runtime() -> None:
+    assert in_yaml(candidate(2, 1.0)) == "runtime:\n  kind: openvino\n  threads: 2\n"
+    assert in_yaml(Candidate("onnx", 1, "f32")) == "runtime:\n  kind: onnx\n  threads: 1\n"

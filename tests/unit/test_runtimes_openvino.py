@@ -1,0 +1,97 @@
+"""What only the OpenVINO adapter must get right: precision, threads, pictures of another size, steady memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from appliance.bundle.archive import read_bundle
+from appliance.config import RuntimeSection
+from appliance.demo.station import SHIPPED_BUNDLE
+from appliance.errors import ConfigError, RuntimeFault
+from appliance.wiring import make_runtime
+from tests.models import tiny_bundle, tiny_manifest, tiny_model
+
+openvino = pytest.importorskip("openvino", reason="openvino is not installed (extra openvino)")
+from appliance.runtimes.openvino import OpenVinoRuntime  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+
+
+def has_bf16() -> bool:
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_the_record_names_device_precision_and_threads() -> None:
+    runtime = OpenVinoRuntime(tiny_model(64, 64), tiny_manifest(), threads=2)
+    assert runtime.describe() == f"openvino {openvino.__version__.partition('-')[0]} CPU f32 threads=2"
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this processor does not compute with bf16")
+def test_bf16_is_what_computes_when_it_is_asked_for() -> None:
+    runtime = OpenVinoRuntime(tiny_model(64, 64), tiny_manifest(), precision="bf16")
+    assert " bf16 " in runtime.describe()
+
+
+def test_a_precision_that_no_processor_has_is_a_matter_of_configuration() -> None:
+    with pytest.raises(ConfigError, match=r"does not compute with f8; set precision to f32"):
+        OpenVinoRuntime(tiny_model(64, 64), tiny_manifest(), precision="f8")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 65])
+def test_a_foolish_number_of_threads_is_a_matter_of_configuration(threads: int) -> None:
+    with pytest.raises(ConfigError, match="threads"):
+        OpenVinoRuntime(tiny_model(64, 64), tiny_manifest(), threads=threads)
+
+
+def test_threads_that_it_would_not_use_are_refused_and_not_silently_fewer() -> None:
+    with pytest.raises(RuntimeFault, match=r"was asked for 64 threads .* and computes with"):
+        OpenVinoRuntime(tiny_model(64, 64), tiny_manifest(), threads=64)
+
+
+def test_the_configuration_chooses_it(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    runtime = make_runtime(RuntimeSection(kind="openvino", threads=1, pins_threads=True), bundle)
+    assert runtime.describe().startswith("openvino ")
+    runtime.close()
+
+
+def test_where_it_is_not_installed_the_configuration_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "openvino.py").write_text("raise ModuleNotFoundError")
+    program = (
+        "from appliance.demo.station import SHIPPED_BUNDLE as path; from appliance.bundle.archive import read_bundle;"
+        "from appliance.config import RuntimeSection; from appliance.wiring import make_runtime;"
+        "make_runtime(RuntimeSection(kind='openvino'), read_bundle(path))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True,
+                           check=False)  # fmt: skip
+    assert "ConfigError" in ended.stderr
+    assert "is not installed here: pip install 'inspection-appliance[openvino]'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"precision": "bf16"}, "precision means nothing to the runtime onnx; remove it, or change kind"),
+        ({"pins_threads": True}, "pins_threads means nothing to the runtime onnx"),
+        (
+            {"kind": "openvino", "providers": ("CUDAExecutionProvider",)},
+            "providers means nothing to the runtime",
+        ),
+    ],
+)
+def test_a_key_of_another_runtime_is_refused(section: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        RuntimeSection.model_validate(section)
+
+
+def test_it_finds_on_the_shipped_bundles_golden_images_what_onnx_runtime_finds() -> None:
+    bundle = read_bundle(SHIPPED_BUNDLE)
+    runtimes = [make_runtime(RuntimeSection(kind=kind, threads=1), bundle) for kind in ("onnx", "openvino")]
+    for image in bundle.golden:
+        theirs, ours = (runtime.infer(image.pixels()[None]).scores for runtime in runtimes)
+        assert ours == pytest.approx(theirs, abs=1e-4)
