@@ -1,10 +1,8 @@
 """ONNX Runtime: runs anywhere; on the processor unless another provider is configured."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
-
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.model import check_model
@@ -21,6 +19,12 @@ from appliance.runtimes.contract import (
     check_threads,
     first_line,
 )
+
+# Newer releases tell Microsoft of this computer and each session, unless this is set when it is imported: a station
+# tells nobody. (The second name is that of some releases.)
+os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 CPU = "CPUExecutionProvider"
 

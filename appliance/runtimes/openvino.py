@@ -1,9 +1,9 @@
 """OpenVINO: industrial PCs with Intel's processors; the extra `openvino` installs it."""
 
+import sys
 from typing import Any
 
 import numpy as np
-import openvino
 
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.model import check_model
@@ -20,6 +20,10 @@ from appliance.runtimes.contract import (
     check_ports,
     check_threads,
 )
+
+# Its package tells Google Analytics that it was imported, unless the part that does so cannot be. A station never does.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402
 
 DEVICE = "CPU"
 _VERSION = openvino.__version__.partition("-")[0]

@@ -15,19 +15,31 @@ from appliance.errors import ConfigError, RuntimeFault
 from appliance.wiring import make_runtime
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 
-openvino = pytest.importorskip("openvino", reason="openvino is not installed (extra openvino)")
-from appliance.runtimes.openvino import OpenVinoRuntime  # noqa: E402
-
+adapter = pytest.importorskip(
+    "appliance.runtimes.openvino", reason="openvino is not installed (extra openvino)", exc_type=ModuleNotFoundError
+)
+OpenVinoRuntime, VERSION = adapter.OpenVinoRuntime, adapter.openvino.__version__.partition("-")[0]
 ROOT = Path(__file__).parents[2]
 
 
+IMPORTS = (
+    "from appliance.demo.station import SHIPPED_BUNDLE as path; from appliance.bundle.archive import read_bundle;"
+    "from appliance.config import RuntimeSection; from appliance.wiring import make_runtime;"
+)
+
+
+def run_in_python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
 def has_bf16() -> bool:
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in adapter.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def test_the_record_names_device_precision_and_threads() -> None:
     runtime = OpenVinoRuntime(tiny_model(64, 64), tiny_manifest(), threads=2)
-    assert runtime.describe() == f"openvino {openvino.__version__.partition('-')[0]} CPU f32 threads=2"
+    assert runtime.describe() == f"openvino {VERSION} CPU f32 threads=2"
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor does not compute with bf16")
@@ -59,16 +71,18 @@ def test_the_configuration_chooses_it(tmp_path: Path) -> None:
     runtime.close()
 
 
+def test_its_telemetry_is_not_even_loaded() -> None:
+    told = "import sys; sys.exit(any(name.startswith('openvino_telemetry.') for name in sys.modules))"
+    used = "make_runtime(RuntimeSection(kind='openvino'), read_bundle(path));"
+    ended = run_in_python(IMPORTS + used + told)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_where_it_is_not_installed_the_configuration_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "openvino.py").write_text("raise ModuleNotFoundError")
-    program = (
-        "from appliance.demo.station import SHIPPED_BUNDLE as path; from appliance.bundle.archive import read_bundle;"
-        "from appliance.config import RuntimeSection; from appliance.wiring import make_runtime;"
-        "make_runtime(RuntimeSection(kind='openvino'), read_bundle(path))"
+    ended = run_in_python(
+        IMPORTS + "make_runtime(RuntimeSection(kind='openvino'), read_bundle(path))", PYTHONPATH=str(tmp_path)
     )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True,
-                           check=False)  # fmt: skip
     assert "ConfigError" in ended.stderr
     assert "is not installed here: pip install 'inspection-appliance[openvino]'" in ended.stderr
 
