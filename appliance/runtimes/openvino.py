@@ -56,19 +56,20 @@ class OpenVinoRuntime:
             pins_threads: each thread stays on one core.
 
         Raises:
-            ConfigError: this processor lacks the precision, or the threads are out of range.
+            ConfigError: this processor lacks the precision or so many threads.
             BundleFormatError: the model is not what contract and manifest say.
-            RuntimeFault: the engine refused, or computes otherwise than it was asked to.
+            RuntimeFault: the engine refused.
         """
         self._manifest = manifest
         check_threads(threads)
         check_model(model_onnx)
-        core = openvino.Core()
-        _check_precision(core, precision)
+        core = _core(precision)
         wanted = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_HYPER_THREADING": True,  # else, and without the next, it takes fewer threads than it is asked for
+            "SCHEDULING_CORE_TYPE": "ANY_CORE",
             "INFERENCE_PRECISION_HINT": precision,
             "ENABLE_CPU_PINNING": pins_threads,
         }
@@ -82,11 +83,11 @@ class OpenVinoRuntime:
         try:
             compiled = core.compile_model(model, DEVICE, wanted)
             self._request: Any = compiled.create_infer_request()
+            self._set_up = _set_up(compiled)
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
-        self._set_up = _set_up(compiled)
         if self._set_up != (threads, precision, [DEVICE]):
-            raise RuntimeFault(
+            raise ConfigError(
                 f"OpenVINO was asked for {threads} threads with {precision} on {DEVICE} and computes with "
                 f"{self._set_up}; change the configuration's runtime section"
             )
@@ -128,11 +129,16 @@ class OpenVinoRuntime:
         self._request = None
 
 
-def _check_precision(core: Any, precision: str) -> None:
-    able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+def _core(precision: str) -> Any:
+    try:
+        core = openvino.Core()
+        able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    except _ENGINE_ERRORS as error:
+        raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
     known = [name for name, capability in _PRECISIONS.items() if capability in able]
     if precision not in known:
         raise ConfigError(f"this processor does not compute with {precision}; set precision to {' or '.join(known)}")
+    return core
 
 
 def _set_up(compiled: Any) -> tuple[int, str, list[str]]:
