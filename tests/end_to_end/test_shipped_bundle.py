@@ -7,7 +7,7 @@ from appliance.demo.station import SHIPPED_BUNDLE
 from tests.end_to_end.test_commands import appliance
 
 LARGEST_BYTES = 4_000_000
-BOARDS = 300
+BOARDS = 200
 
 
 def test_the_shipped_bundle_is_small_enough_to_ship() -> None:
@@ -18,7 +18,7 @@ def test_the_shipped_bundle_tells_defective_boards_of_fresh_layouts_from_good_on
     fresh, report = tmp_path / "fresh", tmp_path / "report.json"
     simulated = appliance("simulate", fresh, "--parts", BOARDS, "--seed", 11, "--parts-per-family", 1)
     assert simulated.returncode == 0, simulated.stderr
-    limits = ("--max-escapes", 15, "--max-overkill", 8)  # parts: twice what is to be expected of so many
+    limits = ("--max-escapes", 6, "--max-overkill", 3)  # parts; 4 and 1 here, another processor rounds otherwise
     replayed = appliance("replay", fresh, "--json", report, *limits)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     counts = json.loads(report.read_text())["verdicts"]

@@ -13,7 +13,7 @@ from tests.action_tap import ActionTap, accepts_in_time
 from tests.plant import DEVICE_ID, Plant
 
 PARTS = int(os.environ.get("FAULT_PARTS", "5000"))
-RATE_HZ = 40.0
+RATE_HZ = 80.0
 STATION_KILLS = max(1, PARTS // 250)
 BROKER_KILLS = max(1, PARTS // 500)
 SETTLE_S = 60.0
