@@ -17,8 +17,10 @@ apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
 
+# Real processes that are killed and timed have the computer to themselves, all other tests share it.
 test: $(VENV)/.test broker test-programs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults"
+	$(BIN)/python -m pytest -m faults
 
 bench: $(VENV)/.test broker
 	$(BIN)/python -m benchmarks
