@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
 from trainer.paint import paint
+from trainer.references import misplaced
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer release
 
@@ -26,6 +27,9 @@ SCALED_SHARE = 0.5
 
 PAINTED_SHARE = 0.5
 """Share of the crops of binarised copper that get artwork and defects painted in."""
+
+MISPLACED_SHARE = 0.5
+"""Share of the references that lie a little off the part, as an alignment may leave them."""
 
 KEPT_SHARE = 0.5
 """A box that a crop cuts stays if this share of its area is left."""
@@ -44,14 +48,13 @@ class Augment:
         self.side_px = side_px
         self.grow = grow
         self._copper = copper
-        self._transform = A.Compose(
+        self._turn = A.Compose([A.D4(p=1.0)], bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"]))
+        self._light = A.Compose(
             [
-                A.D4(p=1.0),
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.4),
                 A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.15),
                 A.ImageCompression(quality_range=(60, 95), p=0.1),
-            ],
-            bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"]),
+            ]
         )
 
     def __call__(
@@ -60,7 +63,8 @@ class Augment:
         """Make one training crop.
 
         Args:
-            picture: uint8 [height, width, channels], at least as large as the crop.
+            picture: uint8 [height, width, channels], at least as large as the crop; with a reference behind it, an
+                even number of channels.
             boxes: float32 [N, 4], x1 y1 x2 y2 in pixels.
             labels: int64 [N].
             rng: the crop's own generator.
@@ -71,14 +75,27 @@ class Augment:
         piece, boxes, labels = self._cut(picture, boxes, labels, rng)
         if self._copper is not None and rng.random() < PAINTED_SHARE:
             piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
-        self._transform.set_random_seed(int(rng.integers(2**31)))
-        out = self._transform(image=piece, bboxes=boxes, labels=labels)
-        image = np.ascontiguousarray(out["image"]).reshape(self.side_px, self.side_px, picture.shape[2])
+        self._turn.set_random_seed(int(rng.integers(2**31)))
+        out = self._turn(image=piece, bboxes=boxes, labels=labels)
         return (
-            image,
+            self._disturb(out["image"].reshape(piece.shape), rng),
             np.asarray(out["bboxes"], np.float32).reshape(-1, 4),
             np.asarray(out["labels"], np.int64).reshape(-1),
         )
+
+    def _disturb(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Change light, focus and noise; those of the reference are its own, and it lies a little off."""
+        if piece.shape[2] % 2:
+            return self._lit(piece, rng)
+        half = piece.shape[2] // 2
+        part, reference = self._lit(piece[:, :, :half], rng), self._lit(piece[:, :, half:], rng)
+        if rng.random() < MISPLACED_SHARE:
+            reference = misplaced(reference, rng)
+        return np.concatenate((part, reference), axis=2)
+
+    def _lit(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        self._light.set_random_seed(int(rng.integers(2**31)))
+        return np.asarray(self._light(image=np.ascontiguousarray(piece))["image"], np.uint8).reshape(piece.shape)
 
     def _cut(
         self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, rng: np.random.Generator

@@ -15,7 +15,7 @@ from appliance.optics.detector import Detector
 from appliance.optics.tiles import Region, TileGrid, tile_grid, usual_overlap_px
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.coco_figures import CocoFigures, coco_figures
-from trainer.datasets.sample import Dataset, Sample, load_picture
+from trainer.datasets.sample import Dataset, Sample
 from trainer.metrics import (
     AtLimit,
     Judged,
@@ -28,6 +28,7 @@ from trainer.metrics import (
     rank,
 )
 from trainer.progress import tracked
+from trainer.references import load_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class BundleRunner:
         """Find everything on a picture; one larger than the model's input is tiled unless it is to be letterboxed.
 
         Args:
-            pixels: uint8 [height, width, 1 or 3].
+            pixels: uint8 [height, width, channels of the model].
         """
         size = (pixels.shape[1], pixels.shape[0])
         if size not in self._detectors:
@@ -134,7 +135,7 @@ def judge_samples(runner: BundleRunner, dataset: Dataset) -> tuple[list[Judged],
     judged: list[Judged] = []
     times_ms: list[float] = []
     for sample in tracked(dataset.samples, "judge"):
-        pixels = load_picture(sample.image, runner.manifest.geometry.channels)
+        pixels = load_input(sample, runner.manifest.geometry.channels)
         began_ns = time.monotonic_ns()
         found = runner.detect(pixels)
         times_ms.append((time.monotonic_ns() - began_ns) / 1e6)

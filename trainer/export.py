@@ -27,6 +27,7 @@ from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
 from trainer.preflight import model_geometry
 from trainer.progress import tracked
+from trainer.references import load_input
 from trainer.score_calibration import Calibration, ScoreMap, calibrate_scores
 from trainer.validate import NMS_IOU
 
@@ -149,7 +150,7 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         manifest,
         model_onnx=model_onnx,
         golden=golden,
-        baseline=_baseline(split, geometry.channels),
+        baseline=_baseline(split, geometry.picture_channels),
         model_card=write_model_card(manifest, figures, split, calibration),
     )
     return Exported(bundle, figures, calibration, score_difference, box_difference_px)
@@ -254,7 +255,7 @@ def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pix
     chosen = _spread(bad, wanted - wanted // 2 if good else wanted) + _spread(good, wanted // 2)
     pieces = []
     for number, sample in enumerate(chosen):
-        picture = load_picture(sample.image, geometry.channels)
+        picture = load_input(sample, geometry.channels)
         height, width = picture.shape[:2]
         if height < geometry.height or width < geometry.width:
             continue

@@ -25,7 +25,7 @@ class NetShape:
     """What the weights of a net depend on; saved with every checkpoint.
 
     Args:
-        channels: channels of the picture, 1 (grey) or 3 (RGB).
+        channels: 1 (grey) or 3 (RGB); 2 or 6 with a reference behind the picture.
         classes: number of defect classes, at least 1.
         width: channels at stride 8, where the details of a defect are, a multiple of 8; half of it at stride 4.
     """

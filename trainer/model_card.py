@@ -27,7 +27,8 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
         Markdown.
     """
     geometry, lineage, parts = manifest.geometry, manifest.lineage, figures.parts
-    colour = "grey" if geometry.channels == 1 else "RGB"
+    colour = "grey" if geometry.picture_channels == 1 else "RGB"
+    compared = ", each compared with a reference picture of a good part," if geometry.has_reference else ""
     classes = "\n".join(
         f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
         f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
@@ -35,8 +36,8 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
     )
     return f"""# {manifest.name}, revision {manifest.revision}
 
-Finds {len(manifest.classes)} kinds of defect on {colour} pictures of {geometry.width} x {geometry.height} pixels
-({geometry.fit}). A compact one-stage, anchor-free convolutional net, trained from scratch.
+Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of {geometry.width} x
+{geometry.height} pixels ({geometry.fit}). A compact one-stage, anchor-free convolutional net, trained from scratch.
 
 - Trained {lineage.trained_at}, source commit {lineage.source_commit}, data set SHA-256 {lineage.dataset_digest}.
 - Released by {lineage.released_by}.

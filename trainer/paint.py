@@ -38,7 +38,7 @@ def paint(
     """Paint artwork now and then, and one to three defects where there is room.
 
     Args:
-        picture: uint8 [side, side, 1], copper dark.
+        picture: uint8 [side, side, 1], copper dark; or 2 channels, the second its reference: that gets the artwork too.
         boxes: float32 [N, 4] of the defects that are there; nothing is painted over them.
         labels: int64 [N].
         copper: names of the classes.
@@ -107,7 +107,7 @@ def _paint_defect(
         name = classify(copper[rows, columns], removed[rows, columns])
         if name is None or (wanted == "open" and name != "open"):
             continue
-        picture[removed > 0] = 0 if adds else 255
+        picture[removed > 0, 0] = 0 if adds else 255
         label = names.label(name, adds)
         return (max(0.0, box[0]), max(0.0, box[1]), min(side, box[2]), min(side, box[3])), label
     return None

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from appliance.errors import ConfigError
 from trainer.augment import Augment
-from trainer.datasets.sample import Dataset, load_picture
+from trainer.datasets.sample import Dataset
 from trainer.plan import Plan
 from trainer.progress import tracked
+from trainer.references import load_input
 
 LOOKAHEAD = 4
 """Batches that the other thread prepares ahead."""
@@ -31,7 +32,7 @@ class Pictures:
     def __init__(self, dataset: Dataset, plan: Plan) -> None:
         self._plan = plan
         self._samples = dataset.samples
-        self._pixels = [load_picture(s.image, plan.channels) for s in tracked(self._samples, "decode the pictures")]
+        self._pixels = [load_input(s, plan.input_channels) for s in tracked(self._samples, "decode the pictures")]
         small = [s for s, p in zip(self._samples, self._pixels, strict=True) if min(p.shape[:2]) < plan.side_px]
         if small:
             raise ConfigError(f"{small[0].image}: is smaller than a crop of {plan.side_px} pixels; use --crop")

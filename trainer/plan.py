@@ -24,6 +24,7 @@ class Plan:
         validate_every: epochs between validations.
         width: width of the net.
         channels: 1 grey, 3 RGB.
+        reference: whether the model sees each picture's reference too.
     """
 
     epochs: int | None = None
@@ -37,6 +38,12 @@ class Plan:
     validate_every: int = 10
     width: int = 48
     channels: int = 1
+    reference: bool = False
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that the net sees: those of the picture, and as many of its reference."""
+        return self.channels * (2 if self.reference else 1)
 
     def check(self) -> None:
         """Refuse a plan that cannot be carried out.

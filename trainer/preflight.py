@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset, picture_size
@@ -27,7 +25,7 @@ def model_geometry(dataset: Dataset, channels: int) -> Geometry:
 
     Args:
         dataset: all pictures, both halves.
-        channels: 1 or 3.
+        channels: 1 or 3; 2 or 6 with a reference.
 
     Returns:
         Width, height and channels; fit is always "exact".
@@ -46,8 +44,9 @@ def model_geometry(dataset: Dataset, channels: int) -> Geometry:
             f"{smallest.image}: leaves an input of {width} x {height} pixels, which is too small for the net (96 x 96 "
             "is enough); take small pictures off the list, or use larger ones"
         )
-    taken: Literal[1, 3] = 1 if channels == 1 else 3
-    return Geometry(width=width, height=height, channels=taken, fit="exact", pad_value=PAD_VALUE)
+    return Geometry.model_validate(
+        {"width": width, "height": height, "channels": channels, "fit": "exact", "pad_value": PAD_VALUE}
+    )
 
 
 def check_data(split: Split, channels: int) -> Geometry:

@@ -54,7 +54,7 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
     """
     plan.check()
     check_folder(folder, resume)
-    check_data(split, plan.channels)
+    check_data(split, plan.input_channels)
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     cv2.setNumThreads(1)
@@ -116,7 +116,7 @@ def check_folder(folder: Path, resume: bool) -> None:
 def _start(split: Split, plan: Plan) -> Checkpoint:
     return Checkpoint(
         asdict(plan),
-        NetShape(plan.channels, len(split.train.classes), plan.width),
+        NetShape(plan.input_channels, len(split.train.classes), plan.width),
         split.train.classes,
         holdout=split.validation.groups(),
         dataset_digest=dataset_digest(split.whole()),

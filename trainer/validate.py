@@ -12,10 +12,11 @@ from torch import Tensor
 
 from appliance.events import Pixels
 from appliance.optics.detections import Candidates, suppress
-from trainer.datasets.sample import Boxes, Dataset, Labels, load_picture
+from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.graph import CANDIDATES
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
 from trainer.model import SIDE_MULTIPLE, Net, cell_centres, decode_boxes
+from trainer.references import load_input
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
@@ -68,7 +69,7 @@ def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:
     """
     net.eval()
     for sample in dataset.samples:
-        picture = pad(load_picture(sample.image, net.shape.channels))
+        picture = pad(load_input(sample, net.shape.channels))
         boxes, scores, labels = detect(net, torch.from_numpy(picture)[None])
         found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
         yield Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group)

@@ -28,7 +28,8 @@ _BLANK = re.compile(r"[\s,:]*")
 def read_coco(path: Path) -> Annotations:
     """Read a COCO file; pictures are sought beside it, then in `images/` beside it.
 
-    An image without annotations is a good part. Without a "group" the group is the folder in `file_name`, and without
+    An image without annotations is a good part. "reference" of an image names a picture of the same part without
+    defects, which is sought in the same places. Without a "group" the group is the folder in `file_name`, and without
     that the picture itself, so that a split never divides what belongs together by accident.
 
     Args:
@@ -153,7 +154,11 @@ def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[TruthBox, ...], w
     if entry.get("group") is not None:
         group = _text({"group": str(entry["group"])}, "group", where)
     picture = existing([folder / name, folder / "images" / name], where)
-    return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")))
+    reference = None
+    if entry.get("reference") is not None:
+        name = _text(entry, "reference", where)
+        reference = existing([folder / name, folder / "images" / name], where)
+    return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")), reference)
 
 
 def _box(entry: dict[str, Any], where: str) -> Box:

@@ -49,8 +49,8 @@ def read_deeppcb(list_file: Path) -> Annotations:
         picture, group = root / fields[0], Path(fields[0]).parts[0]
         test = existing([picture.with_name(f"{picture.stem}_test{picture.suffix}")], where)
         template = existing([picture.with_name(f"{picture.stem}_temp{picture.suffix}")], where)
-        tested.append(LabelledPicture(test, group, read_labels(root / fields[1]), where))
-        good.append(LabelledPicture(template, group, (), where))
+        tested.append(LabelledPicture(test, group, read_labels(root / fields[1]), where, reference=template))
+        good.append(LabelledPicture(template, group, (), where, reference=template))
     if not tested:
         raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
     check_listed_once(tested)

@@ -25,6 +25,7 @@ class LabelledPicture:
 
     group: what must not be divided between training and validation (a board type, a day, a machine).
     where: file and line that name the picture. told_size: width and height that are written there, if any.
+    reference: a picture of the same part without defects, if there is one; its own for a good part.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class LabelledPicture:
     boxes: tuple[TruthBox, ...]
     where: str
     told_size: tuple[object, object] = (None, None)
+    reference: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from appliance.bundle import strict_json
 from appliance.bundle.baseline import SCHEMA as BASELINE_SCHEMA
 from appliance.bundle.baseline import Baseline
 from appliance.bundle.container import MAX_BUNDLE_BYTES, pack, unpack
-from appliance.bundle.golden import GoldenImage, describe, file_name, read_golden
+from appliance.bundle.golden import GoldenImage, describe, file_name, read_golden, reference_name
 from appliance.bundle.manifest import SCHEMA, Manifest
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleDigestError, BundleFormatError
@@ -25,7 +25,7 @@ _MAX_BYTES = {
 }
 """The files that every bundle has, and how big each may be."""
 
-_GOLDEN_PICTURE = re.compile(r"golden/\d{3}\.png", re.ASCII)
+_GOLDEN_PICTURE = re.compile(r"golden/\d{3}(\.reference)?\.png", re.ASCII)
 _MAX_PICTURE_BYTES = 32 * _MIB
 
 
@@ -77,6 +77,9 @@ def write_bundle(
         "MODEL_CARD.md": model_card.encode("utf-8"),
         **{f"golden/{file_name(index)}": image.png for index, image in enumerate(images)},
     }
+    for index, image in enumerate(images):
+        if image.reference_png is not None:
+            files[f"golden/{reference_name(file_name(index))}"] = image.reference_png
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     files["manifest.json"] = strict_json.dump(manifest.model_copy(update={"digests": digests}))
     data = pack(files)

@@ -45,26 +45,42 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
     """Give a picture the number of channels that a model was trained with.
 
     Args:
-        pixels: uint8, shape (height, width, 1 or 3).
-        channels: 1 (grey, ITU-R BT.601 luma) or 3 (RGB).
+        pixels: uint8, shape (height, width, 1 or 3); with a reference behind it 2 or 6.
+        channels: 1 (grey, ITU-R BT.601 luma) or 3 (RGB); 2 or 6 for a picture that has its reference behind it.
 
     Returns:
         uint8, shape (height, width, channels); the same object if nothing had to be done.
 
     Raises:
-        BundleFormatError: the picture has neither one nor three channels.
+        BundleFormatError: the picture has another number of channels, or lacks the reference.
     """
     have = pixels.shape[2] if pixels.ndim == 3 else 0
     if have == channels:
         return pixels
+    if {have, channels} == {2, 6}:
+        return with_reference(pixels[:, :, : have // 2], pixels[:, :, have // 2 :], channels // 2)
     if have == 3 and channels == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[:, :, None]
     if have == 1 and channels == 3:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     raise BundleFormatError(
-        f"a picture of shape {pixels.shape} cannot become {channels} channel(s); "
-        "cameras must deliver (H, W, 1) or (H, W, 3)"
+        f"a picture of shape {pixels.shape} cannot become {channels} channel(s); cameras must deliver (H, W, 1) or "
+        "(H, W, 3), and a model that compares needs the reference behind it"
     )
+
+
+def with_reference(picture: Pixels, reference: Pixels, channels: int) -> Pixels:
+    """Put a reference behind a part's picture, as a model takes them that compares the two.
+
+    Args:
+        picture: uint8, shape (height, width, 1 or 3).
+        reference: uint8, same height and width, in the part's place (appliance.optics.alignment).
+        channels: of each of the two, 1 or 3.
+
+    Returns:
+        uint8, shape (height, width, 2 * channels).
+    """
+    return np.concatenate((to_channels(picture, channels), to_channels(reference, channels)), axis=2)
 
 
 def to_model_input(pixels: Pixels, geometry: Geometry) -> tuple[Pixels, Placement]:
@@ -73,7 +89,7 @@ def to_model_input(pixels: Pixels, geometry: Geometry) -> tuple[Pixels, Placemen
     Bilinear without anti-aliasing when scaling: a one-pixel scratch keeps its contrast, and trainer and device agree.
 
     Args:
-        pixels: uint8, shape (height, width, 1 or 3).
+        pixels: uint8, shape (height, width, 1 or 3); 2 or 6 if the model compares with a reference.
         geometry: the manifest's.
 
     Returns:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from appliance.bundle import strict_json
+from appliance.bundle.geometry import with_reference
 from appliance.bundle.manifest import Manifest, Name, Ratio
 from appliance.bundle.picture import decode
 from appliance.bundle.section import Section
@@ -35,7 +36,10 @@ class GoldenDetection(Section):
 
 
 class GoldenEntry(Section):
-    """One picture, golden/NNN.png, with all that the trainer found on it."""
+    """One picture, golden/NNN.png, with all that the trainer found on it.
+
+    If the model compares with a reference, that is beside it as golden/NNN.reference.png.
+    """
 
     file: Annotated[str, Field(pattern=r"^\d{3}\.png$")]
     detections: Annotated[tuple[GoldenDetection, ...], Field(max_length=MAX_DETECTIONS)]
@@ -50,26 +54,42 @@ class GoldenFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class GoldenImage:
-    """One golden image; png holds the encoded picture, detections are the trainer's, boxes in its pixels."""
+    """One golden image; png holds the encoded picture, detections are the trainer's, boxes in its pixels.
+
+    reference_png: the encoded reference in the part's place, for a model that compares; else None.
+    """
 
     png: bytes
     detections: tuple[Detection, ...]
+    reference_png: bytes | None = None
 
     def pixels(self) -> Pixels:
-        """Decode the picture.
+        """Decode the picture, with its reference behind it if there is one.
 
         Returns:
-            uint8, shape (height, width, 1 or 3), RGB.
+            uint8, shape (height, width, 1 or 3), RGB; 2 or 6 with a reference.
 
         Raises:
             BundleFormatError: it cannot be decoded (never after the bundle was read).
         """
-        return decode_png(self.png, "golden image")
+        picture = decode_png(self.png, "golden image")
+        if self.reference_png is None:
+            return picture
+        reference = decode_png(self.reference_png, "reference of a golden image")
+        return with_reference(picture, reference, picture.shape[2])
 
     @classmethod
     def from_pixels(cls, pixels: Pixels, detections: tuple[Detection, ...]) -> "GoldenImage":
-        """Make a golden image from a picture, uint8 (height, width, 1 or 3), and the trainer's detections on it."""
-        return cls(encode_png(pixels), detections)
+        """Make a golden image from a picture and the trainer's detections on it.
+
+        Args:
+            pixels: uint8, shape (height, width, 1 or 3), RGB; 2 or 6 with a reference behind it.
+            detections: of the model that this golden image is to prove.
+        """
+        if pixels.shape[2] % 2:
+            return cls(encode_png(pixels), detections)
+        half = pixels.shape[2] // 2
+        return cls(encode_png(pixels[:, :, :half]), detections, encode_png(pixels[:, :, half:]))
 
 
 def png_size(png: bytes, origin: str) -> tuple[int, int, int]:
@@ -130,7 +150,7 @@ def encode_png(pixels: Pixels) -> bytes:
     """
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
         raise BundleFormatError(f"a golden image must have shape (H, W, 1 or 3), not {pixels.shape}")
-    picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.shape[2] == 3 else pixels
+    picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.shape[2] == 3 else np.ascontiguousarray(pixels)
     _, encoded = cv2.imencode(".png", picture)
     return encoded.tobytes()
 
@@ -138,6 +158,11 @@ def encode_png(pixels: Pixels) -> bytes:
 def file_name(index: int) -> str:
     """Return the name inside golden/ of the index-th golden image."""
     return f"{index:03d}.png"
+
+
+def reference_name(picture: str) -> str:
+    """Return the file name of the reference that belongs to a golden image's file."""
+    return picture.replace(".png", ".reference.png")
 
 
 def describe(images: tuple[GoldenImage, ...]) -> GoldenFile:
@@ -188,9 +213,10 @@ def read_golden(files: dict[str, bytes], manifest: Manifest, origin: str) -> tup
         max_bytes=16 * 2**20,
     )
     listed = [f"golden/{entry.file}" for entry in listing.images]
-    pictures = {name for name in files if name.endswith(".png")}
-    if sorted(listed) != sorted(pictures):
-        odd = sorted(pictures.symmetric_difference(listed)) or "a picture twice"
+    references = [reference_name(name) for name in listed] if manifest.geometry.has_reference else []
+    wanted, pictures = listed + references, {name for name in files if name.endswith(".png")}
+    if sorted(wanted) != sorted(pictures):
+        odd = sorted(pictures.symmetric_difference(wanted)) or "a picture twice"
         raise BundleFormatError(f"{origin}: golden/detections.json and the pictures differ: {odd}; export it again")
     labels = {item.name for item in manifest.classes}
     total = 0
@@ -198,14 +224,19 @@ def read_golden(files: dict[str, bytes], manifest: Manifest, origin: str) -> tup
     for entry, name in zip(listing.images, listed, strict=True):
         where = f"{origin}: {name}"
         width, height, channels = png_size(files[name], where)
-        total += width * height * channels
+        reference = files[reference_name(name)] if references else None
+        if reference is not None and png_size(reference, where) != (width, height, channels):
+            raise BundleFormatError(f"{where}: its reference has another size or colour; export the bundle again")
+        total += width * height * channels * (1 if reference is None else 2)
         if total > MAX_TOTAL_BYTES:
             raise BundleFormatError(f"{where}: the golden images take more than {MAX_TOTAL_BYTES} bytes; use fewer")
         decode_png(files[name], where)
+        if reference is not None:
+            decode_png(reference, f"{origin}: {reference_name(name)}")
         for found in entry.detections:
             _check_detection(found, width, height, labels, where)
         found_before = tuple(Detection(item.label, item.score, item.box_px) for item in entry.detections)
-        images.append(GoldenImage(files[name], found_before))
+        images.append(GoldenImage(files[name], found_before, reference))
     return tuple(images)
 
 

@@ -25,14 +25,25 @@ class Geometry(Section):
     """The model's input; how a picture gets there is appliance.bundle.geometry, and nothing else.
 
     fit "exact": the picture must have this size (tiles and crops do); "letterbox": scaled to fit, then padded.
-    channels: 1 grey, 3 RGB. pad_value: grey value of the padding, written even where nothing is padded.
+    channels: 1 grey, 3 RGB; 2 and 6 the same with the recipe's reference picture behind the part's.
+    pad_value: grey value of the padding, written even where nothing is padded.
     """
 
     width: Annotated[int, Field(ge=32, le=4096)]
     height: Annotated[int, Field(ge=32, le=4096)]
-    channels: Literal[1, 3]
+    channels: Literal[1, 2, 3, 6]
     fit: Literal["exact", "letterbox"]
     pad_value: Annotated[int, Field(ge=0, le=255)]
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the model compares the part with a reference picture."""
+        return self.channels in (2, 6)
+
+    @property
+    def picture_channels(self) -> Literal[1, 3]:
+        """Channels of the part's picture, and of its reference if there is one."""
+        return 3 if self.channels in (3, 6) else 1
 
 
 class Outputs(Section):

@@ -39,7 +39,8 @@ class Detector:
         """Find everything on a picture that the manifest does not call noise.
 
         Args:
-            pixels: uint8, shape (height, width, 1 or 3), RGB, the whole frame of the view.
+            pixels: uint8, shape (height, width, 1 or 3), RGB, the whole frame of the view; 2 or 6 with its reference
+                behind it, if the model compares (appliance.bundle.geometry.with_reference).
 
         Returns:
             Detections in pixels of the frame, highest score first, each object once.

@@ -82,7 +82,19 @@ def _sample(picture: LabelledPicture, classes: tuple[str, ...]) -> Sample:
         np.array([classes.index(item.label) for item in picture.boxes], np.int64),
         picture.group,
         is_good=not picture.boxes,
+        reference=_reference(picture, (width, height)),
     )
+
+
+def _reference(picture: LabelledPicture, size: tuple[int, int]) -> Path | None:
+    if picture.reference is not None and picture.reference != picture.path:
+        found = picture_size(picture.reference, picture.where)
+        if found != size:
+            raise ConfigError(
+                f"{picture.where}: the reference {picture.reference} has {found[0]} x {found[1]} pixels, the picture "
+                f"{size[0]} x {size[1]}; take one of the same camera"
+            )
+    return picture.reference
 
 
 def dataset_digest(dataset: Dataset) -> str:
@@ -98,10 +110,15 @@ def dataset_digest(dataset: Dataset) -> str:
     """
     total = hashlib.sha256(repr(dataset.classes).encode())
     for sample in tracked(dataset.samples, "digest of the data"):
-        try:
-            picture = sample.image.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{sample.image}: cannot be read: {error.strerror}; restore or unlist it") from error
-        total.update(hashlib.sha256(picture).digest())
+        total.update(hashlib.sha256(_content(sample.image)).digest())
+        if sample.reference is not None and sample.reference != sample.image:
+            total.update(hashlib.sha256(_content(sample.reference)).digest())
         total.update(sample.group.encode() + b"\0" + sample.boxes.tobytes() + sample.labels.tobytes())
     return total.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; restore or unlist it") from error

@@ -27,6 +27,7 @@ class Sample:
         labels: int64 [N], index into the data set's classes.
         group: what must not be divided between training and validation (a board type, a day, a machine).
         is_good: True if the part has no defect; then N is 0.
+        reference: path of a picture of the same part without defects, as large; None if there is none.
     """
 
     image: Path
@@ -34,6 +35,7 @@ class Sample:
     labels: Labels
     group: str
     is_good: bool
+    reference: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

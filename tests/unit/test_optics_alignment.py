@@ -1,0 +1,87 @@
+"""A reference is found where the part lies, and laid over it, whatever the defect, the lamp or the layout."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.optics.alignment import align
+from appliance.simulator.line import SimulatedLine
+
+BOARD = SimulatedLine(seed=5, defect_rate=0.0).part(0).pixels
+MIDDLE = (BOARD.shape[1] - 1) / 2
+
+
+def moved(pixels: np.ndarray, shift: tuple[float, float], angle_deg: float) -> np.ndarray:
+    """Turn a picture clockwise around its centre, then shift it."""
+    angle = math.radians(angle_deg)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    there = np.array([MIDDLE, MIDDLE]) + shift - turn @ [MIDDLE, MIDDLE]
+    out = cv2.warpAffine(pixels, np.column_stack((turn, there)), BOARD.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    return out.reshape(pixels.shape).astype(np.uint8)
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-0.8, 0.8))
+def test_shift_and_rotation_are_found_to_a_fraction_of_a_pixel(x: float, y: float, angle_deg: float) -> None:
+    found = align(BOARD, moved(BOARD, (x, y), angle_deg), reach_px=24)
+    assert found.shift_px == pytest.approx((x, y), abs=0.3)
+    assert found.rotation_deg == pytest.approx(angle_deg, abs=0.1)
+    assert found.match > 0.95
+
+
+def test_the_reference_is_moved_onto_the_part_and_the_part_stays() -> None:
+    part = moved(BOARD, (7.5, -3.25), 0.3)
+    before = part.copy()
+    found = align(BOARD, part, reach_px=24)
+    inner = (slice(30, -30), slice(30, -30))
+    assert np.abs(found.pixels[inner].astype(int) - part[inner]).mean() < 4
+    assert np.abs(BOARD[inner].astype(int) - part[inner]).mean() > 15
+    assert np.array_equal(part, before)
+
+
+def test_a_part_in_its_place_gets_the_reference_itself() -> None:
+    found = align(BOARD, BOARD.copy(), reach_px=24)
+    assert found.pixels is BOARD
+    assert found.match == pytest.approx(1.0)
+
+
+def test_a_defect_and_another_lamp_move_nothing() -> None:
+    part = moved(BOARD, (4.0, 6.0), 0.0).astype(float) * 0.6 + 20
+    part[200:240, 250:290] = 250
+    found = align(BOARD, part.astype(np.uint8), reach_px=24)
+    assert found.shift_px == pytest.approx((4.0, 6.0), abs=0.3)
+    assert found.match > 0.8
+
+
+def test_another_layout_does_not_match() -> None:
+    other = SimulatedLine(seed=6, defect_rate=0.0).part(0).pixels
+    assert align(BOARD, other, reach_px=24).match < 0.5
+
+
+def test_flat_pictures_lie_in_their_place() -> None:
+    grey = np.full((640, 640, 1), 90, np.uint8)
+    found = align(grey, grey + 5, reach_px=24)
+    assert (found.shift_px, found.rotation_deg, found.match) == ((0.0, 0.0), 0.0, 1.0)
+    assert align(BOARD, grey, reach_px=24).match == 0.0
+
+
+@pytest.mark.parametrize("size", [(40, 60), (33, 500), (1000, 1300)])
+def test_any_size_is_aligned(size: tuple[int, int]) -> None:
+    board = cv2.resize(BOARD, size[::-1])[:, :, None]
+    part = np.roll(board, (3, 2), axis=(0, 1))
+    assert align(board, part, reach_px=8).match >= align(board, part, reach_px=0).match > 0
+
+
+def test_colour_is_moved_as_a_whole() -> None:
+    colour = np.concatenate((BOARD, BOARD // 2, 255 - BOARD), axis=2)
+    found = align(colour, moved(colour, (5.0, 0.0), 0.0), reach_px=24)
+    assert found.pixels.shape == colour.shape
+    assert found.shift_px == pytest.approx((5.0, 0.0), abs=0.3)
+
+
+def test_pictures_of_different_sizes_are_a_wrong_call() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        align(BOARD[:-1], BOARD, reach_px=8)
