@@ -227,13 +227,15 @@ def _misfit(view: View, geometry: Geometry) -> tuple[str, str] | None:
     region, model = view.region, f"{geometry.width}x{geometry.height}"
     size = f"{region.width_px}x{region.height_px}"
     if view.tiles is not None:
-        if region.width_px < geometry.width or region.height_px < geometry.height:
+        if geometry.fit != "pad" and (region.width_px < geometry.width or region.height_px < geometry.height):
             return f"the inspected part of {size} is smaller than one tile of {model}", "enlarge the crop or drop tiles"
         if view.tiles.overlap_px >= min(geometry.width, geometry.height):
             return f"tiles of {model} cannot overlap by {view.tiles.overlap_px} px", "lower overlap_px"
         return None
     if geometry.fit == "exact" and (region.width_px, region.height_px) != (geometry.width, geometry.height):
         return f"the model takes exactly {model} and the inspected part is {size}", f"add tiles or a crop of {model}"
+    if geometry.fit == "pad" and (region.width_px > geometry.width or region.height_px > geometry.height):
+        return f"the model takes at most {model} and the inspected part is {size}", "add tiles or a smaller crop"
     return None
 
 

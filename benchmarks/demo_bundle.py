@@ -43,11 +43,13 @@ def main() -> int:
     if not (fresh / "annotations.json").is_file():
         steps.append((appliance, ["simulate", str(fresh), "--parts", "4000", "--seed", "2", *simulated]))
     if not (run / "final.pt").is_file():
-        steps.append((trainer, ["train", "--data", str(boards), "--run", str(run), *length_of_run, "--resume"]))
+        steps.append((trainer, ["train", "--data", str(boards), "--out", str(run), *length_of_run, "--resume"]))
     named = ["--name", "demo-boards", "--revision", str(REVISION), "--released-by", "the project's recipe"]
-    steps.append((trainer, ["export", "--run", str(run), "--output", str(arguments.output), "--threads", "2", *named]))
+    steps.append((trainer, ["export", str(run), "--out", str(arguments.output), "--threads", "2", *named]))
     limits = ["--max-escapes", "2", "--max-overkill", "1", "--json", str(arguments.folder / "fresh.json")]
-    steps.append((trainer, ["evaluate", str(arguments.output), "--data", str(fresh), "--threads", "2", *limits]))
+    steps.append(
+        (trainer, ["evaluate", "--bundle", str(arguments.output), "--data", str(fresh), "--threads", "2", *limits])
+    )
     for command, words in steps:
         code = command(words)
         if code:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from appliance.arguments import count, names, new_file, percent, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
+from trainer.datasets import source
+from trainer.plan import USUAL_STEPS
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate found it worse than asked for); 2 wrong usage; "
     "65 bundle not acceptable; 69 the runtime failed; 74 disk refused; 78 data set, run or options wrong; "
     "130 interrupted (train goes on with --resume)"
-)
-DATA_HELP = (
-    "a COCO file (.json) or a folder with annotations.json; or DeepPCB: its folder, or a list file such as test.txt"
 )
 
 
@@ -33,15 +32,19 @@ def parser() -> argparse.ArgumentParser:
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     words = "fit a detector; whole groups are held out and judged at the end"
     train = commands.add_parser("train", help=words, description=words, epilog=EPILOG)
-    train.add_argument("--data", type=Path, required=True, help=DATA_HELP)
-    train.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="gets weights, log and figures")
-    length = train.add_mutually_exclusive_group(required=True)
-    length.add_argument("--epochs", type=count, help="passes over the training pictures; exactly repeatable")
+    source.add_arguments(train)
+    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, log and figures")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument(
+        "--epochs",
+        type=count,
+        help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
+    )
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
     train.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)")
     train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
-    train.add_argument("--batch", type=count, default=16, help="crops per step (default %(default)s)")
-    train.add_argument("--crop", type=count, default=320, metavar="PX", help="side of a crop (default %(default)s)")
+    train.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
+    train.add_argument("--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)")
     train.add_argument(
         "--width",
         type=count,
@@ -49,6 +52,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="of the net, a multiple of 8; 32 is a third faster (default %(default)s)",
     )
     train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
+    train.add_argument(
+        "--reference",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="compare each picture with that of a good part (default: if every picture names one)",
+    )
     train.add_argument(
         "--threads",
         type=count,
@@ -63,10 +72,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     words = "write a run's weights as a bundle that devices accept, calibrated and checked against torch"
     export = commands.add_parser("export", help=words, description=words, epilog=EPILOG)
-    export.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="what `trainer train` wrote")
-    export.add_argument("--output", type=new_file, required=True, metavar="FILE", help="the bundle")
-    export.add_argument("--name", required=True, help="name of the bundle, lower case")
-    export.add_argument("--revision", type=count, required=True, metavar="N", help="grows with each release")
+    export.add_argument("run", type=Path, metavar="RUN", help="folder that `trainer train` wrote")
+    export.add_argument("--out", type=new_file, required=True, metavar="BUNDLE", help="the bundle's file")
+    export.add_argument("--name", help="name of the bundle, lower case (default: the run's folder)")
+    export.add_argument(
+        "--revision", type=count, metavar="N", help="grows with each release (default: the minute, as 202611261530)"
+    )
     export.add_argument("--released-by", default="nobody yet", help="who answers for it")
     export.add_argument(
         "--severity",
@@ -76,7 +87,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="critical, major or minor (default major)",
     )
     export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
-    export.add_argument("--data", type=Path, help="if the data has moved since the training")
+    source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     export.set_defaults(execute="export")
@@ -85,8 +96,8 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     words = "run a bundle as the appliance runs it, and judge it on labelled pictures"
     evaluate = commands.add_parser("evaluate", help=words, description=words, epilog=EPILOG)
-    evaluate.add_argument("bundle", type=Path, help="the bundle's file")
-    evaluate.add_argument("--data", type=Path, required=True, help=DATA_HELP)
+    evaluate.add_argument("--bundle", type=Path, required=True, help="the bundle's file")
+    source.add_arguments(evaluate)
     evaluate.add_argument("--groups", type=names, default=(), metavar="A,B", help="judge these groups only")
     evaluate.add_argument("--min-ap", type=ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
     evaluate.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="refuse more escapes than this")

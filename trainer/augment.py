@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
+from trainer.model import PAD_VALUE
 from trainer.paint import paint
 from trainer.references import misplaced
 
@@ -63,8 +64,8 @@ class Augment:
         """Make one training crop.
 
         Args:
-            picture: uint8 [height, width, channels], at least as large as the crop; with a reference behind it, an
-                even number of channels.
+            picture: uint8 [height, width, channels]; where it is smaller than the crop, that is filled up as on the
+                device. With a reference behind it, the number of channels is even.
             boxes: float32 [N, 4], x1 y1 x2 y2 in pixels.
             labels: int64 [N].
             rng: the crop's own generator.
@@ -104,25 +105,28 @@ class Augment:
         side = self.side_px
         if self.grow > 1.0 and rng.random() < SCALED_SHARE:
             side = round(side * float(np.exp(rng.uniform(-1, 1) * np.log(self.grow))))
-        side = min(side, height, width)
-        left, top = rng.integers(0, width - side + 1), rng.integers(0, height - side + 1)
+        left, top = (int(rng.integers(0, max(0, length - side) + 1)) for length in (width, height))
         if len(boxes) and rng.random() < DEFECT_SHARE:
             box = boxes[rng.integers(len(boxes))]
             left = _place(box[0], box[2], side, width, rng)
             top = _place(box[1], box[3], side, height, rng)
         piece = picture[top : top + side, left : left + side]
-        boxes, labels = crop_boxes(boxes, labels, int(left), int(top), side)
+        boxes, labels = crop_boxes(boxes, labels, left, top, side)
         if side != self.side_px:
-            scaled = cv2.resize(piece, (self.side_px, self.side_px), interpolation=cv2.INTER_LINEAR)
-            piece = np.asarray(scaled, np.uint8).reshape(self.side_px, self.side_px, channels)
-            boxes = boxes * np.float32(self.side_px / side)
-        return piece, boxes, labels
+            factor = self.side_px / side
+            size = [max(1, round(length * factor)) for length in piece.shape[1::-1]]
+            piece = np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            boxes = boxes * np.float32(factor)
+        whole = np.full((self.side_px, self.side_px, channels), PAD_VALUE, np.uint8)
+        whole[: piece.shape[0], : piece.shape[1]] = piece.reshape(*piece.shape[:2], channels)
+        return whole, boxes, labels
 
 
 def _place(low: float, high: float, side: int, limit: int, rng: np.random.Generator) -> int:
     """Draw where a crop starts so that it holds the whole box if it can."""
-    first = max(0, min(int(np.ceil(high)) - side, limit - side))
-    last = max(first, min(int(low), limit - side))
+    room = max(0, limit - side)
+    first = max(0, min(int(np.ceil(high)) - side, room))
+    last = max(first, min(int(low), room))
     return int(rng.integers(first, last + 1))
 
 

@@ -12,15 +12,17 @@ from rich.table import Table
 
 from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
+from appliance.events import utc_now
 from trainer.checkpoint import load_checkpoint
-from trainer.datasets.reading import read_dataset
+from trainer.datasets.reading import bundle_name, read_dataset
 from trainer.datasets.sample import Dataset
+from trainer.datasets.source import Source
 from trainer.datasets.split import Split, describe, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
-from trainer.plan import Plan
+from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, Plan, complete
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.train import check_folder
@@ -38,32 +40,37 @@ def train(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    plan = Plan(
+    asked = Plan(
         epochs=arguments.epochs,
         budget_minutes=arguments.budget_minutes,
-        batch=arguments.batch,
-        side_px=arguments.crop,
+        batch=arguments.batch or USUAL_BATCH,
+        side_px=arguments.crop or USUAL_SIDE_PX,
         seed=arguments.seed,
         threads=arguments.threads,
         channels=arguments.channels,
         width=arguments.width,
     )
-    plan.check()
-    check_folder(arguments.run, arguments.resume)
-    split = split_by_group(read_dataset(arguments.data), arguments.holdout, seed=arguments.seed)
+    asked.check()
+    check_folder(arguments.out, arguments.resume)
+    place = Source.of(arguments)
+    split = split_by_group(read_dataset(place), arguments.holdout, seed=arguments.seed)
     _show_split(split)
-    geometry = check_data(split, plan.channels)
-    _err.print(f"the model takes {geometry.width} x {geometry.height} pixels; larger pictures are cut into tiles")
+    plan = complete(asked, split, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
+    geometry = check_data(split, plan.input_channels)
+    _err.print(
+        f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
+        f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
+    )
     for words in doubts(split):
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
-    if not (arguments.run / "last.pt").is_file():
-        make_folder(arguments.run)
-        write_json(arguments.run / "source.json", {"data": str(arguments.data.resolve())})
-    figures = run_training(split, plan, arguments.run, resume=arguments.resume)
+    if not (arguments.out / "last.pt").is_file():
+        make_folder(arguments.out)
+        write_json(arguments.out / "source.json", place.as_dict())
+    figures = run_training(split, plan, arguments.out, resume=arguments.resume)
     _out.print(
         f"held-out groups: AP@0.33 {figures.ap_pooled:.4f}, best F {figures.best.f:.4f} at {figures.best.limit:.2f}; "
         f"escapes {figures.parts.escapes} of {figures.parts.bad}, overkill {figures.parts.overkill} of "
-        f"{figures.parts.good} there\nnext: trainer export --run {arguments.run} --name NAME --revision N --output FILE"
+        f"{figures.parts.good} there\nnext: trainer export {arguments.out} --out FILE"
     )
     if arguments.json:
         write_json(arguments.json.path, figures.as_dict())
@@ -80,22 +87,22 @@ def export(arguments: argparse.Namespace) -> int:
         The exit code.
     """
     options = ExportOptions(
-        name=arguments.name,
-        revision=arguments.revision,
+        name=arguments.name or bundle_name(arguments.run.resolve().name, str(arguments.run)),
+        revision=arguments.revision or int(utc_now().strftime("%Y%m%d%H%M")),
         released_by=arguments.released_by,
         severities=arguments.severity,
         golden=arguments.golden,
         threads=arguments.threads,
     )
-    source = arguments.data or _source_of(arguments.run)
+    place = Source.of(arguments) if arguments.data else _source_of(arguments.run)
     options.check(load_checkpoint(weights_file(arguments.run)).classes)
-    result = write_export(arguments.run, read_dataset(source), options, arguments.output.path)
+    result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
     _show_report(result.report)
-    size_mb = arguments.output.path.stat().st_size / 1e6
+    size_mb = arguments.out.path.stat().st_size / 1e6
     _out.print(
         f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
         f"torch and ONNX Runtime differ by {result.score_difference:.1e} in score, {result.box_difference_px:.1e} px\n"
-        f"{arguments.output.path}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
+        f"{arguments.out.path}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
     )
     if arguments.json:
         calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
@@ -113,7 +120,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if a figure is worse than asked for.
     """
-    dataset = read_dataset(arguments.data)
+    dataset = read_dataset(Source.of(arguments))
     if arguments.groups:
         unknown = sorted(set(arguments.groups) - set(dataset.groups()))
         if unknown:
@@ -158,10 +165,10 @@ def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max
     return lines
 
 
-def _source_of(run: Path) -> Path:
+def _source_of(run: Path) -> Source:
     source = run / "source.json"
     try:
-        return Path(json.loads(source.read_text(encoding="utf-8"))["data"])
+        return Source.written(json.loads(source.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source}: not what `trainer train` writes ({error}); name the data with --data") from error
 

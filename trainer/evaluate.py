@@ -12,7 +12,7 @@ from appliance.bundle.manifest import Manifest
 from appliance.errors import ConfigError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
-from appliance.optics.tiles import Region, TileGrid, tile_grid, usual_overlap_px
+from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
@@ -99,19 +99,11 @@ class BundleRunner:
         """
         size = (pixels.shape[1], pixels.shape[0])
         if size not in self._detectors:
-            self._detectors[size] = Detector(self._runtime, self.manifest, self._grid(size))
+            geometry = self.manifest.geometry
+            is_scaled = geometry.fit == "letterbox"
+            grid = None if is_scaled else model_grid(Region(0, 0, *size), geometry, self._overlap_px)
+            self._detectors[size] = Detector(self._runtime, self.manifest, grid)
         return self._detectors[size].detect(pixels)
-
-    def _grid(self, size: tuple[int, int]) -> TileGrid | None:
-        geometry = self.manifest.geometry
-        if geometry.fit == "letterbox" or size == (geometry.width, geometry.height):
-            return None
-        return tile_grid(
-            Region(0, 0, *size),
-            tile_width_px=geometry.width,
-            tile_height_px=geometry.height,
-            overlap_px=self._overlap_px,
-        )
 
 
 def judge_samples(runner: BundleRunner, dataset: Dataset) -> tuple[list[Judged], float]:

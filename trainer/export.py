@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
+from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import MAX_IMAGES, GoldenImage
 from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Name, Outputs, Tolerance
 from appliance.errors import BundleProofError, ConfigError
@@ -134,7 +135,8 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     )
 
     pieces = golden_pieces(split.validation, geometry, options.golden)
-    score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), pieces)
+    inputs = [to_model_input(piece, geometry)[0] for piece in pieces]
+    score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     runner = BundleRunner(model_onnx, manifest, options.threads)
     golden = [GoldenImage.from_pixels(piece, runner.detect(piece)) for piece in pieces]
     if not any(image.detections for image in golden):
@@ -240,15 +242,11 @@ def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pix
 
     Args:
         dataset: the validation half.
-        geometry: the model's input; larger pictures are cut to it, around a defect if they have one; smaller ones are
-            left out.
+        geometry: the model's input; larger pictures are cut to it, around a defect if they have one.
         wanted: how many.
 
     Returns:
-        Pictures of exactly the model's size.
-
-    Raises:
-        ConfigError: No picture is as large as the model's input.
+        Pictures of at most the model's size.
     """
     bad = [s for s in dataset.samples if not s.is_good]
     good = [s for s in dataset.samples if s.is_good]
@@ -257,17 +255,13 @@ def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pix
     for number, sample in enumerate(chosen):
         picture = load_input(sample, geometry.channels)
         height, width = picture.shape[:2]
-        if height < geometry.height or width < geometry.width:
-            continue
         x, y = width / 2, height / 2
         if not sample.is_good:
             x1, y1, x2, y2 = sample.boxes[number % len(sample.boxes)].tolist()
             x, y = (x1 + x2) / 2, (y1 + y2) / 2
-        left = round(min(max(x - geometry.width / 2, 0), width - geometry.width))
-        top = round(min(max(y - geometry.height / 2, 0), height - geometry.height))
+        left = round(max(min(x - geometry.width / 2, width - geometry.width), 0))
+        top = round(max(min(y - geometry.height / 2, height - geometry.height), 0))
         pieces.append(np.ascontiguousarray(picture[top : top + geometry.height, left : left + geometry.width]))
-    if not pieces:
-        raise ConfigError(f"no validation picture has {geometry.width} x {geometry.height} pixels for a golden image")
     return pieces
 
 
@@ -321,7 +315,8 @@ def _metrics(figures: Report, calibration: Calibration) -> dict[str, float]:
 
 def _baseline(split: Split, channels: int) -> Baseline:
     """Sum up the good parts: at most so many, spread over both halves."""
-    good = _spread([sample for sample in split.whole().samples if sample.is_good], BASELINE_PICTURES)
+    samples = split.whole().samples
+    good = _spread([s for s in samples if s.is_good] or list(samples), BASELINE_PICTURES)
     return make_baseline([measure(load_picture(sample.image, channels)) for sample in tracked(good, "baseline")])
 
 

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 STRIDE = 8
 """Input pixels per cell of the output grid."""
 
+PAD_VALUE = 114
+"""Grey that fills a picture up, as on the device."""
+
 SIDE_MULTIPLE = 32
 """Height and width of a picture must be a multiple of this (the coarsest stride)."""
 

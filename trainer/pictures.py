@@ -33,9 +33,6 @@ class Pictures:
         self._plan = plan
         self._samples = dataset.samples
         self._pixels = [load_input(s, plan.input_channels) for s in tracked(self._samples, "decode the pictures")]
-        small = [s for s, p in zip(self._samples, self._pixels, strict=True) if min(p.shape[:2]) < plan.side_px]
-        if small:
-            raise ConfigError(f"{small[0].image}: is smaller than a crop of {plan.side_px} pixels; use --crop")
         self._bad = [i for i, s in enumerate(self._samples) if not s.is_good]
         self._good = [i for i, s in enumerate(self._samples) if s.is_good]
         if not self._bad:

@@ -7,46 +7,44 @@ from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
 from trainer.graph import CANDIDATES
-from trainer.model import SIDE_MULTIPLE, STRIDE
+from trainer.model import PAD_VALUE, SIDE_MULTIPLE, STRIDE
 from trainer.progress import tracked
-from trainer.validate import PAD_VALUE
 
-LARGEST_INPUT_PX = 1280 * 1280
+LARGEST_INPUT_PX, LONGEST_INPUT_PX = 1280 * 1280, 2048
 """A larger picture is tiled instead of taken whole, so that memory and latency stay in bounds."""
 
 LARGEST_TILE_PX = 640
 
 
 def model_geometry(dataset: Dataset, channels: int) -> Geometry:
-    """Choose the model's input: pictures whole if they are alike and the net takes them, else tiles.
+    """Choose the model's input: the largest picture whole if the net can take it, else tiles.
 
-    A tile is as large as the net and the smallest picture allow, up to 640 pixels a side, and nothing is ever scaled:
-    the net would see lines of a width that it was not trained on.
+    Nothing is ever scaled: the net would see lines of a width that it was not trained on. What is smaller than the
+    input is filled up.
 
     Args:
         dataset: all pictures, both halves.
         channels: 1 or 3; 2 or 6 with a reference.
 
     Returns:
-        Width, height and channels; fit is always "exact".
-
-    Raises:
-        ConfigError: A picture is too small for the net.
+        Width, height and channels; fit is "exact" if every picture has this size or is cut into tiles of it.
     """
-    sizes = {picture_size(sample.image, "the data set"): sample for sample in tracked(dataset.samples, "picture sizes")}
-    width, height = min(size[0] for size in sizes), min(size[1] for size in sizes)
-    is_whole = len(sizes) == 1 and not width % SIDE_MULTIPLE and not height % SIDE_MULTIPLE
-    if not is_whole or width * height > LARGEST_INPUT_PX:
-        width, height = (min(LARGEST_TILE_PX, side // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in (width, height))
-    if width * height < CANDIDATES * STRIDE**2:
-        smallest = sizes[min(sizes, key=min)]
-        raise ConfigError(
-            f"{smallest.image}: leaves an input of {width} x {height} pixels, which is too small for the net (96 x 96 "
-            "is enough); take small pictures off the list, or use larger ones"
-        )
+    sizes = {picture_size(sample.image, "the data set") for sample in tracked(dataset.samples, "picture sizes")}
+    width, height = (max(_whole_cells(size[axis]) for size in sizes) for axis in (0, 1))
+    if width * height > LARGEST_INPUT_PX or max(width, height) > LONGEST_INPUT_PX:
+        width, height = min(LARGEST_TILE_PX, width), min(LARGEST_TILE_PX, height)
+    while width * height < CANDIDATES * STRIDE**2:
+        width, height = width + SIDE_MULTIPLE * (width <= height), height + SIDE_MULTIPLE * (height < width)
+    is_whole = sizes == {(width, height)}
+    is_tiled = all(size[0] >= width and size[1] >= height for size in sizes)
+    fit = "exact" if is_whole or is_tiled else "pad"
     return Geometry.model_validate(
-        {"width": width, "height": height, "channels": channels, "fit": "exact", "pad_value": PAD_VALUE}
+        {"width": width, "height": height, "channels": channels, "fit": fit, "pad_value": PAD_VALUE}
     )
+
+
+def _whole_cells(side_px: int) -> int:
+    return -(-side_px // SIDE_MULTIPLE) * SIDE_MULTIPLE
 
 
 def check_data(split: Split, channels: int) -> Geometry:
@@ -60,13 +58,8 @@ def check_data(split: Split, channels: int) -> Geometry:
         The input of the model that the export will write.
 
     Raises:
-        ConfigError: There is no good part, no defect on one side, or a picture is too small.
+        ConfigError: One side has no defect.
     """
-    if not any(sample.is_good for sample in split.whole().samples):
-        raise ConfigError(
-            "no picture is of a good part: a bundle's baseline is made of them and overkill is measured on them; "
-            "add pictures without boxes"
-        )
     for half, name in ((split.train, "training pictures"), (split.validation, "held-out groups")):
         if all(sample.is_good for sample in half.samples):
             raise ConfigError(f"the {name} have no defect; hold out other groups with --holdout, or label more")
@@ -88,8 +81,10 @@ def doubts(split: Split) -> list[str]:
         if missing:
             where = "training pictures" if half is split.train else "held-out groups"
             found.append(f"the {where} have no {', '.join(missing)}: it cannot be {verb}")
+    if not any(sample.is_good for sample in split.whole().samples):
+        found.append("no picture is of a good part: the baseline is made of defective ones; add pictures without boxes")
     if not any(sample.is_good for sample in split.validation.samples):
-        found.append("the held-out groups have no good part: overkill cannot be measured")
+        found.append("the held-out groups have no good part: overkill cannot be measured, and the limit is a guess")
     sides = [(box[2:] - box[:2]).min() for sample in split.whole().samples for box in sample.boxes]
     small = sum(side < STRIDE for side in sides)
     if small:

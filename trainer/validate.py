@@ -15,14 +15,11 @@ from appliance.optics.detections import Candidates, suppress
 from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.graph import CANDIDATES
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
-from trainer.model import SIDE_MULTIPLE, Net, cell_centres, decode_boxes
+from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
 from trainer.references import load_input
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
-
-PAD_VALUE = 114
-"""Grey that fills a picture up, as on the device."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from appliance.events import Box
 _BLANK = re.compile(r"[\s,:]*")
 
 
-def read_coco(path: Path) -> Annotations:
-    """Read a COCO file; pictures are sought beside it, then in `images/` beside it.
+def read_coco(path: Path, root: Path | None = None) -> Annotations:
+    """Read a COCO file; pictures are sought in a folder, then in `images/` in it.
 
     An image without annotations is a good part. "reference" of an image names a picture of the same part without
     defects, which is sought in the same places. Without a "group" the group is the folder in `file_name`, and without
@@ -34,6 +34,7 @@ def read_coco(path: Path) -> Annotations:
 
     Args:
         path: the JSON file.
+        root: folder of the pictures; None: the file's own.
 
     Returns:
         Pictures in the order of `images`; classes in the order of the category ids.
@@ -65,7 +66,7 @@ def read_coco(path: Path) -> Annotations:
             raise ConfigError(f"{where}: iscrowd regions are no single defects; remove it or draw the boxes")
         boxes[image].append(TruthBox(names[category], _box(entry, where), where))
     pictures = tuple(
-        _picture(path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"]
+        _picture(root or path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"]
     )
     check_listed_once(pictures)
     return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, pictures)

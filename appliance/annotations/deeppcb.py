@@ -27,11 +27,12 @@ CLASSES = ("open", "short", "mousebite", "spur", "spurious_copper", "pin_hole")
 _SEPARATOR = re.compile(r"[,\s]+")
 
 
-def read_deeppcb(list_file: Path) -> Annotations:
+def read_deeppcb(list_file: Path, root: Path | None = None) -> Annotations:
     """Read a list of pairs; each gives a part with defects and, by its template, a good part.
 
     Args:
-        list_file: such as `trainval.txt`; its folder holds the groups.
+        list_file: such as `trainval.txt`.
+        root: folder of the groups; None: the list's own.
 
     Returns:
         Pictures in the order of the list: all tested ones, then all templates. The group is the first folder.
@@ -39,7 +40,7 @@ def read_deeppcb(list_file: Path) -> Annotations:
     Raises:
         ConfigError: A line or a label is broken, or a file is missing; the message names file and line.
     """
-    root = list_file.parent
+    root = root or list_file.parent
     tested: list[LabelledPicture] = []
     good: list[LabelledPicture] = []
     for where, line in _lines(list_file):
@@ -55,6 +56,33 @@ def read_deeppcb(list_file: Path) -> Annotations:
         raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
     check_listed_once(tested)
     return Annotations("deeppcb", dict.fromkeys(CLASSES, str(list_file)), tuple(tested + good))
+
+
+def read_good_list(list_file: Path, root: Path) -> tuple[LabelledPicture, ...]:
+    """Read a list of good parts' pictures, one a line: the picture's path, or a line of DeepPCB's own lists.
+
+    Args:
+        list_file: text; of a line only the first word counts.
+        root: folder that the paths start from, or its `images/`.
+
+    Returns:
+        Good parts in the order of the list; for a line that names a DeepPCB pair, its template, which is also its
+        reference. The group is the first folder, without one the picture by itself.
+
+    Raises:
+        ConfigError: A picture is missing or listed twice; the message names file and line.
+    """
+    found = []
+    for where, line in _lines(list_file):
+        name = Path(line.split()[0])
+        template = name.with_name(f"{name.stem}_temp{name.suffix}")
+        path = existing([root / name, root / "images" / name, root / template], where)
+        reference = path if path.stem.endswith("_temp") else None
+        found.append(LabelledPicture(path, name.parts[0], (), where, reference=reference))
+    if not found:
+        raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
+    check_listed_once(found)
+    return tuple(found)
 
 
 def read_labels(path: Path) -> tuple[TruthBox, ...]:

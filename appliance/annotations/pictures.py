@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +59,28 @@ def check_listed_once(pictures: Iterable[LabelledPicture]) -> None:
                 f"{picture.where}: {picture.path} is listed twice, first at {earlier}; remove one entry and keep all "
                 "its boxes with the other"
             )
+
+
+def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...]) -> Annotations:
+    """Name the good parts: those that the annotations name so are left out, except where they are among these.
+
+    Args:
+        annotations: what one source says.
+        good: pictures of good parts.
+
+    Returns:
+        The annotations' defective parts, then the good ones.
+
+    Raises:
+        ConfigError: A good part has boxes in the annotations.
+    """
+    bad = tuple(picture for picture in annotations.pictures if picture.boxes)
+    labelled = {picture.path.resolve(): picture for picture in bad}
+    for picture in good:
+        if picture.path.resolve() in labelled:
+            other = labelled[picture.path.resolve()].where
+            raise ConfigError(f"{picture.where}: {picture.path} has defects by {other}; take it off one of the two")
+    return replace(annotations, pictures=bad + good)
 
 
 def read_text(path: Path) -> str:

@@ -96,17 +96,22 @@ def to_model_input(pixels: Pixels, geometry: Geometry) -> tuple[Pixels, Placemen
         uint8 (geometry.height, geometry.width, geometry.channels), and where the picture lies in it.
 
     Raises:
-        BundleFormatError: fit is "exact" and the picture has another size.
+        BundleFormatError: fit is "exact" and the picture has another size, or "pad" and it is larger.
     """
     height, width = pixels.shape[:2]
     pixels = to_channels(pixels, geometry.channels)
     if (width, height) == (geometry.width, geometry.height):
         return pixels, Placement(1.0, 1.0, 0.0, 0.0, width, height)
-    if geometry.fit == "exact":
+    is_larger = width > geometry.width or height > geometry.height
+    if geometry.fit == "exact" or (geometry.fit == "pad" and is_larger):
         raise BundleFormatError(
             f"the model takes {geometry.width}x{geometry.height} pictures and got {width}x{height}; "
             "set the recipe's crop or tiles to the model's size"
         )
+    if geometry.fit == "pad":
+        canvas = np.full((geometry.height, geometry.width, geometry.channels), geometry.pad_value, dtype=np.uint8)
+        canvas[:height, :width] = pixels
+        return canvas, Placement(1.0, 1.0, 0.0, 0.0, width, height)
     scale = min(geometry.width / width, geometry.height / height)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     resized = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR)

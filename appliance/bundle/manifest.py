@@ -24,7 +24,8 @@ class DefectClass(Section):
 class Geometry(Section):
     """The model's input; how a picture gets there is appliance.bundle.geometry, and nothing else.
 
-    fit "exact": the picture must have this size (tiles and crops do); "letterbox": scaled to fit, then padded.
+    fit "exact": the picture must have this size (tiles and crops do); "pad": a smaller one is filled up, on the right
+    and at the bottom; "letterbox": scaled to fit, then padded.
     channels: 1 grey, 3 RGB; 2 and 6 the same with the recipe's reference picture behind the part's.
     pad_value: grey value of the padding, written even where nothing is padded.
     """
@@ -32,7 +33,7 @@ class Geometry(Section):
     width: Annotated[int, Field(ge=32, le=4096)]
     height: Annotated[int, Field(ge=32, le=4096)]
     channels: Literal[1, 2, 3, 6]
-    fit: Literal["exact", "letterbox"]
+    fit: Literal["exact", "pad", "letterbox"]
     pad_value: Annotated[int, Field(ge=0, le=255)]
 
     @property

@@ -204,7 +204,9 @@ def _recipe(bundle: Bundle, scene: Scene, deadline_ms: int) -> str:
     geometry, view = bundle.manifest.geometry, recipe["views"][0]
     width_px, height_px = scene.size
     view |= {"width_px": width_px, "height_px": height_px, "channels": geometry.channels}
-    if (width_px, height_px) != (geometry.width, geometry.height) and geometry.fit == "exact":
+    is_larger = width_px > geometry.width or height_px > geometry.height
+    is_exact = geometry.fit == "exact" and (width_px, height_px) != (geometry.width, geometry.height)
+    if is_exact or (geometry.fit == "pad" and is_larger):
         view["tiles"] = {"overlap_px": usual_overlap_px(geometry.width, geometry.height)}
     if scene.truths is not None:
         view["image_limits"] = OPEN_LIMITS

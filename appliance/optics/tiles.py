@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
 from appliance.optics.detections import MAX_CANDIDATES, Boxes, Candidates, areas, intersections, join, suppress
 
@@ -71,6 +72,29 @@ def tile_grid(region: Region, *, tile_width_px: int, tile_height_px: int, overla
     ys = _starts(region.height_px, tile_height_px, overlap_px)
     tiles = tuple(Region(region.x_px + x, region.y_px + y, tile_width_px, tile_height_px) for y in ys for x in xs)
     return TileGrid(region, tiles)
+
+
+def model_grid(region: Region, geometry: Geometry, overlap_px: int) -> TileGrid:
+    """Cover a region with tiles of the model's size; where it is smaller and the model pads, tiles are smaller too.
+
+    One function for trainer and device, so that both show the model the same pieces.
+
+    Args:
+        region: what to cover.
+        geometry: the manifest's.
+        overlap_px: least overlap of neighbours, below the tile's sides.
+
+    Raises:
+        ConfigError: the region is smaller than the model's input and the model does not pad.
+    """
+    width, height = geometry.width, geometry.height
+    if geometry.fit == "pad":
+        width, height = min(width, region.width_px), min(height, region.height_px)
+    if (width, height) == (region.width_px, region.height_px):
+        return whole(region)
+    return tile_grid(
+        region, tile_width_px=width, tile_height_px=height, overlap_px=min(overlap_px, min(width, height) - 1)
+    )
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:

@@ -6,7 +6,7 @@ from appliance.bundle.manifest import Manifest
 from appliance.errors import RuntimeFault
 from appliance.events import Detection, Frame
 from appliance.optics.detector import Detector
-from appliance.optics.tiles import Region, tile_grid, whole
+from appliance.optics.tiles import Region, model_grid, whole
 from appliance.ports import Runtime
 from appliance.recipe import BoundRecipe, View
 
@@ -54,10 +54,4 @@ def _detector(view: View, manifest: Manifest, runtime: Runtime) -> Detector:
     region = Region(crop.x_px, crop.y_px, crop.width_px, crop.height_px)
     if view.tiles is None:
         return Detector(runtime, manifest, whole(region))
-    grid = tile_grid(
-        region,
-        tile_width_px=manifest.geometry.width,
-        tile_height_px=manifest.geometry.height,
-        overlap_px=view.tiles.overlap_px,
-    )
-    return Detector(runtime, manifest, grid)
+    return Detector(runtime, manifest, model_grid(region, manifest.geometry, view.tiles.overlap_px))

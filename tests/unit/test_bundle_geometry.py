@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.bundle.geometry import to_channels, to_model_input
+from appliance.bundle.geometry import to_channels, to_model_input, with_reference
 from appliance.bundle.manifest import Geometry
 from appliance.errors import BundleFormatError
 
 LETTERBOX = Geometry(width=64, height=96, channels=1, fit="letterbox", pad_value=7)
+PAD = Geometry(width=64, height=96, channels=1, fit="pad", pad_value=7)
 EXACT = Geometry(width=64, height=96, channels=3, fit="exact", pad_value=7)
 
 
@@ -79,3 +80,29 @@ def test_grey_and_colour_become_each_other() -> None:
 def test_other_numbers_of_channels_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(BundleFormatError, match="cannot become"):
         to_channels(np.zeros(shape, np.uint8), 1)
+
+
+def test_a_smaller_picture_is_filled_up_and_boxes_stay_where_they_are() -> None:
+    geometry = PAD
+    pixels = np.arange(40 * 50, dtype=np.uint32).reshape(40, 50, 1).astype(np.uint8)
+    image, placement = to_model_input(pixels, geometry)
+    assert image.shape == (96, 64, 1)
+    assert np.array_equal(image[:40, :50], pixels)
+    assert set(np.unique(image[40:])) == set(np.unique(image[:, 50:])) == {7}
+    boxes = np.array([[1, 2, 30, 39], [45, 30, 60, 50]], np.float32)
+    assert placement.to_picture(boxes).tolist() == [[1, 2, 30, 39], [45, 30, 50, 40]]
+
+
+def test_a_larger_picture_is_refused_where_nothing_is_scaled() -> None:
+    with pytest.raises(BundleFormatError, match="takes 64x96 pictures and got 65x40"):
+        to_model_input(np.zeros((40, 65, 1), np.uint8), PAD)
+
+
+def test_a_picture_with_its_reference_behind_it_is_taken_as_one() -> None:
+    picture, reference = (np.full((8, 9, 3), value, np.uint8) for value in (50, 80))
+    both = with_reference(picture, reference, 1)
+    assert both.shape == (8, 9, 2)
+    assert both[0, 0].tolist() == [50, 80]
+    assert to_channels(with_reference(picture, reference, 3), 2)[0, 0].tolist() == [50, 80]
+    with pytest.raises(BundleFormatError, match="needs the reference behind it"):
+        to_channels(picture, 2)

@@ -40,8 +40,8 @@ def test_the_appliances_help_names_all() -> None:
     ("program", "name", "words"),
     [
         (appliance.__main__, "appliance", ["demo", "--directory", NO_NAME, "--parts", "1"]),
-        (trainer.__main__, "trainer", ["train", "--data", NO_NAME, "--run", "runs", "--epochs", "1"]),
-        (trainer.__main__, "trainer", ["train", "--data", "data", "--run", NO_NAME, "--epochs", "1"]),
+        (trainer.__main__, "trainer", ["train", "--data", NO_NAME, "--out", "runs", "--epochs", "1"]),
+        (trainer.__main__, "trainer", ["train", "--data", "data", "--out", NO_NAME, "--epochs", "1"]),
         (calibration.__main__, "calibrate", ["baseline", NO_NAME]),
     ],
 )

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
 from appliance.optics.detections import Boxes, Candidates, ious, join
-from appliance.optics.tiles import Region, TileGrid, merge, tile_grid, whole
+from appliance.optics.tiles import Region, TileGrid, merge, model_grid, tile_grid, whole
 
 FIVE_MEGAPIXELS = Region(0, 0, 2448, 2048)
 
@@ -206,3 +207,22 @@ def test_the_best_score_of_a_heap_never_falls_by_merging(boxes: list[tuple[int, 
     for heap in touches:
         best = merged.scores[overlap[:, heap].any(axis=1)].max()
         assert best >= found.scores[heap].max()
+
+
+@given(st.integers(20, 700), st.integers(20, 700), st.integers(0, 90))
+def test_a_model_that_pads_sees_every_pixel_in_tiles_that_it_takes(width: int, height: int, overlap: int) -> None:
+    geometry = Geometry(width=320, height=256, channels=1, fit="pad", pad_value=114)
+    grid = model_grid(Region(5, 7, width, height), geometry, overlap)
+    seen = np.zeros((height, width), bool)
+    for tile in grid.tiles:
+        assert tile.width_px == min(320, width)
+        assert tile.height_px == min(256, height)
+        seen[tile.y_px - 7 : tile.y_px - 7 + tile.height_px, tile.x_px - 5 : tile.x_px - 5 + tile.width_px] = True
+    assert seen.all()
+
+
+def test_a_model_that_does_not_pad_needs_a_region_of_its_size() -> None:
+    geometry = Geometry(width=320, height=256, channels=1, fit="exact", pad_value=114)
+    assert model_grid(Region(1, 2, 320, 256), geometry, 96).tiles == (Region(1, 2, 320, 256),)
+    with pytest.raises(ConfigError, match="smaller than one tile"):
+        model_grid(Region(0, 0, 319, 256), geometry, 96)

@@ -33,9 +33,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_boards(root / "data", pictures=20, groups=5)
     data, folder = str(root / "data"), str(root / "run")
     options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--threads", "1"]
-    assert main(["train", "--data", data, "--run", folder, *options, "--json", str(root / "figures.json")]) == 0
-    bundle = ["--output", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
-    assert main(["export", "--run", folder, *bundle, "--severity", "scratch=critical"]) == 0
+    assert main(["train", "--data", data, "--out", folder, *options, "--json", str(root / "figures.json")]) == 0
+    bundle = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
+    assert main(["export", folder, *bundle, "--severity", "scratch=critical"]) == 0
     return root
 
 
@@ -144,7 +144,15 @@ def test_the_golden_images_hold_what_the_bundle_finds(run: Path) -> None:
 
 
 def test_a_bundle_is_judged_as_it_runs_and_refused_by_its_figures(run: Path, tmp_path: Path) -> None:
-    arguments = ["evaluate", str(run / "part.bundle"), "--data", str(run / "data"), "--json", str(tmp_path / "r.json")]
+    arguments = [
+        "evaluate",
+        "--bundle",
+        str(run / "part.bundle"),
+        "--data",
+        str(run / "data"),
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
     assert main([*arguments, "--groups", "family0"]) == 0
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["pictures"] == 4
@@ -199,7 +207,7 @@ def test_a_class_that_the_bundle_does_not_know_is_refused(run: Path, capsys: pyt
     content["categories"].append({"id": 3, "name": "crack"})
     other = run / "data" / "crack.json"
     other.write_text(json.dumps(content))
-    assert main(["evaluate", str(run / "part.bundle"), "--data", str(other)]) == 78
+    assert main(["evaluate", "--bundle", str(run / "part.bundle"), "--data", str(other)]) == 78
     assert "crack" in capsys.readouterr().err
 
 
@@ -228,10 +236,10 @@ def test_where_parts_overlap_the_limit_shares_the_pain() -> None:
     assert escapes == pytest.approx(2 * overkill, abs=0.03)  # as the targets are
 
 
-def test_golden_images_need_a_picture_of_the_models_size(tmp_path: Path) -> None:
+def test_golden_images_of_small_pictures_are_whole(tmp_path: Path) -> None:
     dataset = read_dataset(write_tiny_boards(tmp_path, side_px=64))
-    with pytest.raises(ConfigError, match="96 x 96"):
-        golden_pieces(dataset, Geometry(width=96, height=96, channels=1, fit="exact", pad_value=114), 4)
+    pieces = golden_pieces(dataset, Geometry(width=96, height=96, channels=1, fit="pad", pad_value=114), 4)
+    assert [piece.shape for piece in pieces] == [(64, 64, 1)] * 4
 
 
 def test_what_could_not_be_measured_is_refused_when_asked_for() -> None:
@@ -245,9 +253,9 @@ def test_what_could_not_be_measured_is_refused_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["train", "--data", "nowhere", "--run", "r", "--epochs", "1"], 78, "does not exist"),
-        (["export", "--run", "nowhere", "--output", "o", "--name", "n", "--revision", "1"], 78, "source.json"),
-        (["evaluate", "nowhere.bundle", "--data", "."], 78, "trainval.txt"),
+        (["train", "--data", "nowhere", "--out", "r", "--epochs", "1"], 78, "does not exist"),
+        (["export", "nowhere", "--out", "o", "--name", "n", "--revision", "1"], 78, "source.json"),
+        (["evaluate", "--bundle", "nowhere.bundle", "--data", "."], 78, "trainval.txt"),
     ],
 )
 def test_a_users_mistake_gets_words_and_a_code(
@@ -263,10 +271,11 @@ def test_a_users_mistake_gets_words_and_a_code(
     "arguments",
     [
         [],
-        ["train", "--data", "d", "--run", "r"],
-        ["train", "--data", "d", "--run", "r", "--epochs", "0"],
-        ["train", "--data", "d", "--run", "r", "--epochs", "1", "--budget-minutes", "1"],
-        ["export", "--run", "r", "--output", "o", "--name", "n"],
+        ["train", "--data", "d"],
+        ["train", "--data", "d", "--out", "r", "--epochs", "0"],
+        ["train", "--data", "d", "--out", "r", "--epochs", "1", "--budget-minutes", "1"],
+        ["export", "r", "--name", "n"],
+        ["evaluate", "b.bundle", "--data", "d"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
@@ -303,5 +312,5 @@ def test_a_file_that_is_no_bundle_is_refused(run: Path, tmp_path: Path, capsys: 
     path = tmp_path / "x.bundle"
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8), np.uint8))
     (tmp_path / "x.png").rename(path)
-    assert main(["evaluate", str(path), "--data", str(run / "data")]) == 65
+    assert main(["evaluate", "--bundle", str(path), "--data", str(run / "data")]) == 65
     assert "x.bundle" in capsys.readouterr().err

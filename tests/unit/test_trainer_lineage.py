@@ -23,12 +23,12 @@ EPOCHS = 30
 
 def _train(root: Path, *options: str, epochs: int = EPOCHS, holdout: str = "family0") -> int:
     dials = ["--epochs", str(epochs), "--batch", "4", "--crop", "96", "--threads", "1", "--holdout", holdout]
-    return main(["train", "--data", str(root / "data"), "--run", str(root / "run"), *dials, *options])
+    return main(["train", "--data", str(root / "data"), "--out", str(root / "run"), *dials, *options])
 
 
 def _export(root: Path, *options: str) -> int:
-    names = ["--output", str(root / "part.bundle"), "--name", "tiny", "--revision", "1"]
-    return main(["export", "--run", str(root / "run"), *names, *options])
+    names = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "1"]
+    return main(["export", str(root / "run"), *names, *options])
 
 
 @pytest.fixture(scope="module")

@@ -35,21 +35,23 @@ def _dataset(folder: Path, *sizes: tuple[int, int]) -> Dataset:
 @pytest.mark.parametrize(
     ("sizes", "model"),
     [
-        ([(640, 640)], (640, 640)),
-        ([(1024, 768)], (1024, 768)),
-        ([(800, 600)], (640, 576)),
-        ([(600, 600)], (576, 576)),
-        ([(500, 200)], (480, 192)),
-        ([(640, 480), (800, 640)], (640, 480)),
-        ([(2048, 2048)], (640, 640)),
-        ([(4000, 130)], (640, 128)),
+        ([(640, 640)], (640, 640, "exact")),
+        ([(1024, 768)], (1024, 768, "exact")),
+        ([(800, 600)], (800, 608, "pad")),
+        ([(500, 200)], (512, 224, "pad")),
+        ([(64, 64)], (96, 96, "pad")),
+        ([(640, 480), (800, 640)], (800, 640, "pad")),
+        ([(114, 352), (386, 241)], (416, 352, "pad")),
+        ([(2048, 2048)], (640, 640, "exact")),
+        ([(2048, 2048), (300, 900)], (640, 640, "pad")),
+        ([(4000, 130)], (640, 160, "pad")),
     ],
 )
-def test_the_models_input_fits_into_every_picture_without_scaling(
-    tmp_path: Path, sizes: list[tuple[int, int]], model: tuple[int, int]
+def test_the_model_takes_pictures_whole_or_in_tiles_and_never_scaled(
+    tmp_path: Path, sizes: list[tuple[int, int]], model: tuple[int, int, str]
 ) -> None:
     geometry = model_geometry(_dataset(tmp_path, *sizes), 1)
-    assert (geometry.width, geometry.height, geometry.fit) == (*model, "exact")
+    assert (geometry.width, geometry.height, geometry.fit) == model
 
 
 @pytest.mark.parametrize("size", [(800, 600), (100, 100)])
@@ -62,28 +64,28 @@ def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
         pixels = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(picture), cv2.copyMakeBorder(pixels, 0, 0, 0, width - height, cv2.BORDER_REPLICATE))
     run, bundle, figures = (str(tmp_path / name) for name in ("run", "part.bundle", "figures.json"))
-    named = ["--output", bundle, "--name", "tiny", "--revision", "1"]
+    named = ["--out", bundle, "--name", "tiny", "--revision", "1"]
     dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--threads", "1", "--holdout", "family0"]
-    assert main(["train", "--data", str(path), "--run", run, *dials]) == 0
-    assert main(["export", "--run", run, *named, "--golden", "4"]) == 0
-    assert main(["evaluate", bundle, "--data", str(path), "--json", figures]) == 0
+    assert main(["train", "--data", str(path), "--out", run, *dials]) == 0
+    assert main(["export", run, *named, "--golden", "4"]) == 0
+    assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]) == 0
     assert json.loads(Path(figures).read_text())["pictures"] == 12
     written = read_bundle(Path(bundle))
-    assert written.manifest.geometry.fit == "exact"
+    assert written.manifest.geometry.fit == "pad"
     assert any(image.detections for image in written.golden)
 
 
 def test_a_net_that_finds_nothing_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_tiny_boards(tmp_path / "data")
     run, bundle = str(tmp_path / "run"), str(tmp_path / "part.bundle")
-    named = ["--output", bundle, "--name", "tiny", "--revision", "1"]
+    named = ["--out", bundle, "--name", "tiny", "--revision", "1"]
     dials = ["--epochs", "1", "--batch", "4", "--crop", "96", "--threads", "1", "--holdout", "family0"]
-    assert main(["train", "--data", str(path), "--run", run, *dials]) == 0
+    assert main(["train", "--data", str(path), "--out", run, *dials]) == 0
     final = torch.load(tmp_path / "run" / "final.pt", weights_only=True)
     for name in [name for name in final["average"] if name.startswith("class_head") and name.endswith("bias")]:
         final["average"][name][:] = -40.0
     torch.save(final, tmp_path / "run" / "final.pt")
-    assert main(["export", "--run", run, *named]) == 78
+    assert main(["export", run, *named]) == 78
     assert "finds nothing" in capsys.readouterr().err
     assert not Path(bundle).exists()
 

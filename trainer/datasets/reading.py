@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from appliance.annotations.deeppcb import CLASSES
-from appliance.annotations.layouts import LAYOUTS, read_annotations
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
-from trainer.progress import tracked
+from trainer.datasets.source import Source
+from trainer.progress import console, tracked
 
 COPPER = Copper(
     missing={name: CLASSES.index(name) for name in ("open", "mousebite", "pin_hole")}, opposites=(1, 0, 3, 2, 5, 4)
@@ -25,11 +26,11 @@ COPPER = Copper(
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-def read_dataset(source: Path) -> Dataset:
+def read_dataset(source: Source | Path) -> Dataset:
     """Read a data set in any layout that the appliance knows, and check what only learning needs.
 
     Args:
-        source: a COCO file (`.json`) or a folder with `annotations.json`, or DeepPCB's folder or list file (`.txt`).
+        source: where it lies, or simply its folder or file.
 
     Returns:
         Checked samples in the order of the source (DeepPCB: all tested pictures, then all templates).
@@ -37,32 +38,47 @@ def read_dataset(source: Path) -> Dataset:
     Raises:
         ConfigError: Nothing readable is there, or something in it is broken; the message names file and line.
     """
-    if not source.exists():
-        raise ConfigError(f"{source}: does not exist; give {LAYOUTS}")
-    annotations = read_annotations(source)
-    if annotations is None:
-        raise ConfigError(f"{source}: no annotations.json, and no trainval.txt here or in PCBData/; give {LAYOUTS}")
+    annotations = (Source(source) if isinstance(source, Path) else source).annotations()
     if not annotations.classes:
-        raise ConfigError(f"{source}: has no categories; a detector needs at least one class")
-    for name, where in annotations.classes.items():
-        _check_name(name, where)
-    classes = tuple(annotations.classes)
-    samples = tuple(_sample(picture, classes) for picture in tracked(annotations.pictures, "reading"))
+        raise ConfigError("the data set has no categories; a detector needs at least one class")
+    names = {name: bundle_name(name, where) for name, where in annotations.classes.items()}
+    taken: dict[str, str] = {}
+    for name, short in names.items():
+        if taken.setdefault(short, name) != name:
+            where = annotations.classes[name]
+            raise ConfigError(f"{where}: {name!r} and {taken[short]!r} would both be {short!r}; rename one")
+        if short != name:
+            console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
+    classes = tuple(names.values())
+    samples = tuple(_sample(picture, names, classes) for picture in tracked(annotations.pictures, "reading"))
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
 
 
-def _check_name(name: str, where: str) -> None:
+def bundle_name(name: str, where: str) -> str:
+    """Return a class's name as a bundle spells it: lower-case letters, digits, `_`, `.` and `-`.
+
+    Args:
+        name: as the annotations have it.
+        where: file and line, for the message.
+
+    Raises:
+        ConfigError: Nothing of the name can be kept.
+    """
+    plain = re.sub(r"[^a-z0-9_.-]+", "_", name.lower()).strip("_.-")[:64]
+    if not plain:
+        raise ConfigError(f"{where}: {name!r} is no name of a class; take letters and digits, as in 'scratch'")
+    return name if _is_name(name) else plain
+
+
+def _is_name(name: str) -> bool:
     try:
         _NAME.validate_python(name)
-    except ValidationError as error:
-        plain = re.sub(r"[^a-z0-9_.-]+", "_", name.lower()).strip("_.-")[:64] or "scratch"
-        raise ConfigError(
-            f"{where}: {name!r} is no name of a class; take lower-case letters, digits, '_', '.' and '-', "
-            f"at most 64 of them, as in '{plain}'"
-        ) from error
+    except ValidationError:
+        return False
+    return True
 
 
-def _sample(picture: LabelledPicture, classes: tuple[str, ...]) -> Sample:
+def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[str, ...]) -> Sample:
     width, height = picture_size(picture.path, picture.where)
     told = tuple(real if said is None else said for said, real in zip(picture.told_size, (width, height), strict=True))
     if told != (width, height):
@@ -79,7 +95,7 @@ def _sample(picture: LabelledPicture, classes: tuple[str, ...]) -> Sample:
     return Sample(
         picture.path,
         np.array([item.box for item in picture.boxes], np.float32).reshape(-1, 4),
-        np.array([classes.index(item.label) for item in picture.boxes], np.int64),
+        np.array([classes.index(names[item.label]) for item in picture.boxes], np.int64),
         picture.group,
         is_good=not picture.boxes,
         reference=_reference(picture, (width, height)),

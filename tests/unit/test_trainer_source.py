@@ -1,0 +1,129 @@
+"""The same few arguments name a data set in any layout, with any list, for all three commands."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from appliance.bundle.archive import read_bundle
+from appliance.errors import ConfigError
+from tests.tiny_boards import write_tiny_boards
+from tests.tiny_deeppcb import write_tiny_deeppcb
+from trainer.__main__ import main
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.source import Source
+
+SHORT = ["--epochs", "30", "--batch", "4", "--crop", "64"]
+
+
+@pytest.fixture
+def pcb(tmp_path: Path) -> Path:
+    folder = tmp_path / "pcb"
+    write_tiny_deeppcb(folder, {"a": 4, "b": 2}, side_px=96)
+    write_tiny_deeppcb(folder, {"c": 3}, "test.txt", side_px=96)
+    return folder
+
+
+def test_a_list_is_sought_in_the_data_folder_and_in_its_usual_place(pcb: Path, tmp_path: Path) -> None:
+    assert read_dataset(Source(pcb)).groups() == ("a", "b")
+    assert read_dataset(Source(pcb, Path("test.txt"))).groups() == ("c",)
+    assert read_dataset(Source(pcb, pcb / "test.txt")).groups() == ("c",)
+    pcb.rename(tmp_path / "PCBData")
+    assert read_dataset(Source(tmp_path, Path("test.txt"), "deeppcb")).groups() == ("c",)
+    with pytest.raises(ConfigError, match=r"--list none\.txt: is neither in"):
+        read_dataset(Source(tmp_path, Path("none.txt")))
+
+
+@pytest.mark.parametrize("line", ["c/c/1_temp.jpg", "c/c/1.jpg c/c_not/1.txt", "c/c/1.jpg"])
+def test_a_list_of_good_parts_takes_the_place_of_the_templates(pcb: Path, line: str) -> None:
+    (pcb / "good.txt").write_text(line + "\n")
+    found = read_dataset(Source(pcb, Path("test.txt"), good_list=Path("good.txt")))
+    good = [sample for sample in found.samples if sample.is_good]
+    assert [sample.image.name for sample in good] == ["1_temp.jpg"]
+    assert good[0].reference == good[0].image
+    assert len(found.samples) == 4
+
+
+def test_a_good_part_with_labels_or_without_a_picture_is_refused_with_its_line(pcb: Path) -> None:
+    (pcb / "good.txt").write_text("c/c/1_temp.jpg\nc/c/2_test.jpg\n")
+    with pytest.raises(ConfigError, match=r"good\.txt:2: .*has defects by"):
+        read_dataset(Source(pcb, Path("test.txt"), good_list=Path("good.txt")))
+    (pcb / "good.txt").write_text("c/c/9.jpg\n")
+    with pytest.raises(ConfigError, match=r"good\.txt:1: picture .* does not exist"):
+        read_dataset(Source(pcb, Path("test.txt"), good_list=Path("good.txt")))
+
+
+def test_a_coco_file_lies_anywhere_and_its_pictures_in_the_data_folder(tmp_path: Path) -> None:
+    written = write_tiny_boards(tmp_path / "data")
+    elsewhere = written.rename(tmp_path / "labels.json")
+    with pytest.raises(ConfigError, match="There are none; name one with --list"):
+        read_dataset(Source(tmp_path / "data", layout="coco"))
+    assert len(read_dataset(Source(tmp_path / "data", elsewhere)).samples) == 12
+    (tmp_path / "data" / "annotations").mkdir()
+    elsewhere.rename(tmp_path / "data" / "annotations" / "train.json")
+    assert len(read_dataset(Source(tmp_path / "data", layout="coco")).samples) == 12
+    assert len(read_dataset(Source(tmp_path / "data", Path("train.json"), "coco")).samples) == 12
+
+
+def test_a_layout_that_is_not_there_is_refused(pcb: Path) -> None:
+    write_tiny_boards(pcb.parent / "coco")
+    with pytest.raises(ConfigError, match="is in coco's layout"):
+        read_dataset(Source(pcb.parent / "coco", layout="deeppcb"))
+
+
+def _small_and_large(folder: Path) -> Path:
+    """Write pictures of sizes that vary as a production's do, in COCO, with class names of a labelling tool."""
+    path = write_tiny_boards(folder, pictures=16, groups=16)
+    content: dict[str, Any] = json.loads(path.read_text())
+    rng = np.random.default_rng(0)
+    for image in content["images"]:
+        image.pop("group")
+        file = folder / image["file_name"]
+        wider = cv2.copyMakeBorder(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), 0, int(rng.integers(90)), 0, int(rng.integers(90)), cv2.BORDER_REPLICATE)  # fmt: skip
+        cv2.imwrite(str(file), wider)
+    for category in content["categories"]:
+        category["name"] = f"MT {category['name'].title()}"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(tmp_path: Path) -> None:
+    data = _small_and_large(tmp_path / "data").parent
+    run, bundle, figures = (str(tmp_path / name) for name in ("My Run", "b.bundle", "figures.json"))
+    named = ["--data", str(data), "--format", "coco"]
+    assert main(["train", *named, "--out", run, *SHORT]) == 0
+    assert main(["export", run, "--out", bundle]) == 0
+    assert main(["evaluate", "--bundle", bundle, *named, "--json", figures]) == 0
+    manifest = read_bundle(Path(bundle)).manifest
+    assert manifest.name == "my_run"
+    assert manifest.revision > 202601010000
+    assert [item.name for item in manifest.classes] == ["mt_scratch", "mt_dent"]
+    assert (manifest.geometry.fit, manifest.geometry.channels) == ("pad", 1)
+    assert json.loads(Path(figures).read_text())["pictures"] == 16
+
+
+def test_where_every_picture_has_a_reference_the_model_compares_unless_told_otherwise(pcb: Path) -> None:
+    bundle, figures = str(pcb / "b.bundle"), str(pcb / "figures.json")
+    train = ["train", "--data", str(pcb), "--list", "trainval.txt", *SHORT]
+    assert main([*train, "--out", str(pcb / "run")]) == 0
+    assert main([*train, "--out", str(pcb / "alone"), "--reference", "no"]) == 0
+    for run, channels in (("run", 2), ("alone", 1)):
+        assert main(["export", str(pcb / run), "--out", bundle]) == 0
+        written = read_bundle(Path(bundle))
+        assert written.manifest.geometry.channels == channels
+        assert {image.pixels().shape[2] for image in written.golden} == {channels}
+        judged = ["--data", str(pcb), "--list", "test.txt", "--json", figures]
+        assert main(["evaluate", "--bundle", bundle, *judged]) == 0
+        assert json.loads(Path(figures).read_text())["pictures"] == 6
+
+
+def test_a_reference_that_is_asked_for_and_not_named_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path / "data")
+    words = ["train", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--reference", "yes"]
+    assert main(words) == 78
+    assert "000.png names no reference" in capsys.readouterr().err

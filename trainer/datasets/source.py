@@ -1,0 +1,141 @@
+"""Where a data set lies and how it is written down: what train, export and evaluate are told on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from appliance.annotations.coco import read_coco
+from appliance.annotations.deeppcb import read_deeppcb, read_good_list
+from appliance.annotations.layouts import LAYOUTS, read_annotations
+from appliance.annotations.pictures import Annotations, with_good_parts
+from appliance.errors import ConfigError
+
+DATA_HELP = (
+    "a COCO file (.json) or a folder with one; or DeepPCB's layout: its folder, or a list file such as trainval.txt"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set's place.
+
+    Args:
+        data: folder or annotation file.
+        listing: annotation or list file, in that folder or a path of its own; None for the usual one.
+        layout: "coco" or "deeppcb"; None to see it from the files.
+        good_list: list of good parts' pictures, which then replace DeepPCB's templates as good parts; None without.
+    """
+
+    data: Path
+    listing: Path | None = None
+    layout: Literal["coco", "deeppcb"] | None = None
+    good_list: Path | None = None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Source:
+        """Take the arguments that `add_arguments` declares."""
+        return cls(arguments.data, arguments.list, arguments.format, arguments.good_list)
+
+    @classmethod
+    def written(cls, content: dict[str, Any]) -> Source:
+        """Read what `as_dict` wrote.
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
+        listing, good_list = (None if content.get(k) is None else Path(content[k]) for k in ("list", "good_list"))
+        return cls(Path(content["data"]), listing, content.get("format"), good_list)
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Return plain values with absolute paths, for a run's source.json."""
+        listing, good_list = (
+            None if path is None else str(path.resolve()) for path in (self._listing(), self._good_list())
+        )
+        return {"data": str(self.data.resolve()), "list": listing, "format": self.layout, "good_list": good_list}
+
+    def annotations(self) -> Annotations:
+        """Read the annotations.
+
+        Raises:
+            ConfigError: nothing readable is there, or something in it is broken; names file and line.
+        """
+        if not self.data.exists():
+            raise ConfigError(f"{self.data}: does not exist; give {LAYOUTS}")
+        found = self._read()
+        good_list = self._good_list()
+        if good_list is None:
+            return found
+        return with_good_parts(found, read_good_list(good_list, self._root()))
+
+    def _read(self) -> Annotations:
+        listing = self._listing()
+        is_coco = self.layout == "coco" or (self.layout is None and listing is not None and listing.suffix == ".json")
+        if is_coco and (listing or self.data.is_dir()):
+            return read_coco(listing or _only_json(self.data), self._root())
+        if is_coco:
+            return read_coco(self.data)
+        if listing is not None:
+            return read_deeppcb(listing, self._root())
+        found = read_annotations(self.data)
+        if found is None:
+            raise ConfigError(
+                f"{self.data}: no annotations.json, and no trainval.txt here or in PCBData/; give {LAYOUTS}"
+            )
+        if self.layout is not None and found.layout != self.layout:
+            raise ConfigError(f"{self.data}: is in {found.layout}'s layout; leave --format out, or name other data")
+        return found
+
+    def _listing(self) -> Path | None:
+        return None if self.listing is None else _sought(self.listing, self._places(), "--list")
+
+    def _good_list(self) -> Path | None:
+        return None if self.good_list is None else _sought(self.good_list, self._places(), "--good-list")
+
+    def _places(self) -> list[Path]:
+        root = self.data if self.data.is_dir() else self.data.parent
+        return [root, root / "PCBData", root / "annotations"]
+
+    def _root(self) -> Path:
+        """Return the folder that a list's pictures are named from."""
+        if self.data.is_file():
+            return self.data.parent
+        nested = self.data / "PCBData"
+        return nested if self.layout != "coco" and nested.is_dir() else self.data
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, is_required: bool = True, data_help: str = DATA_HELP) -> None:
+    """Declare the arguments that name a data set.
+
+    Args:
+        parser: of the command.
+        is_required: whether the command cannot do without.
+        data_help: of --data.
+    """
+    parser.add_argument("--data", type=Path, required=is_required, help=data_help)
+    parser.add_argument("--list", type=Path, metavar="FILE", help="annotation or list file (default: the usual name)")
+    parser.add_argument("--format", choices=("coco", "deeppcb"), help="layout (default: seen from the files)")
+    parser.add_argument(
+        "--good-list",
+        type=Path,
+        metavar="FILE",
+        help="pictures of good parts, one a line; DeepPCB's templates then are references only",
+    )
+
+
+def _sought(name: Path, places: list[Path], option: str) -> Path:
+    for path in (*(place / name for place in places), name):
+        if path.is_file():
+            return path
+    raise ConfigError(f"{option} {name}: is neither in {places[0]} nor a path of its own; correct the name")
+
+
+def _only_json(folder: Path) -> Path:
+    usual = folder / "annotations.json"
+    found = [usual] if usual.is_file() else sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")])
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:8]) or "none"
+        raise ConfigError(f"{folder}: which COCO file? There are {names}; name one with --list")
+    return found[0]
