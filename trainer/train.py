@@ -41,7 +41,7 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
 
     Args:
         split: two halves that share no group.
-        plan: the dials.
+        plan: the dials, with a length (trainer.plan.complete).
         folder: gets `last.pt`, `final.pt`, `log.jsonl` and `figures.json`.
         resume: go on from `last.pt` if it is there.
 
@@ -53,6 +53,8 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
         StorageError: The disk is full or refuses.
     """
     plan.check()
+    if plan.epochs is None and plan.budget_minutes is None:
+        raise RuntimeError("a plan without a length must be completed first")
     check_folder(folder, resume)
     check_data(split, plan.input_channels)
     torch.manual_seed(plan.seed)

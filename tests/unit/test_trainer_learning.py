@@ -18,7 +18,7 @@ from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.loss import assign, detection_loss, paired_iou
-from trainer.model import Net, NetShape, cell_centres, decode_boxes
+from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
 from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.train import one_cycle, train
@@ -150,12 +150,16 @@ def test_an_epoch_holds_the_wanted_share_of_good_parts(tmp_path: Path) -> None:
     assert not torch.equal(batches[0][0], next(iter(pictures.batches(1)))[0])
 
 
-def test_a_crop_larger_than_the_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--crop"):
-        Pictures(_split(tmp_path).train, Plan(epochs=1, side_px=128))
+def test_a_crop_larger_than_the_pictures_is_filled_up(tmp_path: Path) -> None:
+    images, boxes, _ = next(Pictures(_split(tmp_path).train, Plan(epochs=1, side_px=192)).batches(0))
+    assert images.shape[2:] == (192, 192)
+    assert boxes.min() >= 0
+    assert boxes.max() <= 192
+    grey = (images[:, 0] * 255).round()
+    assert ((grey - PAD_VALUE).abs() < 60).float().mean() > 0.5
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(epochs=1, budget_minutes=1.0), Plan(epochs=1, side_px=100)])
+@pytest.mark.parametrize("plan", [Plan(epochs=1, budget_minutes=1.0), Plan(epochs=1, side_px=100)])
 def test_an_impossible_plan_is_refused(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--"):
         train(_split(tmp_path), plan, tmp_path / "run")

@@ -82,8 +82,9 @@ def _small_and_large(folder: Path) -> Path:
     for image in content["images"]:
         image.pop("group")
         file = folder / image["file_name"]
-        wider = cv2.copyMakeBorder(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), 0, int(rng.integers(90)), 0, int(rng.integers(90)), cv2.BORDER_REPLICATE)  # fmt: skip
-        cv2.imwrite(str(file), wider)
+        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        down, right = (int(side) for side in rng.integers(90, size=2))
+        cv2.imwrite(str(file), cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_REPLICATE))
     for category in content["categories"]:
         category["name"] = f"MT {category['name'].title()}"
     path.write_text(json.dumps(content))
