@@ -202,6 +202,15 @@ def _show_report(figures: Report) -> None:
         counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
         table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
     _out.print(table)
+    behind = figures.evidence
+    _out.print(
+        f"95 % bounds: AP@0.33 {behind.ap_pooled.low:.4f}..{behind.ap_pooled.high:.4f}, "
+        f"escapes {100 * behind.escapes.low:.2f}..{100 * behind.escapes.high:.2f} %, "
+        f"overkill {100 * behind.overkill.low:.2f}..{100 * behind.overkill.high:.2f} %"
+    )
+    if behind.separation is not None:
+        apart = behind.separation
+        _out.print(f"highest score on a good part {apart.highest_good:.3f}, lowest on a bad one {apart.lowest_bad:.3f}")
     at, best = figures.at_limits, figures.best
     _out.print(
         f"with the good parts among them AP@0.33 {figures.ap_pooled_all:.4f}; "

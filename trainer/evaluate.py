@@ -16,6 +16,7 @@ from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
+from trainer.evidence import Evidence, gather
 from trainer.metrics import (
     AtLimit,
     Judged,
@@ -55,6 +56,7 @@ class Report:
         groups: by group.
         calibration_error: expected, over the detections of all pictures.
         detect_ms_p50: median time from picture to detections in milliseconds.
+        evidence: counts and bounds behind these figures.
     """
 
     pictures: int
@@ -68,6 +70,7 @@ class Report:
     groups: dict[str, GroupFigures]
     calibration_error: float
     detect_ms_p50: float
+    evidence: Evidence
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values; what could not be measured is nan."""
@@ -175,4 +178,5 @@ def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Re
         groups=groups,
         calibration_error=calibration_error(everything.scores, everything.right),
         detect_ms_p50=detect_ms_p50,
+        evidence=gather(judged, names, limits),
     )

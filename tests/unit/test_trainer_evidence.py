@@ -1,0 +1,76 @@
+"""Counts and bounds behind the figures, against published values and hand-made cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.evidence import Interval, confusion, gather, resampled, share
+from trainer.metrics import Judged, average_precision, rank
+
+NAMES = ("open", "short")
+
+
+def judged(found: list[tuple[int, float, int]], truth: list[tuple[int, int]], side: int = 10) -> Judged:
+    """A picture whose boxes are squares on a line: (place, score, label) found, (place, label) true."""
+    return Judged(
+        np.array([(100 * at, 0, 100 * at + side, side) for at, _, _ in found], np.float32).reshape(-1, 4),
+        np.array([score for _, score, _ in found], np.float32),
+        np.array([label for _, _, label in found], np.int64),
+        np.array([(100 * at, 0, 100 * at + side, side) for at, _ in truth], np.float32).reshape(-1, 4),
+        np.array([label for _, label in truth], np.int64),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "low", "high"),
+    [(0, 48, 0.0, 0.0740), (0, 149, 0.0, 0.0245), (10, 100, 0.0490, 0.1762), (5, 5, 0.4782, 1.0), (0, 0, 0.0, 1.0)],
+)
+def test_bounds_are_those_of_the_published_tables(count: int, of: int, low: float, high: float) -> None:
+    found = share(count, of)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_a_share_lies_within_its_bounds_and_complements_mirror(count: int, rest: int) -> None:
+    found, other = share(count, count + rest), share(rest, count + rest)
+    assert 0.0 <= found.low <= found.high <= 1.0
+    assert found.low <= count / max(1, count + rest) <= found.high or count + rest == 0
+    assert (found.low, found.high) == pytest.approx((1 - other.high, 1 - other.low), abs=1e-9)
+
+
+def test_what_was_taken_for_what_is_counted_once() -> None:
+    parts = [
+        judged([(0, 0.9, 1), (1, 0.8, 1), (5, 0.7, 0)], [(0, 0), (1, 1), (2, 1)]),
+        judged([(0, 0.9, 0), (0, 0.6, 1)], [(0, 0)]),
+    ]
+    assert confusion(parts, NAMES) == {
+        "open": {"open": 1, "short": 1, "background": 0},
+        "short": {"open": 0, "short": 1, "background": 1},
+        "background": {"open": 1, "short": 1, "background": 0},
+    }
+
+
+def test_evidence_counts_parts_boxes_and_sizes_at_the_limits() -> None:
+    parts = [
+        judged([(0, 0.9, 0), (1, 0.2, 1)], [(0, 0), (1, 1)]),
+        judged([(0, 0.4, 0)], [(0, 0)], side=50),
+        judged([(0, 0.6, 1)], []),
+        judged([], []),
+    ]
+    found = gather(parts, NAMES, np.array([0.5, 0.5]))
+    assert found.boxes == {"open": 2, "short": 1}
+    assert (found.escapes.count, found.escapes.of, found.overkill.count, found.overkill.of) == (1, 2, 1, 2)
+    assert found.separation is not None
+    assert found.separation.gap == pytest.approx(0.4 - 0.6)
+    sizes = {name: (it.count, it.of) for name, it in found.recall_by_size.items()}
+    assert sizes == {"small": (1, 2), "medium": (0, 1), "large": (0, 0)}
+
+
+def test_more_pictures_narrow_the_bounds_and_perfect_ones_have_none() -> None:
+    mixed = [judged([(0, 0.9, 0)], [(0, 0)]), judged([(3, 0.8, 0)], [(0, 0)])]
+    few, many = (resampled([rank([p]) for p in mixed * times], average_precision) for times in (5, 100))
+    assert few.high - few.low > 2 * (many.high - many.low) > 0
+    perfect = resampled([rank([mixed[0]])] * 5, average_precision)
+    assert perfect == Interval(1.0, 1.0)
+    assert np.isnan(resampled([], average_precision).low)
