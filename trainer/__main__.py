@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from appliance.arguments import count, names, new_file, percent, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.datasets import source
-from trainer.plan import USUAL_STEPS
+from trainer.plan import LARGEST_TEAM, USUAL_STEPS
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate found it worse than asked for); 2 wrong usage; "
@@ -63,6 +64,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=count,
         default=1,
         help="processor threads for the arithmetic; one more prepares the pictures (default %(default)s)",
+    )
+    train.add_argument(
+        "--workers",
+        type=count,
+        default=min(LARGEST_TEAM, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
+        help="processes that divide each step among them (default: one a core, at most 4)",
     )
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def train(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
+    _out.quiet = _err.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun only the first one speaks
     asked = Plan(
         epochs=arguments.epochs,
         budget_minutes=arguments.budget_minutes,
@@ -47,6 +49,7 @@ def train(arguments: argparse.Namespace) -> int:
         side_px=arguments.crop or USUAL_SIDE_PX,
         seed=arguments.seed,
         threads=arguments.threads,
+        workers=min(arguments.workers, arguments.batch or USUAL_BATCH),
         channels=arguments.channels,
         width=arguments.width,
     )
@@ -67,6 +70,8 @@ def train(arguments: argparse.Namespace) -> int:
         make_folder(arguments.out)
         write_json(arguments.out / "source.json", place.as_dict())
     figures = run_training(split, plan, arguments.out, resume=arguments.resume)
+    if figures is None:
+        return 0
     _out.print(
         f"held-out groups: AP@0.33 {figures.ap_pooled:.4f}, best F {figures.best.f:.4f} at {figures.best.limit:.2f}; "
         f"escapes {figures.parts.escapes} of {figures.parts.bad}, overkill {figures.parts.overkill} of "

@@ -18,11 +18,12 @@ BOX_WEIGHT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The parts of the loss, each a scalar averaged over the cells that own a defect."""
+    """The parts of the loss, each a scalar averaged over the cells that own a defect; owned: how many do, or 1."""
 
     total: Tensor
     score: Tensor
     box: Tensor
+    owned: int
 
 
 def detection_loss(logits: Tensor, distances: Tensor, boxes: Tensor, labels: Tensor) -> Losses:
@@ -55,7 +56,7 @@ def detection_loss(logits: Tensor, distances: Tensor, boxes: Tensor, labels: Ten
         targets[image, cell, labels[image, which]] = iou.detach().clamp(0.0, 1.0)
         box_loss = (1.0 - giou).sum() / owned
     score_loss = quality_focal(flat_logits, targets).sum() / owned
-    return Losses(score_loss + BOX_WEIGHT * box_loss, score_loss, box_loss)
+    return Losses(score_loss + BOX_WEIGHT * box_loss, score_loss, box_loss, owned)
 
 
 def assign(centres: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:

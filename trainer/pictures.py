@@ -27,10 +27,13 @@ class Pictures:
     Args:
         dataset: the training half.
         plan: batch, side, share of good parts, seed.
+        rank: of the process that these are for, 0..of-1.
+        of: processes among which each batch is divided.
     """
 
-    def __init__(self, dataset: Dataset, plan: Plan) -> None:
+    def __init__(self, dataset: Dataset, plan: Plan, rank: int = 0, of: int = 1) -> None:
         self._plan = plan
+        self._mine = slice(rank, None, of)
         self._samples = dataset.samples
         self._pixels = [load_input(s, plan.input_channels) for s in tracked(self._samples, "decode the pictures")]
         self._bad = [i for i, s in enumerate(self._samples) if not s.is_good]
@@ -42,7 +45,7 @@ class Pictures:
         self.steps = max(1, round(crops / plan.batch))
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Give one epoch's batches, prepared ahead by one other thread.
+        """Give this process's part of one epoch's batches, prepared ahead by one other thread.
 
         Args:
             epoch: counted from 0; it and the seed decide everything.
@@ -66,7 +69,7 @@ class Pictures:
 
     def _batch(self, epoch: int, step: int, members: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         crops = []
-        for place, index in enumerate(members):
+        for place, index in list(enumerate(members))[self._mine]:
             rng = np.random.default_rng((self._plan.seed, epoch, step, place))
             sample = self._samples[index]
             crops.append(self._augment(self._pixels[index], sample.boxes, sample.labels, rng))

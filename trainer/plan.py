@@ -15,6 +15,9 @@ USUAL_STEPS = 10_000
 """Steps of a run whose length nobody has chosen."""
 
 USUAL_BATCH, USUAL_SIDE_PX, LARGEST_SIDE_PX = 16, 320, 640
+LARGEST_TEAM = 4
+"""Processes that nobody has asked for are no more than this: each has fewer crops to normalise over."""
+
 DEFECT_ROOM = 1.6
 """A crop's side over the longer side of a large defect (all but one in ten are smaller)."""
 
@@ -31,7 +34,8 @@ class Plan:
         rate: peak learning rate.
         good_share: share of crops from good parts.
         seed: seed of everything random.
-        threads: CPU threads for the arithmetic; one more prepares the pictures.
+        threads: CPU threads for the arithmetic of one process; one more prepares the pictures.
+        workers: processes on this machine among which each batch is divided.
         validate_every: epochs between validations.
         width: width of the net.
         channels: 1 grey, 3 RGB.
@@ -46,6 +50,7 @@ class Plan:
     good_share: float = 0.15
     seed: int = 0
     threads: int = 1
+    workers: int = 1
     validate_every: int = 10
     width: int = 48
     channels: int = 1
@@ -71,6 +76,8 @@ class Plan:
         for option, number in (("--epochs", self.epochs), ("--batch", self.batch), ("--threads", self.threads)):
             if number is not None and number < 1:
                 raise ConfigError(f"{option} {number}: must be at least 1")
+        if not 1 <= self.workers <= self.batch:
+            raise ConfigError(f"--workers {self.workers}: must be 1 to {self.batch}, the crops of a step")
         if self.side_px < 32:
             raise ConfigError(f"--crop {self.side_px}: must be at least 32")
         if self.batch * (self.side_px // 32) ** 2 < 2:

@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,7 @@ from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.preflight import check_data
 from trainer.progress import console
+from trainer.team import Team, gathered
 from trainer.validate import Figures, validate
 
 WEIGHT_DECAY = 0.02
@@ -36,7 +38,7 @@ AVERAGE_DECAY = 0.995
 AVERAGE_WARM_STEPS = 200
 
 
-def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figures:
+def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figures | None:
     """Fit a net to the training half and judge it on the other.
 
     Args:
@@ -46,7 +48,7 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
         resume: go on from `last.pt` if it is there.
 
     Returns:
-        The figures of the averaged weights on the validation half.
+        The figures of the averaged weights on the validation half; None in a process of `torchrun` but the first.
 
     Raises:
         ConfigError: The plan does not fit the data, no bundle could come of it, or the folder holds another run.
@@ -57,18 +59,24 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
         raise RuntimeError("a plan without a length must be completed first")
     check_folder(folder, resume)
     check_data(split, plan.input_channels)
+    make_folder(folder)
+    work = partial(_train, split, plan, folder)
+    with gathered(plan.workers, work) as team:
+        return work(team)
+
+
+def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None:
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     cv2.setNumThreads(1)
-    run = _Run(_start(split, plan))
+    run = _Run(_start(split, plan), team)
     last = folder / "last.pt"
-    make_folder(folder)
     if last.is_file():
         run.take(load_checkpoint(last), last)
-    pictures = Pictures(split.train, plan)
-    clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns)
+    pictures = Pictures(split.train, plan, team.rank, team.size)
+    clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)
     figures: Figures | None = None
-    with _progress() as bar:
+    with _progress(team.is_first) as bar:
         task = bar.add_task("train", total=1000, note="")
         while clock.done(run.state.epoch) < 1.0:
             loss = 0.0
@@ -79,17 +87,24 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
                 loss += (run.learn(batch, plan.rate * one_cycle(done)) - loss) / (index + 1)
                 note = f"epoch {run.state.epoch + 1}, loss {loss:.3f}"
                 bar.update(task, completed=round(1000 * done), note=note)
+            loss = team.mean(loss)
             run.state.epoch += 1
             run.state.elapsed_ns = time.monotonic_ns() - clock.began_ns
-            entry = {"epoch": run.state.epoch, "step": run.state.step, "loss": loss}
-            if clock.done(run.state.epoch) >= 1.0 or run.state.epoch % plan.validate_every == 0:
-                bar.update(task, note="judging the held-out groups")
-                figures = validate(run.average, split.validation)
-                entry |= {"ap_pooled": figures.ap_pooled, "f_best": figures.best.f}
-                bar.console.print(f"epoch {run.state.epoch}: AP@0.33 of the held-out groups {figures.ap_pooled:.4f}")
-            append_json(folder / "log.jsonl", entry | {"elapsed_s": run.state.elapsed_ns // 10**9})
-            save_checkpoint(last, run.snapshot())
+            is_judged = clock.done(run.state.epoch) >= 1.0 or run.state.epoch % plan.validate_every == 0
+            if team.is_first:
+                entry = {"epoch": run.state.epoch, "step": run.state.step, "loss": loss}
+                if is_judged:
+                    bar.update(task, note="judging the held-out groups")
+                    figures = validate(run.average, split.validation)
+                    entry |= {"ap_pooled": figures.ap_pooled, "f_best": figures.best.f}
+                    bar.console.print(
+                        f"epoch {run.state.epoch}: AP@0.33 of the held-out groups {figures.ap_pooled:.4f}"
+                    )
+                append_json(folder / "log.jsonl", entry | {"elapsed_s": run.state.elapsed_ns // 10**9})
+                save_checkpoint(last, run.snapshot())
         bar.update(task, completed=1000, note="")
+    if not team.is_first:
+        return None
     figures = figures or validate(run.average, split.validation)
     save_checkpoint(folder / "final.pt", run.snapshot())
     write_json(folder / "figures.json", figures.as_dict())
@@ -129,9 +144,11 @@ def _start(split: Split, plan: Plan) -> Checkpoint:
 class _Run:
     """The net, its average, and the optimizer; between epochs they are one checkpoint."""
 
-    def __init__(self, state: Checkpoint) -> None:
+    def __init__(self, state: Checkpoint, team: Team) -> None:
         self.state = state
+        self._team = team
         self.net = Net(state.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._shared = team.averaging(self.net)
         self.average = Net(state.shape)
         self.average.load_state_dict(self.net.state_dict())
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
@@ -171,10 +188,11 @@ class _Run:
         images, boxes, labels = batch
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self.net.train()
+        self._shared.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            logits, distances = self.net(images)
-        loss = detection_loss(logits, distances, boxes, labels).total
+            logits, distances = self._shared(images)
+        losses = detection_loss(logits, distances, boxes, labels)
+        loss = losses.total * self._team.share(losses.owned)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
@@ -191,10 +209,11 @@ class _Clock:
 
     plan: Plan
     began_ns: int
+    team: Team
 
     def done(self, epoch: float) -> float:
         if self.plan.budget_minutes is not None:
-            return (time.monotonic_ns() - self.began_ns) / (self.plan.budget_minutes * 60e9)
+            return self.team.agree((time.monotonic_ns() - self.began_ns) / (self.plan.budget_minutes * 60e9))
         return epoch / (self.plan.epochs or 1)
 
 
@@ -236,7 +255,7 @@ def has_fast_bf16() -> bool:
     return "avx512_bf16" in text or "amx_bf16" in text
 
 
-def _progress() -> Progress:
+def _progress(is_shown: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     note = TextColumn("{task.fields[note]}")
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), note, console=console)
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), note, console=console, disable=not is_shown)

@@ -1,0 +1,155 @@
+"""Several processes fit the net that one would fit, and none is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from appliance.errors import ConfigError
+from tests.tiny_boards import write_tiny_boards
+from trainer.__main__ import main
+from trainer.checkpoint import load_checkpoint
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.split import Split, split_by_group
+from trainer.pictures import Pictures
+from trainer.plan import Plan
+from trainer.train import train
+
+LENGTH = {"epochs": 3, "batch": 8, "side_px": 64, "width": 8}
+
+
+def _split(folder: Path) -> Split:
+    return split_by_group(read_dataset(write_tiny_boards(folder, pictures=24, groups=4)), ("family0",))
+
+
+def _losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_parts_of_a_batch_are_together_the_batch_of_one_process(tmp_path: Path) -> None:
+    train_half, plan = _split(tmp_path).train, Plan(epochs=1, batch=6, side_px=64)
+    (whole, boxes, labels), *_ = Pictures(train_half, plan).batches(0)
+    parts = [next(Pictures(train_half, plan, rank, 2).batches(0)) for rank in range(2)]
+    for rank, (images, its_boxes, its_labels) in enumerate(parts):
+        assert torch.equal(images, whole[rank::2])
+        assert torch.equal(its_boxes, boxes[rank::2, : its_boxes.shape[1]])
+        assert torch.equal(its_labels, labels[rank::2, : its_labels.shape[1]])
+
+
+def test_two_processes_learn_what_one_learns_and_again_the_same(tmp_path: Path) -> None:
+    split = _split(tmp_path / "data")
+    train(split, Plan(**LENGTH), tmp_path / "one")
+    for name in ("two", "again"):
+        train(split, Plan(**LENGTH, workers=2), tmp_path / name)
+    assert _losses(tmp_path / "two") == pytest.approx(
+        _losses(tmp_path / "one"), rel=0.15
+    )  # half the crops to normalise
+    assert _losses(tmp_path / "two") == _losses(tmp_path / "again")
+    one, two, again = (load_checkpoint(tmp_path / name / "final.pt") for name in ("one", "two", "again"))
+    assert one.step == two.step
+    for name, weights in two.average.items():
+        assert torch.equal(weights, again.average[name]), name
+    apart = [(two.average[name] - weights).abs().max() for name, weights in one.average.items() if "head" in name]
+    assert 0 < max(apart) < 0.1
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from tests.unit.test_trainer_team import LENGTH, _split
+from trainer.plan import Plan
+from trainer.train import train
+if __name__ == "__main__":
+    train(_split(Path(sys.argv[1])), Plan(**(LENGTH | {"epochs": 30}), workers=2), Path(sys.argv[2]))
+"""
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def _commands(pids: list[int]) -> dict[int, str]:
+    found = {}
+    for pid in pids:
+        path = Path("/proc", str(pid), "cmdline")
+        found[pid] = path.read_bytes().decode().replace("\0", " ") if path.exists() else ""
+    return found
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> "subprocess.Popen[str]":
+    """A training by two processes that has taken its first epoch."""
+    write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    script = tmp_path / "run_two.py"
+    script.write_text(_RUN)
+    command = [sys.executable, str(script), str(tmp_path / "data"), str(tmp_path / "killed")]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    while process.poll() is None and not (tmp_path / "killed" / "last.pt").is_file():
+        os.sched_yield()
+    return process
+
+
+def _other(process: "subprocess.Popen[str]") -> int:
+    (pid,) = (pid for pid, command in _commands(_children(process.pid)).items() if "spawn_main" in command)
+    return pid
+
+
+def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_later(
+    running: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    other = _other(running)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    while "spawn_main" in _commands([other])[other]:
+        os.sched_yield()
+    at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
+    assert at < 30, "killed too late to show anything"
+    split, plan = _split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 30}), workers=2)
+    train(split, plan, tmp_path / "killed", resume=True)
+    train(split, plan, tmp_path / "whole")
+    resumed, whole = (load_checkpoint(tmp_path / name / "final.pt") for name in ("killed", "whole"))
+    for name, weights in whole.average.items():
+        assert torch.equal(weights, resumed.average[name]), name
+
+
+def test_when_another_process_is_killed_the_first_says_so(running: "subprocess.Popen[str]") -> None:
+    os.kill(_other(running), signal.SIGKILL)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "DeviceError: a process of the training ended before its time" in said
+
+
+def test_torchrun_brings_the_processes_and_only_the_first_speaks(tmp_path: Path) -> None:
+    data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--holdout", "family0", "--epochs", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trainer"]
+    ended = subprocess.run(
+        [*launch, *words, "--batch", "8", "--crop", "64"], capture_output=True, text=True, timeout=110, check=False,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("what was read") == 1
+    assert ended.stdout.count("next: trainer export") == 1
+    assert load_checkpoint(tmp_path / "run" / "final.pt").epoch == 2
+    assert np.isfinite(_losses(tmp_path / "run")).all()
+
+
+def test_more_workers_than_crops_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--workers 9"):
+        train(_split(tmp_path), Plan(**LENGTH, workers=9), tmp_path / "run")
+
+
+def test_a_run_by_default_uses_the_cores_and_ends_whole(tmp_path: Path) -> None:
+    data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--holdout", "family0", "--epochs", "1"]
+    assert main([*words, "--batch", "4", "--crop", "64"]) == 0
+    cores = len(os.sched_getaffinity(0))
+    assert load_checkpoint(tmp_path / "run" / "final.pt").plan["workers"] == min(4, cores)

@@ -1,0 +1,133 @@
+"""Several processes that fit one net together: each takes a part of every batch, and gradients are averaged.
+
+On one machine the first process starts the others itself; under `torchrun` they are all there already. Every process
+takes the same steps; only the first one writes and speaks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import distributed, nn
+
+from appliance.errors import DeviceError
+from trainer.progress import console
+
+LONGEST_SILENCE = timedelta(hours=2)
+"""A process may judge the held-out groups for this long while the others wait."""
+
+FAREWELL_S = 10.0
+
+
+class Team:
+    """One process's place among those that fit the net.
+
+    Args:
+        rank: of this process, 0 for the first.
+        size: number of processes.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank = rank
+        self.size = size
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    def agree(self, value: float) -> float:
+        """Return what the first process says, so that all of them take the same turn."""
+        if self.size == 1:
+            return value
+        said = torch.tensor([value], dtype=torch.float64)
+        distributed.broadcast(said, 0)
+        return float(said[0])
+
+    def share(self, count: int) -> float:
+        """Return this process's part of a sum over all, times their number: the weight of its mean among the means."""
+        return count / self.mean(count)
+
+    def mean(self, value: float) -> float:
+        """Return the mean of a number over all processes."""
+        if self.size == 1:
+            return value
+        total = torch.tensor([value], dtype=torch.float64)
+        distributed.all_reduce(total)
+        return float(total[0]) / self.size
+
+    def averaging(self, net: nn.Module) -> nn.Module:
+        """Wrap a net so that its gradients are the mean over all processes."""
+        return net if self.size == 1 else nn.parallel.DistributedDataParallel(net)
+
+
+@contextmanager
+def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
+    """Bring the processes together for the length of a `with` block.
+
+    Args:
+        size: how many on this machine; under `torchrun` it is asked instead.
+        follow: what each other process does; must be picklable.
+
+    Yields:
+        The place of this process.
+
+    Raises:
+        DeviceError: another process ended before the work was done.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo", timeout=LONGEST_SILENCE)
+        try:
+            console.quiet = distributed.get_rank() > 0
+            yield Team(distributed.get_rank(), distributed.get_world_size())
+        finally:
+            distributed.destroy_process_group()
+        return
+    if size == 1:
+        yield Team()
+        return
+    with tempfile.TemporaryDirectory(prefix="trainer-team-") as folder:
+        meeting = Path(folder) / "meeting"
+        context = multiprocessing.get_context("spawn")
+        others = [context.Process(target=_join, args=(meeting, rank, size, follow)) for rank in range(1, size)]
+        try:
+            for other in others:
+                other.start()
+            _meet(meeting, 0, size)
+            yield Team(0, size)
+        except RuntimeError as error:
+            if all(other.is_alive() for other in others):
+                raise
+            raise DeviceError(
+                f"a process of the training ended before its time ({error}); free some memory, or use --workers 1"
+            ) from error
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+            for other in others:
+                other.join(FAREWELL_S)
+                other.kill()
+
+
+def _join(meeting: Path, rank: int, size: int, follow: Callable[[Team], object]) -> None:
+    """Work as another process until the first one is done or gone."""
+    console.quiet = True
+    _meet(meeting, rank, size)
+    with suppress(RuntimeError):  # the first process ended; it has said why
+        follow(Team(rank, size))
+    with suppress(RuntimeError):
+        distributed.destroy_process_group()
+
+
+def _meet(meeting: Path, rank: int, size: int) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=LONGEST_SILENCE
+    )
