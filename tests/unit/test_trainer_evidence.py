@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evidence import Interval, confusion, gather, resampled, share
+from trainer.confusion import confusion
+from trainer.evidence import gather
+from trainer.intervals import Interval, resampled, share
 from trainer.metrics import Judged, average_precision, rank
 
 NAMES = ("open", "short")
