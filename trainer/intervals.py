@@ -1,4 +1,4 @@
-"""Bounds between which a figure lies 95 times in a hundred: of counted shares exactly, of all others by drawing anew."""
+"""Bounds between which a figure lies 95 times in a hundred: exact for counted shares, drawn anew for all others."""
 
 from __future__ import annotations
 

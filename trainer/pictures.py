@@ -41,7 +41,8 @@ class Pictures:
         if not self._bad:
             raise ConfigError("no training picture has a defect; there is nothing to learn")
         self._augment = Augment(plan.side_px, copper=dataset.copper)
-        crops = len(self._bad) / (1 - plan.good_share if self._good else 1.0)
+        self._copies = repeat_factors(dataset)[self._bad]
+        crops = float(self._copies.sum()) / (1 - plan.good_share if self._good else 1.0)
         self.steps = max(1, round(crops / plan.batch))
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -56,7 +57,9 @@ class Pictures:
         rng = np.random.default_rng((self._plan.seed, epoch))
         wanted = self.steps * self._plan.batch
         good = round(wanted * self._plan.good_share) if self._good else 0
-        order = np.concatenate((_repeat(self._bad, wanted - good, rng), _repeat(self._good, good, rng)))
+        extra = rng.random(len(self._bad)) < self._copies % 1
+        bad = np.repeat(self._bad, self._copies.astype(np.int64) + extra)
+        order = np.concatenate((_repeat(bad, wanted - good, rng), _repeat(np.array(self._good), good, rng)))
         rng.shuffle(order)
         jobs = order.reshape(self.steps, self._plan.batch)
         with ThreadPoolExecutor(1) as pool:
@@ -83,6 +86,29 @@ class Pictures:
         return images.float() / 255.0, torch.from_numpy(boxes), torch.from_numpy(labels)
 
 
-def _repeat(members: list[int], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def repeat_factors(dataset: Dataset) -> NDArray[np.float64]:
+    """Return how often an epoch shows each picture, so that rare classes are seen more often.
+
+    A class that fewer pictures show than the median class is repeated by the square root of what it lacks.
+
+    Args:
+        dataset: the training half.
+
+    Returns:
+        float64, one per sample, at least 1.
+
+    Source:
+        LVIS (arXiv 1908.03195), repeat factor sampling.
+    """
+    shown = np.zeros((len(dataset.samples), len(dataset.classes)), bool)
+    for row, sample in enumerate(dataset.samples):
+        shown[row, sample.labels] = True
+    counts = shown.sum(axis=0)
+    usual = float(np.median(counts[counts > 0])) if counts.any() else 1.0
+    factors = np.sqrt(np.maximum(1.0, usual / np.maximum(counts, 1)))
+    return np.asarray(np.where(shown, factors, 1.0).max(axis=1, initial=1.0), np.float64)
+
+
+def _repeat(members: NDArray[np.int64], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
     rounds = -(-wanted // max(1, len(members)))
     return np.concatenate([np.zeros(0, np.int64), *(rng.permutation(members) for _ in range(rounds))])[:wanted]

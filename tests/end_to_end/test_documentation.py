@@ -24,7 +24,19 @@ from tests.tiny_deeppcb import write_tiny_deeppcb
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS = ("make", "appliance", "trainer", "calibrate", "pip", "git", "python", "sqlite3", "udevadm", "v4l2-ctl")
+PROGRAMS = (
+    "make",
+    "appliance",
+    "trainer",
+    "calibrate",
+    "pip",
+    "git",
+    "python",
+    "torchrun",
+    "sqlite3",
+    "udevadm",
+    "v4l2-ctl",
+)
 README_REPORT = 'make demo DEMO_ARGS="--parts 500 --rate 20 --json report.json"'
 
 

@@ -16,10 +16,11 @@ from tests.tiny_boards import write_tiny_boards
 from trainer.augment import Augment, crop_boxes
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import COPPER, read_dataset
+from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
 from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
-from trainer.pictures import Pictures
+from trainer.pictures import Pictures, repeat_factors
 from trainer.plan import Plan
 from trainer.train import one_cycle, train
 from trainer.validate import pad
@@ -148,6 +149,17 @@ def test_an_epoch_holds_the_wanted_share_of_good_parts(tmp_path: Path) -> None:
     assert len(batches) == 3
     assert all(images.shape == (4, 1, 64, 64) for images, _, _ in batches)
     assert not torch.equal(batches[0][0], next(iter(pictures.batches(1)))[0])
+
+
+def test_pictures_of_rare_classes_are_shown_more_often() -> None:
+    boxes = np.array([[0, 0, 9, 9]], np.float32)
+    labels = [0] * 40 + [1] * 40 + [2] * 10
+    samples = [Sample(Path("p"), boxes, np.array([label]), "g", is_good=False) for label in labels]
+    good = Sample(Path("p"), boxes[:0], np.zeros(0, np.int64), "g", is_good=True)
+    factors = repeat_factors(Dataset(("a", "b", "c"), (*samples, good)))
+    assert set(factors[:80]) == {1.0}
+    assert set(factors[80:90]) == {2.0}
+    assert factors[90] == 1.0
 
 
 def test_a_crop_larger_than_the_pictures_is_filled_up(tmp_path: Path) -> None:
