@@ -112,6 +112,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument(
         "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
     )
+    evaluate.add_argument(
+        "--stress", action="store_true", help="also tell how much light, blur, noise and displacement the model bears"
+    )
     evaluate.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     evaluate.set_defaults(execute="evaluate")

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +27,7 @@ from trainer.files import make_folder, write_json
 from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, Plan, complete
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
+from trainer.stress import Robustness, sweep
 from trainer.train import check_folder
 from trainer.train import train as run_training
 
@@ -139,8 +141,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
     for words in refusals:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
+    tolerances = sweep(runner, dataset) if arguments.stress else {}
+    _show_tolerances(tolerances)
     if arguments.json:
-        extra = {"bundle_digest": bundle.digest, "refused": refusals}
+        borne = {name: asdict(tolerance) for name, tolerance in tolerances.items()}
+        extra = {"bundle_digest": bundle.digest, "refused": refusals, "tolerances": borne}
         write_json(arguments.json.path, figures.as_dict() | extra)
     return 1 if refusals else 0
 
@@ -168,6 +173,12 @@ def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max
         if most is not None and (not whole or 100 * count / whole > most):
             lines.append(f"{name}: {count} of {whole} parts, more than {most} % allowed (or nothing to measure on)")
     return lines
+
+
+def _show_tolerances(tolerances: dict[str, Robustness]) -> None:
+    for name, tolerance in tolerances.items():
+        more = "or more" if tolerance.is_whole_range else "and no more"
+        _out.print(f"bears {name} {tolerance.level:g} {more} (AP@0.33 then {tolerance.ap:.4f} or better)")
 
 
 def _source_of(run: Path) -> Source:

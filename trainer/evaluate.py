@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,12 +110,20 @@ class BundleRunner:
         return self._detectors[size].detect(pixels)
 
 
-def judge_samples(runner: BundleRunner, dataset: Dataset) -> tuple[list[Judged], float]:
+Show = Callable[[Sample], tuple[Pixels, Sample]]
+"""Gives what the model is shown of a sample, and the sample as it then is."""
+
+
+def judge_samples(
+    runner: BundleRunner, dataset: Dataset, show: Show | None = None, *, is_quiet: bool = False
+) -> tuple[list[Judged], float]:
     """Run a bundle over a data set.
 
     Args:
         runner: the bundle.
         dataset: its class names must be the bundle's; the order may differ.
+        show: what the model is shown of each sample; None for the sample as it is.
+        is_quiet: show no bar.
 
     Returns:
         One item per picture in the data set's order, labels as indices of the manifest's classes; and the median time
@@ -127,14 +136,15 @@ def judge_samples(runner: BundleRunner, dataset: Dataset) -> tuple[list[Judged],
     unknown = [name for name in dataset.classes if name not in names]
     if unknown:
         raise ConfigError(f"the bundle does not know {', '.join(unknown)}; its classes are {', '.join(names)}")
+    channels = runner.manifest.geometry.channels
     judged: list[Judged] = []
     times_ms: list[float] = []
-    for sample in tracked(dataset.samples, "judge"):
-        pixels = load_input(sample, runner.manifest.geometry.channels)
+    for sample in dataset.samples if is_quiet else tracked(dataset.samples, "judge"):
+        pixels, shown = (load_input(sample, channels), sample) if show is None else show(sample)
         began_ns = time.monotonic_ns()
         found = runner.detect(pixels)
         times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
-        judged.append(_beside_truth(found, sample, dataset.classes, names))
+        judged.append(_beside_truth(found, shown, dataset.classes, names))
     return judged, float(np.median(times_ms)) if times_ms else float("nan")
 
 

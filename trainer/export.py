@@ -30,6 +30,7 @@ from trainer.preflight import model_geometry
 from trainer.progress import tracked
 from trainer.references import load_input
 from trainer.score_calibration import Calibration, ScoreMap, calibrate_scores
+from trainer.stress import Robustness, sweep
 from trainer.validate import NMS_IOU
 
 SCORE_FLOOR = 0.01
@@ -145,7 +146,8 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         )
     judged, detect_ms_p50 = judge_samples(runner, split.validation)
     figures = report(judged, manifest, detect_ms_p50)
-    lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration)})
+    tolerances = sweep(runner, split.validation)
+    lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
     manifest = manifest.model_copy(update={"lineage": lineage})
     bundle = write_bundle(
         target,
@@ -299,7 +301,7 @@ def _with_scores(part: Judged, scores: ScoreMap) -> Judged:
     return replace(part, scores=scores(part.scores.astype(np.float64)).astype(np.float32))
 
 
-def _metrics(figures: Report, calibration: Calibration) -> dict[str, float]:
+def _metrics(figures: Report, calibration: Calibration, tolerances: dict[str, Robustness]) -> dict[str, float]:
     values = {
         "ap_pooled_iou33": figures.ap_pooled,
         "ap50_coco": figures.coco.ap50,
@@ -310,6 +312,7 @@ def _metrics(figures: Report, calibration: Calibration) -> dict[str, float]:
         "calibration_error_before": calibration.error_before,
         "calibration_error_after": calibration.error_after,
     }
+    values |= {f"bears_{name}": tolerance.level for name, tolerance in tolerances.items()}
     return {name: round(value, 6) for name, value in values.items() if np.isfinite(value)}
 
 

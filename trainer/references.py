@@ -19,12 +19,13 @@ TURN_DEG = 0.1
 """Spread (standard deviation) of what is left of a misplacement after the alignment, as training shows it."""
 
 
-def load_input(sample: Sample, channels: int) -> NDArray[np.uint8]:
+def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Decode what a model of so many channels is shown of a sample, its reference laid over it as on the device.
 
     Args:
         sample: with a reference, if the model compares.
         channels: 1 (grey) or 3 (RGB); 2 or 6 with the reference behind the picture.
+        picture: shown instead of the sample's own, uint8 [height, width, 1 or 3]; None to decode that.
 
     Returns:
         uint8 [height, width, channels].
@@ -32,12 +33,14 @@ def load_input(sample: Sample, channels: int) -> NDArray[np.uint8]:
     Raises:
         ConfigError: A file is missing or damaged, or there is no reference.
     """
+    own = picture is None
+    if picture is None:
+        picture = load_picture(sample.image, channels if channels % 2 else channels // 2)
     if channels % 2:
-        return load_picture(sample.image, channels)
+        return picture
     if sample.reference is None:
         raise ConfigError(f"{sample.image}: has no reference picture, and the model compares with one; name one")
-    picture = load_picture(sample.image, channels // 2)
-    if sample.reference == sample.image:
+    if own and sample.reference == sample.image:
         return with_reference(picture, picture, channels // 2)
     reference = load_picture(sample.reference, channels // 2)
     return with_reference(picture, align(reference, picture, REACH_PX).pixels, channels // 2)

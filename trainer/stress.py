@@ -1,0 +1,153 @@
+"""How far light, focus, noise and placement may drift before the model loses a point of AP.
+
+One stress at a time, in steps a person can picture; the last step before the loss is the tolerance. It goes into the
+manifest, so that a station's image limits and drift charts can be held against what the model really bears.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from appliance.events import Pixels
+from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture
+from trainer.evaluate import BundleRunner, judge_samples
+from trainer.metrics import average_precision, rank
+from trainer.progress import tracked
+from trainer.references import load_input
+
+LARGEST_LOSS = 0.01
+"""Of the AP at IoU 0.33, pooled, 0..1."""
+
+MOST_PICTURES = 100
+
+Change = Callable[[Pixels, Boxes, float], tuple[Pixels, Boxes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stress:
+    """One way in which a picture gets worse.
+
+    Args:
+        name: with its unit, as it stands in the manifest.
+        levels: rising, in that unit.
+        change: makes a picture and its boxes at a level; two of them where it goes both ways.
+    """
+
+    name: str
+    levels: tuple[float, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """The last level at which the AP was still good, 0 if the first was too much; `ap` is the lowest AP up to it."""
+
+    level: float
+    ap: float
+    is_whole_range: bool
+
+
+def sweep(runner: BundleRunner, dataset: Dataset) -> dict[str, Robustness]:
+    """Find how much of each stress a model bears.
+
+    Args:
+        runner: the bundle, as it is run.
+        dataset: defective parts are taken from it, at most 100, spread over it.
+
+    Returns:
+        Name of the stress -> tolerance; empty if nothing is found on the pictures as they are.
+    """
+    bad = [sample for sample in dataset.samples if not sample.is_good]
+    step = max(1, len(bad) // MOST_PICTURES)
+    chosen = Dataset(dataset.classes, tuple(bad[::step][:MOST_PICTURES]))
+    as_it_is = _ap(runner, chosen, _brighter, 0.0)
+    if not as_it_is > 0.0:
+        return {}
+    return {stress.name: _robustness(runner, chosen, stress, as_it_is) for stress in tracked(STRESSES, "stress")}
+
+
+def _robustness(runner: BundleRunner, dataset: Dataset, stress: Stress, as_it_is: float) -> Robustness:
+    borne, lowest = 0.0, as_it_is
+    for level in stress.levels:
+        found = min(_ap(runner, dataset, change, level) for change in stress.changes)
+        if found < as_it_is - LARGEST_LOSS:
+            return Robustness(borne, lowest, is_whole_range=False)
+        borne, lowest = level, min(lowest, found)
+    return Robustness(borne, lowest, is_whole_range=True)
+
+
+def _ap(runner: BundleRunner, dataset: Dataset, change: Change, level: float) -> float:
+    geometry = runner.manifest.geometry
+
+    def show(sample: Sample) -> tuple[Pixels, Sample]:
+        picture, boxes = change(load_picture(sample.image, geometry.picture_channels), sample.boxes, level)
+        return load_input(sample, geometry.channels, picture), replace(sample, boxes=boxes)
+
+    judged, _ = judge_samples(runner, dataset, show, is_quiet=True)
+    return average_precision(rank(judged))
+
+
+def _brighter(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return np.clip(picture * np.float32(1 + level / 100), 0, 255).astype(np.uint8), boxes
+
+
+def _darker(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return _brighter(picture, boxes, -level)
+
+
+def _blurred(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), level), np.uint8).reshape(picture.shape), boxes
+
+
+def _noisy(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    noise = np.random.default_rng(0).normal(0.0, level, picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8), boxes
+
+
+def _moved(picture: Pixels, boxes: Boxes, motion: np.ndarray) -> tuple[Pixels, Boxes]:
+    height, width = picture.shape[:2]
+    moved = cv2.warpAffine(picture, motion, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ motion[:, :2].T + motion[:, 2]
+    around = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1).astype(np.float32)
+    limits = np.array([width, height, width, height], np.float32)
+    return np.asarray(moved, np.uint8).reshape(picture.shape), np.clip(around, 0, limits).astype(np.float32)
+
+
+def _turned(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return _moved(picture, boxes, cv2.getRotationMatrix2D(_centre(picture), level, 1.0))
+
+
+def _turned_back(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return _turned(picture, boxes, -level)
+
+
+def _shifted(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return _moved(picture, boxes, np.array([[1.0, 0.0, level / math.sqrt(2)], [0.0, 1.0, level / math.sqrt(2)]]))
+
+
+def _larger(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return _moved(picture, boxes, cv2.getRotationMatrix2D(_centre(picture), 0.0, 1 + level / 100))
+
+
+def _smaller(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
+    return _larger(picture, boxes, -level)
+
+
+def _centre(picture: Pixels) -> Sequence[float]:
+    return picture.shape[1] / 2, picture.shape[0] / 2
+
+
+STRESSES = (
+    Stress("darker_percent", (5, 10, 20, 30, 40, 50), (_darker,)),
+    Stress("brighter_percent", (5, 10, 20, 30, 50, 70, 100), (_brighter,)),
+    Stress("blur_spread_px", (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0), (_blurred,)),
+    Stress("noise_spread_grey", (2, 4, 8, 12, 16, 24, 32), (_noisy,)),
+    Stress("shift_px", (0.5, 1, 2, 4, 8, 16), (_shifted,)),
+    Stress("rotation_deg", (0.25, 0.5, 1, 2, 3, 5, 8), (_turned, _turned_back)),
+    Stress("scale_percent", (0.5, 1, 2, 5, 10, 15, 20), (_larger, _smaller)),
+)
