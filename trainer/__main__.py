@@ -116,6 +116,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--stress", action="store_true", help="also tell how much light, blur, noise and displacement the model bears"
     )
     evaluate.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
+    evaluate.add_argument(
+        "--report", type=new_file, metavar="FILE", help="write figures and cases as one HTML page that opens offline"
+    )
     evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     evaluate.set_defaults(execute="evaluate")
 

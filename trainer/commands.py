@@ -27,6 +27,7 @@ from trainer.files import make_folder, write_json
 from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, Plan, complete
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
+from trainer.report_page import write_page
 from trainer.stress import Robustness, sweep
 from trainer.train import check_folder
 from trainer.train import train as run_training
@@ -143,6 +144,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
     tolerances = sweep(runner, dataset) if arguments.stress else {}
     _show_tolerances(tolerances)
+    if arguments.report:
+        arguments.report.write(write_page(bundle, dataset, judged, figures))
     if arguments.json:
         borne = {name: asdict(tolerance) for name, tolerance in tolerances.items()}
         extra = {"bundle_digest": bundle.digest, "refused": refusals, "tolerances": borne}

@@ -1,0 +1,105 @@
+"""The page shows what a person must look at, opens without a network, and trusts no name that the data brings."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tests.models import tiny_bundle
+from tests.tiny_deeppcb import write_tiny_deeppcb
+from trainer.__main__ import main
+from trainer.gallery import find_cases
+from trainer.metrics import Judged
+from trainer.page import Page, cut_out
+
+NAMES = ("open", "short")
+LIMITS = np.array([0.5, 0.5])
+
+
+def judged(found: list[tuple[int, float, int]], truth: list[tuple[int, int]]) -> Judged:
+    """Squares on a line: (place, score, label) found, (place, label) true."""
+    return Judged(
+        np.array([(100 * at, 0, 100 * at + 20, 20) for at, _, _ in found], np.float32).reshape(-1, 4),
+        np.array([score for _, score, _ in found], np.float32),
+        np.array([label for _, _, label in found], np.int64),
+        np.array([(100 * at, 0, 100 * at + 20, 20) for at, _ in truth], np.float32).reshape(-1, 4),
+        np.array([label for _, label in truth], np.int64),
+    )
+
+
+def test_each_case_is_told_once_and_the_worst_comes_first() -> None:
+    parts = [
+        judged([(0, 0.9, 0), (1, 0.4, 1), (2, 0.8, 0), (3, 0.95, 1)], [(0, 0), (1, 1), (2, 1)]),
+        judged([(0, 0.7, 0)], []),
+        judged([], [(0, 0)]),
+    ]
+    found = find_cases(parts, NAMES, LIMITS)
+    words = {heading: [(case.picture, case.words) for case in cases] for heading, cases in found.items()}
+    assert words == {
+        "Missed": [(2, "open, best score 0.00"), (0, "short, best score 0.40")],
+        "Seen where nothing is": [(0, "short 0.95"), (1, "open 0.70")],
+        "Taken for another kind": [(0, "short, taken for open 0.80")],
+        "Labels to look at again": [(0, "short 0.95")],
+    }
+
+
+def test_nothing_to_look_at_has_no_heading() -> None:
+    assert find_cases([judged([(0, 0.9, 0)], [(0, 0)]), judged([], [])], NAMES, LIMITS) == {}
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_a_name_is_shown_and_never_obeyed() -> None:
+    page = Page("<script>alert(1)</script>", "&")
+    page.tables([("a",), ('"><img src=x>',)])
+    page.pictures([(np.zeros((8, 8, 3), np.uint8), '" onload="x', "</style>")])
+    tags = _Tags()
+    tags.feed(page.html())
+    assert [tag for tag, _ in tags.seen].count("img") == 1
+    assert not [tag for tag, attributes in tags.seen if tag == "script" or "onload" in attributes]
+
+
+def test_a_piece_is_cut_around_its_box_and_boxes_are_drawn_where_they_are() -> None:
+    picture = np.full((100, 100, 1), 200, np.uint8)
+    cut = cut_out(picture, (90, 90, 100, 100), [((90, 90, 100, 100), (255, 0, 0))])
+    assert cut.shape == (220, 220, 3)
+    red = np.argwhere((cut[:, :, 0].astype(int) - cut[:, :, 1]) > 100)
+    scale = 220 / 64
+    assert np.abs(red.min(axis=0) - 27 * scale).max() <= 2
+    assert np.abs(red.max(axis=0) - 37 * scale).max() <= 2
+
+
+def test_an_evaluation_writes_a_page_that_opens_offline(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+    folder = tmp_path / "coco"
+    write_tiny_deeppcb(tmp_path / "pcb", {"a": 1})
+    folder.mkdir()
+    for name in ("test", "temp"):
+        pixels = cv2.imread(str(tmp_path / "pcb" / "a" / "a" / f"0_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(folder / f"{name}.png"), pixels)
+    (folder / "annotations.json").write_text(
+        '{"images": [{"id": 1, "file_name": "test.png"}, {"id": 2, "file_name": "temp.png"}],'
+        '"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [40, 40, 16, 16]}],'
+        '"categories": [{"id": 1, "name": "spot"}]}'
+    )
+    words = ["evaluate", "--bundle", str(bundle), "--data", str(folder), "--report", str(tmp_path / "page.html")]
+    assert main(words) == 0
+    text = (tmp_path / "page.html").read_text()
+    tags = _Tags()
+    tags.feed(text)
+    sources = [attributes["src"] or "" for tag, attributes in tags.seen if tag == "img"]
+    assert len(sources) == 2
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not re.search(r"https?://", text)
+    assert "Missed" in text
+    assert "spot, best score 0.00" in text
+    assert "escapes: bad parts accepted" in text

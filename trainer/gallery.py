@@ -1,0 +1,94 @@
+"""The cases that a person should look at: what was missed, what was seen that is not there, what was taken for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.events import Box
+from appliance.optics.detections import ious
+from trainer.metrics import PROTOCOL_IOU, Judged
+
+MOST_CASES = 12
+SURE = 0.9
+"""A detection without a label that is at least so sure is rather a label that was forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One place on one picture.
+
+    Args:
+        picture: its index among the pictures.
+        box: x1 y1 x2 y2 in its pixels, what it is about.
+        words: what happened there.
+        weight: the larger, the more it should be looked at.
+    """
+
+    picture: int
+    box: Box
+    words: str
+    weight: float
+
+
+def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.float64]) -> dict[str, list[Case]]:
+    """Sort out the cases, the worst first.
+
+    Args:
+        judged: the pictures, with every detection.
+        names: of the classes, in the order of the labels.
+        limits: float64 [classes], reject scores.
+
+    Returns:
+        Heading -> at most 12 cases; a heading without any is left out.
+    """
+    found: dict[str, list[Case]] = {
+        "Missed": [],
+        "Seen where nothing is": [],
+        "Taken for another kind": [],
+        "Labels to look at again": [],
+    }
+    for picture, part in enumerate(judged):
+        overlap = ious(part.boxes, part.true_boxes)
+        counts = part.scores >= limits[part.labels]
+        for number in range(len(part.true_labels)):
+            _look_at_truth(found, picture, part, (overlap[:, number], counts, number), names)
+        for alone in np.flatnonzero(counts & (overlap.max(axis=1, initial=0.0) <= PROTOCOL_IOU)):
+            words = f"{names[part.labels[alone]]} {part.scores[alone]:.2f}"
+            case = Case(picture, _box(part.boxes[alone]), words, float(part.scores[alone]))
+            found["Seen where nothing is"].append(case)
+            if case.weight >= SURE and len(part.true_labels):
+                found["Labels to look at again"].append(case)
+    return {
+        heading: sorted(cases, key=lambda case: -case.weight)[:MOST_CASES] for heading, cases in found.items() if cases
+    }
+
+
+def _look_at_truth(
+    found: dict[str, list[Case]],
+    picture: int,
+    part: Judged,
+    seen: tuple[NDArray[np.float32], NDArray[np.bool_], int],
+    names: tuple[str, ...],
+) -> None:
+    overlap, counts, number = seen
+    near = overlap > PROTOCOL_IOU
+    label = part.true_labels[number]
+    box = _box(part.true_boxes[number])
+    if (near & counts & (part.labels == label)).any():
+        return
+    others = np.flatnonzero(near & counts)
+    if len(others):
+        best = others[part.scores[others].argmax()]
+        words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"
+        found["Taken for another kind"].append(Case(picture, box, words, float(part.scores[best])))
+        return
+    score = float(part.scores[near & (part.labels == label)].max(initial=0.0))
+    found["Missed"].append(Case(picture, box, f"{names[label]}, best score {score:.2f}", 1.0 - score))
+
+
+def _box(row: NDArray[np.float32]) -> Box:
+    x1, y1, x2, y2 = (float(edge) for edge in row)
+    return x1, y1, x2, y2

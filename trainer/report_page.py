@@ -1,0 +1,139 @@
+"""What an evaluation found, as one page for people: figures with their bounds, and the cases behind them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from appliance.bundle.archive import Bundle
+from appliance.events import Box, iso, utc_now
+from trainer.datasets.sample import Dataset, load_picture
+from trainer.evaluate import Report
+from trainer.gallery import Case, find_cases
+from trainer.intervals import Share
+from trainer.metrics import Judged
+from trainer.page import GREEN, RED, Page, cut_out
+
+MOST_GROUPS = 24
+
+
+def write_page(bundle: Bundle, dataset: Dataset, judged: list[Judged], report: Report) -> str:
+    """Write the page.
+
+    Args:
+        bundle: what was judged.
+        dataset: on what.
+        judged: one item per picture, in its order.
+        report: the figures.
+
+    Returns:
+        HTML.
+    """
+    manifest = bundle.manifest
+    names = tuple(item.name for item in manifest.classes)
+    limits = np.array([item.limit for item in manifest.classes])
+    page = Page(
+        f"{manifest.name}, revision {manifest.revision}",
+        f"Judged on {report.pictures} pictures ({report.evidence.escapes.of} of defective parts, "
+        f"{report.evidence.overkill.of} of good ones) on {iso(utc_now(), 'seconds')}. Bundle SHA-256 {bundle.digest}.",
+    )
+    _figures(page, report)
+    page.heading("Parts", "Highest score on each part; the line is the lowest limit.")
+    page.drawing(_strips(judged, float(limits.min())))
+    _breakdown(page, report, limits, names)
+    for heading, cases in find_cases(judged, names, limits).items():
+        page.heading(heading, "Green: labelled. Red: found, over the limit.")
+        page.pictures(_picture(case, dataset, judged, limits) for case in cases)
+    return page.html()
+
+
+def _figures(page: Page, report: Report) -> None:
+    behind = report.evidence
+    boxes = f"{sum(behind.boxes.values())} boxes"
+    at, best, ap, f = report.at_limits, report.best, behind.ap_pooled, behind.f_best
+    rows: list[tuple[object, ...]] = [
+        ("figure", "value", "95 % bounds", "counted"),
+        ("AP at IoU 0.33, pooled", _percent(report.ap_pooled), _bounds(ap.low, ap.high), boxes),
+        ("COCO AP50", _percent(report.coco.ap50), "", boxes),
+        ("COCO AP50-95", _percent(report.coco.ap50_95), "", boxes),
+        ("precision at the limits", _percent(at.precision), "", boxes),
+        ("recall at the limits", _percent(at.recall), "", boxes),
+        ("F at the limits", _percent(at.f), "", boxes),
+        (f"best F, at {best.limit:.3f}", _percent(best.f), _bounds(f.low, f.high), boxes),
+        _share_row("escapes: bad parts accepted", behind.escapes),
+        _share_row("overkill: good parts rejected", behind.overkill),
+        ("calibration error", f"{report.calibration_error:.3f}", "", ""),
+        ("time per picture, median", f"{report.detect_ms_p50:.1f} ms", "", ""),
+    ]
+    page.heading("Figures")
+    page.tables(rows)
+
+
+def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str, ...]) -> None:
+    behind = report.evidence
+    classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "boxes", "limit")]
+    for name, limit in zip(names, limits, strict=True):
+        classes.append((name, _percent(report.ap_classes[name]), behind.boxes[name], f"{limit:.3f}"))
+    sizes: list[tuple[object, ...]] = [("area of the box", "found", "of")]
+    sizes += [(name, found.count, found.of) for name, found in behind.recall_by_size.items()]
+    groups: list[tuple[object, ...]] = [("group, worst first", "AP at IoU 0.33", "escapes", "overkill")]
+    worst = sorted(report.groups.items(), key=lambda it: math.inf if math.isnan(it[1].ap_pooled) else it[1].ap_pooled)
+    for name, row in worst[:MOST_GROUPS]:
+        parts = row.parts
+        counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
+        groups.append((name, _percent(row.ap_pooled), *counts))
+    page.heading("By class, size and group")
+    page.tables(classes, sizes, groups)
+    page.heading(
+        "What was taken for what", "A row for each kind that is there, a column for what was found at the limits."
+    )
+    page.tables([("", *behind.confusion), *((true, *found.values()) for true, found in behind.confusion.items())])
+
+
+def _picture(case: Case, dataset: Dataset, judged: list[Judged], limits: np.ndarray) -> tuple[np.ndarray, str, str]:
+    part, image = judged[case.picture], dataset.samples[case.picture].image
+    counting = part.take(part.scores >= limits[part.labels])
+    drawn: list[tuple[Box, tuple[int, int, int]]] = [(_row(box), RED) for box in counting.boxes]
+    drawn += [(_row(box), GREEN) for box in part.true_boxes]
+    return cut_out(load_picture(image, 3), case.box, drawn), case.words, image.name
+
+
+def _strips(judged: list[Judged], limit: float) -> str:
+    """Draw good and bad parts as ticks on a scale from 0 to 1."""
+    width, left = 900, 90
+    lines = []
+    for row, (words, is_bad) in enumerate((("good parts", False), ("bad parts", True))):
+        y = 20 + 50 * row
+        colour = "#c62828" if is_bad else "#2e7d32"
+        lines.append(f'<text x="0" y="{y + 18}">{words}</text>')
+        for part in judged:
+            if bool(len(part.true_labels)) is is_bad:
+                x = left + width * float(part.scores.max(initial=0.0))
+                lines.append(_tick(x, y, y + 28, f'stroke="{colour}" opacity="0.35"'))
+    x = left + width * limit
+    lines.append(_tick(x, 8, 112, 'stroke="#1c2430" stroke-width="2"'))
+    lines += [f'<text x="{left + width * tenth / 10 - 8:.0f}" y="128">{tenth / 10:.1f}</text>' for tenth in range(11)]
+    return f'<svg viewBox="0 0 {width + left + 30} 134" width="100%" role="img">{"".join(lines)}</svg>'
+
+
+def _tick(x: float, top: int, bottom: int, style: str) -> str:
+    return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" {style}/>'
+
+
+def _share_row(words: str, share: Share) -> tuple[str, str, str, str]:
+    value = _percent(share.count / share.of) if share.of else "-"
+    return words, value, _bounds(share.low, share.high), f"{share.count} of {share.of} parts"
+
+
+def _bounds(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{100 * low:.2f} .. {100 * high:.2f} %"
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f} %"
+
+
+def _row(box: np.ndarray) -> Box:
+    x1, y1, x2, y2 = (float(edge) for edge in box)
+    return x1, y1, x2, y2
