@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from appliance.bundle.strict_json import in_words
 from appliance.errors import ConfigError
-from appliance.events import PartAlignment
+from appliance.events import PartAlignment, Pixels
+from appliance.optics.alignment import Aligner
 from appliance.optics.reference import Reference, ReferenceCheck, ReferencePicture, decode_reference, lay
 
 USUAL_SHIFT_PX = 20.0
@@ -63,12 +64,11 @@ def check_pictures(paths: Sequence[Path], folder: Path) -> CheckedPictures:
         ConfigError: a picture cannot be read, is flat, or is not of the first one's form or product.
     """
     entries: list[ReferencePicture] = []
-    references: list[Reference] = []
+    pictures: list[Pixels] = []
     for path in paths:
         content = _read(path)
-        shape = references[0].pixels.shape if references else None
-        pixels = decode_reference(content, str(path), shape, whose=str(paths[0]))
-        references.append(Reference(str(path), pixels))
+        shape = pictures[0].shape if pictures else None
+        pictures.append(decode_reference(content, str(path), shape, whose=str(paths[0])))
         entries.append(ReferencePicture(file=os.path.relpath(path, folder), sha256=hashlib.sha256(content).hexdigest()))
     try:
         check = ReferenceCheck(
@@ -76,8 +76,9 @@ def check_pictures(paths: Sequence[Path], folder: Path) -> CheckedPictures:
         )
     except ValidationError as error:
         raise ConfigError(f"{in_words(error)}; name one to eight pictures, each once") from error
-    first, *others = references
-    return CheckedPictures(check, tuple(_compare(first, other, check) for other in others))
+    first = Reference(str(paths[0]), pictures[0], Aligner(pictures[0], check.reach_px))
+    others = zip(paths[1:], pictures[1:], strict=True)
+    return CheckedPictures(check, tuple(_compare(first, path, pixels, check) for path, pixels in others))
 
 
 def _read(path: Path) -> bytes:
@@ -87,11 +88,11 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the path and the permissions") from error
 
 
-def _compare(first: Reference, other: Reference, check: ReferenceCheck) -> PartAlignment:
-    found = lay([first], other.pixels, check.reach_px).alignment
+def _compare(first: Reference, path: Path, pixels: Pixels, check: ReferenceCheck) -> PartAlignment:
+    found = lay([first], pixels).alignment
     if not found.match >= check.min_match:
         raise ConfigError(
-            f"{other.file} matches {first.file} by {found.match:.3f}, below {check.min_match:g}: another product, or "
+            f"{path} matches {first.file} by {found.match:.3f}, below {check.min_match:g}: another product, or "
             f"it lies more than {check.reach_px} px off; give pictures of one product that lie alike"
         )
     return found

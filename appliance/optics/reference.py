@@ -13,7 +13,7 @@ from appliance.bundle.picture import decode, own_channels
 from appliance.documents import Document, KeyPath, Section
 from appliance.errors import ConfigError
 from appliance.events import PartAlignment, Pixels
-from appliance.optics.alignment import align
+from appliance.optics.alignment import Aligner
 
 MARGIN_PX = 4
 """How much farther than max_shift_px the part is sought, so that one just outside is measured, not only missed."""
@@ -58,10 +58,14 @@ class ReferenceCheck(Section):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """A decoded reference picture; file is its name in the recipe, pixels uint8, shape (height, width, 1 or 3)."""
+    """A reference picture; file is its name in the recipe, pixels uint8, shape (height, width, 1 or 3).
+
+    aligner: finds how parts lie against these pixels, as far as the view's limits allow.
+    """
 
     file: str
     pixels: Pixels
+    aligner: Aligner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +110,7 @@ def read_references(
         except ConfigError as error:
             problem, _, remedy = str(error).rpartition("; ")
             raise document.error((*here, "file"), problem, remedy) from error
-        references.append(Reference(picture.file, pixels))
+        references.append(Reference(picture.file, pixels, Aligner(pixels, check.reach_px)))
     return tuple(references)
 
 
@@ -141,18 +145,17 @@ def decode_reference(
     return pixels
 
 
-def lay(references: Sequence[Reference], picture: Pixels, reach_px: int) -> LaidReference:
+def lay(references: Sequence[Reference], picture: Pixels) -> LaidReference:
     """Lay each reference over a part and keep the one that matches best.
 
     Args:
         references: at least one; of the picture's shape.
         picture: uint8, shape (height, width, 1 or 3), the whole frame.
-        reach_px: how far in x and in y the part is sought.
 
     Returns:
         The best; whether it is good enough is what misplacements tells.
     """
-    found = [(reference.file, align(reference.pixels, picture, reach_px)) for reference in references]
+    found = [(reference.file, reference.aligner(picture)) for reference in references]
     file, best = max(found, key=lambda item: item[1].match)
     return LaidReference(PartAlignment(file, best.shift_px, best.rotation_deg, best.match), best.pixels)
 

@@ -69,7 +69,7 @@ def lay_reference(frame: Frame, view: View, references: Sequence[Reference]) -> 
     """
     if view.reference is None or not references or not is_as_agreed(frame, view):
         return None
-    return lay(references, frame.pixels, view.reference.reach_px)
+    return lay(references, frame.pixels)
 
 
 def may_be_shown(frame: Frame, view: View, laid: LaidReference | None) -> bool:
