@@ -101,6 +101,20 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class PartAlignment:
+    """How a part lies against the reference picture that matches it best; reference is its file in the recipe.
+
+    shift_px: x, y that the part lies right of and below its place, at the picture's centre; rotation_deg: clockwise;
+    match: correlation of the part and the reference in its place, -1..1.
+    """
+
+    reference: str
+    shift_px: tuple[float, float]
+    rotation_deg: float
+    match: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The verdict with its reason; label, score and limit are those of the deciding detection, if one decided."""
 
@@ -114,13 +128,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ViewResult:
-    """What one view showed; statistics are None when the picture never came."""
+    """What one view showed; statistics are None when the picture never came.
+
+    alignment is None where the recipe has no reference, or the picture could not be compared with it.
+    """
 
     view: str
     frame: Frame | None
     statistics: ImageStatistics | None
     detections: tuple[Detection, ...]
     offset_px: tuple[float, float] | None = None
+    alignment: PartAlignment | None = None
 
 
 @dataclass(frozen=True, slots=True)

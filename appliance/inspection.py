@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from appliance.events import Decision, Detection, Frame, ViewResult
 from appliance.recipe import BoundRecipe
-from appliance.stages.correct import correct, is_as_agreed
+from appliance.stages.correct import correct, lay_reference, may_be_shown
 from appliance.stages.decide import decide
 from appliance.stages.infer import Inference
 
@@ -18,7 +18,8 @@ Result = TypeVar("Result")
 class PartInspection:
     """Judges the pictures of one part after the other; used by the inspection thread alone.
 
-    A picture is measured while the model looks at it: neither waits for what the other finds.
+    A picture is measured while the model looks at it: neither waits for what the other finds. A reference is laid over
+    the part before, because the model looks at both.
     """
 
     def __init__(self, recipe: BoundRecipe, inference: Inference) -> None:
@@ -40,11 +41,16 @@ class PartInspection:
         for view in self._recipe.views:
             frame = frames[view.name]
             measuring = self._beside.submit(_timed, stage_us, "correct", partial(correct, frame, view))
+            laid = None
+            if references := self._recipe.references.get(view.name, ()):
+                laid = _timed(stage_us, "align", partial(lay_reference, frame, view, references))
             found: tuple[Detection, ...] = ()
-            if is_as_agreed(frame, view):
-                found = _timed(stage_us, "infer", partial(self._inference.infer, frame))
+            if may_be_shown(frame, view, laid):
+                reference = laid.pixels if laid else None
+                found = _timed(stage_us, "infer", partial(self._inference.infer, frame, reference))
             seen = measuring.result()
-            results.append(ViewResult(view.name, frame, seen.statistics, found, seen.offset_px))
+            alignment = laid.alignment if laid else None
+            results.append(ViewResult(view.name, frame, seen.statistics, found, seen.offset_px, alignment))
         return _timed(stage_us, "decide", partial(decide, results, self._recipe)), tuple(results)
 
     def close(self) -> None:

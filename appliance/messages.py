@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from appliance.events import Inspection, ViewResult, iso
+from appliance.events import Inspection, PartAlignment, ViewResult, iso
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -144,8 +144,20 @@ class DetectionEntry(Message):
     box_px: tuple[float, float, float, float]
 
 
+class AlignmentEntry(Message):
+    """How the part lies against the best matching reference picture, which is named as in the recipe."""
+
+    reference: str
+    shift_px: tuple[float, float]
+    rotation_deg: float
+    match: float
+
+
 class ViewEntry(Message):
-    """One view in a record; statistics are null when no picture came."""
+    """One view in a record; statistics are null when no picture came, alignment where nothing was compared.
+
+    Records of versions before the reference picture have no alignment.
+    """
 
     view: str
     frame_id: int | None
@@ -155,6 +167,7 @@ class ViewEntry(Message):
     gain_db: float | None
     statistics: dict[str, float | None] | None
     offset_px: tuple[float, float] | None
+    alignment: AlignmentEntry | None = None
     detections: list[DetectionEntry]
     image: str | None
 
@@ -206,6 +219,7 @@ def _view_entry(result: ViewResult, images: dict[str, str]) -> dict[str, Any]:
             {name: _rounded(getattr(statistics, name)) for name in statistics.__slots__} if statistics else None
         ),
         "offset_px": result.offset_px,
+        "alignment": _alignment_entry(result.alignment),
         "detections": [
             {
                 "label": item.label,
@@ -215,6 +229,17 @@ def _view_entry(result: ViewResult, images: dict[str, str]) -> dict[str, Any]:
             for item in result.detections
         ],
         "image": images.get(result.view),
+    }
+
+
+def _alignment_entry(alignment: PartAlignment | None) -> dict[str, Any] | None:
+    if alignment is None:
+        return None
+    return {
+        "reference": alignment.reference,
+        "shift_px": [round(way, 2) for way in alignment.shift_px],
+        "rotation_deg": round(alignment.rotation_deg, 3),
+        "match": round(alignment.match, 4),
     }
 
 

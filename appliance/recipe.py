@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from appliance.bundle.manifest import DefectClass, Geometry, Manifest, Name, Ratio
 from appliance.documents import Document, Section, closest, read_document
 from appliance.optics.placement import PlacementCheck
+from appliance.optics.reference import Reference, ReferenceCheck, read_references
 from appliance.optics.zones import Polygon, area_px, is_simple
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -78,6 +79,7 @@ class View(Section):
     zones: Annotated[tuple[Zone, ...], Field(max_length=100)] = ()
     image_limits: ImageLimits
     placement: PlacementCheck | None = None
+    reference: ReferenceCheck | None = None
 
     @property
     def region(self) -> Crop:
@@ -135,7 +137,10 @@ class ClassLimits:
 
 @dataclass(frozen=True, slots=True)
 class BoundRecipe:
-    """A recipe that fits one bundle; digest is the SHA-256 (hex) of the recipe's file, limits has every class."""
+    """A recipe that fits one bundle; digest is the SHA-256 (hex) of the recipe's file, limits has every class.
+
+    references: of each view that has some, decoded, in the view's size and channels.
+    """
 
     name: str
     version: int
@@ -144,6 +149,7 @@ class BoundRecipe:
     answer_reserve_ms: int
     views: tuple[View, ...]
     limits: Mapping[str, ClassLimits]
+    references: Mapping[str, tuple[Reference, ...]]
 
 
 class Recipe(Section):
@@ -178,7 +184,8 @@ class Recipe(Section):
             The recipe in force.
 
         Raises:
-            ConfigError: a class, a limit or a view does not fit the bundle; the recipe must change (or the bundle).
+            ConfigError: a class, a limit or a view does not fit the bundle, or a reference picture is not what the
+                recipe says; the recipe must change (or the bundle, or the picture).
         """
         bundle = f"bundle {manifest.name} revision {manifest.revision}"
         known = {item.name: item for item in manifest.classes}
@@ -188,15 +195,32 @@ class Recipe(Section):
                 remedy = f"did you mean `{meant}`?" if meant else f"its classes are {', '.join(known)}"
                 raise document.error(("classes", label), f"{bundle} has no class `{label}`", remedy)
         for position, view in enumerate(self.views):
-            problem = _misfit(view, manifest.geometry)
+            problem = _unpaired(view, manifest.geometry) or _misfit(view, manifest.geometry)
             if problem:
                 raise document.error(("views", position), f"{problem[0]} ({bundle})", problem[1])
         floor = manifest.outputs.score_floor
         limits = {
             label: _limits(item, self.classes.get(label, ClassRule()), floor, document) for label, item in known.items()
         }
+        references = {
+            view.name: read_references(
+                view.reference,
+                (view.height_px, view.width_px, view.channels),
+                document,
+                ("views", position, "reference"),
+            )
+            for position, view in enumerate(self.views)
+            if view.reference is not None
+        }
         return BoundRecipe(
-            self.name, self.version, document.digest, self.deadline_ms, self.answer_reserve_ms, self.views, limits
+            self.name,
+            self.version,
+            document.digest,
+            self.deadline_ms,
+            self.answer_reserve_ms,
+            self.views,
+            limits,
+            references,
         )
 
 
@@ -220,6 +244,17 @@ def _refuse_repeats(names: list[str], what: str) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"the {what} name {repeated[0]} is used more than once; rename one")
+
+
+def _unpaired(view: View, geometry: Geometry) -> tuple[str, str] | None:
+    """Return problem and remedy if only one of model and view knows of a reference picture."""
+    if geometry.has_reference and view.reference is None:
+        problem = "the model compares the part with a reference picture, and the view has none"
+        return problem, "add `reference:` (`calibrate reference PICTURE` prints it), or name a model that needs none"
+    if view.reference is not None and not geometry.has_reference:
+        problem = "the view has a reference picture, and the model does not compare"
+        return problem, "delete `reference:`, or name a model that compares"
+    return None
 
 
 def _misfit(view: View, geometry: Geometry) -> tuple[str, str] | None:

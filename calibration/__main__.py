@@ -17,6 +17,7 @@ from appliance.errors import EXIT_INTERRUPTED, ApplianceError, ConfigError, end
 from appliance.optics.placement import cut_patch
 from appliance.optics.tiles import Region
 from calibration.baseline import Outlier, baseline_of, image_limits, measure_all, outliers, pictures_in, read_picture
+from calibration.reference import check_pictures
 
 EPILOG = (
     "exit codes: 0 done; 2 wrong usage; 74 disk refused; 78 a folder or picture is not as it must be; 130 interrupted"
@@ -44,6 +45,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--y", type=whole, required=True, metavar="PX", help="upper edge of the mark")
     command.add_argument("--side", type=whole, default=48, metavar="PX", help="width and height, 8..128 (default 48)")
     command.set_defaults(execute=_patch)
+    words = "check pictures of good parts against each other; print them as a view's reference for the recipe"
+    command = commands.add_parser("reference", help=words, description=words, epilog=EPILOG)
+    command.add_argument(
+        "pictures", type=Path, nargs="+", metavar="PICTURE", help="whole picture of a good part; several are variants"
+    )
+    command.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="name the pictures as seen from this recipe (default: from here)"
+    )
+    command.set_defaults(execute=_reference)
     return top
 
 
@@ -108,6 +118,12 @@ def _patch(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(f"{arguments.picture}: {error}; choose another place") from error
     sys.stdout.write(f"- x_px: {patch.x_px}\n  y_px: {patch.y_px}\n  png: {patch.png}\n")
+    return 0
+
+
+def _reference(arguments: argparse.Namespace) -> int:
+    folder = arguments.recipe.parent if arguments.recipe else Path()
+    sys.stdout.write(check_pictures(arguments.pictures, folder).in_yaml())
     return 0
 
 

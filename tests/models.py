@@ -1,4 +1,7 @@
-"""Small models and bundles for fast tests: bright 16x16 cells come out as class "spot", their grey is the score."""
+"""Small models and bundles for fast tests: bright 16x16 cells come out as class "spot", their grey is the score.
+
+With 2 or 6 channels the model compares: then the score is by how much a cell differs from the reference's.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from appliance.bundle.archive import write_bundle
 from appliance.bundle.baseline import Baseline, Spread
+from appliance.bundle.geometry import with_reference
 from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Outputs, Tolerance
 from appliance.events import Detection, Pixels
@@ -30,7 +34,7 @@ def tiny_model(
     """Make a model of the appliance's contract that needs no training.
 
     Each 16x16 cell with mean grey g is a box of that cell, class 0, score g / 255 (dark: 1 - g / 255), or 0 below
-    QUIET_BELOW; the `candidates` highest come out.
+    QUIET_BELOW; the `candidates` highest come out. With 2 or 6 channels g is the mean difference of the two halves.
 
     fault: "nan" NaN scores; "rank" scores of shape [N, K, 1]; "short" one row less than declared; "names" another
     output name; "float_input" float32 input; "label" label 7; "dynamic" no fixed width; "opset" opset 16;
@@ -61,10 +65,16 @@ def tiny_model(
         "last_axis": np.array([2], np.int64),
     }
     node = helper.make_node
+    comparing = [
+        node("Split", ["planes"], ["part", "reference"], axis=1),
+        node("Sub", ["part", "reference"], ["signed"]),
+        node("Abs", ["signed"], ["difference"]),
+    ]
     nodes = [
         node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-        node("ReduceMean", ["planes"], ["grey"], axes=[1], keepdims=1),
+        *(comparing if channels in (2, 6) else []),
+        node("ReduceMean", ["difference" if channels in (2, 6) else "planes"], ["grey"], axes=[1], keepdims=1),
         node("AveragePool", ["grey"], ["cells"], kernel_shape=[CELL_PX] * 2, strides=[CELL_PX] * 2),
         node("Reshape", ["cells", "flat"], ["means"]),
         node("Mul", ["means", "scale"], ["scaled"]),
@@ -111,7 +121,7 @@ def tiny_model(
     return bytes(model.SerializeToString())
 
 
-def tiny_manifest(width: int = 64, height: int = 64, channels: Literal[1, 3] = 1, **changes: object) -> Manifest:
+def tiny_manifest(width: int = 64, height: int = 64, channels: Literal[1, 2, 3, 6] = 1, **changes: object) -> Manifest:
     """Return the manifest of tiny_model; `changes` replace fields."""
     manifest = Manifest(
         schema="vi.bundle/1",
@@ -134,7 +144,12 @@ def tiny_manifest(width: int = 64, height: int = 64, channels: Literal[1, 3] = 1
 
 
 def spot_picture(
-    width: int, height: int, spots: Sequence[tuple[int, int, int]] = (), *, channels: int = 1, background: int = 60
+    width: int,
+    height: int,
+    spots: Sequence[tuple[int, int, int]] = (),
+    *,
+    channels: int = 1,
+    background: int = 60,
 ) -> Pixels:
     """Paint 16x16 spots (column, row, grey), counted in cells, on a plain background."""
     pixels = np.full((height, width, channels), background, np.uint8)
@@ -158,7 +173,7 @@ def tiny_bundle(
     path: Path,
     width: int = 64,
     height: int = 64,
-    channels: Literal[1, 3] = 1,
+    channels: Literal[1, 2, 3, 6] = 1,
     *,
     fault: Fault = "",
     model_onnx: bytes = b"",
@@ -166,15 +181,10 @@ def tiny_bundle(
 ) -> Path:
     """Write a bundle of tiny_model, or of a model that finds the same, with three golden images (none, one, two spots).
 
-    `changes` go to the manifest.
+    With 2 or 6 channels the golden images have a reference without spots. `changes` go to the manifest.
     """
     spots: list[list[tuple[int, int, int]]] = [[], [(1, 1, 200)], [(0, 0, 150), (2, 1, 255)]]
-    golden = [
-        GoldenImage.from_pixels(
-            spot_picture(width, height, each, channels=channels), tuple(spot_detection(*spot) for spot in each)
-        )
-        for each in spots
-    ]
+    golden = [_golden(width, height, channels, each) for each in spots]
     write_bundle(
         path,
         tiny_manifest(width, height, channels, **changes),
@@ -184,3 +194,12 @@ def tiny_bundle(
         model_card="# tiny\n",
     )
     return path
+
+
+def _golden(width: int, height: int, channels: int, spots: list[tuple[int, int, int]]) -> GoldenImage:
+    found = tuple(spot_detection(*spot) for spot in spots)
+    if channels % 2:
+        return GoldenImage.from_pixels(spot_picture(width, height, spots, channels=channels), found)
+    half = channels // 2
+    picture, reference = (spot_picture(width, height, each, channels=half, background=0) for each in (spots, []))
+    return GoldenImage.from_pixels(with_reference(picture, reference, half), found)

@@ -37,6 +37,21 @@ def decode(data: bytes, channels: int) -> Pixels | None:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def own_channels(data: bytes) -> int | None:
+    """Tell whether a picture was saved grey (1) or in colour (3); None if it is damaged or no picture.
+
+    Args:
+        data: the file's bytes; a palette and transparency count as colour.
+    """
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if picture is None:
+        return None
+    return 1 if picture.ndim == 2 else 3
+
+
 def picture_files(directory: Path) -> list[Path]:
     """List the picture files of a folder and its sub-folders, in no order; what a dot hides is left out.
 

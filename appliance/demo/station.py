@@ -140,13 +140,18 @@ def write_station(
         The path of config.yaml.
 
     Raises:
-        ConfigError: the folder holds an earlier run's ledger, or the recipe does not fit the scene.
+        ConfigError: the folder holds an earlier run's ledger, or the recipe does not fit the scene or is missing.
         StorageError: the folder cannot be written.
     """
-    view, channels = "top", bundle.manifest.geometry.channels
+    view, channels = "top", bundle.manifest.geometry.picture_channels
     if recipe is not None:
         only = _only_view(recipe, scene)
         view, channels = only.name, only.channels
+    elif bundle.manifest.geometry.has_reference:
+        raise ConfigError(
+            f"{bundle_path}: compares each part with a reference picture, which only a recipe names; run appliance "
+            "replay with --recipe and a recipe whose view has `reference:` (docs/recipe.md)"
+        )
     config = {
         "schema": "vi.config/1",
         "device": {"device_id": DEVICE_ID, **PLACE},
@@ -164,7 +169,8 @@ def write_station(
         raise ConfigError(f"{folder} holds the ledger of an earlier run, whose parts would mix in; name a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.yaml").write_text(_recipe(bundle, scene, deadline_ms), encoding="utf-8")
+        if recipe is None:
+            (folder / "recipe.yaml").write_text(_recipe(bundle, scene, deadline_ms), encoding="utf-8")
         (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
@@ -203,7 +209,7 @@ def _recipe(bundle: Bundle, scene: Scene, deadline_ms: int) -> str:
     recipe = yaml.safe_load((RECIPES / "demo_board.yaml").read_text(encoding="utf-8"))
     geometry, view = bundle.manifest.geometry, recipe["views"][0]
     width_px, height_px = scene.size
-    view |= {"width_px": width_px, "height_px": height_px, "channels": geometry.channels}
+    view |= {"width_px": width_px, "height_px": height_px, "channels": geometry.picture_channels}
     is_larger = width_px > geometry.width or height_px > geometry.height
     is_exact = geometry.fit == "exact" and (width_px, height_px) != (geometry.width, geometry.height)
     if is_exact or (geometry.fit == "pad" and is_larger):

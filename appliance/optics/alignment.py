@@ -5,7 +5,7 @@ The reference is moved and never the part: what the camera saw stays as it was, 
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -17,28 +17,34 @@ from appliance.events import Pixels
 COARSE_SIDE_PX = 160
 """The whole picture is first compared at about this size, where a shift of the largest kind is a few pixels."""
 
-PATCH_PX = 48
-PATCHES_A_SIDE = 5
-FINE_REACH_PX = 6
-"""Around the coarse place each patch is sought this far: half a coarse pixel and the rotation."""
+FINEST_FACTOR = 3
+"""Scaled down by this or less, a picture shows its place to a fraction of a pixel of the whole one."""
 
-MIN_SPREAD = 8.0
-"""Grey values; a patch that is flatter says nothing about its place."""
+STARTS = 3
+"""Places where the coarse pictures are most alike, and the way begins: a pattern that repeats has several."""
 
-MIN_PATCH_MATCH = 0.5
-LARGEST_RESIDUAL_PX = 1.0
-"""A patch that lies farther from where the others say is on a defect, or was mistaken for its neighbour."""
+MOST_STEPS = 8
+ARRIVED_PX = 0.03
+"""A step that is smaller, at its own scale, is the last."""
+
+LARGEST_TURN = math.radians(8.0)
+LARGEST_WAY_PX = 4.0
+"""What goes farther from where it began, at its own scale, has lost its way."""
+
+MOST_DIFFERENCE = 1.0
+"""Standard deviations; a pixel that differs by more lies on a defect, and counts as if it differed by so much."""
+
+DAMPING = 0.01
+"""Ratio of the mean slope that is added to each: where the picture says nothing, nothing is moved."""
 
 STILL_PX = 0.05
 """What moves no pixel farther than this is not worth being interpolated."""
 
 MATCH_SIDE_PX = 320
 
-Grey: TypeAlias = NDArray[np.uint8]
-Motion: TypeAlias = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float32]
+Matrix: TypeAlias = NDArray[np.float64]
 """float64, shape (2, 3): rotation and, in pixels, shift."""
-
-_STILL: Motion = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,151 @@ class Alignment:
     match: float
 
 
-def align(reference: Pixels, picture: Pixels, reach_px: int) -> Alignment:
-    """Find how the part lies against the reference, and move the reference there.
+@dataclass(frozen=True, slots=True)
+class _Pose:
+    """Where a part lies: turned around the picture's centre (radians, clockwise as seen), then shifted (pixels)."""
 
-    Coarse by correlation of the whole, scaled down; then by correlation of small patches, at ever finer scale, through
-    which the rigid motion goes that most of them agree on, so that a defect moves nothing. What does not match better
-    than the reference where it is, is not believed.
+    x_px: float = 0.0
+    y_px: float = 0.0
+    angle: float = 0.0
+
+    def matrix(self, width: int, height: int) -> Matrix:
+        """Return the motion from the reference to the part, for a picture of this size."""
+        middle, shift = np.array([(width - 1) / 2, (height - 1) / 2]), np.array([self.x_px, self.y_px])
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        turn = np.array([[cos, -sin], [sin, cos]])
+        return np.column_stack((turn, middle + shift - turn @ middle))
+
+    def scaled(self, x: float, y: float) -> "_Pose":
+        """Return the same pose in a picture that is larger by these factors."""
+        return _Pose(self.x_px * x, self.y_px * y, self.angle)
+
+
+class _Level:
+    """The reference at one scale: what its pixels say about a small motion of the part is worked out beforehand.
+
+    Source:
+        Baker and Matthews, Lucas-Kanade 20 years on: a unifying framework (2004), inverse compositional algorithm.
+    """
+
+    def __init__(self, reference: Pixels, factor: int, reach_px: int) -> None:
+        self.factor = factor
+        self.grey = _softened(reference, factor)
+        self.height, self.width = self.grey.shape
+        self.margin_px = min(-(-reach_px // factor), min(self.grey.shape) // 4)
+        rows, columns = (slice(self.margin_px, side - self.margin_px) for side in self.grey.shape)
+        self.inner = rows, columns
+        self._wanted, spread = _normalised(self.grey[self.inner])
+        right, down = (
+            np.asarray(cv2.Sobel(self.grey, cv2.CV_32F, *way, scale=1 / 8), np.float32)[self.inner] / spread
+            for way in ((1, 0), (0, 1))
+        )
+        ys, xs = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in self.grey.shape)
+        self._arm_px = max(self.grey.shape) / 2
+        turned = (down * xs[None, columns] - right * ys[rows, None]) / np.float32(self._arm_px)
+        self._slopes = np.stack([slope.ravel() for slope in (right, down, turned)])
+        power = (self._slopes @ self._slopes.T).astype(np.float64)
+        self._answer = np.linalg.inv(power + (DAMPING * np.trace(power) / 3 + 1e-6) * np.eye(3))
+
+    def look(self, part: Floats, pose: _Pose) -> tuple[float, _Pose]:
+        """Return how much the part at this pose is like the reference, -1..1, and the pose to which that points."""
+        matrix = pose.matrix(self.width, self.height)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        seen = cv2.warpAffine(part, matrix, (self.width, self.height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        found, _ = _normalised(np.asarray(seen, np.float32)[self.inner])
+        match = float(np.dot(found.ravel(), self._wanted.ravel())) / found.size
+        difference = np.clip(found - self._wanted, -MOST_DIFFERENCE, MOST_DIFFERENCE)
+        right, down, turned = self._answer @ (self._slopes @ difference.ravel())
+        angle = pose.angle - float(turned) / self._arm_px
+        cos, sin = math.cos(angle), math.sin(angle)
+        x_px, y_px = pose.x_px - cos * right + sin * down, pose.y_px - sin * right - cos * down
+        return match, _Pose(float(x_px), float(y_px), angle)
+
+    def follow(self, part: Floats, start: _Pose, most_steps: int = MOST_STEPS) -> tuple[float, _Pose]:
+        """Return how much the part is like the reference where the way from start ends, and where that is."""
+        pose = start
+        for _ in range(most_steps):
+            match, there = self.look(part, pose)
+            step_px = math.hypot(there.x_px - pose.x_px, there.y_px - pose.y_px)
+            step_px += abs(there.angle - pose.angle) * self._arm_px
+            if step_px <= ARRIVED_PX:
+                return match, pose
+            pose = there
+        way_px = math.hypot(pose.x_px - start.x_px, pose.y_px - start.y_px)
+        if not (way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN):
+            pose = start
+        return self.look(part, pose)[0], pose
+
+    def starts(self, part: Floats) -> list[_Pose]:
+        """Return the shifts in whole pixels at which the middle of the reference is found best, the best first."""
+        margin = self.margin_px
+        if margin < 1:
+            return [_Pose()]
+        found = cv2.matchTemplate(part, np.ascontiguousarray(self.grey[self.inner]), cv2.TM_CCOEFF_NORMED)
+        found = np.nan_to_num(found, nan=-1.0, posinf=-1.0, neginf=-1.0)
+        ys, xs = np.nonzero(found == cv2.dilate(found, np.ones((3, 3), np.uint8)))
+        best = np.argsort(-found[ys, xs], kind="stable")[:STARTS]
+        return [_Pose(float(xs[at] - margin), float(ys[at] - margin)) for at in best]
+
+
+class Aligner:
+    """Finds how parts lie against one reference, and moves it there; what it takes of the reference is kept."""
+
+    def __init__(self, reference: Pixels, reach_px: int) -> None:
+        """Prepare the reference.
+
+        Args:
+            reference: uint8, shape (height, width, 1 or 3), a defect-free part.
+            reach_px: how far in x and in y a part is sought.
+        """
+        self._reference = reference
+        self._reach_px = reach_px
+        grey = _grey(reference)
+        self._levels = [_Level(grey, factor, reach_px) for factor in _factors(max(grey.shape))]
+        self._seen = _seen(reference)
+
+    def __call__(self, picture: Pixels) -> Alignment:
+        """Find how a part lies against the reference, and move the reference there.
+
+        First by correlation of the whole, scaled down; then, at ever finer scale, by the small motion that brings all
+        pixels nearer to the reference, so that a pattern without ends in one way is held by what ends elsewhere, and a
+        defect counts little. What lies out of reach, or does not match better than the reference where it is, is not
+        believed.
+
+        Args:
+            picture: uint8, the part, shape of the reference.
+
+        Returns:
+            The moved reference. Whether the match is good enough is the recipe's business.
+
+        Raises:
+            ValueError: the two have different shapes.
+        """
+        reference = self._reference
+        if reference.shape != picture.shape:
+            raise ValueError(f"a reference of shape {reference.shape} does not fit a picture of shape {picture.shape}")
+        pose, part = self._pose(_grey(picture)), _seen(picture)
+        moved = _moved(reference, pose)
+        still = _likeness(self._seen, part)
+        match = still if moved is reference else _likeness(_seen(moved), part)
+        if still >= match:
+            pose, moved, match = _Pose(), reference, still
+        return Alignment(moved, (pose.x_px, pose.y_px), math.degrees(pose.angle), match)
+
+    def _pose(self, picture: Pixels) -> _Pose:
+        height, width = picture.shape
+        coarse = self._levels[0]
+        part = _softened(picture, coarse.factor)
+        _, pose = max((coarse.follow(part, start) for start in coarse.starts(part)), key=lambda way: way[0])
+        pose = pose.scaled(width / coarse.width, height / coarse.height)
+        for level in self._levels[1:]:
+            x, y = width / level.width, height / level.height
+            pose = level.follow(_softened(picture, level.factor), pose.scaled(1 / x, 1 / y))[1].scaled(x, y)
+        return pose if max(abs(pose.x_px), abs(pose.y_px)) <= self._reach_px else _Pose()
+
+
+def align(reference: Pixels, picture: Pixels, reach_px: int) -> Alignment:
+    """Find how a part lies against a reference that is used once, and move the reference there.
 
     Args:
         reference: uint8, shape (height, width, 1 or 3), a defect-free part.
@@ -71,132 +216,47 @@ def align(reference: Pixels, picture: Pixels, reach_px: int) -> Alignment:
         reach_px: how far in x and in y the part is sought.
 
     Returns:
-        The moved reference. Whether the match is good enough is the recipe's business.
+        As of an Aligner.
 
     Raises:
         ValueError: the two have different shapes.
     """
-    if reference.shape != picture.shape:
-        raise ValueError(f"a reference of shape {reference.shape} does not fit a picture of shape {picture.shape}")
-    ref, now = (np.ascontiguousarray(to_channels(p, 1)[:, :, 0]) for p in (reference, picture))
-    motion = _motion(ref, now, reach_px)
-    moved = _moved(reference, motion)
-    match = _match(moved, picture)
-    if moved is not reference and (still := _match(reference, picture)) >= match:
-        motion, moved, match = _STILL, reference, still
-    height, width = ref.shape
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    shift = motion[:, :2] @ centre + motion[:, 2] - centre
-    angle_deg = math.degrees(math.atan2(motion[1, 0], motion[0, 0]))
-    return Alignment(moved, (float(shift[0]), float(shift[1])), angle_deg, match)
+    return Aligner(reference, reach_px)(picture)
 
 
-def _motion(reference: Grey, picture: Grey, reach_px: int) -> Motion:
-    """Return the rigid motion from reference to picture, 2 x 3."""
-    factor = max(1, round(max(reference.shape) / COARSE_SIDE_PX))
-    motion: Motion = _STILL.copy()
-    motion[:, 2] = _coarse(reference, picture, reach_px, factor)
-    while factor > 1:
-        factor = factor // 2
-        scaled = motion.copy()
-        scaled[:, 2] /= factor
-        scaled = _fine(_shrunk(reference, factor), _shrunk(picture, factor), scaled)
-        motion = np.column_stack((scaled[:, :2], scaled[:, 2] * factor))
-    return motion
+def _factors(side_px: int) -> list[int]:
+    factors = [max(1, round(side_px / COARSE_SIDE_PX))]
+    while factors[-1] > FINEST_FACTOR:
+        factors.append(factors[-1] // 2)
+    return factors
 
 
-def _coarse(reference: Grey, picture: Grey, reach_px: int, factor: int) -> NDArray[np.float64]:
-    """Return the shift (x, y in pixels) at which the scaled-down middle of the reference is found."""
-    ref, now = (_shrunk(p, factor) for p in (reference, picture))
-    margin = min(-(-reach_px // factor), min(ref.shape) // 4)
-    if margin < 1:
-        return np.zeros(2)
-    middle = ref[margin:-margin, margin:-margin]
-    found = cv2.matchTemplate(now, middle, cv2.TM_CCOEFF_NORMED)
-    y, x = np.unravel_index(int(np.argmax(np.nan_to_num(found, nan=-1.0, posinf=-1.0, neginf=-1.0))), found.shape)
-    return np.array([float(x - margin), float(y - margin)]) * factor
+def _grey(pixels: Pixels) -> Pixels:
+    return np.ascontiguousarray(to_channels(pixels, 1)[:, :, 0])
 
 
-def _shrunk(picture: Grey, factor: int) -> Grey:
+def _shrunk(picture: Pixels, factor: int) -> Pixels:
     if factor == 1:
         return picture
     size = (max(1, picture.shape[1] // factor), max(1, picture.shape[0] // factor))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _fine(reference: Grey, picture: Grey, motion: Motion) -> Motion:
-    """Return a better motion, from patches sought around where this one puts them; the same where none is clear."""
-    places: list[tuple[float, float]] = []
-    found: list[tuple[float, float]] = []
-    height, width = reference.shape
-    half = (PATCH_PX - 1) / 2
-    for top in _starts(height):
-        for left in _starts(width):
-            patch = reference[top : top + PATCH_PX, left : left + PATCH_PX]
-            there = motion[:, :2] @ (left + half, top + half) + motion[:, 2] - half - FINE_REACH_PX
-            x0, y0 = (max(0, round(float(edge))) for edge in there)
-            side = PATCH_PX + 2 * FINE_REACH_PX
-            window = picture[y0 : y0 + side, x0 : x0 + side]
-            if min(window.shape) < PATCH_PX or float(patch.std()) < MIN_SPREAD or float(window.std()) < MIN_SPREAD:
-                continue
-            peak = _peak(cv2.matchTemplate(window, patch, cv2.TM_CCOEFF_NORMED))
-            if peak is not None:
-                places.append((left + half, top + half))
-                found.append((x0 + peak[0] + half, y0 + peak[1] + half))
-    return _rigid(np.array(places).reshape(-1, 2), np.array(found).reshape(-1, 2), motion)
+def _softened(picture: Pixels, factor: int) -> Floats:
+    """Shrink a picture and blur it by a pixel, so that an edge says where it went even if it went far."""
+    return np.asarray(cv2.GaussianBlur(_shrunk(picture, factor), (0, 0), 1.0), np.float32)
 
 
-def _starts(length: int) -> list[int]:
-    room = length - PATCH_PX
-    if room < 0:
-        return []
-    edge = min(FINE_REACH_PX, room // 2)
-    return sorted({round(start) for start in np.linspace(edge, room - edge, PATCHES_A_SIDE)})
+def _normalised(pixels: Floats) -> tuple[Floats, np.float32]:
+    """Return a picture without its brightness and contrast, which are the lamp's, and its standard deviation."""
+    mean, deviation = cv2.meanStdDev(pixels)
+    spread = np.float32(deviation[0, 0] or 1.0)
+    return (pixels - np.float32(mean[0, 0])) / spread, spread
 
 
-def _peak(match: cv2.typing.MatLike) -> tuple[float, float] | None:
-    """Return where the correlation is highest, to a fraction of a pixel; None at the border or where it is low."""
-    rows, columns = match.shape
-    y, x = (int(v) for v in np.unravel_index(int(np.argmax(match)), match.shape))
-    if not match[y, x] >= MIN_PATCH_MATCH or not (0 < y < rows - 1 and 0 < x < columns - 1):
-        return None
-    return x + _vertex(match[y, x - 1 : x + 2]), y + _vertex(match[y - 1 : y + 2, x])
-
-
-def _vertex(three: NDArray[Any]) -> float:
-    """Return the top of the parabola through three values around a maximum, -0.5..0.5."""
-    before, top, after = (float(v) for v in three)
-    curve = before - 2 * top + after
-    return 0.0 if curve >= 0.0 else max(-0.5, min(0.5, 0.5 * (before - after) / curve))
-
-
-def _rigid(places: NDArray[np.float64], found: NDArray[np.float64], motion: Motion) -> Motion:
-    """Fit shift and rotation to pairs of points, without those that lie far off what most of them say.
-
-    Source:
-        Umeyama, Least-squares estimation of transformation parameters between two point patterns (1991), without scale.
-    """
-    if not len(places):
-        return motion
-    off = found - (places @ motion[:, :2].T + motion[:, 2])
-    middle = np.median(off, axis=0)
-    best: Motion = motion.copy()
-    best[:, 2] += middle
-    kept = np.abs(off - middle).max(axis=1) <= FINE_REACH_PX / 2
-    for _ in range(3):
-        if kept.sum() < 3:
-            return best
-        origin, there = places[kept].mean(axis=0), found[kept].mean(axis=0)
-        spread = (places[kept] - origin).T @ (found[kept] - there)
-        angle = math.atan2(spread[0, 1] - spread[1, 0], spread[0, 0] + spread[1, 1])
-        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        best = np.column_stack((turn, there - turn @ origin))
-        kept = np.linalg.norm(places @ turn.T + best[:, 2] - found, axis=1) <= LARGEST_RESIDUAL_PX
-    return best
-
-
-def _moved(reference: Pixels, motion: Motion) -> Pixels:
+def _moved(reference: Pixels, pose: _Pose) -> Pixels:
     height, width = reference.shape[:2]
+    motion = pose.matrix(width, height)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
     if np.abs(corners @ motion[:, :2].T + motion[:, 2] - corners).max() <= STILL_PX:
         return reference
@@ -204,10 +264,14 @@ def _moved(reference: Pixels, motion: Motion) -> Pixels:
     return np.asarray(moved, np.uint8).reshape(reference.shape)
 
 
-def _match(reference: Pixels, picture: Pixels) -> float:
-    """Return the correlation of two pictures, scaled down; 1 for two that are flat, since nothing speaks against it."""
-    factor = max(1, round(max(reference.shape[:2]) / MATCH_SIDE_PX))
-    greys = (np.ascontiguousarray(to_channels(p, 1)[:, :, 0]) for p in (reference, picture))
-    ref, now = (small - small.mean() for small in (_shrunk(grey, factor).astype(np.float32) for grey in greys))
-    power = float(np.sqrt((ref * ref).sum() * (now * now).sum()))
-    return float((ref * now).sum()) / power if power > 0 else float(not ref.any() and not now.any())
+def _seen(pixels: Pixels) -> Floats:
+    """Return a picture scaled down, with a mean of 0."""
+    factor = max(1, round(max(pixels.shape[:2]) / MATCH_SIDE_PX))
+    small = _shrunk(_grey(pixels), factor).astype(np.float32)
+    return np.asarray(small - small.mean(), np.float32)
+
+
+def _likeness(one: Floats, other: Floats) -> float:
+    """Return the correlation of two pictures; 1 for two that are flat, since nothing speaks against it."""
+    power = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    return float((one * other).sum()) / power if power > 0 else float(not one.any() and not other.any())

@@ -1,11 +1,13 @@
-"""correct: what a view's picture is worth before the model sees it: form, light, focus, placement."""
+"""correct: what a view's picture is worth before the model sees it: form, light, focus, placement, reference."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from appliance.events import Frame, ImageStatistics
 from appliance.optics.placement import measure_offset
+from appliance.optics.reference import LaidReference, Reference, lay, misplacements
 from appliance.optics.statistics import measure
 from appliance.recipe import View
 
@@ -52,3 +54,36 @@ def correct(frame: Frame, view: View) -> CorrectedView:
     inspected = pixels[region.y_px : region.y_px + region.height_px, region.x_px : region.x_px + region.width_px]
     offset_px = measure_offset(pixels, view.placement) if view.placement else None
     return CorrectedView(measure(inspected), offset_px)
+
+
+def lay_reference(frame: Frame, view: View, references: Sequence[Reference]) -> LaidReference | None:
+    """Lay the best matching reference over the part, so that the model sees both in one place.
+
+    Args:
+        frame: pixels uint8, shape (height, width, channels), row 0 on top.
+        view: the recipe's view of the same name.
+        references: of that view, as bound; none if it is not compared.
+
+    Returns:
+        How the part lies, and the reference moved there; None if there is none or the picture is not as agreed.
+    """
+    if view.reference is None or not references or not is_as_agreed(frame, view):
+        return None
+    return lay(references, frame.pixels)
+
+
+def may_be_shown(frame: Frame, view: View, laid: LaidReference | None) -> bool:
+    """Tell whether the model may see a picture: as agreed and, where there is a reference, in its place.
+
+    If not, decide answers FAULT, by the same limits.
+
+    Args:
+        frame: of the view.
+        view: the recipe's view of the same name.
+        laid: what lay_reference gave for it.
+    """
+    if not is_as_agreed(frame, view):
+        return False
+    if view.reference is None:
+        return True
+    return laid is not None and not any(misplacements(laid.alignment, view.reference))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from appliance.events import Decision, Detection, ImageStatistics, Reason, Verdict, ViewResult
+from appliance.optics.reference import misplacements
 from appliance.optics.zones import contains, overlaps
 from appliance.recipe import BoundRecipe, ClassLimits, ImageLimits, View
 
@@ -34,12 +35,12 @@ class _Finding:
 def decide(results: Sequence[ViewResult], recipe: BoundRecipe) -> Decision:
     """Give the verdict on one part.
 
-    ACCEPT needs every view of the recipe exactly once, each picture in its agreed form and inside its image limits,
-    and no counting detection at or over an accept limit. Otherwise the worst finding wins, FAULT > REJECT > REVIEW:
-    all three divert the part, and FAULT comes first because it says that the inspection itself cannot be trusted:
-    called REJECT, a failing lamp would pass for bad parts and nobody would mend it. The defects found are still in
-    the detail. Among faults a view that did not come decides, then the pictures in the recipe's order (form, light,
-    focus, placement), then the model; among defects the most severe class, then the highest score.
+    ACCEPT needs every view of the recipe exactly once, each picture in its agreed form, inside its image limits and in
+    its place, and no counting detection at or over an accept limit. Otherwise the worst finding wins, FAULT > REJECT >
+    REVIEW: all three divert the part, and FAULT comes first because it says that the inspection itself cannot be
+    trusted: called REJECT, a failing lamp would pass for bad parts and nobody would mend it. The defects found are
+    still in the detail. Among faults a view that did not come decides, then the pictures in the recipe's order (form,
+    light, focus, placement, reference), then the model; among defects the most severe class, then the highest score.
 
     What counts: a detection in any inspect zone if its box touches one (in the whole picture if there is none), unless
     the box lies completely in one ignore zone, and unless it is smaller than every given minimum of its class. Boxes,
@@ -102,6 +103,9 @@ def _picture_findings(view: View, result: ViewResult) -> Iterator[_Finding]:
         yield from _image_findings(view.name, result.statistics, view.image_limits)
     if view.placement is not None:
         yield from _placement_findings(view.name, result.offset_px, view.placement.max_offset_px)
+    if view.reference is not None:
+        for text in misplacements(result.alignment, view.reference):
+            yield _fault(Reason.MISPLACED, f"{view.name}: {text}")
 
 
 def _image_findings(name: str, seen: ImageStatistics, limits: ImageLimits) -> Iterator[_Finding]:

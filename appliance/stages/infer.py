@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from appliance.bundle.geometry import with_reference
 from appliance.bundle.manifest import Manifest
 from appliance.errors import RuntimeFault
-from appliance.events import Detection, Frame
+from appliance.events import Detection, Frame, Pixels
 from appliance.optics.detector import Detector
 from appliance.optics.tiles import Region, model_grid, whole
 from appliance.ports import Runtime
@@ -22,6 +23,7 @@ class Inference:
             manifest: of the proven bundle.
             runtime: runs that bundle's model.
         """
+        self._picture_channels = manifest.geometry.picture_channels
         self._detectors: Mapping[str, Detector] = {
             view.name: _detector(view, manifest, runtime) for view in recipe.views
         }
@@ -31,11 +33,13 @@ class Inference:
         """How many pictures of the model's size one part takes, all views together."""
         return sum(detector.tiles for detector in self._detectors.values())
 
-    def infer(self, frame: Frame) -> tuple[Detection, ...]:
+    def infer(self, frame: Frame, reference: Pixels | None = None) -> tuple[Detection, ...]:
         """Find everything on one picture that the manifest does not call noise.
 
         Args:
-            frame: of a view of the recipe, in its agreed size and channels (correct.is_as_agreed).
+            frame: of a view of the recipe, in its agreed size and channels (correct.may_be_shown).
+            reference: uint8, shape of the frame's pixels, the view's reference in the part's place; None if the model
+                does not compare.
 
         Returns:
             Detections in pixels of the frame, highest score first.
@@ -43,8 +47,11 @@ class Inference:
         Raises:
             RuntimeFault: the engine failed; the part is a FAULT.
         """
+        pixels = frame.pixels
+        if reference is not None:
+            pixels = with_reference(pixels, reference, self._picture_channels)
         try:
-            return self._detectors[frame.view].detect(frame.pixels)
+            return self._detectors[frame.view].detect(pixels)
         except RuntimeFault as error:
             raise RuntimeFault(f"view {frame.view}: {error}") from error
 

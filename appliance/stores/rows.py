@@ -17,6 +17,9 @@ FRAME_COLUMNS = (
     "blue_green_ratio",
 )
 
+_NO_ALIGNMENT = (None,) * 5
+"""Of reference, reference_match, shift_x_px, shift_y_px and rotation_deg."""
+
 
 def insert_inspection(tx: sqlite3.Connection, inspection: Inspection, record: Record) -> None:
     """Write the rows of one inspection: itself, its detections, frames and stage times.
@@ -54,7 +57,7 @@ def insert_inspection(tx: sqlite3.Connection, inspection: Inspection, record: Re
         ],
     )
     tx.executemany(
-        f"INSERT INTO frame VALUES ({', '.join('?' * (9 + len(FRAME_COLUMNS)))})",
+        f"INSERT INTO frame VALUES ({', '.join('?' * (9 + len(FRAME_COLUMNS) + len(_NO_ALIGNMENT)))})",
         [_frame_row(seq, result) for result in inspection.views],
     )
     tx.executemany(
@@ -64,7 +67,7 @@ def insert_inspection(tx: sqlite3.Connection, inspection: Inspection, record: Re
 
 
 def _frame_row(seq: int, result: ViewResult) -> tuple[Any, ...]:
-    frame, statistics = result.frame, result.statistics
+    frame, statistics, laid = result.frame, result.statistics, result.alignment
     return (
         seq,
         result.view,
@@ -75,6 +78,7 @@ def _frame_row(seq: int, result: ViewResult) -> tuple[Any, ...]:
         frame.gain_db if frame else None,
         *(result.offset_px or (None, None)),
         *(getattr(statistics, name) if statistics else None for name in FRAME_COLUMNS),
+        *((laid.reference, laid.match, *laid.shift_px, laid.rotation_deg) if laid else _NO_ALIGNMENT),
     )
 
 

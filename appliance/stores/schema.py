@@ -127,7 +127,15 @@ FIRST_TABLES: Migration = (
     "CREATE INDEX image_inspection_id ON image (inspection_id)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES,)
+REFERENCE_COLUMNS: Migration = (
+    "ALTER TABLE frame ADD COLUMN reference TEXT",
+    "ALTER TABLE frame ADD COLUMN reference_match REAL",
+    "ALTER TABLE frame ADD COLUMN shift_x_px REAL",
+    "ALTER TABLE frame ADD COLUMN shift_y_px REAL",
+    "ALTER TABLE frame ADD COLUMN rotation_deg REAL",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS)
 """One entry for each user_version; add to the end, never change one that was released."""
 
 BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"

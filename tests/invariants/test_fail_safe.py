@@ -2,13 +2,28 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from appliance.events import Box, Detection, ImageStatistics, Verdict, ViewResult
+from appliance.events import (
+    Box,
+    Detection,
+    ImageStatistics,
+    PartAlignment,
+    Pixels,
+    Reason,
+    Verdict,
+    ViewResult,
+)
+from appliance.inspection import PartInspection
+from appliance.ports import RawDetections
+from appliance.recipe import BoundRecipe
 from appliance.stages.decide import MILDEST_FIRST, decide
-from tests.inspections import GOOD, SIDE_PX, bind, make_frame, view_document
+from appliance.stages.infer import Inference
+from tests.inspections import GOOD, SIDE_PX, bind, make_frame, make_manifest, view_document
+from tests.references import board, laid_down, reference_section
 
 IGNORE = {"name": "hole", "kind": "ignore", "points_px": [[20, 20], [44, 20], [44, 44], [20, 44]]}
 INSPECT = {"name": "board", "kind": "inspect", "points_px": [[4, 4], [60, 8], [56, 60], [30, 40], [8, 56]]}
@@ -138,3 +153,77 @@ def test_a_picture_outside_any_limit_is_never_accepted(
 def test_a_view_that_was_never_measured_is_never_accepted(view: str) -> None:
     results = [replace(inspected(name, ()), statistics=None if name == view else GOOD) for name in VIEWS]
     assert decide(results, RECIPE).verdict is Verdict.FAULT
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> BoundRecipe:
+    """One view of 320 pixels that is compared with two good parts, within 8 pixels and half a degree."""
+    section = reference_section(
+        tmp_path_factory.mktemp("good"), board(1, 320), board(2, 320), max_shift_px=8, max_rotation_deg=0.5
+    )
+    return bind(view_document(width_px=320, height_px=320, reference=section), geometry=COMPARING)
+
+
+COMPARING = {"width": 320, "height": 320, "channels": 2, "fit": "exact", "pad_value": 114}
+
+
+@given(st.one_of(st.none(), st.builds(PartAlignment, st.just("a.png"), st.tuples(any_number, any_number), any_number,
+                                      any_number)))  # fmt: skip
+def test_a_part_is_accepted_only_where_it_lies_against_its_reference_as_agreed(
+    compared: BoundRecipe, alignment: PartAlignment | None
+) -> None:
+    frame = make_frame(width=320, height=320)
+    decision = decide([ViewResult("top", frame, GOOD, (), alignment=alignment)], compared)
+    if decision.verdict is Verdict.ACCEPT:
+        assert alignment is not None
+        assert np.hypot(*alignment.shift_px) <= 8
+        assert -0.5 <= alignment.rotation_deg <= 0.5
+        assert alignment.match >= 0.7
+    else:
+        assert (decision.verdict, decision.reason) == (Verdict.FAULT, Reason.MISPLACED)
+
+
+class BlindRuntime:
+    """Finds nothing, as a model would that looks at the wrong place; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def infer(self, images: Pixels) -> RawDetections:
+        self.asked += len(images)
+        empty = np.zeros((len(images), 1), np.float32)
+        return RawDetections(np.zeros((len(images), 1, 4), np.float32), empty, empty.astype(np.int64))
+
+    def describe(self) -> str:
+        return "blind"
+
+    def close(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("pixels", "is_in_place"),
+    [
+        (board(1, 320), True),
+        (laid_down(board(2, 320), (-5, 4), 0.3), True),
+        (laid_down(board(1, 320), (9.5, 0)), False),  # measured: the search goes a little farther than the limit
+        (laid_down(board(1, 320), (40, 0)), False),  # out of reach
+        (laid_down(board(1, 320), (0, 0), 0.8), False),
+        (laid_down(board(1, 320), (0, 0), 180), False),
+        (board(3, 320), False),  # another product
+        (np.full((320, 320, 1), 120, np.uint8), False),  # no part
+        (board(1, 320)[:, :, [0, 0, 0]], False),  # in colour
+        (board(1, 300), False),
+    ],
+)
+def test_a_part_that_is_not_in_its_place_is_a_fault_that_the_model_never_sees(
+    compared: BoundRecipe, pixels: Pixels, is_in_place: bool
+) -> None:
+    runtime = BlindRuntime()
+    inspect = PartInspection(compared, Inference(compared, make_manifest(geometry=COMPARING), runtime))
+    decision, views = inspect({"top": replace(make_frame(), pixels=pixels)}, {})
+    inspect.close()
+    assert runtime.asked == is_in_place
+    assert (decision.verdict is Verdict.ACCEPT) == is_in_place
+    assert is_in_place or decision.verdict is Verdict.FAULT
+    assert (views[0].alignment is not None) == (pixels.shape == (320, 320, 1))

@@ -1,6 +1,7 @@
 """Invariant 7: what the trainer evaluates is what the device runs, picture by picture, tiles included."""
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,12 +13,17 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.demo.station import Scene, write_station
 from appliance.events import Detection, Frame, Pixels, utc_now
 from appliance.inspection import PartInspection
+from appliance.optics.reference import MARGIN_PX
+from appliance.ports import RawDetections
 from appliance.recipe import BoundRecipe, Recipe, load_recipe
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.stages.infer import Inference
 from tests.inspections import make_document, view_document
 from tests.models import spot_picture, tiny_bundle
+from tests.references import board, laid_down, reference_section, with_defect, write_picture
+from trainer.datasets.sample import Sample
 from trainer.evaluate import BundleRunner
+from trainer.references import REACH_PX, load_input
 
 OVERLAP_PX = 16
 
@@ -77,3 +83,49 @@ def test_trainer_and_replay_cut_a_large_picture_into_the_same_tiles(
     found = inspected(pixels, recipe.bind(bundle.manifest, document), bundle)
     assert found == BundleRunner(bundle.model_onnx, bundle.manifest, threads=1).detect(pixels)
     assert len(found) > 2
+
+
+class WatchedRuntime:
+    """Keeps what the model was shown."""
+
+    def __init__(self, runtime: OnnxRuntime) -> None:
+        self._runtime = runtime
+        self.shown: list[Pixels] = []
+
+    def infer(self, images: Pixels) -> RawDetections:
+        self.shown.append(images.copy())
+        return self._runtime.infer(images)
+
+    def describe(self) -> str:
+        return self._runtime.describe()
+
+    def close(self) -> None:
+        self._runtime.close()
+
+
+@pytest.mark.parametrize(("channels", "size"), [(2, 320), (6, 320), (2, 448)])
+@pytest.mark.parametrize(("shift", "turn_deg"), [((0.0, 0.0), 0.0), ((7.25, -4.5), 0.3)])
+def test_a_model_that_compares_is_shown_the_same_by_trainer_and_station(
+    tmp_path: Path, channels: Literal[2, 6], size: int, shift: tuple[float, float], turn_deg: float
+) -> None:
+    good = board(1, size, channels // 2)
+    part = laid_down(with_defect(good, 4, 5), shift, turn_deg)
+    write_picture(tmp_path / "part.png", part)
+    view = view_document(width_px=size, height_px=size, channels=channels // 2)
+    view["reference"] = reference_section(tmp_path, good, max_shift_px=REACH_PX - MARGIN_PX)
+    if size > 320:
+        view["tiles"] = {"overlap_px": OVERLAP_PX}
+    document = make_document(view)
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels))
+    recipe = document.into(Recipe).bind(bundle.manifest, document)
+    runtime = WatchedRuntime(OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=1))
+    inspect = PartInspection(recipe, Inference(recipe, bundle.manifest, runtime))
+    _, views = inspect({"top": Frame("top", 1, part, utc_now(), 0)}, {})
+
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    sample = Sample(tmp_path / "part.png", *nothing, "board", False, tmp_path / "good_0.png")
+    at_the_trainer = load_input(sample, channels)
+    assert np.array_equal(runtime.shown[0][0], at_the_trainer[:320, :320])
+    runner = BundleRunner(bundle.model_onnx, bundle.manifest, threads=1, overlap_px=OVERLAP_PX)
+    assert views[0].detections == runner.detect(at_the_trainer)
+    assert views[0].detections

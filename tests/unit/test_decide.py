@@ -1,12 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from appliance.events import Detection, ImageStatistics, Reason, Verdict, ViewResult
+from appliance.events import Detection, ImageStatistics, PartAlignment, Reason, Verdict, ViewResult
 from appliance.optics.placement import cut_patch
 from appliance.stages.decide import decide
-from tests.inspections import GOOD, bind, make_frame, result, seen, view_document
+from tests.inspections import GOOD, bind, make_frame, make_manifest, result, seen, view_document
+from tests.references import board, reference_section
 
 NAN = float("nan")
 INF = float("inf")
@@ -212,6 +214,32 @@ def test_a_part_that_is_not_at_its_place_is_a_fault(offset: tuple[float, float] 
     decision = decide([result(offset_px=offset)], bind(view_document(placement=placement)))
     assert decision.verdict is verdict
     assert verdict is Verdict.ACCEPT or decision.reason is Reason.MISPLACED
+
+
+@pytest.mark.parametrize(
+    ("alignment", "verdict"),
+    [
+        (PartAlignment("good.png", (3.0, -4.0), 1.0, 0.7), Verdict.ACCEPT),
+        (PartAlignment("good.png", (3.1, -4.0), 0.0, 0.9), Verdict.FAULT),
+        (PartAlignment("good.png", (0.0, 0.0), -1.01, 0.9), Verdict.FAULT),
+        (PartAlignment("good.png", (0.0, 0.0), 0.0, 0.69), Verdict.FAULT),
+        (PartAlignment("good.png", (NAN, 0.0), 0.0, 0.9), Verdict.FAULT),
+        (PartAlignment("good.png", (0.0, 0.0), NAN, 0.9), Verdict.FAULT),
+        (PartAlignment("good.png", (0.0, 0.0), 0.0, NAN), Verdict.FAULT),
+        (None, Verdict.FAULT),
+    ],
+)
+def test_a_part_that_does_not_lie_against_its_reference_as_agreed_is_a_fault(
+    alignment: PartAlignment | None, verdict: Verdict, tmp_path: Path
+) -> None:
+    section = reference_section(tmp_path, board(side_px=64), max_shift_px=5)
+    geometry = make_manifest().geometry.model_dump() | {"channels": 2}
+    decision = decide(
+        [replace(result(), alignment=alignment)], bind(view_document(reference=section), geometry=geometry)
+    )
+    assert decision.verdict is verdict
+    assert verdict is Verdict.ACCEPT or decision.reason is Reason.MISPLACED
+    assert verdict is Verdict.ACCEPT or decision.detail.startswith("top: the part ")
 
 
 def test_a_thousand_findings_keep_the_detail_short() -> None:

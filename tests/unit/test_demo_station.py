@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import pytest
@@ -100,6 +101,23 @@ def test_the_camera_is_the_one_that_the_recipe_asks_for(
     recipe = write_recipe(tmp_path, {"name": name, "channels": channels})
     view, camera = written(tmp_path, Scene.recorded(pictures), recipe)
     assert (view, camera.channels) == (name, channels)
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_a_bundle_that_compares_needs_a_recipe_that_names_the_reference(
+    pictures: Path, tmp_path: Path, channels: Literal[2, 6]
+) -> None:
+    path = tiny_bundle(tmp_path / "tiny.bundle", channels=channels)
+    for scene in (Scene.recorded(pictures), Scene.simulated(1, 0.1)):
+        with pytest.raises(ConfigError, match=r"tiny\.bundle: compares .* --recipe and a recipe whose view has"):
+            write_station(tmp_path / "station", path, read_bundle(path), scene, port=None)
+    assert not (tmp_path / "station").exists()
+    recipe = write_recipe(tmp_path, {"channels": channels // 2})
+    config = write_station(
+        tmp_path / "own", path, read_bundle(path), Scene.recorded(pictures), port=None, recipe=recipe
+    )
+    assert load_config(config)[0].recipe == recipe
+    assert not (tmp_path / "own" / "recipe.yaml").exists()
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,19 @@ def test_records_with_findings_and_without_a_picture_are_what_the_schema_says(
             assert not validator("record").is_valid(lacking), (place, key)
 
 
+@needs_mosquitto
+def test_a_record_tells_how_its_part_lay_against_a_reference(plant_talk: list[tuple[str, dict[str, Any]]]) -> None:
+    record = next(document for topic, document in plant_talk if topic == "record" and document["verdict"] == "ACCEPT")
+    assert record["views"][0]["alignment"] is None
+    compared = copy.deepcopy(record)
+    laid = {"reference": "good.png", "shift_px": [1.5, -0.25], "rotation_deg": 0.1, "match": 0.98}
+    compared["views"][0]["alignment"] = laid
+    validator("record").validate(compared)
+    for key in laid:
+        compared["views"][0]["alignment"] = {name: value for name, value in laid.items() if name != key}
+        assert not validator("record").is_valid(compared), key
+
+
 def inside(document: Any, place: tuple[str | int, ...]) -> dict[str, Any]:
     for step in place:
         document = document[step]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.optics.alignment import align
+from appliance.optics.alignment import Aligner, align
 from appliance.simulator.line import SimulatedLine
 
 BOARD = SimulatedLine(seed=5, defect_rate=0.0).part(0).pixels
@@ -85,3 +85,35 @@ def test_colour_is_moved_as_a_whole() -> None:
 def test_pictures_of_different_sizes_are_a_wrong_call() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         align(BOARD[:-1], BOARD, reach_px=8)
+
+
+def test_conductors_that_are_alike_along_their_length_are_held_by_what_ends_on_them() -> None:
+    conductors = np.full((640, 640, 1), 60, np.uint8)
+    conductors[:, np.arange(640) % 16 < 8] = 180
+    for x, y in np.random.default_rng(2).integers(1, 19, (12, 2)) * 32:
+        conductors[y : y + 20, x : x + 24] = 180
+    found = align(conductors, moved(conductors, (3.5, -9.0), 0.4), reach_px=24)
+    assert found.shift_px == pytest.approx((3.5, -9.0), abs=0.3)
+    assert found.rotation_deg == pytest.approx(0.4, abs=0.1)
+
+
+@pytest.mark.parametrize("angle_deg", [-4.0, -2.0, 2.0, 4.0])
+def test_a_turn_that_a_recipe_may_allow_is_found(angle_deg: float) -> None:
+    found = align(BOARD, moved(BOARD, (9.0, -12.0), angle_deg), reach_px=24)
+    assert found.shift_px == pytest.approx((9.0, -12.0), abs=0.3)
+    assert found.rotation_deg == pytest.approx(angle_deg, abs=0.1)
+
+
+def test_a_part_out_of_reach_is_not_followed() -> None:
+    found = align(BOARD, moved(BOARD, (30.0, 0.0), 0.0), reach_px=24)
+    assert (found.shift_px, found.rotation_deg) == ((0.0, 0.0), 0.0)
+    assert found.match < 0.7
+
+
+def test_one_reference_that_is_kept_does_for_every_part_what_it_does_for_one() -> None:
+    kept = Aligner(BOARD, reach_px=24)
+    for shift in ((3.0, 1.5), (-8.25, 6.0)):
+        part = moved(BOARD, shift, 0.2)
+        mine, once = kept(part), align(BOARD, part, reach_px=24)
+        assert np.array_equal(mine.pixels, once.pixels)
+        assert (mine.shift_px, mine.rotation_deg, mine.match) == (once.shift_px, once.rotation_deg, once.match)

@@ -86,7 +86,7 @@ def test_the_example_in_the_documentation_loads_and_binds() -> None:
 
 def test_the_documentation_names_every_key() -> None:
     text = DOC.read_text(encoding="utf-8")
-    found = set(re.findall(r"`([a-z_.]+)`|^\s*-? ?([a-z_]+):", text, flags=re.MULTILINE))
+    found = set(re.findall(r"`([a-z0-9_.]+)`|^\s*-? ?([a-z_]+):", text, flags=re.MULTILINE))
     words = {part for pair in found for word in pair for part in word.split(".")}
     definitions = Recipe.model_json_schema()
     keys = {

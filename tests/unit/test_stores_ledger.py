@@ -1,17 +1,19 @@
 """The ledger's own habits: tables for people, consumers that come and go, tampering, purging beside the line."""
 
 import hashlib
+import json
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from appliance.errors import StorageError
-from appliance.events import Verdict, utc_now
+from appliance.events import PartAlignment, Verdict, utc_now
 from appliance.stores.ledger import SqliteLedger
 from appliance.stores.queries import LedgerReader
 from tests.ledger_inspections import LONG_AGO, make_inspection, make_trigger, open_ledger, store, store_many
@@ -61,6 +63,24 @@ def test_a_record_has_rows_for_its_detections_frames_and_stage_times(ledger: Sql
 def test_a_view_without_a_picture_still_has_its_row(ledger: SqliteLedger, path: Path) -> None:
     store(ledger, "dark", Verdict.FAULT)
     assert rows(path, "SELECT view, frame_id, brightness_mean FROM frame") == [("top", None, None)]
+
+
+def test_how_a_part_lay_against_its_reference_is_kept(ledger: SqliteLedger, path: Path) -> None:
+    for number, alignment in enumerate((None, PartAlignment("good.png", (1.25, -3.5), 0.125, 0.96875))):
+        trigger = make_trigger(f"t{number}")
+        ledger.accept(trigger)
+        inspection = make_inspection(trigger)
+        ledger.record(replace(inspection, views=(replace(inspection.views[0], alignment=alignment),)))
+    columns = "reference, shift_x_px, shift_y_px, rotation_deg, reference_match"
+    assert rows(path, f"SELECT {columns} FROM frame ORDER BY seq") == [
+        (None,) * 5,
+        ("good.png", 1.25, -3.5, 0.125, 0.96875),
+    ]
+    sent = rows(path, "SELECT json_extract(record, '$.views[0].alignment') FROM inspection ORDER BY seq")
+    assert sent[0] == (None,)
+    assert json.loads(str(sent[1][0])) == {
+        "reference": "good.png", "shift_px": [1.25, -3.5], "rotation_deg": 0.125, "match": 0.9688,
+    }  # fmt: skip
 
 
 def test_a_late_result_is_a_note_and_no_second_verdict(ledger: SqliteLedger, path: Path) -> None:

@@ -41,9 +41,23 @@ def test_an_older_form_is_migrated_and_keeps_its_rows(path: Path) -> None:
         store_many(ledger, 2)
     connection = connect(path)
     note = ("ALTER TABLE inspection ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",)
-    prepare(connection, path, "device-1", migrations=(FIRST_TABLES, note))
+    prepare(connection, path, "device-1", migrations=(*MIGRATIONS, note))
     assert connection.execute("SELECT seq, note FROM inspection").fetchall() == [(1, "none"), (2, "none")]
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
+    connection.close()
+
+
+def test_a_ledger_from_before_the_reference_picture_goes_on(path: Path) -> None:
+    connection = connect(path)
+    prepare(connection, path, "device-1", migrations=(FIRST_TABLES,))
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    connection.close()
+    with open_ledger(path) as ledger:
+        store_many(ledger, 2)
+        assert ledger.verify_chain() is None
+    connection = connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert connection.execute("SELECT seq, reference FROM frame").fetchall() == [(1, None), (2, None)]
     connection.close()
 
 
@@ -51,7 +65,7 @@ def test_a_migration_that_fails_leaves_the_older_form(path: Path) -> None:
     open_ledger(path).close()
     connection = connect(path)
     with pytest.raises(sqlite3.OperationalError):
-        prepare(connection, path, "device-1", migrations=(FIRST_TABLES, ("CREATE TABLE extra (a)", "NO SUCH WORD")))
+        prepare(connection, path, "device-1", migrations=(*MIGRATIONS, ("CREATE TABLE extra (a)", "NO SUCH WORD")))
     connection.close()
     with open_ledger(path) as ledger:
         assert store(ledger, "a").seq == 1

@@ -1,0 +1,187 @@
+"""Pictures of good parts that a view is compared with: which they are, and how the part may lie against them."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from appliance.bundle.manifest import Digest
+from appliance.bundle.picture import decode, own_channels
+from appliance.documents import Document, KeyPath, Section
+from appliance.errors import ConfigError
+from appliance.events import PartAlignment, Pixels
+from appliance.optics.alignment import Aligner
+
+MARGIN_PX = 4
+"""How much farther than max_shift_px the part is sought, so that one just outside is measured, not only missed."""
+
+MIN_SPREAD = 4.0
+"""Grey values; a reference that is flatter lies the same everywhere."""
+
+
+class ReferencePicture(Section):
+    """A picture of a good part: its file, as seen from the recipe's folder, and the SHA-256 (hex) of its bytes."""
+
+    file: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
+    sha256: Digest
+
+
+class ReferenceCheck(Section):
+    """What the part is compared with, and how it may lie against that.
+
+    max_shift_px is the largest allowed distance of the part from its place, at the picture's centre; max_rotation_deg
+    the largest allowed turn either way; min_match (0..1) the least correlation that counts as the same product.
+    Several pictures are variants of a good part; each part is compared with the one that matches best.
+    """
+
+    pictures: Annotated[tuple[ReferencePicture, ...], Field(min_length=1, max_length=8)]
+    max_shift_px: Annotated[float, Field(gt=0.0, le=64.0)]
+    max_rotation_deg: Annotated[float, Field(gt=0.0, le=5.0)]
+    min_match: Annotated[float, Field(ge=0.3, le=1.0)] = 0.7
+
+    @model_validator(mode="after")
+    def _names_each_picture_once(self) -> "ReferenceCheck":
+        files = [picture.file for picture in self.pictures]
+        repeated = sorted({file for file in files if files.count(file) > 1})
+        if repeated:
+            raise ValueError(f"the reference picture {repeated[0]} is named more than once; delete one of them")
+        return self
+
+    @property
+    def reach_px(self) -> int:
+        """How far in x and in y the part is sought."""
+        return math.ceil(self.max_shift_px) + MARGIN_PX
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A reference picture; file is its name in the recipe, pixels uint8, shape (height, width, 1 or 3).
+
+    aligner: finds how parts lie against these pixels, as far as the view's limits allow.
+    """
+
+    file: str
+    pixels: Pixels
+    aligner: Aligner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LaidReference:
+    """The reference that matches a part best: how the part lies against it, and its pixels moved onto the part."""
+
+    alignment: PartAlignment
+    pixels: Pixels
+
+
+def read_references(
+    check: ReferenceCheck, shape: tuple[int, int, int], document: Document, at: KeyPath
+) -> tuple[Reference, ...]:
+    """Read and decode the reference pictures of one view.
+
+    Args:
+        check: the view's section.
+        shape: the view's height, width and channels, which each picture must have.
+        document: the recipe's file; the pictures lie as seen from its folder.
+        at: where the section stands in it, for the messages.
+
+    Returns:
+        One reference for each picture, in their order.
+
+    Raises:
+        ConfigError: a picture is missing, damaged, another one than the SHA-256 says, flat, or not of the view's form.
+    """
+    references = []
+    for position, picture in enumerate(check.pictures):
+        here = (*at, "pictures", position)
+        path = document.path.parent / picture.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            problem = f"{path} cannot be read ({error.strerror})"
+            raise document.error((*here, "file"), problem, "correct the path, which begins at the recipe") from error
+        if (digest := hashlib.sha256(content).hexdigest()) != picture.sha256:
+            remedy = "restore the picture, or, if it is the right one, write this SHA-256 and raise the version"
+            raise document.error((*here, "sha256"), f"{path} has the SHA-256 {digest}", remedy)
+        try:
+            pixels = decode_reference(content, str(path), shape)
+        except ConfigError as error:
+            problem, _, remedy = str(error).rpartition("; ")
+            raise document.error((*here, "file"), problem, remedy) from error
+        references.append(Reference(picture.file, pixels, Aligner(pixels, check.reach_px)))
+    return tuple(references)
+
+
+def decode_reference(
+    content: bytes, origin: str, shape: tuple[int, ...] | None = None, whose: str = "the view"
+) -> Pixels:
+    """Decode a picture that parts will be compared with.
+
+    Args:
+        content: the file's bytes.
+        origin: names it in messages.
+        shape: height, width and channels that it must have; None takes any.
+        whose: names in messages what has that shape.
+
+    Returns:
+        uint8, shape (height, width, 1 or 3), RGB.
+
+    Raises:
+        ConfigError: it is no picture, flat, or of another shape.
+    """
+    channels = own_channels(content)
+    pixels = None if channels is None else decode(content, channels)
+    if pixels is None:
+        raise ConfigError(f"{origin} cannot be decoded; record a good part again, as PNG")
+    if shape is not None and pixels.shape != shape:
+        raise ConfigError(
+            f"{origin} has {_form(pixels.shape)} and {whose} {_form(shape)}; "
+            "record a good part with the station's own camera and settings"
+        )
+    if float(pixels.std()) < MIN_SPREAD:
+        raise ConfigError(f"{origin} is flat, so no part has a place in it; record a good part under normal light")
+    return pixels
+
+
+def lay(references: Sequence[Reference], picture: Pixels) -> LaidReference:
+    """Lay each reference over a part and keep the one that matches best.
+
+    Args:
+        references: at least one; of the picture's shape.
+        picture: uint8, shape (height, width, 1 or 3), the whole frame.
+
+    Returns:
+        The best; whether it is good enough is what misplacements tells.
+    """
+    found = [(reference.file, reference.aligner(picture)) for reference in references]
+    file, best = max(found, key=lambda item: item[1].match)
+    return LaidReference(PartAlignment(file, best.shift_px, best.rotation_deg, best.match), best.pixels)
+
+
+def misplacements(alignment: PartAlignment | None, check: ReferenceCheck) -> Iterator[str]:
+    """Tell in words which limits the place of a part breaks; nothing if it may be shown to the model.
+
+    Each limit is written so that NaN breaks it.
+
+    Args:
+        alignment: how the part lies against its best reference; None if that was not found out.
+        check: the view's limits.
+    """
+    if alignment is None:
+        yield "the part was not compared with its reference"
+        return
+    against = f"against {alignment.reference}"
+    distance_px, turn_deg = math.hypot(*alignment.shift_px), abs(alignment.rotation_deg)
+    if not alignment.match >= check.min_match:
+        yield f"the part matches {alignment.reference} by {alignment.match:.3f}, below {check.min_match:g}"
+    if not distance_px <= check.max_shift_px:
+        yield f"the part lies {distance_px:.1f} px off its place {against}, over {check.max_shift_px:g}"
+    if not turn_deg <= check.max_rotation_deg:
+        yield f"the part is turned by {turn_deg:.2f} degrees {against}, over {check.max_rotation_deg:g}"
+
+
+def _form(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{width}x{height} px and {channels} channel(s)"
