@@ -23,11 +23,14 @@ SURROUNDINGS_PX = 24
 CRUMB_PX = 12
 """Smaller pieces of copper are debris and count for nothing."""
 
-SMALLEST_PX, LARGEST_PX = 25, 70
+SMALLEST_PX, LARGEST_PX = 25, 120
 """Least area and longest side of a painted defect, in pixels."""
 
 POUR_PX = 41
 """A region counts as a pour, in which artwork may be painted, if a square of this side fits in."""
+
+SCRIBBLE_SHARE = 0.25
+"""Share of the shapes that are long thin strokes, as a scratch or a hair of copper leaves them."""
 
 _TRIES = 6
 
@@ -131,10 +134,12 @@ def _shape(side: int, x: int, y: int, rng: np.random.Generator, long: bool) -> P
     length = float(rng.uniform(18, 50) if long else rng.uniform(4, 22))
     angle = rng.uniform(0, 2 * np.pi)
     steps = int(rng.integers(1, 5))
+    if rng.random() < SCRIBBLE_SHARE:
+        thickness, length, steps = int(rng.integers(1, 4)), float(rng.uniform(25, LARGEST_PX)), int(rng.integers(3, 9))
     start = np.array([x, y], float) - (length / 2 * np.array([np.cos(angle), np.sin(angle)]) if long else 0.0)
     for _ in range(steps):
         end = start + length / steps * np.array([np.cos(angle), np.sin(angle)])
-        cv2.line(canvas, _point(start), _point(end), 1, max(2, thickness + int(rng.integers(-2, 3))))
+        cv2.line(canvas, _point(start), _point(end), 1, max(1, thickness + int(rng.integers(-2, 3))))
         start, angle = end, angle + rng.normal(0, 0.3 if long else 0.8)
     if rng.random() < 0.35:
         rim = _points(cv2.subtract(canvas, cv2.erode(canvas, np.ones((3, 3), np.uint8))))
