@@ -12,7 +12,7 @@ from appliance.errors import ConfigError
 from tests.tiny_boards import CLASSES, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import COPPER, dataset_digest, read_dataset
-from trainer.datasets.sample import load_picture, picture_size
+from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size
 from trainer.datasets.split import describe, split_by_group
 
 
@@ -149,3 +149,18 @@ def test_the_digest_follows_pictures_and_labels_and_not_the_place(tmp_path: Path
     same = dataset_digest(read_dataset(write_tiny_boards(tmp_path / "b")))
     other = dataset_digest(read_dataset(write_tiny_boards(tmp_path / "c", seed=1)))
     assert first == same != other
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=9), st.integers(0, 20))
+def test_drawn_groups_hold_out_about_a_fifth_and_leave_the_rest_whole(sizes: list[int], seed: int) -> None:
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    samples = tuple(
+        Sample(Path("p"), *nothing, f"g{group}", is_good=True) for group, size in enumerate(sizes) for _ in range(size)
+    )
+    split = split_by_group(Dataset(("a",), samples), seed=seed)
+    held, wanted = split.validation.groups(), 0.2 * sum(sizes)
+    assert not set(held) & set(split.train.groups())
+    assert len(split.validation.samples) + len(split.train.samples) == sum(sizes)
+    largest = max(sizes[int(name[1:])] for name in held)
+    if len(split.validation.samples) > 1.25 * wanted:  # then too little was held out without the largest
+        assert len(split.validation.samples) - largest < wanted / 2

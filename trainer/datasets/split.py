@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset
+
+MOST_OF_SHARE = 1.25
+"""Drawn groups hold out no more than this times what is wanted, if they can."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,12 +61,22 @@ def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float
 
 
 def _draw(dataset: Dataset, share: float, seed: int) -> set[str]:
-    groups = list(dataset.groups())
-    random.Random(seed).shuffle(groups)
-    held: set[str] = set()
+    """Draw groups until enough is held out; one that would hold out far too much is passed over while others do."""
+    sizes = Counter(sample.group for sample in dataset.samples)
+    drawn = sorted(sizes)
+    random.Random(seed).shuffle(drawn)
     wanted = share * len(dataset.samples)
-    while groups[1:] and sum(s.group in held for s in dataset.samples) < wanted:
-        held.add(groups.pop())
+    held: set[str] = set()
+    passed_over: list[str] = []
+    while drawn and len(held) < len(sizes) - 1 and sum(sizes[name] for name in held) < wanted:
+        group = drawn.pop()
+        if sum(sizes[name] for name in held) + sizes[group] > MOST_OF_SHARE * wanted:
+            passed_over.append(group)
+        else:
+            held.add(group)
+    has_room = len(held) < len(sizes) - 1
+    if has_room and passed_over and sum(sizes[name] for name in held) < wanted / 2:
+        held.add(min(passed_over, key=lambda name: (sizes[name], name)))
     return held
 
 
