@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts-per-second", type=float, help="of --optics: how the script's seconds count in parts (default 10)"
     )
+    parser.add_argument(
+        "--references", action="store_true", help="also write a good part of each layout, for a model that compares"
+    )
     parser.add_argument("--format", choices=PICTURE_FORMATS, default="png", help="of the pictures (default png)")
 
 
@@ -87,6 +90,7 @@ def execute(args: argparse.Namespace) -> int:
         style=DefectStyle((args.defect_size[0], args.defect_size[1]), args.contrast),
         optics=optics,
         picture_format=args.format,
+        has_references=args.references,
     )
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary.annotations.items())
     Console(soft_wrap=True, highlight=False).print(

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from appliance.errors import ConfigError, StorageError
+from appliance.events import Pixels
 from appliance.simulator.defects import DEFECT_KINDS, DefectStyle
 from appliance.simulator.line import SimulatedLine, SimulatedPart, Truth
 from appliance.simulator.optics import Optics
@@ -87,8 +88,8 @@ def _check(parts: int, line: SimulatedLine, picture_format: str) -> None:
         raise _refuse(f"format {picture_format!r} is unknown; choose {' or '.join(PICTURE_FORMATS)}")
 
 
-def _write_picture(file: Path, part: SimulatedPart) -> None:
-    pixels = part.pixels if part.pixels.shape[2] == 1 else part.pixels[..., ::-1]
+def _write_picture(file: Path, picture: Pixels) -> None:
+    pixels = picture if picture.shape[2] == 1 else picture[..., ::-1]
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1] if file.suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 95]
     done, encoded = cv2.imencode(file.suffix, np.ascontiguousarray(pixels), options)
     if not done:
@@ -111,6 +112,7 @@ def write_dataset(
     style: DefectStyle | None = None,
     optics: Optics | Callable[[int], Optics] | None = None,
     picture_format: str = "png",
+    has_references: bool = False,
     is_quiet: bool = False,
 ) -> DatasetSummary:
     """Write a folder `images/` and `annotations.json` that a trainer can read.
@@ -126,6 +128,7 @@ def write_dataset(
         style: size and contrast of the defects; the default when None.
         optics: the station, or a function of the part's number; a station in good order when None.
         picture_format: `png` (exact) or `jpg` (quality 95, a third of the size).
+        has_references: also write `references/` with a good part of each layout, and name it for each picture.
         is_quiet: show no progress bar (none is shown without a terminal either).
 
     Returns:
@@ -143,16 +146,25 @@ def write_dataset(
     try:
         if directory.is_dir() and any(directory.iterdir()):
             raise _refuse(f"{directory} already holds something; name a new or an empty folder")
-        (directory / "images").mkdir(parents=True, exist_ok=True)
+        for name in ("images", "references") if has_references else ("images",):
+            (directory / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise _not_written(directory, error) from error
         raise ConfigError(f"{directory}: cannot be made ({error.strerror}); choose another folder") from error
-    return _write_parts(directory, parts, line, picture_format, is_quiet)
+    return _write_parts(directory, parts, line, picture_format, has_references, is_quiet)
+
+
+def _write_reference(directory: Path, line: SimulatedLine, part: SimulatedPart, picture_format: str) -> str:
+    """Return the name of the good part of a part's layout; it is written with the layout's first part."""
+    file = directory / "references" / f"{part.group}.{picture_format}"
+    if not file.is_file():
+        _write_picture(file, line.reference(part.number))
+    return f"references/{file.name}"
 
 
 def _write_parts(
-    directory: Path, parts: int, line: SimulatedLine, picture_format: str, is_quiet: bool
+    directory: Path, parts: int, line: SimulatedLine, picture_format: str, has_references: bool, is_quiet: bool
 ) -> DatasetSummary:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -172,16 +184,11 @@ def _write_parts(
         for number in range(parts):
             part = line.part(number)
             name = f"{part.part_id}.{picture_format}"
-            _write_picture(directory / "images" / name, part)
-            images.append(
-                {
-                    "id": number + 1,
-                    "file_name": f"images/{name}",
-                    "width": line.width,
-                    "height": line.height,
-                    "group": part.group,
-                }
-            )
+            _write_picture(directory / "images" / name, part.pixels)
+            image = {"id": number + 1, "file_name": f"images/{name}", "width": line.width, "height": line.height}
+            if has_references:
+                image["reference"] = _write_reference(directory, line, part, picture_format)
+            images.append(image | {"group": part.group})
             for truth in part.truth:
                 annotations.append(_annotation(part, truth, number + 1, len(annotations) + 1))
             defective += part.is_defective

@@ -84,6 +84,14 @@ def paint(board: Board, defects: list[Defect], channels: int) -> Pixels:
     return canvas
 
 
+def _textured(canvas: Pixels, tone_spread: float, rng: np.random.Generator) -> Pixels:
+    """Give a board the mottle of solder mask, and the tone of its own batch."""
+    mottle = board_mottle(canvas.shape[0], canvas.shape[1], canvas.shape[2], rng)
+    strength = _MOTTLE_SIGMA / NOISE_SIGMA
+    tone = float(1 + tone_spread * np.clip(rng.standard_normal(), -2.5, 2.5))
+    return np.asarray(cv2.addWeighted(canvas, tone, mottle, strength, -128 * strength).reshape(canvas.shape), np.uint8)
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedLine:
     """A line that makes boards.
@@ -114,8 +122,7 @@ class SimulatedLine:
 
     def board(self, number: int) -> Board:
         """Give the faultless board that part `number` is made after."""
-        family = number // self.parts_per_family if self.parts_per_family else 0
-        return make_board(self.seed, family, self.width, self.height)
+        return make_board(self.seed, self._family(number), self.width, self.height)
 
     def part(self, number: int) -> SimulatedPart:
         """Make a part and take its picture.
@@ -128,12 +135,9 @@ class SimulatedLine:
         """
         board, defects, rng = self._make(number)
         canvas = paint(board, defects, self.channels)
-        mottle = board_mottle(canvas.shape[0], canvas.shape[1], self.channels, rng)
-        strength = _MOTTLE_SIGMA / NOISE_SIGMA
-        tone = float(1 + self.variation.board_tone * np.clip(rng.standard_normal(), -2.5, 2.5))
-        textured = cv2.addWeighted(canvas, tone, mottle, strength, -128 * strength).reshape(canvas.shape)
+        textured = _textured(canvas, self.variation.board_tone, rng)
         optics = self._vary(self.optics(number) if callable(self.optics) else self.optics, rng)
-        pixels = photograph(np.asarray(textured, np.uint8), optics, rng)
+        pixels = photograph(textured, optics, rng)
         truth = tuple(
             Truth(defect.kind, DEFECT_KINDS.index(defect.kind), box)
             for defect in defects
@@ -142,9 +146,25 @@ class SimulatedLine:
         mask = self._mask(board, defects, optics)
         return SimulatedPart(f"{self.seed}-{number:06d}", number, board.family, pixels, truth, mask, bool(defects))
 
+    def reference(self, number: int) -> Pixels:
+        """Take the picture of a good part of part `number`'s layout, in its place, by a station in good order.
+
+        Args:
+            number: 0 or more.
+
+        Returns:
+            uint8, shape (height, width, channels); the same for all parts of a layout.
+        """
+        canvas = paint(self.board(number), [], self.channels)
+        rng = np.random.default_rng([self.seed, self._family(number), 11])
+        return photograph(_textured(canvas, 0.0, rng), Optics(), rng)
+
     def is_defective(self, number: int) -> bool:
         """Say what was made as part `number`, without taking its picture."""
         return bool(self._make(number)[1])
+
+    def _family(self, number: int) -> int:
+        return number // self.parts_per_family if self.parts_per_family else 0
 
     def _make(self, number: int) -> tuple[Board, list[Defect], np.random.Generator]:
         rng = np.random.default_rng([self.seed, number, 7])

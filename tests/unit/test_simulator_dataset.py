@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from appliance.errors import ConfigError, StorageError
+from appliance.optics.alignment import align
 from appliance.simulator.command import add_arguments, execute
 from appliance.simulator.dataset import write_dataset
 from appliance.simulator.defects import DEFECT_KINDS, DefectStyle
@@ -211,3 +212,18 @@ def test_a_contact_sheet_that_cannot_be_made_is_refused_in_words(
     )  # fmt: skip
     assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
     assert told in ended.stderr
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_picture_names_a_good_part_of_its_layout_if_asked_to(tmp_path: Path, channels: int) -> None:
+    folder = tmp_path / "boards"
+    write_dataset(folder, 9, 5, size=SIZE, parts_per_family=3, channels=channels, has_references=True, is_quiet=True)
+    images = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))["images"]
+    named = {image["group"]: image["reference"] for image in images}
+    assert len(set(named.values())) == len(list((folder / "references").iterdir())) == 3
+    pictures = {name: cv2.imread(str(folder / name)) for name in named.values()}
+    for image in images:
+        part = cv2.imread(str(folder / image["file_name"]))
+        match = {name: align(reference, part, 24).match for name, reference in pictures.items()}
+        assert max(match, key=lambda name: match[name]) == image["reference"]
+        assert match[image["reference"]] > 0.8
