@@ -1,0 +1,55 @@
+"""What `trainer data` can be asked for."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from appliance.arguments import names
+from trainer.datasets.layouts.readers import NAMES
+
+
+def add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    """Declare `trainer data` and what follows it.
+
+    Args:
+        commands: of the trainer.
+        epilog: the exit codes.
+    """
+    words = "make a data set from what you have"
+    data = commands.add_parser("data", help=words, description=words, epilog=epilog)
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_import(actions, epilog)
+
+
+def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    words = "write one COCO file about pictures in another layout; the pictures stay where they are"
+    taken = actions.add_parser("import", help=words, description=words, epilog=epilog)
+    taken.add_argument("source", type=Path, metavar="SOURCE", help="folder of the pictures and labels")
+    taken.add_argument("--from", dest="layout", choices=NAMES, required=True, help="how the labels are written down")
+    taken.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets annotations.json")
+    taken.add_argument(
+        "--classes",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="names in the order of their numbers (default: its own)",
+    )
+    taken.add_argument(
+        "--group-pattern",
+        type=_pattern,
+        metavar="REGEX",
+        help="its one (...) is found in a file's name and is the group (default: the first folder, else the picture)",
+    )
+    taken.set_defaults(module="trainer.data_commands", execute="import_pictures")
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from None
+    if pattern.groups != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} has {pattern.groups} groups; put one (...) around the group's name")
+    return pattern
