@@ -6,7 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
-from appliance.arguments import names
+from appliance.arguments import names, new_file
+from trainer.datasets import source
 from trainer.datasets.layouts.readers import NAMES
 
 
@@ -17,10 +18,11 @@ def add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser], epil
         commands: of the trainer.
         epilog: the exit codes.
     """
-    words = "make a data set from what you have"
+    words = "make a data set from what you have, and find out what is wrong with it before training"
     data = commands.add_parser("data", help=words, description=words, epilog=epilog)
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_import(actions, epilog)
+    _add_check(actions, epilog)
 
 
 def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
@@ -43,6 +45,16 @@ def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], ep
         help="its one (...) is found in a file's name and is the group (default: the first folder, else the picture)",
     )
     taken.set_defaults(module="trainer.data_commands", execute="import_pictures")
+
+
+def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    words = "find damaged pictures, contradicting labels, and duplicates that a split would divide"
+    check = actions.add_parser("check", help=words, description=words, epilog=epilog)
+    source.add_arguments(check)
+    check.add_argument("--holdout", type=names, default=(), metavar="A,B", help="as for train (default: a fifth)")
+    check.add_argument("--report", type=new_file, metavar="FILE.html", help="also write a page with pictures there")
+    check.add_argument("--json", type=new_file, metavar="FILE", help="also write all findings and files there")
+    check.set_defaults(module="trainer.data_commands", execute="check")
 
 
 def _pattern(text: str) -> re.Pattern[str]:

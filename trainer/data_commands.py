@@ -9,10 +9,19 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
+from appliance.errors import EXIT_REFUSED
+from trainer.datasets.check_page import page
+from trainer.datasets.examination import Examined, examine
+from trainer.datasets.findings import Finding, as_dict
 from trainer.datasets.layouts.coco_file import write_coco
 from trainer.datasets.layouts.found import Found, Wishes
 from trainer.datasets.layouts.readers import read_layout
+from trainer.datasets.source import Source
+from trainer.files import write_json
 from trainer.progress import console as _err
+
+MOST_CASES, MOST_FILES = 6, 3
+"""What the console shows of one finding; the JSON file has all."""
 
 _out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -44,6 +53,50 @@ def import_pictures(arguments: argparse.Namespace) -> int:
     groups = len({picture.group for picture in found.pictures})
     _out.print(f"{path}: {groups} groups\nnext: trainer data check --data {arguments.out}", soft_wrap=True)
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Look for what is wrong with a data set.
+
+    Args:
+        arguments: of `trainer data check`.
+
+    Returns:
+        The exit code; 1 if training on it, or its figures, would be untrue.
+    """
+    from trainer.datasets.check import check_dataset  # brings torch, which `import` can do without
+
+    examined = examine(Source.of(arguments).annotations())
+    findings = check_dataset(examined, arguments.holdout)
+    _show_findings(examined, findings)
+    if arguments.json:
+        write_json(arguments.json.path, as_dict(examined, findings))
+    if arguments.report:
+        arguments.report.write(page(examined, findings, arguments.data.resolve()))
+        _out.print(f"{arguments.report.path}: the findings with their pictures", soft_wrap=True)
+    return EXIT_REFUSED if any(finding.verdict() == "wrong" for finding in findings) else 0
+
+
+def _show_findings(examined: Examined, findings: list[Finding]) -> None:
+    table = Table(title=f"{len(examined.annotations.pictures)} pictures")
+    for name in ("check", "verdict", "cases"):
+        table.add_column(name, justify="right" if name == "cases" else "left")
+    for finding in findings:
+        style = {"ok": None, "warning": "yellow", "wrong": "bold red"}[finding.verdict()]
+        table.add_row(finding.name, finding.verdict(), str(len(finding.cases)), style=style)
+    _out.print(table)
+    for finding in findings:
+        if not finding.cases:
+            continue
+        _out.print(f"\n{finding.verdict()}: {finding.name}: {finding.means}; {finding.remedy}", markup=False)
+        for case in finding.cases[:MOST_CASES]:
+            files = [str(examined.annotations.pictures[at].path) for at in case.pictures]
+            more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+            _out.print(
+                f"  {case.says}: {', '.join(files[:MOST_FILES]) or 'no picture'}{more}", soft_wrap=True, markup=False
+            )
+        if len(finding.cases) > MOST_CASES:
+            _out.print(f"  and {len(finding.cases) - MOST_CASES} more; --json lists all")
 
 
 def _remarks(found: Found) -> list[str]:
