@@ -23,6 +23,8 @@ def add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser], epil
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_import(actions, epilog)
     _add_check(actions, epilog)
+    _add_version(actions, epilog)
+    _add_diff(actions, epilog)
 
 
 def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
@@ -55,6 +57,32 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser], epi
     check.add_argument("--report", type=new_file, metavar="FILE.html", help="also write a page with pictures there")
     check.add_argument("--json", type=new_file, metavar="FILE", help="also write all findings and files there")
     check.set_defaults(module="trainer.data_commands", execute="check")
+
+
+def _add_version(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    words = "write down once and for all what a data set holds now, why, and which version it came from"
+    version = actions.add_parser("version", help=words, description=words, epilog=epilog)
+    source.add_arguments(version)
+    version.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the versions")
+    version.add_argument("--why", type=_words, required=True, metavar="TEXT", help="what this version is for")
+    version.add_argument("--who", type=_words, required=True, metavar="NAME", help="who answers for it")
+    version.add_argument("--parent", type=Path, metavar="FILE.json", help="the version that it came from")
+    version.set_defaults(module="trainer.data_commands", execute="write_down")
+
+
+def _add_diff(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    words = "tell which pictures were added, removed, relabelled or put into another group between two versions"
+    diff = actions.add_parser("diff", help=words, description=words, epilog=epilog)
+    diff.add_argument("before", type=Path, metavar="A.json", help="the first version")
+    diff.add_argument("after", type=Path, metavar="B.json", help="the second")
+    diff.add_argument("--json", type=new_file, metavar="FILE", help="also write all changes there")
+    diff.set_defaults(module="trainer.data_commands", execute="diff")
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("says nothing; write a few words")
+    return text.strip()
 
 
 def _pattern(text: str) -> re.Pattern[str]:

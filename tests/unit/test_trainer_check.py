@@ -19,6 +19,7 @@ from trainer.__main__ import main
 from trainer.datasets.examination import is_cut_off
 from trainer.datasets.likeness import alike, looks_of
 from trainer.datasets.reading import read_dataset
+from trainer.datasets.sample import load_picture
 from trainer.datasets.split import split_by_group
 
 Content = dict[str, Any]
@@ -164,7 +165,7 @@ def test_a_copy_with_other_labels_is_a_contradiction(data: Path) -> None:
 
 
 def test_a_picture_saved_again_with_other_labels_is_a_contradiction(data: Path) -> None:
-    cv2.imwrite(str(data / "again.jpg"), cv2.imread(str(data / "000.png")))
+    cv2.imwrite(str(data / "again.jpg"), load_picture(data / "000.png", 3))
     add(data, "again.jpg", "family0", like=0)
     assert checked(data).keys() == {"warning: mixed channels or depths", "warning: near-duplicates"}
     change(data, lambda content: content["annotations"].pop())
@@ -191,7 +192,7 @@ def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(data: P
 def test_a_copy_on_both_sides_of_the_split_is_leakage_and_training_warns_of_it(
     data: Path, capsys: pytest.CaptureFixture[str], quality: int | None
 ) -> None:
-    pixels = cv2.imread(str(data / "000.png"), cv2.IMREAD_GRAYSCALE)
+    pixels = load_picture(data / "000.png", 1)
     name = "copy.png" if quality is None else "copy.jpg"
     cv2.imwrite(str(data / name), pixels, [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality])
     add(data, name, "family1", like=0)
@@ -266,7 +267,7 @@ def test_the_page_shows_at_most_twelve_pictures_of_a_finding_and_fetches_nothing
     for number in range(15):
         cv2.imwrite(str(data / f"e{number}.png"), np.full((SIDE_PX, SIDE_PX), 110 + number, np.uint8))
         add(data, f"e{number}.png", "family0")
-    change(data, lambda content: content["images"][0].update(group="<b>&"))
+    change(data, lambda content: content["images"][12].update(group="<b>&"))
     checked(data, "--report", str(tmp_path / "page.html"))
     text = (tmp_path / "page.html").read_text()
     page = Outside()

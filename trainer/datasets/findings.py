@@ -41,7 +41,7 @@ class Finding:
         return "wrong" if self.is_grave else "warning"
 
 
-def as_dict(examined: Examined, findings: list[Finding]) -> dict[str, Any]:
+def findings_as_dict(examined: Examined, findings: list[Finding]) -> dict[str, Any]:
     """Return plain values for a JSON file: all findings, with the path of every picture concerned."""
     pictures = examined.annotations.pictures
     return {
