@@ -15,7 +15,7 @@ from trainer.datasets.check_page import page
 from trainer.datasets.difference import Change, as_dict, changes
 from trainer.datasets.examination import Examined, examine
 from trainer.datasets.findings import Finding, findings_as_dict
-from trainer.datasets.layouts.coco_file import write_coco
+from trainer.datasets.layouts.coco_file import check_is_new, write_coco
 from trainer.datasets.layouts.found import Found, Wishes
 from trainer.datasets.layouts.readers import read_layout
 from trainer.datasets.reading import read_dataset
@@ -39,6 +39,7 @@ def import_pictures(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
+    check_is_new(arguments.out)
     found = read_layout(arguments.layout, arguments.source, Wishes(arguments.classes, arguments.group_pattern))
     path = write_coco(found, arguments.out)
     for words in _remarks(found):

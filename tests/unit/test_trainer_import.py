@@ -49,7 +49,9 @@ def taken(source: Path, layout: str, *words: str) -> Annotations:
     out = source.parent / "out"
     assert main(["data", "import", "--from", layout, str(source), "--out", str(out), *words]) == 0
     read_dataset(out)
-    return read_coco(out / "annotations.json")
+    found = read_coco(out / "annotations.json")
+    (out / "annotations.json").rename(out / "read.json")
+    return found
 
 
 def refusal(capsys: pytest.CaptureFixture[str], source: Path, layout: str, *words: str) -> str:
@@ -86,10 +88,10 @@ def test_yolo_boxes_and_polygons_become_coco_and_the_pictures_stay_where_they_ar
     }
     assert [item.group for item in found.pictures] == ["train", "train", "val"]
     assert "1 pictures have no label file" in capsys.readouterr().err
-    content = json.loads((yolo.parent / "out" / "annotations.json").read_text())
+    content = json.loads((yolo.parent / "out" / "read.json").read_text())
     assert content["images"][0]["file_name"] == "../yolo/images/train/a.png"
     assert content["annotations"][1]["segmentation"] == [[0.0, 0.0, 32.0, 0.0, 32.0, 12.0]]
-    assert list((yolo.parent / "out").iterdir()) == [yolo.parent / "out" / "annotations.json"]
+    assert list((yolo.parent / "out").iterdir()) == [yolo.parent / "out" / "read.json"]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,17 @@ def test_what_does_not_fit_together_in_yolo_is_refused(
 ) -> None:
     (yolo / file).write_text(text)
     assert says in refusal(capsys, yolo, "yolo")
+
+
+def test_labels_that_somebody_may_have_corrected_are_not_written_over(
+    yolo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data", "import", "--from", "yolo", str(yolo), "--out", str(yolo)]
+    assert main(words) == 0
+    (yolo / "annotations.json").write_text("corrected")
+    assert main(words) == 78
+    assert "is there already and is kept" in capsys.readouterr().err
+    assert (yolo / "annotations.json").read_text() == "corrected"
 
 
 def test_names_come_from_a_list_or_from_the_command_line(yolo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,7 +262,7 @@ def test_masks_give_a_box_and_an_outline_to_each_region_and_the_class_of_their_f
     assert [truth.box for truth in by_folder["crack"]] == [(1.0, 2.0, 11.0, 7.0), (30.0, 30.0, 31.0, 31.0)]
     assert [(truth.label, truth.box) for truth in by_folder["hole"]] == [("hole", (40.0, 20.0, 64.0, 48.0))]
     assert by_folder["good"] == ()
-    content = json.loads((mvtec.parent / "out" / "annotations.json").read_text())
+    content = json.loads((mvtec.parent / "out" / "read.json").read_text())
     assert content["annotations"][0]["segmentation"] == [[1.5, 2.5, 1.5, 6.5, 10.5, 6.5, 10.5, 2.5]]
 
 
@@ -264,7 +277,6 @@ def test_pixel_values_are_the_numbers_of_the_classes_that_are_named(
     assert "a.png: nothing says what it shows" in refusal(capsys, source, "masks")
     assert boxes(taken(source, "masks", "--classes", "dent,pit"))["a.png"] == [("pit", (1.0, 1.0, 5.0, 5.0))]
     assert boxes(taken(source, "masks", "--classes", "dent"))["a.png"] == [("dent", (1.0, 1.0, 5.0, 5.0))]
-    (tmp_path / "out/annotations.json").unlink()
     mask(source / "masks/b.png", (1, 1, 4, 4), value=3)
     assert "b.png: has the value 3, --classes names the grey values 1 to 2" in refusal(
         capsys, source, "masks", "--classes", "dent,pit"
@@ -309,7 +321,6 @@ def test_folders_need_masks_for_bad_parts_and_good_parts_by_themselves(
     found = taken(source, "folders", "--classes", "dent")
     assert boxes(found) == {"x.png": [("dent", (3.0, 3.0, 12.0, 12.0))], "y.png": []}
     assert [item.group for item in found.pictures] == ["bad", "good"]
-    (tmp_path / "out/annotations.json").unlink()
     mask(source / "bad/x_mask.png")
     assert "its mask is empty" in refusal(capsys, source, "folders", "--classes", "dent")
 

@@ -9,10 +9,13 @@ from typing import Any
 
 from appliance.annotations.pictures import Annotations
 from appliance.bundle.whole_file import write_whole
+from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, placed
 from trainer.datasets.sample import picture_size
 from trainer.files import make_folder
 from trainer.progress import tracked
+
+ANNOTATIONS = "annotations.json"
 
 
 def found_in(annotations: Annotations, wishes: Wishes) -> Found:
@@ -35,6 +38,19 @@ def found_in(annotations: Annotations, wishes: Wishes) -> Found:
         )
         found.append(FoundPicture(picture.path, size, group, defects, picture.reference))
     return Found(wishes.classes or tuple(annotations.classes), tuple(found))
+
+
+def check_is_new(folder: Path) -> None:
+    """Refuse to write over a COCO file, whose labels somebody may have corrected since.
+
+    Args:
+        folder: where `annotations.json` would come to lie.
+
+    Raises:
+        ConfigError: One is there already.
+    """
+    if (folder / ANNOTATIONS).exists():
+        raise ConfigError(f"{folder / ANNOTATIONS}: is there already and is kept; name another folder, or move it away")
 
 
 def write_coco(found: Found, folder: Path) -> Path:
@@ -68,7 +84,7 @@ def write_coco(found: Found, folder: Path) -> Path:
     categories = [{"id": number, "name": name} for number, name in enumerate(found.classes, start=1)]
     lists = {"categories": categories, "images": images, "annotations": annotations}
     parts = [f'"{key}": [\n' + ",\n".join(map(json.dumps, entries)) + "\n]" for key, entries in lists.items()]
-    path = folder / "annotations.json"
+    path = folder / ANNOTATIONS
     write_whole(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
     return path
 
