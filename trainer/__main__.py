@@ -6,15 +6,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from appliance.arguments import count, names, new_file, percent, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
+from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.plan import LARGEST_TEAM, USUAL_STEPS
 
 EPILOG = (
-    "exit codes: 0 all is well; 1 the result is refused (evaluate found it worse than asked for); 2 wrong usage; "
+    "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
+    "2 wrong usage; "
     "65 bundle not acceptable; 69 the runtime failed; 74 disk refused; 78 data set, run or options wrong; "
     "130 interrupted (train goes on with --resume)"
 )
@@ -27,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_export(commands)
     _add_evaluate(commands)
+    add_data(commands, EPILOG)
     return top
 
 
@@ -73,7 +77,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
-    train.set_defaults(execute="train")
+    train.set_defaults(module="trainer.commands", execute="train")
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -97,7 +101,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
-    export.set_defaults(execute="export")
+    export.set_defaults(module="trainer.commands", execute="export")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -120,7 +124,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--report", type=new_file, metavar="FILE", help="write figures and cases as one HTML page that opens offline"
     )
     evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
-    evaluate.set_defaults(execute="evaluate")
+    evaluate.set_defaults(module="trainer.commands", execute="evaluate")
 
 
 def _severities(text: str) -> dict[str, str]:
@@ -136,8 +140,7 @@ def _severities(text: str) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake gets words and an exit code, never a traceback."""
     arguments = parser().parse_args(argv)
-    from trainer import commands  # torch takes seconds to load, and help needs none of it
-
+    commands = import_module(arguments.module)  # torch takes seconds to load, and help needs none of it
     try:
         return int(getattr(commands, arguments.execute)(arguments))
     except (ApplianceError, OSError) as error:

@@ -16,6 +16,7 @@ from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.checkpoint import load_checkpoint
+from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import bundle_name, read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import Source
@@ -67,7 +68,8 @@ def train(arguments: argparse.Namespace) -> int:
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
-    for words in doubts(split):
+    is_told = arguments.resume or _err.quiet
+    for words in [*doubts(split), *([] if is_told else leaks(split))]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file():
         make_folder(arguments.out)

@@ -21,6 +21,9 @@ from tests.models import tiny_bundle
 from tests.plant import PLACE, Plant, write_station
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
+from tests.tiny_yolo import write_tiny_yolo
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.version import version_of, write_version
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -122,6 +125,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     write_tiny_boards(folder / "boards", pictures=20, groups=5)
     write_tiny_boards(folder / "fresh", seed=9)
     write_dataset(folder / "simulated", 8, 2, parts_per_family=2, is_quiet=True)
+    write_tiny_yolo(folder / "labelled")
+    for name, boards in (("first", "boards"), ("second", "fresh")):
+        found = version_of(read_dataset(folder / boards), folder, "a test", "nobody", None)
+        write_version(found, folder).rename(folder / f"{name}.json")
     pcb = folder / "DeepPCB" / "PCBData"
     groups = dict.fromkeys(("group77000", "group50600", "group44000"), 2) | {"group00041": 8}
     write_tiny_deeppcb(pcb, groups, side_px=96)

@@ -1,0 +1,278 @@
+"""What is wrong with a data set is found before training, counted, and named by file."""
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.events import Pixels
+from tests.tiny_boards import write_tiny_boards
+from tests.tiny_deeppcb import write_tiny_deeppcb
+from trainer.__main__ import main
+from trainer.datasets.examination import is_cut_off
+from trainer.datasets.likeness import alike, looks_of
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.sample import load_picture
+from trainer.datasets.split import split_by_group
+
+Content = dict[str, Any]
+Cases = dict[str, list[tuple[str, list[str]]]]
+SIDE_PX = 96
+
+
+def board(seed: int = 0) -> Pixels:
+    """Draw an artwork that no other seed has."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 190, (12, 12)).astype(np.uint8)
+    return cv2.resize(coarse, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Write twelve pictures of three groups; group `family1` is the one that a split draws."""
+    path = write_tiny_boards(tmp_path / "data")
+    assert split_by_group(read_dataset(path)).validation.groups() == ("family1",)
+    return path.parent
+
+
+def change(data: Path, edit: Callable[[Content], object]) -> None:
+    path = data / "annotations.json"
+    content: Content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def add(data: Path, name: str, group: str, like: int | None = None) -> None:
+    """List one picture more; with the labels of another if that is named."""
+
+    def edit(content: Content) -> None:
+        number = len(content["images"])
+        content["images"].append({"id": number, "file_name": name, "group": group})
+        content["annotations"] += [
+            annotation | {"id": 1000 + annotation["id"], "image_id": number}
+            for annotation in content["annotations"]
+            if annotation["image_id"] == like
+        ]
+
+    change(data, edit)
+
+
+def checked(data: Path, *words: str, code: int = 0) -> Cases:
+    """Check, and return what is not well: by "verdict name" the cases, each with its words and files."""
+    target = data.parent / "found.json"
+    assert main(["data", "check", "--data", str(data), "--json", str(target), *words]) == code
+    return {
+        f"{finding['verdict']}: {finding['name']}": [
+            (case["says"], [Path(path).name for path in case["pictures"]]) for case in finding["cases"]
+        ]
+        for finding in json.loads(target.read_text())["findings"]
+        if finding["cases"]
+    }
+
+
+def test_a_sound_data_set_is_told_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(data) == {}
+    assert "leakage" in capsys.readouterr().out
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_picture_that_ends_too_early_is_found_although_it_decodes(data: Path, suffix: str) -> None:
+    add(data, f"late{suffix}", "family0")
+    cv2.imwrite(str(data / f"late{suffix}"), board())
+    assert checked(data) == {}
+    cut(data / f"late{suffix}")
+    ((says, files),) = checked(data, code=1)["wrong: unreadable pictures"]
+    assert (says[:14], files) == ("ends too early", [f"late{suffix}"])
+    (data / f"late{suffix}").write_bytes(b"no picture")
+    assert checked(data, code=1)["wrong: unreadable pictures"] == [("cannot be decoded", [f"late{suffix}"])]
+
+
+@given(seed=st.integers(0, 50), share=st.floats(0.1, 0.95), suffix=st.sampled_from([".png", ".jpg", ".bmp"]))
+def test_whatever_is_missing_at_the_end_shows(seed: int, share: float, suffix: str) -> None:
+    data = cv2.imencode(suffix, board(seed))[1].tobytes()
+    assert not is_cut_off(data)
+    assert is_cut_off(data[: int(share * len(data))])
+
+
+def test_sizes_depths_empty_and_dark_pictures_are_counted(data: Path) -> None:
+    for name, pixels in (
+        ("small.png", board()[:64, :80]),
+        ("colour.png", cv2.merge([board(1), board(2), board(3)])),
+        ("deep.png", board(4).astype(np.uint16) * 257),
+        ("empty.png", np.full((SIDE_PX, SIDE_PX), 118, np.uint8)),
+        ("dark.png", board(5) // 8),
+    ):
+        cv2.imwrite(str(data / name), pixels)
+        add(data, name, "family0")
+    found = checked(data)
+    sizes = dict(found["warning: mixed sizes"])
+    assert sizes["1 pictures of 80 x 64 pixels"] == ["small.png"]
+    assert len(sizes["16 pictures of 96 x 96 pixels"]) == 16
+    kinds = dict(found["warning: mixed channels or depths"])
+    assert kinds["1 pictures of 3 x 8 bit"] == ["colour.png"]
+    assert kinds["1 pictures of 1 x 16 bit"] == ["deep.png"]
+    assert found["warning: empty pictures"] == [("grey values spread by 0.0", ["empty.png"])]
+    assert ["dark.png"] in [files for _, files in found["warning: brightness outliers"]]
+
+
+def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
+    def edit(content: Content) -> None:
+        first = content["annotations"][0]
+        content["annotations"].append(first | {"id": 900, "category_id": 3 - first["category_id"]})
+        content["annotations"][2]["bbox"][2] = 5
+        content["annotations"][4]["bbox"] = [80, 80, 30, 10]
+        content["images"][1]["width"] = 95
+        content["categories"].append({"id": 3, "name": "pit"})
+
+    change(data, edit)
+    found = checked(data, code=1)
+    told, outside = found["wrong: labels that do not fit their picture"]
+    assert told[0].endswith("images[1] says 95 x 96 pixels, the picture has 96 x 96")
+    assert outside[0].endswith("box (80.0, 80.0, 110.0, 90.0) leaves the picture of 96 x 96 pixels")
+    assert [told[1], outside[1]] == [["001.png"], ["002.png"]]
+    assert [files for _, files in found["warning: one place, two classes"]] == [["000.png"]]
+    assert found["warning: thin boxes"] == [("5.0 pixels", ["001.png"])]
+    assert [files for says, files in found["warning: rare classes"] if says.startswith("pit: 0 boxes")] == [[]]
+
+
+def test_what_reading_refuses_keeps_its_words(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(data, lambda content: content["annotations"][0].update(bbox=[1, 1, 0, 4]))
+    assert main(["data", "check", "--data", str(data)]) == 78
+    assert "annotations[0]: box" in capsys.readouterr().err
+
+
+def test_a_copy_in_one_group_is_a_warning(data: Path) -> None:
+    (data / "copy.png").write_bytes((data / "000.png").read_bytes())
+    add(data, "copy.png", "family0", like=0)
+    assert checked(data) == {"warning: exact copies": [("2 files are the same", ["000.png", "copy.png"])]}
+
+
+def test_a_copy_with_other_labels_is_a_contradiction(data: Path) -> None:
+    (data / "copy.png").write_bytes((data / "000.png").read_bytes())
+    add(data, "copy.png", "family0")
+    assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["000.png", "copy.png"]]
+
+
+def test_a_picture_saved_again_with_other_labels_is_a_contradiction(data: Path) -> None:
+    cv2.imwrite(str(data / "again.jpg"), load_picture(data / "000.png", 3))
+    add(data, "again.jpg", "family0", like=0)
+    assert checked(data).keys() == {"warning: mixed channels or depths", "warning: near-duplicates"}
+    change(data, lambda content: content["annotations"].pop())
+    assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["000.png", "again.jpg"]]
+
+
+def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(data: Path) -> None:
+    good = board(7)
+    bad = good.copy()
+    bad[42:46, 42:50] = 255
+    for name, pixels in (("good.png", good), ("bad.png", bad)):
+        cv2.imwrite(str(data / name), pixels)
+        add(data, name, "family0")
+    change(
+        data,
+        lambda content: content["annotations"].append(
+            {"id": 900, "image_id": 13, "category_id": 1, "bbox": [40, 40, 12, 8]}
+        ),
+    )
+    assert checked(data).keys() == {"warning: near-duplicates"}
+
+
+@pytest.mark.parametrize("quality", [None, 60])
+def test_a_copy_on_both_sides_of_the_split_is_leakage_and_training_warns_of_it(
+    data: Path, capsys: pytest.CaptureFixture[str], quality: int | None
+) -> None:
+    pixels = load_picture(data / "000.png", 1)
+    name = "copy.png" if quality is None else "copy.jpg"
+    cv2.imwrite(str(data / name), pixels, [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality])
+    add(data, name, "family1", like=0)
+    found = checked(data, code=1)
+    assert found["wrong: leakage"] == [("group family0 and group family1", ["000.png", name])]
+    divides_none = checked(data, "--holdout", "family2")
+    assert divides_none["warning: copies in several groups"] == found["wrong: leakage"]
+    run = ["--out", str(data.parent / "run"), "--epochs", "1", "--batch", "4", "--crop", "64"]
+    capsys.readouterr()
+    assert main(["train", "--data", str(data), *run]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "beware: 1 of 5 held-out pictures are there for training too" in told
+    assert f"{data}/{name} (group family1) is like {data}/000.png (group family0)" in told
+
+
+def test_one_group_and_an_unknown_one_cannot_be_divided(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "--data", str(data), "--holdout", "family9"]) == 78
+    assert "no group family9" in capsys.readouterr().err
+    change(data, lambda content: [image.update(group="all") for image in content["images"]])
+    ((says, files),) = checked(data, code=1)["wrong: groups"]
+    assert (says, len(files)) == ("all pictures are of group all", 12)
+
+
+def test_a_template_is_no_duplicate_of_the_picture_that_it_belongs_to(tmp_path: Path) -> None:
+    write_tiny_deeppcb(tmp_path / "data", {"a": 1, "b": 1, "c": 1}, side_px=SIDE_PX)
+    for seed, group in enumerate("abc"):
+        for kind in ("test", "temp"):
+            pixels = board(seed)
+            pixels[:2, :2] = 0 if kind == "test" else 255
+            cv2.imwrite(str(tmp_path / "data" / group / group / f"0_{kind}.jpg"), pixels)
+    assert checked(tmp_path / "data").keys() == {"warning: rare classes"}
+
+
+COPIES: list[Callable[[Pixels], Any]] = [
+    lambda pixels: pixels,
+    lambda pixels: cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 0),
+    lambda pixels: cv2.convertScaleAbs(pixels, alpha=0.8, beta=20),
+    lambda pixels: cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+]
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), other=st.integers(10_001, 20_000))
+def test_copies_are_alike_and_two_boards_are_not(seed: int, other: int) -> None:
+    copies = [looks_of(copy(board(seed))) for copy in COPIES]
+    assert alike([copies[0]], copies) == [(0, number) for number in range(len(COPIES))]
+    assert alike(copies, [looks_of(board(other))]) == []
+
+
+def test_the_same_artwork_a_pixel_aside_is_another_part() -> None:
+    large = np.repeat(np.repeat(np.random.default_rng(0).integers(40, 220, (52, 52), dtype=np.uint8), 2, 0), 2, 1)
+    looks = [looks_of(np.ascontiguousarray(large[2:98, shift : shift + 96])) for shift in (2, 3, 2)]
+    assert alike(looks, looks) == [(0, 2)]
+
+
+class Outside(HTMLParser):
+    """Collects what a page would have to fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.pictures = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        addresses = [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        self.found += [value for value in addresses if not value.startswith(("data:image/jpeg;base64,", "#"))]
+        self.found += [tag] if tag in ("script", "link", "iframe", "object") else []
+        self.pictures += tag == "img"
+
+
+def test_the_page_shows_at_most_twelve_pictures_of_a_finding_and_fetches_nothing(data: Path, tmp_path: Path) -> None:
+    for number in range(15):
+        cv2.imwrite(str(data / f"e{number}.png"), np.full((SIDE_PX, SIDE_PX), 110 + number, np.uint8))
+        add(data, f"e{number}.png", "family0")
+    change(data, lambda content: content["images"][12].update(group="<b>&"))
+    checked(data, "--report", str(tmp_path / "page.html"))
+    text = (tmp_path / "page.html").read_text()
+    page = Outside()
+    page.feed(text)
+    assert page.found == []
+    assert page.pictures == 12
+    assert "3 more pictures" in text
+    assert "<b>&" not in text

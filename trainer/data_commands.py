@@ -1,0 +1,168 @@
+"""What `trainer data` does, and how its result is shown."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from appliance.errors import EXIT_REFUSED
+from trainer.datasets.check_page import page
+from trainer.datasets.difference import Change, as_dict, changes
+from trainer.datasets.examination import Examined, examine
+from trainer.datasets.findings import Finding, findings_as_dict
+from trainer.datasets.layouts.coco_file import check_is_new, write_coco
+from trainer.datasets.layouts.found import Found, Wishes
+from trainer.datasets.layouts.readers import read_layout
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.source import Source
+from trainer.datasets.version import read_version, version_of, write_version
+from trainer.files import write_json
+from trainer.progress import console as _err
+
+MOST_CASES, MOST_FILES, MOST_CHANGES = 6, 3, 40
+"""What the console shows; the JSON files have all."""
+
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def import_pictures(arguments: argparse.Namespace) -> int:
+    """Read another layout and write it as COCO.
+
+    Args:
+        arguments: of `trainer data import`.
+
+    Returns:
+        The exit code.
+    """
+    check_is_new(arguments.out)
+    found = read_layout(arguments.layout, arguments.source, Wishes(arguments.classes, arguments.group_pattern))
+    path = write_coco(found, arguments.out)
+    for words in _remarks(found):
+        _err.print(f"trainer: beware: {words}", soft_wrap=True)
+    table = Table(title="what was read")
+    for name in ("class", "boxes", "pictures"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    boxes = Counter(defect.label for picture in found.pictures for defect in picture.defects)
+    shown_on = Counter(label for picture in found.pictures for label in {item.label for item in picture.defects})
+    for name in found.classes:
+        table.add_row(name, str(boxes[name]), str(shown_on[name]))
+    good = sum(not picture.defects for picture in found.pictures)
+    table.add_row("good parts", "", str(good))
+    table.add_row("all", str(boxes.total()), str(len(found.pictures)), style="bold")
+    _out.print(table)
+    groups = len({picture.group for picture in found.pictures})
+    _out.print(f"{path}: {groups} groups\nnext: trainer data check --data {arguments.out}", soft_wrap=True)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Look for what is wrong with a data set.
+
+    Args:
+        arguments: of `trainer data check`.
+
+    Returns:
+        The exit code; 1 if training on it, or its figures, would be untrue.
+    """
+    from trainer.datasets.check import check_dataset  # brings torch, which `import` can do without
+
+    examined = examine(Source.of(arguments).annotations())
+    findings = check_dataset(examined, arguments.holdout)
+    _show_findings(examined, findings)
+    if arguments.json:
+        write_json(arguments.json.path, findings_as_dict(examined, findings))
+    if arguments.report:
+        arguments.report.write(page(examined, findings, arguments.data.resolve()))
+        _out.print(f"{arguments.report.path}: the findings with their pictures", soft_wrap=True)
+    return EXIT_REFUSED if any(finding.verdict() == "wrong" for finding in findings) else 0
+
+
+def write_down(arguments: argparse.Namespace) -> int:
+    """Write a version of a data set.
+
+    Args:
+        arguments: of `trainer data version`.
+
+    Returns:
+        The exit code.
+    """
+    parent = read_version(arguments.parent) if arguments.parent else None
+    root = arguments.data if arguments.data.is_dir() else arguments.data.parent
+    dataset = read_dataset(Source.of(arguments))
+    version = version_of(dataset, root, arguments.why, arguments.who, parent)
+    path = write_version(version, arguments.out)
+    if parent:
+        _show_changes(changes(parent, version))
+    _out.print(f"{path}: {len(version.pictures)} pictures, digest {version.digest}", soft_wrap=True)
+    return 0
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Tell what changed between two versions.
+
+    Args:
+        arguments: of `trainer data diff`.
+
+    Returns:
+        The exit code.
+    """
+    before, after = read_version(arguments.before), read_version(arguments.after)
+    _show_changes(changes(before, after))
+    if before.classes != after.classes:
+        _out.print(f"classes: {', '.join(before.classes)} -> {', '.join(after.classes)}", soft_wrap=True, markup=False)
+    if arguments.json:
+        write_json(arguments.json.path, as_dict(before, after))
+    return 0
+
+
+def _show_changes(found: list[Change]) -> None:
+    counts = Counter(change.kind for change in found)
+    title = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no changes"
+    table = Table("change", "picture", "group", "boxes", title=title)
+    for change in found[:MOST_CHANGES]:
+        sides = [entry for entry in (change.before, change.after) if entry]
+        groups = [entry.group for entry in sides]
+        boxes = [", ".join(f"{name} {n}" for name, n in entry.boxes.items()) or "good part" for entry in sides]
+        shown = [" -> ".join(dict.fromkeys(texts)) for texts in (groups, boxes)]
+        table.add_row(change.kind, *(escape(text) for text in (change.name(), *shown)))
+    _out.print(table)
+    if len(found) > MOST_CHANGES:
+        _out.print(f"and {len(found) - MOST_CHANGES} more; `trainer data diff` lists all with --json")
+
+
+def _show_findings(examined: Examined, findings: list[Finding]) -> None:
+    table = Table(title=f"{len(examined.annotations.pictures)} pictures")
+    for name in ("check", "verdict", "cases"):
+        table.add_column(name, justify="right" if name == "cases" else "left")
+    for finding in findings:
+        style = {"ok": None, "warning": "yellow", "wrong": "bold red"}[finding.verdict()]
+        table.add_row(finding.name, finding.verdict(), str(len(finding.cases)), style=style)
+    _out.print(table)
+    for finding in findings:
+        if not finding.cases:
+            continue
+        _out.print(f"\n{finding.verdict()}: {finding.name}: {finding.means}; {finding.remedy}", markup=False)
+        for case in finding.cases[:MOST_CASES]:
+            files = [str(examined.annotations.pictures[at].path) for at in case.pictures]
+            more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+            _out.print(
+                f"  {case.says}: {', '.join(files[:MOST_FILES]) or 'no picture'}{more}", soft_wrap=True, markup=False
+            )
+        if len(finding.cases) > MOST_CASES:
+            _out.print(f"  and {len(finding.cases) - MOST_CASES} more; --json lists all")
+
+
+def _remarks(found: Found) -> list[str]:
+    boxes = {defect.label for picture in found.pictures for defect in picture.defects}
+    unseen = [name for name in found.classes if name not in boxes]
+    remarks = [*found.remarks]
+    if not boxes:
+        remarks.append("no picture shows a defect: nothing can be learned from these alone")
+    elif unseen:
+        remarks.append(f"no picture shows {', '.join(unseen)}")
+    return remarks

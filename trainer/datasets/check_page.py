@@ -1,0 +1,149 @@
+"""The findings as one HTML file: opens offline, needs no script, and shows each finding with its pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from appliance.annotations.pictures import LabelledPicture
+from appliance.bundle.picture import decode
+from appliance.events import utc_now
+from trainer.datasets.check_style import STYLE
+from trainer.datasets.examination import Examined
+from trainer.datasets.findings import Case, Finding
+from trainer.progress import tracked
+
+MOST_PICTURES = 12
+"""Of one finding; the rest is in the JSON file."""
+
+THUMBNAIL_PX = 280
+_BOX_RGB = (230, 60, 30)
+
+
+def page(examined: Examined, findings: list[Finding], source: Path) -> str:
+    """Write the page.
+
+    Args:
+        examined: all pictures.
+        findings: of all checks.
+        source: what was checked, for the title.
+
+    Returns:
+        HTML with everything in it.
+    """
+    bad = sorted((finding for finding in findings if finding.cases), key=lambda item: not item.is_grave)
+    fine = [finding.name for finding in findings if not finding.cases]
+    sections = "".join(_section(examined, finding) for finding in tracked(bad, "writing the page"))
+    title = f"Data set {escape(source.name or str(source))}"
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>\n'
+        f"<style>{STYLE}</style>\n<main><h1>{title}</h1>\n"
+        f"<p class=quiet>{escape(str(source))}, checked {utc_now():%Y-%m-%d %H:%M} UTC</p>\n"
+        f"<div class=overview>{_verdict(bad)}<div>{_counts(examined)}{_classes(examined)}</div></div>\n{sections}"
+        f"<h2>Nothing found</h2><p>{escape(', '.join(fine)) or 'every check found something'}</p></main></html>\n"
+    )
+
+
+def _verdict(findings: list[Finding]) -> str:
+    rows = "".join(
+        f"<tr><td><span class={finding.verdict()}>{finding.verdict()}</span><td>"
+        f'<a href="#{_anchor(finding)}">{escape(finding.name)}</a><td class=number>{len(finding.cases)}'
+        for finding in findings
+    )
+    if any(finding.verdict() == "wrong" for finding in findings):
+        words, kind = "Do not train on it yet: the figures would be untrue.", "wrong"
+    elif rows:
+        words, kind = "It can be trained on. Look at the warnings first.", "warning"
+    else:
+        words, kind = "All is well.", "ok"
+    table = (
+        f"<div><h2>Findings</h2><table><tr><th>verdict<th>finding<th class=number>cases{rows}</table></div>"
+        if rows
+        else ""
+    )
+    return f'<p class="banner {kind}">{words}</p>{table}\n'
+
+
+def _counts(examined: Examined) -> str:
+    pictures = examined.annotations.pictures
+    numbers = {
+        "pictures": len(pictures),
+        "good parts": sum(not picture.boxes for picture in pictures),
+        "boxes": sum(len(picture.boxes) for picture in pictures),
+        "groups": len({picture.group for picture in pictures}),
+    }
+    return "<dl>" + "".join(f"<div><dt>{name}<dd>{number:,}</div>" for name, number in numbers.items()) + "</dl>\n"
+
+
+def _classes(examined: Examined) -> str:
+    boxes = Counter(truth.label for picture in examined.annotations.pictures for truth in picture.boxes)
+    most = max(boxes.values(), default=0) or 1
+    rows = "".join(
+        f"<tr><td>{escape(name)}<td class=number>{boxes[name]:,}<td class=bar>"
+        f'<i style="width:{100 * boxes[name] / most:.1f}%"></i>'
+        for name in examined.annotations.classes
+    )
+    return f"<h2>Classes</h2><table class=classes><tr><th>class<th class=number>boxes<th>{rows}</table>\n"
+
+
+def _section(examined: Examined, finding: Finding) -> str:
+    figures, shown = "", 0
+    for case in finding.cases:
+        if shown >= MOST_PICTURES:
+            break
+        members = case.pictures[: min(MOST_PICTURES - shown, max(2, MOST_PICTURES // len(finding.cases)))]
+        shown += len(members)
+        figures += _case(examined, case, members)
+    left = sum(len(case.pictures) for case in finding.cases) - shown
+    more = f"<p class=quiet>{left:,} more pictures: --json lists all.</p>" if left else ""
+    return (
+        f'<section><h2 id="{_anchor(finding)}">{escape(finding.name)} '
+        f"<span class={finding.verdict()}>{finding.verdict()}</span></h2>"
+        f"<p>{escape(finding.means[:1].upper() + finding.means[1:])}. "
+        f"<b>{escape(finding.remedy[:1].upper() + finding.remedy[1:])}.</b></p>"
+        f"<div class=cases>{figures}</div>{more}</section>\n"
+    )
+
+
+def _case(examined: Examined, case: Case, members: tuple[int, ...]) -> str:
+    pictures = "".join(_figure(examined.annotations.pictures[at]) for at in members)
+    return f"<div class=case><p>{escape(case.says)}</p><div class=pictures>{pictures}</div></div>"
+
+
+def _figure(picture: LabelledPicture) -> str:
+    labels = ", ".join(f"{name} {count}" for name, count in Counter(b.label for b in picture.boxes).items())
+    image = "".join(f'<img src="data:image/jpeg;base64,{data}" alt="">' for data in _thumbnail(picture))
+    return (
+        f'<figure title="{escape(str(picture.path))}">{image or "<div class=missing>cannot be shown</div>"}'
+        f"<figcaption>{escape(picture.path.name)}<br><span class=quiet>{escape(labels) or 'good part'}, "
+        f"group {escape(picture.group)}</span></figcaption></figure>"
+    )
+
+
+def _thumbnail(picture: LabelledPicture) -> Iterator[str]:
+    """Give the picture as base64 of a small JPEG, its boxes drawn; nothing if it cannot be decoded."""
+    try:
+        pixels = decode(picture.path.read_bytes(), 3)
+    except OSError:
+        return  # it is a finding of its own
+    if pixels is None:
+        return
+    scale = min(1.0, THUMBNAIL_PX / max(pixels.shape[:2]))
+    size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
+    small = np.ascontiguousarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    for truth in picture.boxes:
+        x1, y1, x2, y2 = (round(side * scale) for side in truth.box)
+        cv2.rectangle(small, (x1 - 2, y1 - 2), (x2 + 1, y2 + 1), _BOX_RGB, 2)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    yield base64.b64encode(data.tobytes()).decode()
+
+
+def _anchor(finding: Finding) -> str:
+    return finding.name.replace(" ", "-").replace(",", "")

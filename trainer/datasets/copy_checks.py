@@ -1,0 +1,146 @@
+"""Pictures that are there twice: labels that contradict each other, and figures that a divided pair would flatter."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from appliance.annotations.pictures import LabelledPicture, TruthBox
+from appliance.bundle.proof import iou
+from appliance.events import Pixels
+from trainer.datasets.examination import Examined
+from trainer.datasets.findings import Case, Finding
+from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, alike
+from trainer.datasets.sample import load_picture
+from trainer.progress import tracked
+
+SAME_BOX_IOU = 0.5
+SAME_CONTENT = 0.9
+"""Correlation of what two pictures show in a box, above which both show the defect or neither does."""
+
+Pair = tuple[int, int]
+
+
+def check_copies(examined: Examined, held: frozenset[str]) -> Iterator[Finding]:
+    """Look for copies and for what they spoil.
+
+    Args:
+        examined: all pictures.
+        held: groups that the training would hold out.
+
+    Yields:
+        One finding per check, also where all is well.
+    """
+    pictures = examined.annotations.pictures
+    exact, near = _pairs(examined)
+    yield Finding(
+        "exact copies",
+        False,
+        "the same file (SHA-256) is learned from and counted more than once",
+        "take all but one off the list",
+        tuple(Case(members, f"{len(members)} files are the same") for members in _clusters(exact)),
+    )
+    yield Finding(
+        "near-duplicates",
+        False,
+        f"one part taken or saved again: at most {HASH_DISTANCE} of 64 bits of the coarse picture differ, and fine "
+        f"detail correlates above {DETAIL_LIKENESS}",
+        "keep one of them, or at least give them one group",
+        tuple(Case(members, f"{len(members)} pictures look the same") for members in _clusters(near)),
+    )
+    conflicts = [*_conflicts(exact, pictures, is_copy=True), *_conflicts(near, pictures, is_copy=False)]
+    yield Finding(
+        "contradicting labels",
+        True,
+        "two pictures show the same, and their labels do not say the same: the net cannot learn both",
+        "look at both, and give both the right labels",
+        tuple(conflicts),
+    )
+    across = [pair for pair in exact + near if len({pictures[at].group for at in pair}) == 2]
+    divided = [pair for pair in across if len({pictures[at].group in held for at in pair}) == 2]
+    yield Finding(
+        "leakage",
+        True,
+        "a picture that was trained on is in the held-out groups too, as a copy: the figures flatter",
+        "give both pictures one group, or take one off the list",
+        _told(divided, pictures),
+    )
+    yield Finding(
+        "copies in several groups",
+        False,
+        "groups share copies; the split that was looked at divides none of them, another --holdout or --seed may",
+        "give them one group",
+        _told([pair for pair in across if pair not in set(divided)], pictures),
+    )
+
+
+def _pairs(examined: Examined) -> tuple[list[Pair], list[Pair]]:
+    sound = examined.sound()
+    by_digest: dict[str, list[int]] = defaultdict(list)
+    for at, _, facts in sound:
+        by_digest[facts.digest].append(at)
+    exact = [(one, other) for members in by_digest.values() for one, other in pairwise(members)]
+    looks = [facts.looks for _, _, facts in sound]
+    found = [(sound[i], sound[j]) for i, j in alike(looks, looks)]
+    near = [
+        (one[0], other[0])
+        for one, other in found
+        if one[2].digest != other[2].digest and not _is_reference(one[1], other[1])
+    ]
+    return exact, near
+
+
+def _is_reference(one: LabelledPicture, other: LabelledPicture) -> bool:
+    return one.group == other.group and (one.reference == other.path or other.reference == one.path)
+
+
+def _clusters(pairs: list[Pair]) -> list[tuple[int, ...]]:
+    found: dict[int, set[int]] = {}
+    for pair in pairs:
+        joined = set().union(*(found.get(at, {at}) for at in pair))
+        found.update(dict.fromkeys(joined, joined))
+    unique = {min(members): tuple(sorted(members)) for members in found.values()}
+    return [unique[first] for first in sorted(unique)]
+
+
+def _told(pairs: list[Pair], pictures: tuple[LabelledPicture, ...]) -> tuple[Case, ...]:
+    return tuple(Case(pair, " and ".join(f"group {pictures[at].group}" for at in pair)) for pair in pairs)
+
+
+def _conflicts(pairs: list[Pair], pictures: tuple[LabelledPicture, ...], *, is_copy: bool) -> Iterator[Case]:
+    differing = [(pair, _unmatched(*(pictures[at].boxes for at in pair))) for pair in pairs]
+    for pair, boxes in tracked([item for item in differing if item[1]], "comparing labels"):
+        shown = boxes if is_copy else _shown_by_both(boxes, *(pictures[at] for at in pair))
+        if shown:
+            yield Case(
+                pair, f"only one of them is labelled {', '.join(sorted({truth.label for truth in shown}))} there"
+            )
+
+
+def _unmatched(first: tuple[TruthBox, ...], second: tuple[TruthBox, ...]) -> list[TruthBox]:
+    left, alone = list(second), []
+    for truth in first:
+        same = [other for other in left if other.label == truth.label and iou(other.box, truth.box) >= SAME_BOX_IOU]
+        if same:
+            left.remove(max(same, key=lambda other: iou(other.box, truth.box)))
+        else:
+            alone.append(truth)
+    return alone + left
+
+
+def _shown_by_both(boxes: list[TruthBox], one: LabelledPicture, other: LabelledPicture) -> list[TruthBox]:
+    first, second = (load_picture(picture.path, 1)[:, :, 0] for picture in (one, other))
+    if first.shape != second.shape:
+        return []
+    return [truth for truth in boxes if _likeness(first, second, truth) > SAME_CONTENT]
+
+
+def _likeness(first: Pixels, second: Pixels, truth: TruthBox) -> float:
+    x1, y1, x2, y2 = (max(int(side), 0) for side in truth.box)
+    crops = [picture[y1 : y2 + 1, x1 : x2 + 1].astype(np.float64).reshape(-1) for picture in (first, second)]
+    one, other = (crop - crop.mean() if crop.size else crop for crop in crops)
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length > 0 else 0.0

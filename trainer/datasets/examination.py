@@ -1,0 +1,111 @@
+"""Every picture of a data set, decoded once and measured; what all checks look at."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from appliance.annotations.pictures import Annotations, LabelledPicture
+from appliance.bundle.picture import decode, size_px
+from trainer.datasets.likeness import Looks, looks_of
+from trainer.progress import tracked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What was measured on one picture.
+
+    Args:
+        digest: SHA-256 of the file, hex.
+        size: width and height in pixels.
+        kind: channels and depth, as in "1 x 8 bit".
+        brightness: mean grey value, 0..255.
+        spread: standard deviation of the grey values.
+        looks: for comparing.
+    """
+
+    digest: str
+    size: tuple[int, int]
+    kind: str
+    brightness: float
+    spread: float
+    looks: Looks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """A data set with what was measured on its pictures.
+
+    Args:
+        annotations: what it says.
+        facts: of each picture, in that order; of a damaged one the words that say what is wrong.
+    """
+
+    annotations: Annotations
+    facts: tuple[Facts | str, ...]
+
+    def sound(self) -> list[tuple[int, LabelledPicture, Facts]]:
+        """Return index, entry and facts of each picture that can be decoded."""
+        both = zip(self.annotations.pictures, self.facts, strict=True)
+        return [(at, picture, facts) for at, (picture, facts) in enumerate(both) if isinstance(facts, Facts)]
+
+
+def examine(annotations: Annotations) -> Examined:
+    """Decode and measure all pictures.
+
+    Args:
+        annotations: what a data set says.
+    """
+    pictures = tracked(annotations.pictures, "looking at the pictures")
+    return Examined(annotations, tuple(measure(picture.path) for picture in pictures))
+
+
+def measure(path: Path) -> Facts | str:
+    """Decode and measure one picture.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The facts; of a damaged or truncated picture what is wrong with it, in words.
+    """
+    try:
+        data = path.read_bytes()
+        size = size_px(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if is_cut_off(data):
+        return f"ends too early, after {len(data)} bytes"
+    grey = decode(data, 1)
+    stored = None if grey is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if grey is None or stored is None or size is None:
+        return "cannot be decoded"
+    channels = stored.shape[2] if stored.ndim == 3 else 1
+    return Facts(
+        hashlib.sha256(data).hexdigest(),
+        size,
+        f"{channels} x {8 * stored.dtype.itemsize} bit",
+        float(grey.mean()),
+        float(grey.std()),
+        looks_of(grey[:, :, 0]),
+    )
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Tell whether a JPEG, PNG or BMP lacks its end; decoders fill such a picture up with grey and say nothing.
+
+    Args:
+        data: the whole file.
+
+    Source:
+        ITU-T T.81 (JPEG) B.1.1.3: EOI; RFC 2083 (PNG) 4.1.4: IEND.
+    """
+    if data[:2] == b"\xff\xd8":
+        return b"\xff\xd9" not in data[-4096:]
+    if data[:4] == b"\x89PNG":
+        return b"IEND" not in data[-4096:]
+    return data[:2] == b"BM" and int.from_bytes(data[2:6], "little") > len(data)

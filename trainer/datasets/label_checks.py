@@ -1,0 +1,98 @@
+"""What can be wrong with the labels, seen by themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+
+from appliance.annotations.pictures import LabelledPicture
+from appliance.bundle.proof import iou
+from trainer.datasets.examination import Examined
+from trainer.datasets.findings import Case, Finding
+from trainer.model import STRIDE
+
+SAME_PLACE_IOU = 0.8
+"""Two boxes that overlap more than this are about one place."""
+
+RARE = 0.1
+"""A class with fewer boxes than this share of the most frequent one's is rare."""
+
+
+def check_labels(examined: Examined) -> Iterator[Finding]:
+    """Look for boxes that do not fit and classes that are rare.
+
+    A box without area and an unknown class never get here: reading the data set refuses them with file and line.
+
+    Args:
+        examined: all pictures.
+
+    Yields:
+        One finding per check, also where all is well.
+    """
+    pictures = examined.annotations.pictures
+    outside = [Case((at,), words) for at, picture, facts in examined.sound() for words in _misfits(picture, facts.size)]
+    yield Finding(
+        "labels that do not fit their picture",
+        True,
+        "`trainer train` refuses them",
+        "repair the labels, or restore the picture that they were drawn on",
+        tuple(outside),
+    )
+    double = [
+        Case((at,), f"{one.label} and {other.label} lie in one place ({one.where})")
+        for at, picture in enumerate(pictures)
+        for one, other in combinations(picture.boxes, 2)
+        if one.label != other.label and iou(one.box, other.box) > SAME_PLACE_IOU
+    ]
+    yield Finding(
+        "one place, two classes",
+        False,
+        f"boxes of different classes overlap by more than {SAME_PLACE_IOU} (IoU): the net is taught a contradiction",
+        "decide for one class",
+        tuple(double),
+    )
+    thin = [
+        (at, min(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1]))
+        for at, picture in enumerate(pictures)
+        for truth in picture.boxes
+    ]
+    yield Finding(
+        "thin boxes",
+        False,
+        f"thinner than {STRIDE} pixels, the model's stride: they are found less surely",
+        "use a lens that shows more, or draw the box around the whole defect",
+        tuple(
+            Case((at,), f"{side:.1f} pixels") for at, side in sorted(thin, key=lambda item: item[1]) if side < STRIDE
+        ),
+    )
+    yield Finding(
+        "rare classes",
+        False,
+        f"fewer than {100 * RARE:.0f} % of the most frequent class's boxes: learned worse, and measured hardly at all",
+        "label more of them",
+        _rare(examined),
+    )
+
+
+def _misfits(picture: LabelledPicture, size: tuple[int, int]) -> Iterator[str]:
+    width, height = size
+    told = tuple(real if said is None else said for said, real in zip(picture.told_size, size, strict=True))
+    if told != size:
+        yield f"{picture.where} says {told[0]} x {told[1]} pixels, the picture has {width} x {height}"
+    for truth in picture.boxes:
+        x1, y1, x2, y2 = truth.box
+        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+            yield f"{truth.where}: box {truth.box} leaves the picture of {width} x {height} pixels"
+
+
+def _rare(examined: Examined) -> tuple[Case, ...]:
+    pictures = examined.annotations.pictures
+    boxes = Counter(truth.label for picture in pictures for truth in picture.boxes)
+    most = max(boxes.values(), default=0)
+    cases = []
+    for name in examined.annotations.classes:
+        if boxes[name] < RARE * most:
+            members = tuple(at for at, p in enumerate(pictures) if any(truth.label == name for truth in p.boxes))
+            cases.append(Case(members, f"{name}: {boxes[name]} boxes, the most frequent class has {most}"))
+    return tuple(cases)

@@ -1,0 +1,118 @@
+"""What every foreign layout is read into, and what all of them refuse in the same words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from appliance.annotations.pictures import check_box
+from appliance.errors import ConfigError
+from appliance.events import Box
+
+ROUNDING_PX = 1.0
+"""Labelling tools round: so far may a box leave its picture, and is cut off there."""
+
+Outline = tuple[float, ...]
+"""x1 y1 x2 y2 x3 y3 ... of a polygon in pixels, at least three points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One defect: box is x1, y1, x2, y2 in pixels, outlines its polygons if they are known."""
+
+    label: str
+    box: Box
+    outlines: tuple[Outline, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPicture:
+    """One picture with its defects; none: a good part. size is width and height in pixels."""
+
+    path: Path
+    size: tuple[int, int]
+    group: str
+    defects: tuple[Defect, ...]
+    reference: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All of a source; remarks are sentences that a person should read before the labels are relied on."""
+
+    classes: tuple[str, ...]
+    pictures: tuple[FoundPicture, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says about any layout.
+
+    Args:
+        classes: names in the order of their numbers; empty to take the source's own.
+        group_pattern: its one group is found in a file's name and names the picture's group; None for the folder.
+    """
+
+    classes: tuple[str, ...] = ()
+    group_pattern: re.Pattern[str] | None = None
+
+    def group(self, name: PurePath) -> str:
+        """Return a picture's group: by the pattern, else the first folder, else the picture itself.
+
+        Args:
+            name: path of the picture from the pictures' root.
+
+        Raises:
+            ConfigError: The pattern does not match the name.
+        """
+        if self.group_pattern is None:
+            return name.parts[0]
+        match = self.group_pattern.search(name.name)
+        if match is None or not match[1]:
+            raise ConfigError(
+                f"{name}: --group-pattern {self.group_pattern.pattern!r} finds no group in this name; widen the pattern"
+            )
+        return match[1]
+
+    def label(self, name: str, where: str) -> str:
+        """Return a class's name if it is among those that are wanted.
+
+        Raises:
+            ConfigError: --classes does not have it.
+        """
+        if self.classes and name not in self.classes:
+            raise ConfigError(f"{where}: class {name!r} is not in --classes {','.join(self.classes)}; add or rename it")
+        return name
+
+
+def placed(box: Box, size: tuple[int, int], where: str) -> Box:
+    """Hold a box against its picture, and round it to 1/64 pixel, so that x + width stays exact in every reader.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels; may leave the picture by ROUNDING_PX.
+        size: width and height of the picture in pixels.
+        where: file and line, for the message.
+
+    Returns:
+        The box inside the picture.
+
+    Raises:
+        ConfigError: The box is not finite, has no area, or lies outside.
+    """
+    check_box(box, where)
+    (width, height), (x1, y1, x2, y2) = size, box
+    if min(x1, y1) < -ROUNDING_PX or x2 > width + ROUNDING_PX or y2 > height + ROUNDING_PX:
+        shown = ", ".join(f"{value:.1f}" for value in box)
+        raise ConfigError(f"{where}: box {shown} leaves the picture of {width} x {height} pixels; repair or remove it")
+    inside = (max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height))
+    rounded = (round(inside[0] * 64) / 64, round(inside[1] * 64) / 64,
+               round(inside[2] * 64) / 64, round(inside[3] * 64) / 64)  # fmt: skip
+    check_box(rounded, where)
+    return rounded
+
+
+def is_in(path: Path, root: Path, names: frozenset[str]) -> bool:
+    """Tell whether one of the folders between a root and a file has one of these names, in whatever case."""
+    return any(part.lower() in names for part in path.relative_to(root).parent.parts)

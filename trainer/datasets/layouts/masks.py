@@ -1,0 +1,143 @@
+"""Masks: a picture per picture whose pixels above 0 are defects, as MVTec AD, VisA or KolektorSDD2 have them.
+
+Source: mvtec.com/company/research/datasets/mvtec-ad (test/<defect>/000.png, ground_truth/<defect>/000_mask.png).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.bundle.picture import picture_files
+from appliance.errors import ConfigError
+from trainer.datasets.layouts.found import Found, FoundPicture, Wishes, is_in
+from trainer.datasets.layouts.regions import defects_of, load_mask
+from trainer.datasets.sample import picture_size
+from trainer.progress import tracked
+
+MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth"})
+GOOD_FOLDERS = frozenset({"good", "ok"})
+_PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
+_MASK_END = "_mask"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    path: Path
+    folders: tuple[str, ...]
+    stem: str
+
+
+def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) -> Found:
+    """Read pictures and their masks in `masks/` or `ground_truth/`, or beside them as `<stem>_mask.png`.
+
+    The class is the first folder below `masks/`; with --classes it is the pixel value (1 the first name), or
+    always the only name. A picture without a mask is a good part; where others of its folder have one, or
+    if `is_mask_needed`, it must lie in `good/` for that.
+
+    Args:
+        source: the folder.
+        wishes: classes and groups.
+        is_mask_needed: refuse every picture outside of `good/` that has no mask.
+
+    Returns:
+        Pictures in the order of their names; classes as wished, else in alphabetical order.
+
+    Raises:
+        ConfigError: A mask fits no picture or not exactly one, is as large as none, or is missing.
+    """
+    files = sorted(picture_files(source))
+    masks = [_mask(path, source) for path in files if _is_mask(path, source)]
+    pictures = [path for path in files if not _is_mask(path, source)]
+    if not pictures:
+        raise ConfigError(f"{source}: has no pictures; name the folder that holds images/ and masks/")
+    masks_of = _assigned(masks, pictures, source)
+    kinds = {mask.folders[0] for mask in masks if mask.folders}
+    found, unmasked = [], []
+    for path in tracked(pictures, "reading masks"):
+        inner, is_good = _inner(path, source), is_in(path, source, GOOD_FOLDERS)
+        if path not in masks_of and not is_good:
+            if is_mask_needed or inner.parts[0] in kinds:
+                raise ConfigError(
+                    f"{path}: shows a defect and has no mask, but a detector must know where it is; add "
+                    f"{path.stem}{_MASK_END}.png (0 = background) beside it or in masks/, or move a good part to good/"
+                )
+            unmasked.append(path)
+        size = picture_size(path, str(path))
+        defects = tuple(
+            defect
+            for mask in masks_of.get(path, [])
+            for defect in defects_of(load_mask(mask.path, size), _labels(mask, wishes), mask.path)
+        )
+        if (is_good and defects) or (is_mask_needed and not is_good and not defects):
+            seen = "lies in good/ and its mask shows a defect" if is_good else "lies not in good/ and its mask is empty"
+            raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
+        found.append(FoundPicture(path, size, wishes.group(inner), defects))
+    names = sorted({defect.label for picture in found for defect in picture.defects} | kinds)
+    classes = wishes.classes or tuple(names)
+    if not unmasked:
+        return Found(classes, tuple(found))
+    words = f"{len(unmasked)} pictures have no mask and are taken as good parts, the first {unmasked[0]}"
+    return Found(classes, tuple(found), (words,))
+
+
+def read_folders(source: Path, wishes: Wishes) -> Found:
+    """Read `good/`, whose pictures are good parts, and other folders such as `bad/`, whose pictures need masks.
+
+    Args:
+        source: the folder.
+        wishes: classes and groups.
+
+    Raises:
+        ConfigError: There is no `good/`, or a picture elsewhere has no mask.
+    """
+    found = read_masks(source, wishes, is_mask_needed=True)
+    if not any(is_in(picture.path, source, GOOD_FOLDERS) for picture in found.pictures):
+        raise ConfigError(f"{source}: has no pictures in good/; put the good parts there, or read it with --from masks")
+    return found
+
+
+def _is_mask(path: Path, source: Path) -> bool:
+    return is_in(path, source, MASK_FOLDERS) or path.stem.endswith(_MASK_END)
+
+
+def _mask(path: Path, source: Path) -> _Mask:
+    folders = path.relative_to(source).parent.parts
+    roots = [at for at, part in enumerate(folders) if part.lower() in MASK_FOLDERS]
+    inner = folders[roots[-1] + 1 :] if roots else folders
+    inner = tuple(part for part in inner if part.lower() not in _PLAIN_FOLDERS)
+    return _Mask(path, inner, path.stem.removesuffix(_MASK_END))
+
+
+def _inner(path: Path, source: Path) -> Path:
+    return Path(*(part for part in path.relative_to(source).parts if part.lower() not in _PLAIN_FOLDERS))
+
+
+def _assigned(masks: list[_Mask], pictures: list[Path], source: Path) -> dict[Path, list[_Mask]]:
+    exactly: dict[tuple[tuple[str, ...], str], list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
+    for path in pictures:
+        exactly.setdefault((_inner(path, source).parent.parts, path.stem), []).append(path)
+        by_stem.setdefault(path.stem, []).append(path)
+    found: dict[Path, list[_Mask]] = {}
+    for mask in masks:
+        fitting = exactly.get((mask.folders, mask.stem)) or by_stem.get(mask.stem, [])
+        if len(fitting) != 1:
+            seen = " and ".join(map(str, fitting[:2])) or "none"
+            raise ConfigError(
+                f"{mask.path}: belongs to one picture called {mask.stem}, found {seen}; name the mask after its "
+                "picture and put it into a folder of the same name, or remove it"
+            )
+        found.setdefault(fitting[0], []).append(mask)
+    return found
+
+
+def _labels(mask: _Mask, wishes: Wishes) -> tuple[str, ...]:
+    if wishes.classes and not (mask.folders and mask.folders[0] in wishes.classes):
+        return wishes.classes
+    if not mask.folders:
+        raise ConfigError(
+            f"{mask.path}: nothing says what it shows; put it into a folder named after the class, or name the "
+            "classes of the pixel values 1, 2, ... with --classes A,B"
+        )
+    return (mask.folders[0],)

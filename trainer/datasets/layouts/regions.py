@@ -1,0 +1,92 @@
+"""From a mask's pixels to boxes and outlines: each connected region is one defect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import ConfigError
+from trainer.datasets.layouts.found import Defect, Outline
+
+Mask = NDArray[np.int32]
+
+
+def load_mask(path: Path, size: tuple[int, int]) -> Mask:
+    """Read a mask with its values as they are stored.
+
+    Args:
+        path: PNG, BMP or TIFF; a JPEG's values are not what was drawn.
+        size: width and height of the picture in pixels.
+
+    Returns:
+        int32, shape (height, width), 0 the background; of a coloured mask, -1 wherever it is not black.
+
+    Raises:
+        ConfigError: It is no mask of this picture; the message says what to do.
+    """
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise ConfigError(f"{path}: a JPEG blurs the values of a mask; save it as PNG")
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); restore the mask") from error
+    if pixels is None:
+        raise ConfigError(f"{path}: cannot be decoded; restore the mask")
+    if pixels.shape[:2] != size[::-1]:
+        height, width = pixels.shape[:2]
+        raise ConfigError(
+            f"{path}: has {width} x {height} pixels, its picture {size[0]} x {size[1]}; save the mask as large"
+        )
+    if pixels.ndim == 2:
+        return np.asarray(pixels, np.int32)
+    colours = pixels[:, :, :3]
+    if (colours == colours[:, :, :1]).all():
+        return np.asarray(colours[:, :, 0], np.int32)
+    return -np.asarray(colours.any(axis=2), np.int32)
+
+
+def defects_of(mask: Mask, labels: tuple[str, ...], path: Path) -> list[Defect]:
+    """Find the regions; two that touch, by a corner too, are one if they have one class.
+
+    Args:
+        mask: int32, 0 the background.
+        labels: one name for every value above 0, or the names of the values 1, 2, ...
+        path: of the mask, for the message.
+
+    Returns:
+        Box and outlines of each region, class by class, from top to bottom; an outline runs through the centres of
+        the region's outermost pixels.
+
+    Raises:
+        ConfigError: A value has no name.
+    """
+    if len(labels) == 1:
+        mask = (mask != 0).astype(np.int32)
+    found = []
+    for value in np.unique(mask[mask != 0]).tolist():
+        if not 1 <= value <= len(labels):
+            seen = "a colour" if value < 0 else f"the value {value}"
+            raise ConfigError(
+                f"{path}: has {seen}, --classes names the grey values 1 to {len(labels)}; "
+                "name more classes, or save the mask grey with the class's number in each pixel"
+            )
+        count, regions, boxes, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8), connectivity=8)
+        for number in range(1, count):
+            x, y, width, height = (int(side) for side in boxes[number][:4])
+            region = (regions[y : y + height, x : x + width] == number).astype(np.uint8)
+            box = (float(x), float(y), float(x + width), float(y + height))
+            found.append(Defect(labels[value - 1], box, _outlines(region, x, y)))
+    return found
+
+
+def _outlines(region: NDArray[np.uint8], x: int, y: int) -> tuple[Outline, ...]:
+    contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    drawn = [contour.reshape(-1) for contour in contours if len(contour) >= 3]
+    if not drawn:  # a point or a line has no polygon through its pixels' centres: its box is its outline
+        height, width = region.shape
+        return ((float(x), float(y), float(x + width), float(y), float(x + width), float(y + height),
+                 float(x), float(y + height)),)  # fmt: skip
+    return tuple(tuple(float(value) + 0.5 + (y if at % 2 else x) for at, value in enumerate(c.tolist())) for c in drawn)

@@ -1,0 +1,101 @@
+"""What can be wrong with the pictures themselves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from trainer.datasets.examination import Examined
+from trainer.datasets.findings import Case, Finding
+
+FLAT_SPREAD = 1.0
+"""Standard deviation in grey values below which a picture shows nothing."""
+
+OUTLIER_Z = 3.5
+"""Robust z-score above which a brightness is an outlier.
+
+Source: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), chapter 3.
+"""
+
+HARMLESS_SPREAD = 5.0
+"""Standard deviation of the brightness in grey values that a training takes anyway: steadier light counts as this."""
+
+
+def check_pictures(examined: Examined) -> Iterator[Finding]:
+    """Look for damage, mixtures, empty pictures and odd light.
+
+    Args:
+        examined: all pictures.
+
+    Yields:
+        One finding per check, also where all is well.
+    """
+    damaged = [Case((at,), words) for at, words in enumerate(examined.facts) if isinstance(words, str)]
+    yield Finding(
+        "unreadable pictures",
+        True,
+        "a picture that is damaged or ends too early stops the training, or is learned with a grey patch in it",
+        "restore the file, or take it off the list",
+        tuple(damaged),
+    )
+    sound = examined.sound()
+    sizes: dict[str, list[int]] = defaultdict(list)
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for at, _, facts in sound:
+        sizes["{} x {} pixels".format(*facts.size)].append(at)
+        kinds[facts.kind].append(at)
+    yield Finding(
+        "mixed sizes",
+        False,
+        "the model's input is as large as the largest, smaller ones are filled up; boxes of one defect differ in size "
+        "if the cameras do",
+        "make sure that they come from the same optics",
+        _mixture(sizes),
+    )
+    yield Finding(
+        "mixed channels or depths",
+        False,
+        "all are brought to 8 bit and to the model's channels; a difference often means two cameras or a conversion",
+        "export them from one source in one way",
+        _mixture(kinds),
+    )
+    flat = [Case((at,), f"grey values spread by {f.spread:.1f}") for at, _, f in sound if f.spread < FLAT_SPREAD]
+    yield Finding(
+        "empty pictures",
+        False,
+        "a picture of one grey teaches nothing: lamp off, cap on, no part",
+        "take it off the list, or record it again",
+        tuple(flat),
+    )
+    yield Finding(
+        "brightness outliers",
+        False,
+        f"the light differs from all the others' (robust z-score above {OUTLIER_Z})",
+        "look at the lamp and the exposure; keep it only if the line will see such pictures",
+        _bright_or_dark(examined),
+    )
+
+
+def _mixture(found: dict[str, list[int]]) -> tuple[Case, ...]:
+    if len(found) < 2:
+        return ()
+    by_count = sorted(found.items(), key=lambda item: len(item[1]))
+    return tuple(Case(tuple(members), f"{len(members)} pictures of {name}") for name, members in by_count)
+
+
+def _bright_or_dark(examined: Examined) -> tuple[Case, ...]:
+    sound = examined.sound()
+    if not sound:
+        return ()
+    values = np.array([facts.brightness for _, _, facts in sound])
+    middle = float(np.median(values))
+    spread = max(float(np.median(np.abs(values - middle))) / 0.6745, HARMLESS_SPREAD)
+    scores = (values - middle) / spread
+    found = [
+        (abs(score), Case((at,), f"mean {facts.brightness:.0f}, the median is {middle:.0f} (z {score:+.1f})"))
+        for score, (at, _, facts) in zip(scores.tolist(), sound, strict=True)
+        if abs(score) > OUTLIER_Z
+    ]
+    return tuple(case for _, case in sorted(found, key=lambda item: -item[0]))
