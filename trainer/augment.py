@@ -33,7 +33,8 @@ MISPLACED_SHARE = 0.5
 """Share of the references that lie a little off the part, as an alignment may leave them."""
 
 KEPT_SHARE = 0.5
-"""A box that a crop cuts stays if this share of its area is left."""
+"""A box that a crop cuts stays if this share of its area is left, or if it goes over this share of the crop: a defect
+larger than a crop would else be taught as background."""
 
 
 class Augment:
@@ -147,5 +148,6 @@ def crop_boxes(boxes: Boxes, labels: Labels, left: int, top: int, side: int) -> 
     clipped = np.clip(moved, 0, side).astype(np.float32)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     seen = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
-    kept = seen >= KEPT_SHARE * area
+    longest = (clipped[:, 2:] - clipped[:, :2]).max(axis=1, initial=0.0)
+    kept = (seen >= KEPT_SHARE * area) | ((seen > 0) & (longest >= KEPT_SHARE * side))
     return clipped[kept], labels[kept]

@@ -21,11 +21,12 @@ from trainer.datasets.reading import bundle_name, read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import Source
 from trainer.datasets.split import Split, describe, split_by_group
+from trainer.defaults import complete
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
-from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, Plan, complete
+from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.report_page import write_page
@@ -103,7 +104,10 @@ def export(arguments: argparse.Namespace) -> int:
         severities=arguments.severity,
         golden=arguments.golden,
         threads=arguments.threads,
+        is_stressed=not arguments.no_stress,
     )
+    if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
+        raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
     place = Source.of(arguments) if arguments.data else _source_of(arguments.run)
     options.check(load_checkpoint(weights_file(arguments.run)).classes)
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)

@@ -93,7 +93,8 @@ class BundleRunner:
         self._runtime = OnnxRuntime(model_onnx, manifest, threads=threads)
         usual_px = usual_overlap_px(manifest.geometry.width, manifest.geometry.height)
         self._overlap_px = usual_px if overlap_px is None else overlap_px
-        self._detectors: dict[tuple[int, int], Detector] = {}
+        self._size = (0, 0)
+        self._detector = Detector(self._runtime, manifest)
 
     def detect(self, pixels: Pixels) -> tuple[Detection, ...]:
         """Find everything on a picture; one larger than the model's input is tiled unless it is to be letterboxed.
@@ -102,12 +103,12 @@ class BundleRunner:
             pixels: uint8 [height, width, channels of the model].
         """
         size = (pixels.shape[1], pixels.shape[0])
-        if size not in self._detectors:
+        if size != self._size:  # only the last one is kept: each has memory for its tiles
             geometry = self.manifest.geometry
             is_scaled = geometry.fit == "letterbox"
             grid = None if is_scaled else model_grid(Region(0, 0, *size), geometry, self._overlap_px)
-            self._detectors[size] = Detector(self._runtime, self.manifest, grid)
-        return self._detectors[size].detect(pixels)
+            self._size, self._detector = size, Detector(self._runtime, self.manifest, grid)
+        return self._detector.detect(pixels)
 
 
 Show = Callable[[Sample], tuple[Pixels, Sample]]

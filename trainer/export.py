@@ -20,7 +20,7 @@ from appliance.optics.statistics import measure
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import dataset_digest
-from trainer.datasets.sample import Dataset, Sample, load_picture
+from trainer.datasets.sample import Dataset, load_picture, spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
@@ -57,6 +57,7 @@ class ExportOptions:
         severities: class name -> severity; "major" for a class that is not named.
         golden: number of golden images.
         threads: processor threads for the checks.
+        is_stressed: whether to measure what the model bears.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ExportOptions:
     severities: dict[str, Literal["critical", "major", "minor"]]
     golden: int = 8
     threads: int = 1
+    is_stressed: bool = True
 
     def check(self, classes: tuple[str, ...]) -> None:
         """Refuse what the bundle's format would refuse after all the work.
@@ -146,7 +148,7 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         )
     judged, detect_ms_p50 = judge_samples(runner, split.validation)
     figures = report(judged, manifest, detect_ms_p50)
-    tolerances = sweep(runner, split.validation)
+    tolerances = sweep(runner, split.validation) if options.is_stressed else {}
     lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
     manifest = manifest.model_copy(update={"lineage": lineage})
     bundle = write_bundle(
@@ -252,7 +254,7 @@ def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pix
     """
     bad = [s for s in dataset.samples if not s.is_good]
     good = [s for s in dataset.samples if s.is_good]
-    chosen = _spread(bad, wanted - wanted // 2 if good else wanted) + _spread(good, wanted // 2)
+    chosen = [*spread(bad, wanted - wanted // 2 if good else wanted), *spread(good, wanted // 2)]
     pieces = []
     for number, sample in enumerate(chosen):
         picture = load_input(sample, geometry.channels)
@@ -319,9 +321,5 @@ def _metrics(figures: Report, calibration: Calibration, tolerances: dict[str, Ro
 def _baseline(split: Split, channels: int) -> Baseline:
     """Sum up the good parts: at most so many, spread over both halves."""
     samples = split.whole().samples
-    good = _spread([s for s in samples if s.is_good] or list(samples), BASELINE_PICTURES)
+    good = spread([s for s in samples if s.is_good] or list(samples), BASELINE_PICTURES)
     return make_baseline([measure(load_picture(sample.image, channels)) for sample in tracked(good, "baseline")])
-
-
-def _spread(items: list[Sample], wanted: int) -> list[Sample]:
-    return [items[i * len(items) // wanted] for i in range(wanted)] if wanted < len(items) else items

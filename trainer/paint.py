@@ -110,7 +110,8 @@ def _paint_defect(
         name = classify(copper[rows, columns], removed[rows, columns])
         if name is None or (wanted == "open" and name != "open"):
             continue
-        picture[removed > 0, 0] = 0 if adds else 255
+        channels = picture.shape[2]
+        picture[removed > 0, : channels if channels % 2 else channels // 2] = 0 if adds else 255
         label = names.label(name, adds)
         return (max(0.0, box[0]), max(0.0, box[1]), min(side, box[2]), min(side, box[3])), label
     return None

@@ -42,8 +42,7 @@ class Pictures:
             raise ConfigError("no training picture has a defect; there is nothing to learn")
         self._augment = Augment(plan.side_px, copper=dataset.copper)
         self._copies = repeat_factors(dataset)[self._bad]
-        crops = float(self._copies.sum()) / (1 - plan.good_share if self._good else 1.0)
-        self.steps = max(1, round(crops / plan.batch))
+        self.steps = plan.passes * steps_per_pass(dataset, plan)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Give this process's part of one epoch's batches, prepared ahead by one other thread.
@@ -84,6 +83,18 @@ class Pictures:
             labels[row, : len(its_labels)] = its_labels
         images = torch.from_numpy(np.stack([c[0] for c in crops])).permute(0, 3, 1, 2)  # stays channels last
         return images.float() / 255.0, torch.from_numpy(boxes), torch.from_numpy(labels)
+
+
+def steps_per_pass(dataset: Dataset, plan: Plan) -> int:
+    """Return in how many steps every defective part is shown once, rare classes more often.
+
+    Args:
+        dataset: the training half.
+        plan: batch, and share of good parts.
+    """
+    is_good = np.array([sample.is_good for sample in dataset.samples], bool)
+    crops = float(repeat_factors(dataset)[~is_good].sum()) / (1 - plan.good_share if is_good.any() else 1.0)
+    return max(1, round(crops / plan.batch))
 
 
 def repeat_factors(dataset: Dataset) -> NDArray[np.float64]:

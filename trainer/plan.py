@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from appliance.errors import ConfigError
-from trainer.datasets.sample import Dataset
-from trainer.datasets.split import Split
 
 USUAL_STEPS = 10_000
 """Steps of a run whose length nobody has chosen."""
 
-USUAL_BATCH, USUAL_SIDE_PX, LARGEST_SIDE_PX = 16, 320, 640
+USUAL_BATCH, USUAL_SIDE_PX = 16, 320
 LARGEST_TEAM = 4
 """Processes that nobody has asked for are no more than this: each has fewer crops to normalise over."""
-
-DEFECT_ROOM = 1.6
-"""A crop's side over the longer side of a large defect (all but one in ten are smaller)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +20,8 @@ class Plan:
     """The dials of a run; the rest is derived.
 
     Args:
-        epochs: passes over the training pictures; None when the clock decides.
+        epochs: None when the clock decides.
+        passes: over the training pictures in one epoch.
         budget_minutes: end after this long (the schedule then follows the clock, and a repetition is not exact).
         batch: crops per step.
         side_px: side of a crop.
@@ -43,6 +37,7 @@ class Plan:
     """
 
     epochs: int | None = None
+    passes: int = 1
     budget_minutes: float | None = None
     batch: int = USUAL_BATCH
     side_px: int = USUAL_SIDE_PX
@@ -88,40 +83,3 @@ class Plan:
             raise ConfigError(f"--crop {self.side_px}: must be a multiple of 32")
         if self.width % 8:
             raise ConfigError(f"--width {self.width}: must be a multiple of 8; of 16 it is fastest")
-
-
-def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | None, reference: str) -> Plan:
-    """Derive from the data what nobody has chosen.
-
-    Args:
-        asked: what was chosen, and what never depends on the data.
-        split: both halves.
-        side_px: side of a crop, or None.
-        batch: crops per step, or None: as many pixels as 16 crops of 320.
-        reference: "yes", "no", or "auto": if every picture names one.
-
-    Returns:
-        The plan of the run.
-
-    Raises:
-        ConfigError: A reference is asked for and a picture names none.
-    """
-    without = [sample for sample in split.whole().samples if sample.reference is None]
-    if reference == "yes" and without:
-        raise ConfigError(f"--reference yes: {without[0].image} names no reference; name one for each picture")
-    side_px = side_px or _side_px(split.train)
-    batch = batch or max(4, round(USUAL_BATCH * (USUAL_SIDE_PX / side_px) ** 2))
-    plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without)
-    plan.check()
-    if plan.epochs is None and plan.budget_minutes is None:
-        bad = sum(not sample.is_good for sample in split.train.samples)
-        steps = max(1, round(bad / (1 - plan.good_share) / batch))
-        plan = replace(plan, epochs=-(-USUAL_STEPS // steps))
-    return plan
-
-
-def _side_px(train: Dataset) -> int:
-    """Return a side in which all but the largest defects have room."""
-    sides = [float((box[2:] - box[:2]).max()) for sample in train.samples for box in sample.boxes]
-    wanted = DEFECT_ROOM * float(np.quantile(sides, 0.9)) if sides else 0.0
-    return int(min(LARGEST_SIDE_PX, max(USUAL_SIDE_PX, -(-wanted // 32) * 32)))

@@ -27,7 +27,7 @@ def model_geometry(dataset: Dataset, channels: int) -> Geometry:
         channels: 1 or 3; 2 or 6 with a reference.
 
     Returns:
-        Width, height and channels; fit is "exact" if every picture has this size or is cut into tiles of it.
+        Width, height and channels; fit is "exact" if every picture has this size.
     """
     sizes = {picture_size(sample.image, "the data set") for sample in tracked(dataset.samples, "picture sizes")}
     width, height = (max(_whole_cells(size[axis]) for size in sizes) for axis in (0, 1))
@@ -35,9 +35,7 @@ def model_geometry(dataset: Dataset, channels: int) -> Geometry:
         width, height = min(LARGEST_TILE_PX, width), min(LARGEST_TILE_PX, height)
     while width * height < CANDIDATES * STRIDE**2:
         width, height = width + SIDE_MULTIPLE * (width <= height), height + SIDE_MULTIPLE * (height < width)
-    is_whole = sizes == {(width, height)}
-    is_tiled = all(size[0] >= width and size[1] >= height for size in sizes)
-    fit = "exact" if is_whole or is_tiled else "pad"
+    fit = "exact" if sizes == {(width, height)} else "pad"
     return Geometry.model_validate(
         {"width": width, "height": height, "channels": channels, "fit": fit, "pad_value": PAD_VALUE}
     )

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from appliance.events import Pixels
-from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture
+from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture, spread
 from trainer.evaluate import BundleRunner, judge_samples
 from trainer.metrics import average_precision, rank
 from trainer.progress import tracked
@@ -63,8 +63,7 @@ def sweep(runner: BundleRunner, dataset: Dataset) -> dict[str, Robustness]:
         Name of the stress -> tolerance; empty if nothing is found on the pictures as they are.
     """
     bad = [sample for sample in dataset.samples if not sample.is_good]
-    step = max(1, len(bad) // MOST_PICTURES)
-    chosen = Dataset(dataset.classes, tuple(bad[::step][:MOST_PICTURES]))
+    chosen = Dataset(dataset.classes, tuple(spread(bad, MOST_PICTURES)))
     as_it_is = _ap(runner, chosen, _brighter, 0.0)
     if not as_it_is > 0.0:
         return {}

@@ -34,7 +34,7 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
 
     Args:
         path: the JSON file.
-        root: folder of the pictures; None: the file's own.
+        root: folder of the pictures, sought before the file's own; None: that alone.
 
     Returns:
         Pictures in the order of `images`; classes in the order of the category ids.
@@ -65,9 +65,8 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
         if entry.get("iscrowd"):
             raise ConfigError(f"{where}: iscrowd regions are no single defects; remove it or draw the boxes")
         boxes[image].append(TruthBox(names[category], _box(entry, where), where))
-    pictures = tuple(
-        _picture(root or path.parent, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"]
-    )
+    folders = [path.parent] if root is None else [root, path.parent]
+    pictures = tuple(_picture(folders, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
     check_listed_once(pictures)
     return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, pictures)
 
@@ -148,18 +147,21 @@ def _text(entry: dict[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[TruthBox, ...], where: str) -> LabelledPicture:
+def _picture(folders: list[Path], entry: dict[str, Any], boxes: tuple[TruthBox, ...], where: str) -> LabelledPicture:
     name = _text(entry, "file_name", where)
     inside = Path(name).parent.as_posix()
     group = name if inside == "." else inside
     if entry.get("group") is not None:
         group = _text({"group": str(entry["group"])}, "group", where)
-    picture = existing([folder / name, folder / "images" / name], where)
+    picture = existing(_places(folders, name), where)
     reference = None
     if entry.get("reference") is not None:
-        name = _text(entry, "reference", where)
-        reference = existing([folder / name, folder / "images" / name], where)
+        reference = existing(_places(folders, _text(entry, "reference", where)), where)
     return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")), reference)
+
+
+def _places(folders: list[Path], name: str) -> list[Path]:
+    return [place for folder in folders for place in (folder / name, folder / "images" / name)]
 
 
 def _box(entry: dict[str, Any], where: str) -> Box:

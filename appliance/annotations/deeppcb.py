@@ -47,6 +47,8 @@ def read_deeppcb(list_file: Path, root: Path | None = None) -> Annotations:
         fields = line.split()
         if len(fields) != 2:
             raise ConfigError(f"{where}: expected '<picture>.jpg <labels>.txt', found {line!r}; repair the line")
+        if not Path(fields[0]).stem:
+            raise ConfigError(f"{where}: {fields[0]!r} is no name of a picture; repair the line")
         picture, group = root / fields[0], Path(fields[0]).parts[0]
         test = existing([picture.with_name(f"{picture.stem}_test{picture.suffix}")], where)
         template = existing([picture.with_name(f"{picture.stem}_temp{picture.suffix}")], where)
@@ -62,7 +64,7 @@ def read_good_list(list_file: Path, root: Path) -> tuple[LabelledPicture, ...]:
     """Read a list of good parts' pictures, one a line: the picture's path, or a line of DeepPCB's own lists.
 
     Args:
-        list_file: text; of a line only the first word counts.
+        list_file: text; a line is a path, blanks and all, or a line of DeepPCB's own, of which the first word counts.
         root: folder that the paths start from, or its `images/`.
 
     Returns:
@@ -74,11 +76,16 @@ def read_good_list(list_file: Path, root: Path) -> tuple[LabelledPicture, ...]:
     """
     found = []
     for where, line in _lines(list_file):
-        name = Path(line.split()[0])
+        whole, name = Path(line.strip()), Path(line.split()[0])
+        if not name.stem or not whole.stem:
+            raise ConfigError(f"{where}: {line!r} is no name of a picture; repair the line")
         template = name.with_name(f"{name.stem}_temp{name.suffix}")
-        path = existing([root / name, root / "images" / name, root / template], where)
+        path = existing(
+            [root / whole, root / "images" / whole, root / name, root / "images" / name, root / template], where
+        )
         reference = path if path.stem.endswith("_temp") else None
-        found.append(LabelledPicture(path, name.parts[0], (), where, reference=reference))
+        inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+        found.append(LabelledPicture(path, inside.parts[0], (), where, reference=reference))
     if not found:
         raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
     check_listed_once(found)

@@ -66,7 +66,7 @@ def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...])
 
     Args:
         annotations: what one source says.
-        good: pictures of good parts.
+        good: pictures of good parts; what the annotations say of the same picture (group, reference) is kept.
 
     Returns:
         The annotations' defective parts, then the good ones.
@@ -75,12 +75,14 @@ def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...])
         ConfigError: A good part has boxes in the annotations.
     """
     bad = tuple(picture for picture in annotations.pictures if picture.boxes)
-    labelled = {picture.path.resolve(): picture for picture in bad}
-    for picture in good:
-        if picture.path.resolve() in labelled:
-            other = labelled[picture.path.resolve()].where
-            raise ConfigError(f"{picture.where}: {picture.path} has defects by {other}; take it off one of the two")
-    return replace(annotations, pictures=bad + good)
+    known = {picture.path.resolve(): picture for picture in annotations.pictures}
+    named = tuple(known.get(picture.path.resolve(), picture) for picture in good)
+    for picture, listed in zip(named, good, strict=True):
+        if picture.boxes:
+            raise ConfigError(
+                f"{listed.where}: {listed.path} has defects by {picture.where}; take it off one of the two"
+            )
+    return replace(annotations, pictures=bad + named)
 
 
 def read_text(path: Path) -> str:

@@ -164,3 +164,12 @@ def test_drawn_groups_hold_out_about_a_fifth_and_leave_the_rest_whole(sizes: lis
     largest = max(sizes[int(name[1:])] for name in held)
     if len(split.validation.samples) > 1.25 * wanted:  # then too little was held out without the largest
         assert len(split.validation.samples) - largest < wanted / 2
+
+
+def test_a_draw_leaves_every_kind_and_good_parts_on_both_sides_where_it_can(tmp_path: Path) -> None:
+    dataset = read_dataset(write_tiny_boards(tmp_path, pictures=40, groups=10))
+    for seed in range(10):
+        split = split_by_group(dataset, seed=seed)
+        for half in (split.train, split.validation):
+            assert all(half.boxes_per_class().values())
+            assert any(sample.is_good for sample in half.samples)

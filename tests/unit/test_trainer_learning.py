@@ -70,6 +70,13 @@ def test_only_crops_of_copper_get_painted_defects() -> None:
     assert 0 < sum(count > 0 for count in counts[1]) < 40
 
 
+def test_a_defect_larger_than_the_crop_is_no_background() -> None:
+    boxes = np.array([[0, 10, 400, 14], [0, 0, 90, 300]], np.float32)
+    kept, labels = crop_boxes(boxes, np.array([0, 1]), left=60, top=0, side=96)
+    assert labels.tolist() == [0, 1]
+    assert kept.tolist() == [[0, 10, 96, 14], [0, 0, 30, 96]]
+
+
 def test_a_box_of_which_too_little_is_left_goes() -> None:
     boxes = np.array([[0, 0, 10, 10], [6, 0, 16, 10], [30, 30, 40, 40]], np.float32)
     kept, labels = crop_boxes(boxes, np.array([0, 1, 2]), left=8, top=0, side=32)

@@ -16,10 +16,14 @@ from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
+from trainer.datasets.split import Split
+from trainer.defaults import complete, usual_side_px
 from trainer.export import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit, golden_pieces
 from trainer.loss import assign
 from trainer.metrics import Judged, at_limit, judge_parts, rank
 from trainer.model import cell_centres
+from trainer.pictures import steps_per_pass
+from trainer.plan import Plan
 from trainer.preflight import model_geometry
 
 
@@ -42,7 +46,7 @@ def _dataset(folder: Path, *sizes: tuple[int, int]) -> Dataset:
         ([(64, 64)], (96, 96, "pad")),
         ([(640, 480), (800, 640)], (800, 640, "pad")),
         ([(114, 352), (386, 241)], (416, 352, "pad")),
-        ([(2048, 2048)], (640, 640, "exact")),
+        ([(2048, 2048)], (640, 640, "pad")),
         ([(2048, 2048), (300, 900)], (640, 640, "pad")),
         ([(4000, 130)], (640, 160, "pad")),
     ],
@@ -145,3 +149,24 @@ def test_the_limit_is_the_best_of_all_thousandths(parts: list[tuple[list[int], b
     best = max(merit(step / 1000) for step in range(round(SCORE_FLOOR * 1000), 1000))
     if ranking.truths:
         assert merit(choose_limit(judged)) == best
+
+
+@pytest.mark.parametrize(("bad", "good"), [(3, 3), (40, 10), (3000, 100)])
+def test_a_run_that_nobody_measured_takes_ten_thousand_steps_in_epochs_worth_a_checkpoint(bad: int, good: int) -> None:
+    boxes = np.array([[0, 0, 20, 20]], np.float32)
+    samples = [Sample(Path("p"), boxes, np.array([n % 2]), f"g{n % 3}", is_good=False) for n in range(bad)]
+    samples += [Sample(Path("p"), boxes[:0], np.zeros(0, np.int64), "g1", is_good=True) for _ in range(good)]
+    half = Dataset(("a", "b"), tuple(samples))
+    plan = complete(Plan(), Split(half, half), side_px=None, batch=None, reference="auto")
+    assert plan.epochs is not None
+    steps = plan.passes * steps_per_pass(half, plan)
+    assert steps >= 50
+    assert plan.epochs * steps == pytest.approx(10_000, rel=0.02)
+
+
+def test_crops_have_room_for_the_large_defects_of_a_rare_kind() -> None:
+    small, large = (np.array([[0, 0, side, 20]], np.float32) for side in (30, 300))
+    samples = [Sample(Path("p"), small, np.array([0]), "g", is_good=False)] * 95
+    samples += [Sample(Path("p"), large, np.array([1]), "g", is_good=False)] * 5
+    assert usual_side_px(Dataset(("a", "b"), tuple(samples))) == 480
+    assert usual_side_px(Dataset(("a", "b"), tuple(samples[:95]))) == 320

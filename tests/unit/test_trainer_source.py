@@ -15,6 +15,7 @@ from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
+from trainer.datasets.split import split_by_group
 
 SHORT = ["--epochs", "30", "--batch", "4", "--crop", "64"]
 
@@ -37,7 +38,7 @@ def test_a_list_is_sought_in_the_data_folder_and_in_its_usual_place(pcb: Path, t
         read_dataset(Source(tmp_path, Path("none.txt")))
 
 
-@pytest.mark.parametrize("line", ["c/c/1_temp.jpg", "c/c/1.jpg c/c_not/1.txt", "c/c/1.jpg"])
+@pytest.mark.parametrize("line", ["c/c/1_temp.jpg", "c/c/1.jpg c/c_not/1.txt", "c/c/1.jpg", " c/c/1_temp.jpg "])
 def test_a_list_of_good_parts_takes_the_place_of_the_templates(pcb: Path, line: str) -> None:
     (pcb / "good.txt").write_text(line + "\n")
     found = read_dataset(Source(pcb, Path("test.txt"), good_list=Path("good.txt")))
@@ -127,4 +128,72 @@ def test_a_reference_that_is_asked_for_and_not_named_is_refused(
     write_tiny_boards(tmp_path / "data")
     words = ["train", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--reference", "yes"]
     assert main(words) == 78
-    assert "000.png names no reference" in capsys.readouterr().err
+    assert ".png names no reference" in capsys.readouterr().err
+
+
+def test_a_good_part_keeps_what_the_annotations_say_of_it(tmp_path: Path) -> None:
+    path = write_tiny_boards(tmp_path, groups=3)
+    content = json.loads(path.read_text())
+    content["images"][3] |= {"reference": "007.png"}
+    path.write_text(json.dumps(content))
+    (tmp_path / "good.txt").write_text(f"003.png\n{tmp_path / '007.png'}\n")
+    found = {s.image.name: s for s in read_dataset(Source(tmp_path, good_list=Path("good.txt"))).samples if s.is_good}
+    assert {name: sample.group for name, sample in found.items()} == {"003.png": "family0", "007.png": "family1"}
+    assert found["003.png"].reference == tmp_path / "007.png"
+
+
+def test_a_good_list_may_hold_blanks_and_names_of_nothing_are_refused(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path)
+    (tmp_path / "003.png").rename(tmp_path / "my part.png")
+    (tmp_path / "more.json").write_text((tmp_path / "annotations.json").read_text().replace("003.png", "my part.png"))
+    (tmp_path / "good.txt").write_text("my part.png\n")
+    found = read_dataset(Source(tmp_path, Path("more.json"), good_list=Path("good.txt")))
+    assert [sample.image.name for sample in found.samples if sample.is_good] == ["my part.png"]
+    for name in (".", "/"):
+        (tmp_path / "good.txt").write_text(name + "\n")
+        with pytest.raises(ConfigError, match=r"good\.txt:1: .* is no name of a picture"):
+            read_dataset(Source(tmp_path, Path("more.json"), good_list=Path("good.txt")))
+
+
+def test_pictures_are_found_beside_their_annotations_in_a_subfolder(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path / "train")
+    assert len(read_dataset(Source(tmp_path, Path("train/annotations.json"))).samples) == 12
+
+
+def _in_folders(folder: Path, place: str) -> Path:
+    """Move the pictures of a COCO set into folders: of one name, or of what is on them."""
+    path = write_tiny_boards(folder, pictures=24, groups=4)
+    content = json.loads(path.read_text())
+    kinds = dict.fromkeys(range(24), "good")
+    for annotation in list(content["annotations"]):
+        kind = kinds[annotation["image_id"]]
+        name = ("", "scratch", "dent")[annotation["category_id"]]
+        if kind in ("good", name):
+            kinds[annotation["image_id"]] = name
+        else:
+            content["annotations"].remove(annotation)
+    for image in content["images"]:
+        image.pop("group")
+        new = f"{place.format(kinds[image['id']])}/{image['file_name']}"
+        (folder / new).parent.mkdir(exist_ok=True)
+        (folder / image["file_name"]).rename(folder / new)
+        image["file_name"] = new
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("place", ["imgs", "{}"])
+def test_folders_that_name_no_parts_are_no_groups(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = split_by_group(read_dataset(_in_folders(tmp_path, place)))
+    assert "each picture is taken as a group of its own" in " ".join(capsys.readouterr().err.split())
+    assert len(split.whole().groups()) == 24
+    for half in (split.train, split.validation):
+        assert all(half.boxes_per_class().values())
+        assert any(sample.is_good for sample in half.samples)
+
+
+def test_export_asks_for_the_data_that_its_list_belongs_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "run", "--out", str(tmp_path / "b.bundle"), "--list", "test.txt"]) == 78
+    assert "name that too" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,25 @@ def read_dataset(source: Source | Path) -> Dataset:
             console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
     classes = tuple(names.values())
     samples = tuple(_sample(picture, names, classes) for picture in tracked(annotations.pictures, "reading"))
+    if annotations.layout == "coco" and _are_kinds(samples):
+        console.print(
+            "trainer: all pictures are of one group, or the groups are the kinds of defect: each picture is taken as a "
+            "group of its own; name parts, days or cameras as groups if there are any",
+            soft_wrap=True,
+        )
+        samples = tuple(replace(s, group=f"{s.image.parent.name}/{s.image.name}") for s in samples)
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
+
+
+def _are_kinds(samples: tuple[Sample, ...]) -> bool:
+    """Whether holding out a group would hold out a kind of defect, or everything: then groups say nothing of parts."""
+    places: dict[int, set[str]] = {}
+    for sample in samples:
+        for label in sample.labels.tolist():
+            places.setdefault(label, set()).add(sample.group)
+    groups = {sample.group for sample in samples}
+    is_one_place_each = all(len(found) == 1 for found in places.values())
+    return len(samples) > 1 and (len(groups) == 1 or (is_one_place_each and len(groups) <= len(places) + 1))
 
 
 def bundle_name(name: str, where: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,11 @@ class Dataset:
             if group is None or sample.group == group:
                 found.update(sample.labels.tolist())
         return {name: found[index] for index, name in enumerate(self.classes)}
+
+
+def spread(items: Sequence[Sample], wanted: int) -> Sequence[Sample]:
+    """Return so many of the samples, evenly spread over them; all if there are no more."""
+    return [items[i * len(items) // wanted] for i in range(wanted)] if wanted < len(items) else items
 
 
 def picture_size(path: Path, where: str) -> tuple[int, int]:

@@ -46,8 +46,8 @@ class Source:
         Raises:
             KeyError, TypeError: it is something else.
         """
-        listing, good_list = (None if content.get(k) is None else Path(content[k]) for k in ("list", "good_list"))
-        return cls(Path(content["data"]), listing, content.get("format"), good_list)
+        listing, good_list = (None if content[key] is None else Path(content[key]) for key in ("list", "good_list"))
+        return cls(Path(content["data"]), listing, content["format"], good_list)
 
     def as_dict(self) -> dict[str, str | None]:
         """Return plain values with absolute paths, for a run's source.json."""
@@ -126,7 +126,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, is_required: bool = True, 
 
 
 def _sought(name: Path, places: list[Path], option: str) -> Path:
-    for path in (*(place / name for place in places), name):
+    nearby = [place / name for place in places]
+    for path in (name, *nearby) if len(name.parts) > 1 or name.is_absolute() else (*nearby, name):
         if path.is_file():
             return path
     raise ConfigError(f"{option} {name}: is neither in {places[0]} nor a path of its own; correct the name")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset
 
+MOST_DRAWS = 50
+
 MOST_OF_SHARE = 1.25
 """Drawn groups hold out no more than this times what is wanted, if they can."""
 
@@ -49,15 +51,40 @@ def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float
     unknown = sorted(set(holdout) - set(groups))
     if unknown:
         raise ConfigError(f"holdout: no group {', '.join(unknown)}; the groups are {', '.join(groups)}")
-    held = set(holdout) or _draw(dataset, share, seed)
-    train = tuple(s for s in dataset.samples if s.group not in held)
-    validation = tuple(s for s in dataset.samples if s.group in held)
-    if not train or not validation:
+    split = _divided(dataset, set(holdout)) if holdout else _drawn(dataset, share, seed)
+    if not split.train.samples or not split.validation.samples:
         raise ConfigError(
             f"holdout: of the groups {', '.join(groups)} none is left on one side; at least two groups are needed, "
             "one to train on and one to validate on"
         )
+    return split
+
+
+def _divided(dataset: Dataset, held: set[str]) -> Split:
+    train = tuple(s for s in dataset.samples if s.group not in held)
+    validation = tuple(s for s in dataset.samples if s.group in held)
     return Split(replace(dataset, samples=train), replace(dataset, samples=validation))
+
+
+def _drawn(dataset: Dataset, share: float, seed: int) -> Split:
+    """Draw until both halves have every kind of defect and good parts; if none has, take what lacks the least."""
+    draws = (_divided(dataset, _draw(dataset, share, seed * MOST_DRAWS + turn)) for turn in range(MOST_DRAWS))
+    best: tuple[int, Split] | None = None
+    for split in draws:
+        lacking = sum(_lacks(half) for half in (split.train, split.validation))
+        if best is None or lacking < best[0]:
+            best = lacking, split
+        if not lacking:
+            break
+    assert best is not None
+    return best[1]
+
+
+def _lacks(half: Dataset) -> int:
+    """Count what a half lacks: defects at all weigh most, then each class, then good parts."""
+    missing = sum(not count for count in half.boxes_per_class().values())
+    has_bad = any(not sample.is_good for sample in half.samples)
+    return 100 * (not has_bad) + 2 * missing + (not any(sample.is_good for sample in half.samples))
 
 
 def _draw(dataset: Dataset, share: float, seed: int) -> set[str]:

@@ -1,0 +1,64 @@
+"""What nobody has chosen is derived from the data: crop, batch, reference, length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from appliance.errors import ConfigError
+from trainer.datasets.sample import Dataset
+from trainer.datasets.split import Split
+from trainer.pictures import steps_per_pass
+from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, USUAL_STEPS, Plan
+
+LARGEST_SIDE_PX = 640
+
+DEFECT_ROOM = 1.6
+"""A crop's side over the longer side of a large defect: of each class, all but one in ten are smaller."""
+
+LEAST_STEPS = 50
+"""Of an epoch, so that little data does not mean thousands of epochs with a checkpoint each."""
+
+
+def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | None, reference: str) -> Plan:
+    """Derive from the data what nobody has chosen.
+
+    Args:
+        asked: what was chosen, and what never depends on the data.
+        split: both halves.
+        side_px: side of a crop, or None.
+        batch: crops per step, or None: as many pixels as 16 crops of 320.
+        reference: "yes", "no", or "auto": if every picture names one.
+
+    Returns:
+        The plan of the run.
+
+    Raises:
+        ConfigError: A reference is asked for and a picture names none.
+    """
+    without = [sample for sample in split.whole().samples if sample.reference is None]
+    if reference == "yes" and without:
+        raise ConfigError(f"--reference yes: {without[0].image} names no reference; name one for each picture")
+    side_px = side_px or usual_side_px(split.train)
+    batch = batch or max(4, round(USUAL_BATCH * (USUAL_SIDE_PX / side_px) ** 2))
+    plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without)
+    plan.check()
+    if plan.epochs is None and plan.budget_minutes is None:
+        plan = replace(plan, passes=-(-LEAST_STEPS // steps_per_pass(split.train, plan)))
+        plan = replace(plan, epochs=max(1, round(USUAL_STEPS / (plan.passes * steps_per_pass(split.train, plan)))))
+    return plan
+
+
+def usual_side_px(train: Dataset) -> int:
+    """Return a crop's side in which large defects of every class have room, 320 to 640.
+
+    Args:
+        train: the training half.
+    """
+    wanted = 0.0
+    for label in range(len(train.classes)):
+        boxes = np.concatenate([np.zeros((0, 4), np.float32), *(s.boxes[s.labels == label] for s in train.samples)])
+        if len(boxes):
+            wanted = max(wanted, DEFECT_ROOM * float(np.quantile((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 0.9)))
+    return int(min(LARGEST_SIDE_PX, max(USUAL_SIDE_PX, -(-wanted // 32) * 32)))
