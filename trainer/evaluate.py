@@ -28,6 +28,7 @@ from trainer.metrics import (
     counted,
     judge_parts,
     rank,
+    unmeasured,
 )
 from trainer.progress import tracked
 from trainer.references import load_input
@@ -183,8 +184,8 @@ def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Re
         ap_pooled_all=average_precision(everything),
         ap_classes={name: average_precision(rank(bad, label=index)) for index, name in enumerate(names)},
         coco=coco_figures(judged, names),
-        at_limits=counted(bad, limits),
-        best=best_limit(ranking),
+        at_limits=counted(bad, limits) if bad else unmeasured(float(limits.min())),
+        best=best_limit(ranking) if bad else unmeasured(float(limits.min())),
         parts=judge_parts(judged, limits),
         groups=groups,
         calibration_error=calibration_error(everything.scores, everything.right),

@@ -32,6 +32,9 @@ class Evidence:
     Args:
         boxes: boxes of the truth, by class.
         ap_pooled: bounds of the pooled AP at IoU 0.33.
+        ap_classes: the same by class.
+        precision: right detections among those that count, on defective parts at the limits.
+        recall: boxes of the truth that were found.
         f_best: bounds of the best F.
         escapes: bad parts accepted at the manifest's limits.
         overkill: good parts rejected at them.
@@ -42,6 +45,9 @@ class Evidence:
 
     boxes: dict[str, int]
     ap_pooled: Interval
+    ap_classes: dict[str, Interval]
+    precision: Share
+    recall: Share
     f_best: Interval
     escapes: Share
     overkill: Share
@@ -62,10 +68,17 @@ def gather(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.floa
     parts = judge_parts(judged, limits)
     rankings = [rank([part]) for part in bad]
     labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in bad)])
+    counting = rank([part.take(part.scores >= limits[part.labels]) for part in bad])
     at_limits = [part.take(part.scores >= limits[part.labels]) for part in judged]
     return Evidence(
         boxes={name: int((labels == index).sum()) for index, name in enumerate(names)},
         ap_pooled=resampled(rankings, average_precision),
+        ap_classes={
+            name: resampled([rank([part], label=index) for part in bad], average_precision)
+            for index, name in enumerate(names)
+        },
+        precision=share(int(counting.right.sum()), len(counting.right)),
+        recall=share(int(counting.right.sum()), counting.truths),
         f_best=resampled(rankings, lambda ranking: best_limit(ranking).f),
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),

@@ -57,7 +57,7 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
             _look_at_truth(found, picture, part, (overlap[:, number], counts, number), names)
         for alone in np.flatnonzero(counts & (overlap.max(axis=1, initial=0.0) <= PROTOCOL_IOU)):
             words = f"{names[part.labels[alone]]} {part.scores[alone]:.2f}"
-            case = Case(picture, _box(part.boxes[alone]), words, float(part.scores[alone]))
+            case = Case(picture, as_box(part.boxes[alone]), words, float(part.scores[alone]))
             found["Seen where nothing is"].append(case)
             if case.weight >= SURE and len(part.true_labels):
                 found["Labels to look at again"].append(case)
@@ -76,7 +76,7 @@ def _look_at_truth(
     overlap, counts, number = seen
     near = overlap > PROTOCOL_IOU
     label = part.true_labels[number]
-    box = _box(part.true_boxes[number])
+    box = as_box(part.true_boxes[number])
     if (near & counts & (part.labels == label)).any():
         return
     others = np.flatnonzero(near & counts)
@@ -89,6 +89,7 @@ def _look_at_truth(
     found["Missed"].append(Case(picture, box, f"{names[label]}, best score {score:.2f}", 1.0 - score))
 
 
-def _box(row: NDArray[np.float32]) -> Box:
+def as_box(row: NDArray[np.float32]) -> Box:
+    """Return a row of boxes, float32 [4], as four numbers."""
     x1, y1, x2, y2 = (float(edge) for edge in row)
     return x1, y1, x2, y2

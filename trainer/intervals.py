@@ -60,7 +60,7 @@ def resampled(rankings: list[Ranking], figure: Callable[[Ranking], float]) -> In
     Source:
         Efron, Bootstrap methods (1979), percentile interval.
     """
-    if not rankings:
+    if not sum(ranking.truths for ranking in rankings):
         return Interval(float("nan"), float("nan"))
     rng = np.random.default_rng(0)
     found = []
@@ -70,5 +70,5 @@ def resampled(rankings: list[Ranking], figure: Callable[[Ranking], float]) -> In
         order = np.argsort(-scores, kind="stable")
         right = np.concatenate([one.right for one in drawn])[order]
         found.append(figure(Ranking(scores[order], right, sum(one.truths for one in drawn))))
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))

@@ -179,6 +179,11 @@ def counted(judged: list[Judged], limits: Floats) -> AtLimit:
     return replace(figures, limit=float(limits.min()))
 
 
+def unmeasured(limit: float) -> AtLimit:
+    """Return what is known at a limit where there is nothing to find: nothing."""
+    return AtLimit(limit, float("nan"), float("nan"), float("nan"))
+
+
 def best_limit(ranking: Ranking) -> AtLimit:
     """Return the limit with the best F; of equals the highest limit."""
     if not len(ranking.scores):

@@ -10,7 +10,7 @@ from appliance.bundle.archive import Bundle
 from appliance.events import Box, iso, utc_now
 from trainer.datasets.sample import Dataset, load_picture
 from trainer.evaluate import Report
-from trainer.gallery import Case, find_cases
+from trainer.gallery import Case, as_box, find_cases
 from trainer.intervals import Share
 from trainer.metrics import Judged
 from trainer.page import GREEN, RED, Page, cut_out
@@ -57,8 +57,8 @@ def _figures(page: Page, report: Report) -> None:
         ("AP at IoU 0.33, pooled", _percent(report.ap_pooled), _bounds(ap.low, ap.high), boxes),
         ("COCO AP50", _percent(report.coco.ap50), "", boxes),
         ("COCO AP50-95", _percent(report.coco.ap50_95), "", boxes),
-        ("precision at the limits", _percent(at.precision), "", boxes),
-        ("recall at the limits", _percent(at.recall), "", boxes),
+        ("precision at the limits", _percent(at.precision), *_bounds_of(behind.precision, "detections")),
+        ("recall at the limits", _percent(at.recall), *_bounds_of(behind.recall, "boxes")),
         ("F at the limits", _percent(at.f), "", boxes),
         (f"best F, at {best.limit:.3f}", _percent(best.f), _bounds(f.low, f.high), boxes),
         _share_row("escapes: bad parts accepted", behind.escapes),
@@ -72,9 +72,11 @@ def _figures(page: Page, report: Report) -> None:
 
 def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str, ...]) -> None:
     behind = report.evidence
-    classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "boxes", "limit")]
+    classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "95 % bounds", "boxes", "limit")]
     for name, limit in zip(names, limits, strict=True):
-        classes.append((name, _percent(report.ap_classes[name]), behind.boxes[name], f"{limit:.3f}"))
+        between = behind.ap_classes[name]
+        ap = (_percent(report.ap_classes[name]), _bounds(between.low, between.high))
+        classes.append((name, *ap, behind.boxes[name], f"{limit:.3f}"))
     sizes: list[tuple[object, ...]] = [("area of the box", "found", "of")]
     sizes += [(name, found.count, found.of) for name, found in behind.recall_by_size.items()]
     groups: list[tuple[object, ...]] = [("group, worst first", "AP at IoU 0.33", "escapes", "overkill")]
@@ -94,8 +96,8 @@ def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str,
 def _picture(case: Case, dataset: Dataset, judged: list[Judged], limits: np.ndarray) -> tuple[np.ndarray, str, str]:
     part, image = judged[case.picture], dataset.samples[case.picture].image
     counting = part.take(part.scores >= limits[part.labels])
-    drawn: list[tuple[Box, tuple[int, int, int]]] = [(_row(box), RED) for box in counting.boxes]
-    drawn += [(_row(box), GREEN) for box in part.true_boxes]
+    drawn: list[tuple[Box, tuple[int, int, int]]] = [(as_box(box), RED) for box in counting.boxes]
+    drawn += [(as_box(box), GREEN) for box in part.true_boxes]
     return cut_out(load_picture(image, 3), case.box, drawn), case.words, image.name
 
 
@@ -123,7 +125,11 @@ def _tick(x: float, top: int, bottom: int, style: str) -> str:
 
 def _share_row(words: str, share: Share) -> tuple[str, str, str, str]:
     value = _percent(share.count / share.of) if share.of else "-"
-    return words, value, _bounds(share.low, share.high), f"{share.count} of {share.of} parts"
+    return words, value, *_bounds_of(share, "parts")
+
+
+def _bounds_of(share: Share, what: str) -> tuple[str, str]:
+    return _bounds(share.low, share.high), f"{share.count} of {share.of} {what}"
 
 
 def _bounds(low: float, high: float) -> str:
@@ -132,8 +138,3 @@ def _bounds(low: float, high: float) -> str:
 
 def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f} %"
-
-
-def _row(box: np.ndarray) -> Box:
-    x1, y1, x2, y2 = (float(edge) for edge in box)
-    return x1, y1, x2, y2

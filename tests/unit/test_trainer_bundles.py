@@ -314,3 +314,10 @@ def test_a_file_that_is_no_bundle_is_refused(run: Path, tmp_path: Path, capsys: 
     (tmp_path / "x.png").rename(path)
     assert main(["evaluate", "--bundle", str(path), "--data", str(run / "data")]) == 65
     assert "x.bundle" in capsys.readouterr().err
+
+
+def test_without_a_defect_there_is_no_precision_recall_or_f(run: Path) -> None:
+    manifest = read_bundle(run / "part.bundle").manifest
+    figures = report([_judged([0.9], False), _judged([], False)], manifest, 1.0)
+    assert all(np.isnan(value) for at in (figures.at_limits, figures.best) for value in (at.precision, at.recall, at.f))
+    assert figures.parts.good == 2

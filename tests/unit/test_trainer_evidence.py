@@ -62,6 +62,8 @@ def test_evidence_counts_parts_boxes_and_sizes_at_the_limits() -> None:
     ]
     found = gather(parts, NAMES, np.array([0.5, 0.5]))
     assert found.boxes == {"open": 2, "short": 1}
+    assert (found.recall.count, found.recall.of, found.precision.of) == (1, 3, 1)
+    assert found.ap_classes["open"].high > 0
     assert (found.escapes.count, found.escapes.of, found.overkill.count, found.overkill.of) == (1, 2, 1, 2)
     assert found.separation is not None
     assert found.separation.gap == pytest.approx(0.4 - 0.6)
