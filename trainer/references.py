@@ -11,9 +11,6 @@ from appliance.errors import ConfigError
 from appliance.optics.alignment import align
 from trainer.datasets.sample import Sample, load_picture
 
-REACH_PX = 24
-"""How far a part may lie from its place in the reference, in pixels; as a recipe's usual max_shift_px."""
-
 SHIFT_PX = 0.5
 TURN_DEG = 0.1
 """Spread (standard deviation) of what is left of a misplacement after the alignment, as training shows it."""
@@ -43,7 +40,7 @@ def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None 
     if own and sample.reference == sample.image:
         return with_reference(picture, picture, channels // 2)
     reference = load_picture(sample.reference, channels // 2)
-    return with_reference(picture, align(reference, picture, REACH_PX).pixels, channels // 2)
+    return with_reference(picture, align(reference, picture).pixels, channels // 2)
 
 
 def misplaced(reference: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
