@@ -29,6 +29,7 @@ from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
 from appliance.optics.detector import Detector
+from appliance.optics.reference import lay_ms
 from appliance.ports import Camera, Clock, Runtime
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe, load_recipe
@@ -276,8 +277,12 @@ def default_threads(cores: int | None = None) -> int:
 
 
 def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
-    """Return how long one picture of the model's size may take, so that a part is done before the answer is due."""
-    return (recipe.deadline_ms - recipe.answer_reserve_ms) / inference.tiles
+    """Return how long one picture of the model's size may take, so that a part is done before the answer is due.
+
+    What laying the references over the part takes is measured here, and is not the model's.
+    """
+    aligning_ms = sum(lay_ms(references) for references in recipe.references.values() if references)
+    return max(0.0, recipe.deadline_ms - recipe.answer_reserve_ms - aligning_ms) / inference.tiles
 
 
 def make_cameras(config: Config, document: Document, recipe: BoundRecipe, clock: Clock) -> dict[str, Camera]:

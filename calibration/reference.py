@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,15 @@ from appliance.bundle.strict_json import in_words
 from appliance.errors import ConfigError
 from appliance.events import PartAlignment, Pixels
 from appliance.optics.alignment import Aligner
-from appliance.optics.reference import Reference, ReferenceCheck, ReferencePicture, decode_reference, lay
+from appliance.optics.reference import (
+    USUAL_SHIFT_PX,
+    Reference,
+    ReferenceCheck,
+    ReferencePicture,
+    decode_reference,
+    lay,
+)
 
-USUAL_SHIFT_PX = 20.0
 USUAL_ROTATION_DEG = 1.0
 
 
@@ -76,7 +83,7 @@ def check_pictures(paths: Sequence[Path], folder: Path) -> CheckedPictures:
         )
     except ValidationError as error:
         raise ConfigError(f"{in_words(error)}; name one to eight pictures, each once") from error
-    first = Reference(str(paths[0]), pictures[0], Aligner(pictures[0], check.reach_px))
+    first = Reference(str(paths[0]), pictures[0], Aligner(pictures[0]))
     others = zip(paths[1:], pictures[1:], strict=True)
     return CheckedPictures(check, tuple(_compare(first, path, pixels, check) for path, pixels in others))
 
@@ -93,6 +100,11 @@ def _compare(first: Reference, path: Path, pixels: Pixels, check: ReferenceCheck
     if not found.match >= check.min_match:
         raise ConfigError(
             f"{path} matches {first.file} by {found.match:.3f}, below {check.min_match:g}: another product, or "
-            f"it lies more than {check.reach_px} px off; give pictures of one product that lie alike"
+            "it lies far off or turned; give pictures of one product that lie alike"
+        )
+    if not (distance_px := math.hypot(*found.shift_px)) <= check.max_shift_px:
+        raise ConfigError(
+            f"{path} lies {distance_px:.1f} px off {first.file}, over {check.max_shift_px:g}; "
+            "give pictures of one product that lie alike"
         )
     return found

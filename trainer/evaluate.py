@@ -31,7 +31,7 @@ from trainer.metrics import (
     unmeasured,
 )
 from trainer.progress import tracked
-from trainer.references import load_input
+from trainer.references import load_input, misplaced_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,7 @@ def judge_samples(
         found = runner.detect(pixels)
         times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
         judged.append(_beside_truth(found, shown, dataset.classes, names))
+    misplaced_pairs.tell()
     return judged, float(np.median(times_ms)) if times_ms else float("nan")
 
 

@@ -15,7 +15,7 @@ from trainer.augment import Augment
 from trainer.datasets.sample import Dataset
 from trainer.plan import Plan
 from trainer.progress import tracked
-from trainer.references import load_input
+from trainer.references import load_input, misplaced_pairs
 
 LOOKAHEAD = 4
 """Batches that the other thread prepares ahead."""
@@ -36,6 +36,7 @@ class Pictures:
         self._mine = slice(rank, None, of)
         self._samples = dataset.samples
         self._pixels = [load_input(s, plan.input_channels) for s in tracked(self._samples, "decode the pictures")]
+        misplaced_pairs.tell()
         self._bad = [i for i, s in enumerate(self._samples) if not s.is_good]
         self._good = [i for i, s in enumerate(self._samples) if s.is_good]
         if not self._bad:

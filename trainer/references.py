@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.bundle.geometry import with_reference
 from appliance.errors import ConfigError
-from appliance.optics.alignment import align
+from appliance.events import PartAlignment
+from appliance.optics.alignment import Alignment, align
+from appliance.optics.reference import USUAL_SHIFT_PX, PlaceLimits, misplacements
 from trainer.datasets.sample import Sample, load_picture
+from trainer.progress import console
 
-REACH_PX = 24
-"""How far a part may lie from its place in the reference, in pixels; as a recipe's usual max_shift_px."""
+LIMITS = PlaceLimits(max_shift_px=USUAL_SHIFT_PX, max_rotation_deg=3.0)
+"""What lies otherwise against its reference, a station with usual limits calls FAULT(misplaced)."""
 
 SHIFT_PX = 0.5
 TURN_DEG = 0.1
 """Spread (standard deviation) of what is left of a misplacement after the alignment, as training shows it."""
 
 
+class MisplacedPairs:
+    """Pictures that a station would not show to the model; each is told once, however often it is loaded."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, str] = {}
+        self._told: set[Path] = set()
+
+    def note(self, sample: Sample, found: Alignment) -> None:
+        """Take down a picture if it lies outside the limits."""
+        laid = PartAlignment(str(sample.reference), found.shift_px, found.rotation_deg, found.match)
+        if words := "; ".join(misplacements(laid, LIMITS)):
+            self._found[sample.image] = words
+
+    def tell(self) -> None:
+        """Warn of the pictures that were noted since the last time: how many, and which is the first."""
+        fresh = [image for image in self._found if image not in self._told]
+        if not fresh:
+            return
+        self._told.update(fresh)
+        console.print(
+            f"warning: {len(fresh)} picture(s) do not lie over their reference; a station would answer "
+            f"FAULT(misplaced) and not show them to the model. The first is {fresh[0]}: {self._found[fresh[0]]}. "
+            "Name the right reference, or leave them out.",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+misplaced_pairs = MisplacedPairs()
+"""What load_input met in this process."""
+
+
 def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Decode what a model of so many channels is shown of a sample, its reference laid over it as on the device.
+
+    A sample's own picture that does not lie over its reference is noted in misplaced_pairs.
 
     Args:
         sample: with a reference, if the model compares.
@@ -43,7 +82,10 @@ def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None 
     if own and sample.reference == sample.image:
         return with_reference(picture, picture, channels // 2)
     reference = load_picture(sample.reference, channels // 2)
-    return with_reference(picture, align(reference, picture, REACH_PX).pixels, channels // 2)
+    found = align(reference, picture)
+    if own:
+        misplaced_pairs.note(sample, found)
+    return with_reference(picture, found.pixels, channels // 2)
 
 
 def misplaced(reference: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

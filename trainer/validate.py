@@ -16,7 +16,7 @@ from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.graph import CANDIDATES
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
-from trainer.references import load_input
+from trainer.references import load_input, misplaced_pairs
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
@@ -70,6 +70,7 @@ def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:
         boxes, scores, labels = detect(net, torch.from_numpy(picture)[None])
         found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
         yield Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group)
+    misplaced_pairs.tell()
 
 
 def pad(picture: Pixels) -> Pixels:

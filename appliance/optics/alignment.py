@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from appliance.bundle.geometry import to_channels
 from appliance.events import Pixels
+from appliance.optics.likeness import fine_structure, likeness
 
 COARSE_SIDE_PX = 160
 """The whole picture is first compared at about this size, where a shift of the largest kind is a few pixels."""
@@ -20,8 +21,17 @@ COARSE_SIDE_PX = 160
 FINEST_FACTOR = 3
 """Scaled down by this or less, a picture shows its place to a fraction of a pixel of the whole one."""
 
+REACH_PX = 68
+"""How far in x and y a part is sought: a little over the largest max_shift_px, or a quarter of a small picture."""
+
+MARGIN_PX = 24
+"""Width of the border that is not compared while the place is refined: a part's usual shift brings other things in."""
+
 STARTS = 3
 """Places where the coarse pictures are most alike, and the way begins: a pattern that repeats has several."""
+
+NEARER = 0.02
+"""Correlation by which what lies as far off as a part is sought must be more alike: of equals the nearest is meant."""
 
 MOST_STEPS = 8
 ARRIVED_PX = 0.03
@@ -40,8 +50,6 @@ DAMPING = 0.01
 STILL_PX = 0.05
 """What moves no pixel farther than this is not worth being interpolated."""
 
-MATCH_SIDE_PX = 320
-
 Floats: TypeAlias = NDArray[np.float32]
 Matrix: TypeAlias = NDArray[np.float64]
 """float64, shape (2, 3): rotation and, in pixels, shift."""
@@ -55,7 +63,7 @@ class Alignment:
         pixels: uint8, shape of the part's picture: the reference moved onto the part.
         shift_px: x, y that the part lies right of and below its place in the reference, at the picture's centre.
         rotation_deg: that the part is turned against the reference, clockwise as seen.
-        match: correlation of part and moved reference, -1..1.
+        match: likeness of part and moved reference (appliance.optics.likeness), -1..1; 0 if the part was not found.
     """
 
     pixels: Pixels
@@ -79,9 +87,24 @@ class _Pose:
         turn = np.array([[cos, -sin], [sin, cos]])
         return np.column_stack((turn, middle + shift - turn @ middle))
 
+    def strays(self, width: int, height: int) -> Matrix:
+        """Return how far each corner of a picture of this size goes, float64, shape (4, 2)."""
+        corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+        matrix = self.matrix(width, height)
+        return np.asarray(corners @ matrix[:, :2].T + matrix[:, 2] - corners)
+
     def scaled(self, x: float, y: float) -> "_Pose":
         """Return the same pose in a picture that is larger by these factors."""
         return _Pose(self.x_px * x, self.y_px * y, self.angle)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where the way to the part ends, how like the reference the part is there, and whether it was not lost."""
+
+    pose: _Pose
+    match: float
+    is_sure: bool
 
 
 class _Level:
@@ -91,13 +114,11 @@ class _Level:
         Baker and Matthews, Lucas-Kanade 20 years on: a unifying framework (2004), inverse compositional algorithm.
     """
 
-    def __init__(self, reference: Pixels, factor: int, reach_px: int) -> None:
+    def __init__(self, reference: Pixels, factor: int) -> None:
         self.factor = factor
         self.grey = _softened(reference, factor)
         self.height, self.width = self.grey.shape
-        self.margin_px = min(-(-reach_px // factor), min(self.grey.shape) // 4)
-        rows, columns = (slice(self.margin_px, side - self.margin_px) for side in self.grey.shape)
-        self.inner = rows, columns
+        rows, columns = self.inner = self._without(MARGIN_PX)
         self._wanted, spread = _normalised(self.grey[self.inner])
         right, down = (
             np.asarray(cv2.Sobel(self.grey, cv2.CV_32F, *way, scale=1 / 8), np.float32)[self.inner] / spread
@@ -109,6 +130,11 @@ class _Level:
         self._slopes = np.stack([slope.ravel() for slope in (right, down, turned)])
         power = (self._slopes @ self._slopes.T).astype(np.float64)
         self._answer = np.linalg.inv(power + (DAMPING * np.trace(power) / 3 + 1e-6) * np.eye(3))
+
+    def _without(self, margin_px: int) -> tuple[slice, slice]:
+        margin = min(-(-margin_px // self.factor), min(self.grey.shape) // 4)
+        rows, columns = (slice(margin, side - margin) for side in self.grey.shape)
+        return rows, columns
 
     def look(self, part: Floats, pose: _Pose) -> tuple[float, _Pose]:
         """Return how much the part at this pose is like the reference, -1..1, and the pose to which that points."""
@@ -124,28 +150,31 @@ class _Level:
         x_px, y_px = pose.x_px - cos * right + sin * down, pose.y_px - sin * right - cos * down
         return match, _Pose(float(x_px), float(y_px), angle)
 
-    def follow(self, part: Floats, start: _Pose, most_steps: int = MOST_STEPS) -> tuple[float, _Pose]:
-        """Return how much the part is like the reference where the way from start ends, and where that is."""
+    def follow(self, part: Floats, start: _Pose) -> _Way:
+        """Go from start to where the part is most like the reference."""
         pose = start
-        for _ in range(most_steps):
+        for _ in range(MOST_STEPS):
             match, there = self.look(part, pose)
             step_px = math.hypot(there.x_px - pose.x_px, there.y_px - pose.y_px)
             step_px += abs(there.angle - pose.angle) * self._arm_px
             if step_px <= ARRIVED_PX:
-                return match, pose
+                break
             pose = there
+        else:
+            match, _ = self.look(part, pose)
         way_px = math.hypot(pose.x_px - start.x_px, pose.y_px - start.y_px)
-        if not (way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN):
-            pose = start
-        return self.look(part, pose)[0], pose
+        return _Way(pose, match, way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN)
 
     def starts(self, part: Floats) -> list[_Pose]:
         """Return the shifts in whole pixels at which the middle of the reference is found best, the best first."""
-        margin = self.margin_px
+        middle = self._without(REACH_PX)
+        margin = middle[0].start
         if margin < 1:
             return [_Pose()]
-        found = cv2.matchTemplate(part, np.ascontiguousarray(self.grey[self.inner]), cv2.TM_CCOEFF_NORMED)
+        found = cv2.matchTemplate(part, np.ascontiguousarray(self.grey[middle]), cv2.TM_CCOEFF_NORMED)
         found = np.nan_to_num(found, nan=-1.0, posinf=-1.0, neginf=-1.0)
+        way = np.abs(np.arange(-margin, margin + 1, dtype=np.float32)) / margin
+        found -= NEARER * np.maximum(way[:, None], way[None])
         ys, xs = np.nonzero(found == cv2.dilate(found, np.ones((3, 3), np.uint8)))
         best = np.argsort(-found[ys, xs], kind="stable")[:STARTS]
         return [_Pose(float(xs[at] - margin), float(ys[at] - margin)) for at in best]
@@ -154,32 +183,31 @@ class _Level:
 class Aligner:
     """Finds how parts lie against one reference, and moves it there; what it takes of the reference is kept."""
 
-    def __init__(self, reference: Pixels, reach_px: int) -> None:
+    def __init__(self, reference: Pixels) -> None:
         """Prepare the reference.
 
         Args:
             reference: uint8, shape (height, width, 1 or 3), a defect-free part.
-            reach_px: how far in x and in y a part is sought.
         """
         self._reference = reference
-        self._reach_px = reach_px
         grey = _grey(reference)
-        self._levels = [_Level(grey, factor, reach_px) for factor in _factors(max(grey.shape))]
-        self._seen = _seen(reference)
+        self._levels = [_Level(grey, factor) for factor in _factors(max(grey.shape))]
+        self._fine = fine_structure(grey)
 
     def __call__(self, picture: Pixels) -> Alignment:
         """Find how a part lies against the reference, and move the reference there.
 
         First by correlation of the whole, scaled down; then, at ever finer scale, by the small motion that brings all
         pixels nearer to the reference, so that a pattern without ends in one way is held by what ends elsewhere, and a
-        defect counts little. What lies out of reach, or does not match better than the reference where it is, is not
-        believed.
+        defect counts little. Every part is sought equally far, whatever a recipe allows, so that all who lay the same
+        two pictures over each other get the same pixels.
 
         Args:
             picture: uint8, the part, shape of the reference.
 
         Returns:
-            The moved reference. Whether the match is good enough is the recipe's business.
+            The moved reference. Whether the match is good enough is the recipe's business; it is 0 where the way to
+            the part was lost, and the pose is then where that happened.
 
         Raises:
             ValueError: the two have different shapes.
@@ -187,33 +215,38 @@ class Aligner:
         reference = self._reference
         if reference.shape != picture.shape:
             raise ValueError(f"a reference of shape {reference.shape} does not fit a picture of shape {picture.shape}")
-        pose, part = self._pose(_grey(picture)), _seen(picture)
+        grey = _grey(picture)
+        way = self._way(grey)
+        pose, part = way.pose, fine_structure(grey)
+        x, y = part.shape[1] / grey.shape[1], part.shape[0] / grey.shape[0]
+        there = pose.scaled(x, y)
+        size = part.shape[1], part.shape[0]
+        structure = cv2.warpAffine(self._fine, there.matrix(*size), size, borderMode=cv2.BORDER_REPLICATE)
+        uncovered_px = float(np.abs(there.strays(*size)).max())
+        match = likeness(np.asarray(structure, np.float32), part, uncovered_px) if way.is_sure else 0.0
         moved = _moved(reference, pose)
-        still = _likeness(self._seen, part)
-        match = still if moved is reference else _likeness(_seen(moved), part)
-        if still >= match:
-            pose, moved, match = _Pose(), reference, still
         return Alignment(moved, (pose.x_px, pose.y_px), math.degrees(pose.angle), match)
 
-    def _pose(self, picture: Pixels) -> _Pose:
+    def _way(self, picture: Pixels) -> _Way:
         height, width = picture.shape
         coarse = self._levels[0]
         part = _softened(picture, coarse.factor)
-        _, pose = max((coarse.follow(part, start) for start in coarse.starts(part)), key=lambda way: way[0])
-        pose = pose.scaled(width / coarse.width, height / coarse.height)
+        ways = [coarse.follow(part, start) for start in coarse.starts(part)]
+        way = max(ways, key=lambda way: (way.is_sure, way.match))
+        pose, is_sure = way.pose.scaled(width / coarse.width, height / coarse.height), way.is_sure
         for level in self._levels[1:]:
             x, y = width / level.width, height / level.height
-            pose = level.follow(_softened(picture, level.factor), pose.scaled(1 / x, 1 / y))[1].scaled(x, y)
-        return pose if max(abs(pose.x_px), abs(pose.y_px)) <= self._reach_px else _Pose()
+            way = level.follow(_softened(picture, level.factor), pose.scaled(1 / x, 1 / y))
+            pose, is_sure = way.pose.scaled(x, y), is_sure and way.is_sure
+        return _Way(pose, way.match, is_sure)
 
 
-def align(reference: Pixels, picture: Pixels, reach_px: int) -> Alignment:
+def align(reference: Pixels, picture: Pixels) -> Alignment:
     """Find how a part lies against a reference that is used once, and move the reference there.
 
     Args:
         reference: uint8, shape (height, width, 1 or 3), a defect-free part.
         picture: uint8, the part, same shape.
-        reach_px: how far in x and in y the part is sought.
 
     Returns:
         As of an Aligner.
@@ -221,7 +254,7 @@ def align(reference: Pixels, picture: Pixels, reach_px: int) -> Alignment:
     Raises:
         ValueError: the two have different shapes.
     """
-    return Aligner(reference, reach_px)(picture)
+    return Aligner(reference)(picture)
 
 
 def _factors(side_px: int) -> list[int]:
@@ -257,21 +290,7 @@ def _normalised(pixels: Floats) -> tuple[Floats, np.float32]:
 def _moved(reference: Pixels, pose: _Pose) -> Pixels:
     height, width = reference.shape[:2]
     motion = pose.matrix(width, height)
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
-    if np.abs(corners @ motion[:, :2].T + motion[:, 2] - corners).max() <= STILL_PX:
+    if np.abs(pose.strays(width, height)).max() <= STILL_PX:
         return reference
     moved = cv2.warpAffine(reference, motion, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8).reshape(reference.shape)
-
-
-def _seen(pixels: Pixels) -> Floats:
-    """Return a picture scaled down, with a mean of 0."""
-    factor = max(1, round(max(pixels.shape[:2]) / MATCH_SIDE_PX))
-    small = _shrunk(_grey(pixels), factor).astype(np.float32)
-    return np.asarray(small - small.mean(), np.float32)
-
-
-def _likeness(one: Floats, other: Floats) -> float:
-    """Return the correlation of two pictures; 1 for two that are flat, since nothing speaks against it."""
-    power = float(np.sqrt((one * one).sum() * (other * other).sum()))
-    return float((one * other).sum()) / power if power > 0 else float(not one.any() and not other.any())

@@ -1,7 +1,9 @@
 """Invariant 2: ACCEPT needs a complete inspection; everything else makes the line divert the part."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -227,3 +229,55 @@ def test_a_part_that_is_not_in_its_place_is_a_fault_that_the_model_never_sees(
     assert (decision.verdict is Verdict.ACCEPT) == is_in_place
     assert is_in_place or decision.verdict is Verdict.FAULT
     assert (views[0].alignment is not None) == (pixels.shape == (320, 320, 1))
+
+
+def plate() -> Pixels:
+    """A bright square plate with four holes on a dark ground: its outline says nothing of which way it lies."""
+    pixels = np.full((640, 640, 1), 45, np.uint8)
+    pixels[110:530, 110:530] = 160
+    for centre in ((170, 180), (430, 210), (210, 440), (400, 380)):
+        cv2.circle(pixels, centre, 22, (50,), -1)
+    return cv2.GaussianBlur(pixels, (0, 0), 1.2).reshape(640, 640, 1)
+
+
+def disc() -> Pixels:
+    """A bright disc with four holes and a mark."""
+    pixels = np.full((640, 640, 1), 45, np.uint8)
+    cv2.circle(pixels, (320, 320), 240, (160,), -1)
+    for centre in ((480, 320), (320, 480), (170, 265), (375, 170)):
+        cv2.circle(pixels, centre, 16, (60,), -1)
+    cv2.putText(pixels, "A17", (280, 330), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (90,), 3)
+    return cv2.GaussianBlur(pixels, (0, 0), 1.2).reshape(640, 640, 1)
+
+
+@pytest.mark.parametrize("good", [plate(), disc()], ids=["plate", "disc"])
+@pytest.mark.parametrize(
+    ("shift", "turn_deg", "is_in_place"),
+    [
+        ((0, 0), 0, True),
+        ((12, -7), 0.5, True),
+        ((18, 0), 0, True),
+        *(((shift, 0), 0, False) for shift in (23, 26, 40, 60, 80, 120)),
+        ((0, -60), 0, False),
+        ((30, 30), 0, False),
+        *(((0, 0), turn, False) for turn in (1.5, 4, 6, 8, 10, -10, 15, 20, 45, 90, 180, 270)),
+        ((26, 8), 20, False),
+    ],
+)
+def test_a_part_out_of_reach_or_turned_is_never_accepted_for_its_outline(
+    good: Pixels, shift: tuple[float, float], turn_deg: float, is_in_place: bool, tmp_path: Path
+) -> None:
+    geometry = COMPARING | {"width": 640, "height": 640}
+    view = view_document(width_px=640, height_px=640, reference=reference_section(tmp_path, good))
+    recipe, runtime = bind(view, geometry=geometry), BlindRuntime()
+    inspect = PartInspection(recipe, Inference(recipe, make_manifest(geometry=geometry), runtime))
+    noise = np.random.default_rng(1).normal(0, 2, good.shape)
+    part = np.clip(laid_down(good, shift, turn_deg) + noise, 0, 255).astype(np.uint8)
+    decision, views = inspect({"top": replace(make_frame(), pixels=part)}, {})
+    inspect.close()
+    assert runtime.asked == is_in_place
+    assert (decision.verdict is Verdict.ACCEPT) == is_in_place, decision.detail
+    assert is_in_place or (decision.verdict, decision.reason) == (Verdict.FAULT, Reason.MISPLACED)
+    laid = views[0].alignment
+    assert laid is not None
+    assert np.isfinite([*laid.shift_px, laid.rotation_deg, laid.match]).all()

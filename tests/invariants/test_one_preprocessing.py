@@ -13,7 +13,6 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.demo.station import Scene, write_station
 from appliance.events import Detection, Frame, Pixels, utc_now
 from appliance.inspection import PartInspection
-from appliance.optics.reference import MARGIN_PX
 from appliance.ports import RawDetections
 from appliance.recipe import BoundRecipe, Recipe, load_recipe
 from appliance.runtimes.onnx import OnnxRuntime
@@ -23,7 +22,7 @@ from tests.models import spot_picture, tiny_bundle
 from tests.references import board, laid_down, reference_section, with_defect, write_picture
 from trainer.datasets.sample import Sample
 from trainer.evaluate import BundleRunner
-from trainer.references import REACH_PX, load_input
+from trainer.references import load_input
 
 OVERLAP_PX = 16
 
@@ -104,15 +103,21 @@ class WatchedRuntime:
 
 
 @pytest.mark.parametrize(("channels", "size"), [(2, 320), (6, 320), (2, 448)])
+@pytest.mark.parametrize("max_shift_px", [9, 20, 64])
 @pytest.mark.parametrize(("shift", "turn_deg"), [((0.0, 0.0), 0.0), ((7.25, -4.5), 0.3)])
-def test_a_model_that_compares_is_shown_the_same_by_trainer_and_station(
-    tmp_path: Path, channels: Literal[2, 6], size: int, shift: tuple[float, float], turn_deg: float
+def test_a_model_that_compares_is_shown_the_same_by_trainer_and_by_stations_of_any_limit(
+    tmp_path: Path,
+    channels: Literal[2, 6],
+    size: int,
+    shift: tuple[float, float],
+    turn_deg: float,
+    max_shift_px: int,
 ) -> None:
     good = board(1, size, channels // 2)
     part = laid_down(with_defect(good, 4, 5), shift, turn_deg)
     write_picture(tmp_path / "part.png", part)
     view = view_document(width_px=size, height_px=size, channels=channels // 2)
-    view["reference"] = reference_section(tmp_path, good, max_shift_px=REACH_PX - MARGIN_PX)
+    view["reference"] = reference_section(tmp_path, good, max_shift_px=max_shift_px)
     if size > 320:
         view["tiles"] = {"overlap_px": OVERLAP_PX}
     document = make_document(view)

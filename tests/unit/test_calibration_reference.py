@@ -102,7 +102,7 @@ def copy(folder: Path, number: int) -> str:
         ("damaged", ("c.png cannot be decoded",)),
         ("missing", ("c.png cannot be read (No such file or directory); check the path",)),
         ("another", ("other.png matches ", "below 0.7: another product", "give pictures of one product")),
-        ("far off", ("c.png matches ", "or it lies more than 24 px off")),
+        ("far off", ("c.png lies 60.", "a.png, over 20; give pictures of one product that lie alike")),
         ("twice", ("a.png is named more than once",)),
         ("nine", ("at most 8 items",)),
     ],

@@ -224,6 +224,6 @@ def test_each_picture_names_a_good_part_of_its_layout_if_asked_to(tmp_path: Path
     pictures = {name: cv2.imread(str(folder / name)) for name in named.values()}
     for image in images:
         part = cv2.imread(str(folder / image["file_name"]))
-        match = {name: align(reference, part, 24).match for name, reference in pictures.items()}
+        match = {name: align(reference, part).match for name, reference in pictures.items()}
         assert max(match, key=lambda name: match[name]) == image["reference"]
         assert match[image["reference"]] > 0.8

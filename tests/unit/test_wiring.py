@@ -2,16 +2,27 @@
 
 import gc
 import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.proof import prove
 from appliance.config import MAX_THREADS, Config, RuntimeSection
 from appliance.documents import parse_document
-from appliance.wiring import default_threads, image_policy, make_runtime, settle
+from appliance.errors import BundleSlowError
+from appliance.events import Pixels
+from appliance.optics.alignment import Aligner, Alignment
+from appliance.optics.detector import Detector
+from appliance.recipe import BoundRecipe, Recipe
+from appliance.stages.infer import Inference
+from appliance.wiring import default_threads, image_policy, latency_budget_ms, make_runtime, settle
+from tests.inspections import make_document, view_document
 from tests.models import tiny_bundle
+from tests.references import board, reference_section
 
 
 def config(**changes: object) -> Config:
@@ -62,4 +73,39 @@ def test_this_computer_is_asked_how_many_cores_it_has(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
     runtime = make_runtime(RuntimeSection(), bundle)
     assert f"threads={max(1, min(len(os.sched_getaffinity(0)) - 1, MAX_THREADS))}" in runtime.describe()
+    runtime.close()
+
+
+class SlowAligner(Aligner):
+    """Takes its time, as on a weak device."""
+
+    def __call__(self, picture: Pixels) -> Alignment:
+        threading.Event().wait(0.03)
+        return super().__call__(picture)
+
+
+def slowed(recipe: BoundRecipe) -> BoundRecipe:
+    slow = {
+        view: tuple(replace(each, aligner=SlowAligner(each.pixels)) for each in references)
+        for view, references in recipe.references.items()
+    }
+    return replace(recipe, references=slow)
+
+
+def test_the_time_that_laying_references_takes_is_not_the_models(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=2))
+    section = reference_section(tmp_path, board(1), board(2))
+    document = make_document(view_document(width_px=320, height_px=320, reference=section))
+    recipe = document.into(Recipe).bind(bundle.manifest, document)
+    runtime = make_runtime(RuntimeSection(threads=1), bundle)
+    inference = Inference(recipe, bundle.manifest, runtime)
+    whole_ms = recipe.deadline_ms - recipe.answer_reserve_ms
+    assert latency_budget_ms(replace(recipe, references={}), inference) == whole_ms
+    assert 0 < latency_budget_ms(recipe, inference) < whole_ms
+    assert latency_budget_ms(slowed(recipe), inference) <= whole_ms - 2 * 30
+    hurried = replace(slowed(recipe), deadline_ms=recipe.answer_reserve_ms + 50)
+    budget_ms = latency_budget_ms(hurried, inference)
+    assert budget_ms == 0
+    with pytest.raises(BundleSlowError, match="use a smaller model, or take work off this device"):
+        prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=budget_ms)
     runtime.close()

@@ -1,0 +1,71 @@
+"""A picture that does not lie over its reference is not learned from, nor judged, in silence."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appliance.bundle.archive import read_bundle
+from appliance.events import Pixels
+from tests.models import tiny_bundle
+from tests.references import board, laid_down, with_defect, write_picture
+from trainer.datasets.sample import Dataset, Sample
+from trainer.evaluate import BundleRunner, judge_samples
+from trainer.pictures import Pictures
+from trainer.plan import Plan
+from trainer.references import MisplacedPairs, load_input
+
+GOOD = board(1)
+
+
+def sample(folder: Path, name: str, part: Pixels) -> Sample:
+    write_picture(folder / "good.png", GOOD)
+    write_picture(folder / name, part)
+    boxes = np.zeros((0, 4), np.float32)
+    return Sample(folder / name, boxes, np.zeros(0, np.int64), "board", True, folder / "good.png")
+
+
+def dataset(folder: Path) -> Dataset:
+    parts = {
+        "0.png": GOOD,
+        "1.png": laid_down(GOOD, (40, 0)),  # as found, out of a station's usual limits
+        "2.png": with_defect(laid_down(GOOD, (-7, 4), 0.5), 4, 5),
+        "3.png": board(2),  # another product
+        "4.png": laid_down(GOOD, (0, 0), 5),
+    }
+    return Dataset(("spot",), tuple(sample(folder, name, part) for name, part in parts.items()))
+
+
+def test_an_evaluation_warns_once_of_pairs_that_a_station_would_call_misplaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=2))
+    classes = tuple(item.name for item in bundle.manifest.classes)
+    runner, data = BundleRunner(bundle.model_onnx, bundle.manifest, threads=1), dataset(tmp_path)
+    data = Dataset(classes, data.samples)
+    judged, _ = judge_samples(runner, data, is_quiet=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert len(judged) == 5
+    assert told.count("warning: 3 picture(s) do not lie over their reference") == 1
+    assert f"The first is {tmp_path / '1.png'}: the part lies 4" in told
+    judge_samples(runner, data, is_quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_part_that_is_displaced_on_purpose_is_not_taken_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = sample(tmp_path, "part.png", GOOD)
+    shown = load_input(one, 2, laid_down(GOOD, (40, 0)))
+    assert shown.shape == (320, 320, 2)
+    MisplacedPairs().tell()
+    assert capsys.readouterr().err == ""
+
+
+def test_training_warns_of_them_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = dataset(tmp_path)
+    box, label = np.array([[9, 9, 60, 60]], np.float32), np.zeros(1, np.int64)
+    bad = [replace(each, is_good=False, boxes=box, labels=label) for each in data.samples]
+    Pictures(Dataset(("spot",), tuple(bad)), Plan(epochs=1, side_px=64, batch=2, reference=True))
+    assert "warning: 3 picture(s) do not lie over their reference" in " ".join(capsys.readouterr().err.split())
