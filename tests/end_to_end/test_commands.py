@@ -320,6 +320,8 @@ def test_a_station_that_is_asked_to_stop_stops_with_nothing_left_open(tmp_path: 
 @pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
 def test_a_running_station_keeps_the_processor_awake_if_it_may_and_says_so(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
+        while "takes parts" not in plant.log():  # said once everything is set up, a little after it is online
+            os.sched_yield()
         log = plant.log()
         if os.access(LATENCY_DEVICE, os.R_OK | os.W_OK):
             assert LATENCY_DEVICE.read_bytes()[:4] == bytes(4)

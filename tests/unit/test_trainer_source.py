@@ -197,3 +197,9 @@ def test_folders_that_name_no_parts_are_no_groups(
 def test_export_asks_for_the_data_that_its_list_belongs_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "run", "--out", str(tmp_path / "b.bundle"), "--list", "test.txt"]) == 78
     assert "name that too" in capsys.readouterr().err
+
+
+def test_a_run_that_says_nothing_of_its_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "source.json").write_text("[]")
+    assert main(["export", str(tmp_path), "--out", str(tmp_path / "b.bundle")]) == 78
+    assert "not what `trainer train` writes" in capsys.readouterr().err

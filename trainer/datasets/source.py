@@ -40,14 +40,16 @@ class Source:
         return cls(arguments.data, arguments.list, arguments.format, arguments.good_list)
 
     @classmethod
-    def written(cls, content: dict[str, Any]) -> Source:
+    def written(cls, content: Any) -> Source:
         """Read what `as_dict` wrote.
 
         Raises:
             KeyError, TypeError: it is something else.
         """
-        listing, good_list = (None if content[key] is None else Path(content[key]) for key in ("list", "good_list"))
-        return cls(Path(content["data"]), listing, content["format"], good_list)
+        if not isinstance(content, dict):
+            raise TypeError("no JSON object")
+        listing, good_list = (None if content.get(k) is None else Path(content[k]) for k in ("list", "good_list"))
+        return cls(Path(content["data"]), listing, content.get("format"), good_list)
 
     def as_dict(self) -> dict[str, str | None]:
         """Return plain values with absolute paths, for a run's source.json."""
