@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint
 from trainer.loss import detection_loss
 from trainer.model import Net
@@ -28,7 +27,7 @@ class Learner:
     """The net, its average, and the optimizer; between epochs they are one checkpoint.
 
     Args:
-        state: where to begin.
+        state: where to begin; without weights they are drawn.
         team: those who learn together, each from its part of every batch.
         is_bf16: whether to multiply in bfloat16; None asks the processor.
     """
@@ -37,32 +36,18 @@ class Learner:
         self.state = state
         self._team = team
         self.net = Net(state.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._shared = team.averaging(self.net)
         self.average = Net(state.shape)
         self.average.load_state_dict(self.net.state_dict())
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         others = [p for p in self.net.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        if state.weights:
+            self.net.load_state_dict(state.weights)
+            self.average.load_state_dict(state.average)
+            self._optimizer.load_state_dict(state.optimizer)
+        self._shared = team.averaging(self.net)  # from here on the weights are the first process's
         self._bf16 = has_fast_bf16() if is_bf16 is None else is_bf16
-
-    def take(self, state: Checkpoint, source: Path) -> None:
-        """Go on where a checkpoint ends."""
-        if (state.plan, state.shape, state.classes) != (self.state.plan, self.state.shape, self.state.classes):
-            raise ConfigError(f"{source}: was made with other options; repeat them, or start another run")
-        if state.holdout != self.state.holdout:
-            raise ConfigError(
-                f"{source}: held out {', '.join(state.holdout)}, and now it would be {', '.join(self.state.holdout)}; "
-                "repeat --holdout and --seed, or start another run"
-            )
-        if state.dataset_digest not in ("", self.state.dataset_digest):
-            raise ConfigError(f"{source}: was trained on other pictures or labels; restore them, or start another run")
-        if not state.source_commit.endswith(self.state.source_commit):
-            state.source_commit += f", resumed with {self.state.source_commit}"
-        self.state = state
-        self.net.load_state_dict(state.weights)
-        self.average.load_state_dict(state.average)
-        self._optimizer.load_state_dict(state.optimizer)
 
     def snapshot(self) -> Checkpoint:
         """Return everything that the next step depends on."""

@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed, nn
 
-from appliance.errors import DeviceError
+from appliance.errors import ApplianceError, DeviceError
 from trainer.progress import console
 
 LONGEST_SILENCE = timedelta(hours=2)
 """A process may judge the held-out groups for this long while the others wait."""
 
 FAREWELL_S = 10.0
+
+Made = TypeVar("Made")
 
 
 class Team:
@@ -51,6 +54,37 @@ class Team:
         distributed.broadcast(said, 0)
         return float(said[0])
 
+    def together(self, work: Callable[[], Made]) -> Made:
+        """Do something in every process; what one of them cannot do, all of them report in the same words.
+
+        Raises:
+            ApplianceError: of the first process that has one.
+        """
+        made: list[Made] = []
+        errors: list[ApplianceError | None] = [None] * self.size
+        try:
+            made.append(work())
+        except ApplianceError as error:
+            errors[self.rank] = error
+        if self.size > 1:
+            distributed.all_gather_object(errors, errors[self.rank])
+        for failure in errors:
+            if failure is not None:
+                raise failure
+        return made[0]
+
+    def from_first(self, work: Callable[[], Made]) -> Made:
+        """Do something in the first process, and return in all of them what it made.
+
+        Raises:
+            ApplianceError: as the first process has it.
+        """
+        made = [self.together(lambda: work() if self.is_first else None)]
+        if self.size > 1:
+            distributed.broadcast_object_list(made, 0)
+        (told,) = made
+        return cast(Made, told)
+
     def share(self, count: int) -> float:
         """Return this process's part of a sum over all, times their number: the weight of its mean among the means."""
         return count / self.mean(count)
@@ -68,6 +102,11 @@ class Team:
         return net if self.size == 1 else nn.parallel.DistributedDataParallel(net)
 
 
+def launched_size() -> int | None:
+    """Return how many processes `torchrun` has started, None if it was not used."""
+    return int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
+
+
 @contextmanager
 def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
     """Bring the processes together for the length of a `with` block.
@@ -82,7 +121,7 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
     Raises:
         DeviceError: another process ended before the work was done.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+    if launched_size():
         distributed.init_process_group("gloo", timeout=LONGEST_SILENCE)
         try:
             console.quiet = distributed.get_rank() > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from appliance.errors import ConfigError
-from trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.split import Split
 from trainer.files import append_json, make_folder, write_json
@@ -28,7 +28,8 @@ from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.preflight import check_data
 from trainer.progress import console
-from trainer.team import Team, gathered
+from trainer.resume import beginning
+from trainer.team import Team, gathered, launched_size
 from trainer.validate import Figures, validate
 
 
@@ -51,9 +52,13 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
     plan.check()
     if plan.epochs is None and plan.budget_minutes is None:
         raise RuntimeError("a plan without a length must be completed first")
+    plan = replace(plan, workers=launched_size() or plan.workers)
+    if plan.workers > plan.batch:
+        raise ConfigError(
+            f"{plan.workers} processes cannot divide the {plan.batch} crops of a step; start fewer, or raise --batch"
+        )
     check_folder(folder, resume)
     check_data(split, plan.input_channels)
-    make_folder(folder)
     work = partial(_train, split, plan, folder)
     with gathered(plan.workers, work) as team:
         return work(team)
@@ -63,11 +68,8 @@ def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     cv2.setNumThreads(1)
-    run = Learner(_start(split, plan), team)
-    last = folder / "last.pt"
-    if last.is_file():
-        run.take(load_checkpoint(last), last)
-    pictures = Pictures(split.train, plan, team.rank, team.size)
+    run = Learner(team.from_first(lambda: _begin(split, plan, folder)), team)
+    pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size))
     clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)
     figures: Figures | None = None
     with _progress(team.is_first) as bar:
@@ -95,7 +97,7 @@ def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None
                         f"epoch {run.state.epoch}: AP@0.33 of the held-out groups {figures.ap_pooled:.4f}"
                     )
                 append_json(folder / "log.jsonl", entry | {"elapsed_s": run.state.elapsed_ns // 10**9})
-                save_checkpoint(last, run.snapshot())
+                save_checkpoint(folder / "last.pt", run.snapshot())
         bar.update(task, completed=1000, note="")
     if not team.is_first:
         return None
@@ -116,16 +118,17 @@ def check_folder(folder: Path, resume: bool) -> None:
         ConfigError: It is no folder, it holds a run that was not to be resumed, or one that cannot be.
     """
     if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
-        raise ConfigError(f"{folder}: is a file or lies in one; --run NAME names a folder")
+        raise ConfigError(f"{folder}: is a file or lies in one; --out RUN names a folder")
     has_last, has_final = ((folder / name).is_file() for name in ("last.pt", "final.pt"))
     if (has_last or has_final) and not resume:
-        raise ConfigError(f"{folder}: holds a run already; --resume goes on with it, --run NAME starts another")
+        raise ConfigError(f"{folder}: holds a run already; --resume goes on with it, --out RUN starts another")
     if has_final and not has_last:
-        raise ConfigError(f"{folder}: has no last.pt to go on from; restore it, or --run NAME starts another")
+        raise ConfigError(f"{folder}: has no last.pt to go on from; restore it, or --out RUN starts another")
 
 
-def _start(split: Split, plan: Plan) -> Checkpoint:
-    return Checkpoint(
+def _begin(split: Split, plan: Plan, folder: Path) -> Checkpoint:
+    make_folder(folder)
+    asked = Checkpoint(
         asdict(plan),
         NetShape(plan.input_channels, len(split.train.classes), plan.width),
         split.train.classes,
@@ -133,6 +136,7 @@ def _start(split: Split, plan: Plan) -> Checkpoint:
         dataset_digest=dataset_digest(split.whole()),
         source_commit=source_commit(),
     )
+    return beginning(folder, asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,9 +129,12 @@ def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_lat
         os.sched_yield()
     at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
     assert at < 30, "killed too late to show anything"
-    split, plan = _split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 30}), workers=2)
-    train(split, plan, tmp_path / "killed", resume=True)
-    train(split, plan, tmp_path / "whole")
+    words = ["--epochs", "30", "--batch", "8", "--crop", "64", "--width", "8", "--resume"]
+    (tmp_path / "killed").rename(tmp_path / "killed0")  # the other machine has no such folder
+    ended = _torchrun(tmp_path, 2, "killed$RANK", *words)
+    assert ended.returncode == 0, ended.stderr
+    (tmp_path / "killed0").rename(tmp_path / "killed")
+    train(_split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 30}), workers=2), tmp_path / "whole")
     resumed, whole = (load_checkpoint(tmp_path / name / "final.pt") for name in ("killed", "whole"))
     for name, weights in whole.average.items():
         assert torch.equal(weights, resumed.average[name]), name
@@ -144,19 +147,43 @@ def test_when_another_process_is_killed_the_first_says_so(running: "subprocess.P
     assert "DeviceError: a process of the training ended before its time" in said
 
 
-def test_torchrun_brings_the_processes_and_only_the_first_speaks(tmp_path: Path) -> None:
-    data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
-    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--holdout", "family0", "--epochs", "2"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trainer"]
-    ended = subprocess.run(
-        [*launch, *words, "--batch", "8", "--crop", "64"], capture_output=True, text=True, timeout=110, check=False,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+_ELSEWHERE = """
+import os, sys
+from trainer.__main__ import main
+sys.exit(main([os.path.expandvars(word) for word in sys.argv[1:]]))
+"""
+
+
+def _torchrun(root: Path, size: int, run: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Train by torchrun; $RANK in a run's name is each process's own."""
+    (root / "elsewhere.py").write_text(_ELSEWHERE)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+    words = ["train", "--data", str(root / "data"), "--out", str(root / run), "--holdout", "family0", *options]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    return subprocess.run(
+        [*launch, str(root / "elsewhere.py"), *words], capture_output=True, text=True, timeout=110, check=False,
+        env=environment,
     )  # fmt: skip
+
+
+def test_torchrun_brings_the_processes_and_only_the_first_speaks_and_writes(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    ended = _torchrun(tmp_path, 2, "run$RANK", "--epochs", "2", "--batch", "8", "--crop", "64")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("what was read") == 1
     assert ended.stdout.count("next: trainer export") == 1
-    assert load_checkpoint(tmp_path / "run" / "final.pt").epoch == 2
-    assert np.isfinite(_losses(tmp_path / "run")).all()
+    state = load_checkpoint(tmp_path / "run0" / "final.pt")
+    assert (state.epoch, state.plan["workers"]) == (2, 2)
+    assert np.isfinite(_losses(tmp_path / "run0")).all()
+    assert not (tmp_path / "run1").exists()
+
+
+def test_more_processes_than_crops_are_refused_in_words(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    ended = _torchrun(tmp_path, 3, "run", "--epochs", "2", "--batch", "2", "--crop", "64")
+    assert ended.returncode != 0
+    assert "trainer: 3 processes cannot divide the 2 crops of a step" in ended.stderr
+    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_more_workers_than_crops_are_refused(tmp_path: Path) -> None:
