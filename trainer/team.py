@@ -6,25 +6,27 @@ takes the same steps; only the first one writes and speaks.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
 from torch import distributed, nn
 
-from appliance.errors import ApplianceError, DeviceError
+from appliance.errors import ApplianceError
+from trainer.followers import FAREWELL_S, Followers
 from trainer.progress import console
 
 LONGEST_SILENCE = timedelta(hours=2)
 """A process may judge the held-out groups for this long while the others wait."""
 
-FAREWELL_S = 10.0
+LONGEST_MEETING = timedelta(minutes=2)
+"""All are there and ready when they meet; who does not come by then has died."""
 
 Made = TypeVar("Made")
 
@@ -120,6 +122,7 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
 
     Raises:
         DeviceError: another process ended before the work was done.
+        ApplianceError: whatever another process reports in words.
     """
     if launched_size():
         distributed.init_process_group("gloo", timeout=LONGEST_SILENCE)
@@ -134,39 +137,34 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
         return
     with tempfile.TemporaryDirectory(prefix="trainer-team-") as folder:
         meeting = Path(folder) / "meeting"
-        context = multiprocessing.get_context("spawn")
-        others = [context.Process(target=_join, args=(meeting, rank, size, follow)) for rank in range(1, size)]
+        others, patience_s = Followers(), 0.0
         try:
-            for other in others:
-                other.start()
+            others.start(Path(folder), [partial(_join, meeting, rank, size, follow) for rank in range(1, size)])
+            others.await_ready()
             _meet(meeting, 0, size)
             yield Team(0, size)
+            patience_s = FAREWELL_S
         except RuntimeError as error:
-            if all(other.is_alive() for other in others):
+            cause = others.failure()
+            if cause is None:
                 raise
-            raise DeviceError(
-                f"a process of the training ended before its time ({error}); free some memory, or use --workers 1"
-            ) from error
+            raise cause from error
         finally:
+            others.end(patience_s)
             if distributed.is_initialized():
                 distributed.destroy_process_group()
-            for other in others:
-                other.join(FAREWELL_S)
-                other.kill()
 
 
 def _join(meeting: Path, rank: int, size: int, follow: Callable[[Team], object]) -> None:
     """Work as another process until the first one is done or gone."""
     console.quiet = True
     _meet(meeting, rank, size)
-    with suppress(RuntimeError):  # the first process ended; it has said why
-        follow(Team(rank, size))
-    with suppress(RuntimeError):
-        distributed.destroy_process_group()
+    follow(Team(rank, size))
+    distributed.destroy_process_group()
 
 
 def _meet(meeting: Path, rank: int, size: int) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=LONGEST_SILENCE
-    )
+    place = f"file://{meeting}"
+    distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=size, timeout=LONGEST_MEETING)
+    distributed.distributed_c10d._set_pg_timeout(LONGEST_SILENCE)

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.checkpoint import Checkpoint, load_checkpoint
@@ -144,7 +146,78 @@ def test_when_another_process_is_killed_the_first_says_so(running: "subprocess.P
     os.kill(_other(running), signal.SIGKILL)
     _, said = running.communicate(timeout=60)
     assert running.returncode != 0
-    assert "DeviceError: a process of the training ended before its time" in said
+    assert "DeviceError: a process of the training ended before its time (process 1: exit code -9)" in said
+
+
+class _DiesAtOnce:
+    """Work that ends the process as soon as it is unpacked there."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (3,)
+
+
+def _fail(error: Exception, team: Team) -> None:
+    if not team.is_first:
+        raise error
+    team.mean(1.0)
+
+
+@pytest.mark.parametrize(
+    ("follow", "kind", "words"),
+    [
+        (_DiesAtOnce(), DeviceError, r"process 1 ended while starting \(exit code 3\)"),
+        (partial(_fail, ConfigError("005.png: damaged")), ConfigError, r"^005\.png: damaged$"),
+        (partial(_fail, RuntimeError("no memory left")), DeviceError, r"process 1: no memory left"),
+        (partial(_fail, SystemExit(4)), DeviceError, r"process 1: exit code 4"),
+    ],
+)
+def test_why_another_process_ended_is_said_by_the_first_and_soon(
+    follow: Callable[[Team], object], kind: type[Exception], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(kind, match=words), gathered(2, follow) as team:
+        follow(team)
+    assert time.monotonic() - began < 60
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def _fail_in(rank: int, team: Team) -> None:
+    if team.rank == rank:
+        raise ConfigError(f"only process {rank} sees this")
+
+
+def _prepare(rank: int, team: Team) -> None:
+    team.together(partial(_fail_in, rank, team))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_one_process_cannot_prepare_all_refuse_in_its_words(rank: int) -> None:
+    with pytest.raises(ConfigError, match=f"only process {rank}"), gathered(2, partial(_prepare, rank)) as team:
+        _prepare(rank, team)
+
+
+@pytest.mark.parametrize("moment", ["starting", "training"])
+def test_an_interrupted_training_ends_at_once_with_one_line(tmp_path: Path, moment: str) -> None:
+    data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--workers", "2", "--epochs", "900"]
+    words += ["--holdout", "family0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", *words, "--batch", "8", "--crop", "64", "--width", "8"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not any(
+        "spawn_main" in command for command in _commands(_children(process.pid)).values()
+    ):
+        os.sched_yield()
+    while process.poll() is None and moment == "training" and not (tmp_path / "run" / "last.pt").is_file():
+        os.sched_yield()
+    other = _other(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "trainer: interrupted" in said
+    assert "Traceback" not in said
+    assert "spawn_main" not in _commands([other])[other]
 
 
 _ELSEWHERE = """
