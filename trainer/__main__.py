@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +12,7 @@ from appliance.arguments import count, names, new_file, percent, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
-from trainer.plan import LARGEST_TEAM, USUAL_STEPS
+from trainer.plan import USUAL_STEPS
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
@@ -72,8 +71,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument(
         "--workers",
         type=count,
-        default=min(LARGEST_TEAM, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
-        help="processes that divide each step among them (default: one a core, at most 4)",
+        help="processes that divide each step among them (default: one a core, at most 4; with --resume as before)",
     )
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")

@@ -26,7 +26,7 @@ from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
-from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, Plan
+from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.report_page import write_page
@@ -47,6 +47,7 @@ def train(arguments: argparse.Namespace) -> int:
         The exit code.
     """
     _out.quiet = _err.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun only the first one speaks
+    check_folder(arguments.out, arguments.resume)
     asked = Plan(
         epochs=arguments.epochs,
         budget_minutes=arguments.budget_minutes,
@@ -54,12 +55,11 @@ def train(arguments: argparse.Namespace) -> int:
         side_px=arguments.crop or USUAL_SIDE_PX,
         seed=arguments.seed,
         threads=arguments.threads,
-        workers=min(arguments.workers, arguments.batch or USUAL_BATCH),
+        workers=min(_workers(arguments), arguments.batch or USUAL_BATCH),
         channels=arguments.channels,
         width=arguments.width,
     )
     asked.check()
-    check_folder(arguments.out, arguments.resume)
     place = Source.of(arguments)
     split = split_by_group(read_dataset(place), arguments.holdout, seed=arguments.seed)
     _show_split(split)
@@ -72,7 +72,7 @@ def train(arguments: argparse.Namespace) -> int:
     is_told = arguments.resume or _err.quiet
     for words in [*doubts(split), *([] if is_told else leaks(split))]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
-    if not (arguments.out / "last.pt").is_file():
+    if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)
         write_json(arguments.out / "source.json", place.as_dict())
     figures = run_training(split, plan, arguments.out, resume=arguments.resume)
@@ -188,6 +188,16 @@ def _show_tolerances(tolerances: dict[str, Robustness]) -> None:
     for name, tolerance in tolerances.items():
         more = "or more" if tolerance.is_whole_range else "and no more"
         _out.print(f"bears {name} {tolerance.level:g} {more} (AP@0.33 then {tolerance.ap:.4f} or better)")
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    """Return how many processes are to divide each step: those asked for, else those of the run, else one a core."""
+    if arguments.workers:
+        return int(arguments.workers)
+    last = arguments.out / "last.pt"
+    if last.is_file():
+        return int(load_checkpoint(last).plan.get("workers", 1))
+    return min(LARGEST_TEAM, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
 
 def _source_of(run: Path) -> Source:

@@ -29,7 +29,7 @@ class Plan:
         good_share: share of crops from good parts.
         seed: seed of everything random.
         threads: CPU threads for the arithmetic of one process; one more prepares the pictures.
-        workers: processes on this machine among which each batch is divided.
+        workers: processes among which each batch is divided, on all machines together.
         validate_every: epochs between validations.
         width: width of the net.
         channels: 1 grey, 3 RGB.

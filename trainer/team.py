@@ -6,24 +6,29 @@ takes the same steps; only the first one writes and speaks.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed, nn
 
-from appliance.errors import DeviceError
+from appliance.errors import ApplianceError
+from trainer.followers import FAREWELL_S, Followers
 from trainer.progress import console
 
 LONGEST_SILENCE = timedelta(hours=2)
 """A process may judge the held-out groups for this long while the others wait."""
 
-FAREWELL_S = 10.0
+LONGEST_MEETING = timedelta(minutes=2)
+"""All are there and ready when they meet; who does not come by then has died."""
+
+Made = TypeVar("Made")
 
 
 class Team:
@@ -51,6 +56,37 @@ class Team:
         distributed.broadcast(said, 0)
         return float(said[0])
 
+    def together(self, work: Callable[[], Made]) -> Made:
+        """Do something in every process; what one of them cannot do, all of them report in the same words.
+
+        Raises:
+            ApplianceError: of the first process that has one.
+        """
+        made: list[Made] = []
+        errors: list[ApplianceError | None] = [None] * self.size
+        try:
+            made.append(work())
+        except ApplianceError as error:
+            errors[self.rank] = error
+        if self.size > 1:
+            distributed.all_gather_object(errors, errors[self.rank])
+        for failure in errors:
+            if failure is not None:
+                raise failure
+        return made[0]
+
+    def from_first(self, work: Callable[[], Made]) -> Made:
+        """Do something in the first process, and return in all of them what it made.
+
+        Raises:
+            ApplianceError: as the first process has it.
+        """
+        made = [self.together(lambda: work() if self.is_first else None)]
+        if self.size > 1:
+            distributed.broadcast_object_list(made, 0)
+        (told,) = made
+        return cast(Made, told)
+
     def share(self, count: int) -> float:
         """Return this process's part of a sum over all, times their number: the weight of its mean among the means."""
         return count / self.mean(count)
@@ -68,6 +104,11 @@ class Team:
         return net if self.size == 1 else nn.parallel.DistributedDataParallel(net)
 
 
+def launched_size() -> int | None:
+    """Return how many processes `torchrun` has started, None if it was not used."""
+    return int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
+
+
 @contextmanager
 def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
     """Bring the processes together for the length of a `with` block.
@@ -81,8 +122,9 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
 
     Raises:
         DeviceError: another process ended before the work was done.
+        ApplianceError: whatever another process reports in words.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+    if launched_size():
         distributed.init_process_group("gloo", timeout=LONGEST_SILENCE)
         try:
             console.quiet = distributed.get_rank() > 0
@@ -95,39 +137,34 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
         return
     with tempfile.TemporaryDirectory(prefix="trainer-team-") as folder:
         meeting = Path(folder) / "meeting"
-        context = multiprocessing.get_context("spawn")
-        others = [context.Process(target=_join, args=(meeting, rank, size, follow)) for rank in range(1, size)]
+        others, patience_s = Followers(), 0.0
         try:
-            for other in others:
-                other.start()
+            others.start(Path(folder), [partial(_join, meeting, rank, size, follow) for rank in range(1, size)])
+            others.await_ready()
             _meet(meeting, 0, size)
             yield Team(0, size)
+            patience_s = FAREWELL_S
         except RuntimeError as error:
-            if all(other.is_alive() for other in others):
+            cause = others.failure()
+            if cause is None:
                 raise
-            raise DeviceError(
-                f"a process of the training ended before its time ({error}); free some memory, or use --workers 1"
-            ) from error
+            raise cause from error
         finally:
+            others.end(patience_s)
             if distributed.is_initialized():
                 distributed.destroy_process_group()
-            for other in others:
-                other.join(FAREWELL_S)
-                other.kill()
 
 
 def _join(meeting: Path, rank: int, size: int, follow: Callable[[Team], object]) -> None:
     """Work as another process until the first one is done or gone."""
     console.quiet = True
     _meet(meeting, rank, size)
-    with suppress(RuntimeError):  # the first process ended; it has said why
-        follow(Team(rank, size))
-    with suppress(RuntimeError):
-        distributed.destroy_process_group()
+    follow(Team(rank, size))
+    distributed.destroy_process_group()
 
 
 def _meet(meeting: Path, rank: int, size: int) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=LONGEST_SILENCE
-    )
+    place = f"file://{meeting}"
+    distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=size, timeout=LONGEST_MEETING)
+    distributed.distributed_c10d._set_pg_timeout(LONGEST_SILENCE)

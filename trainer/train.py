@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,24 +17,20 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from appliance.errors import ConfigError
-from trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.split import Split
 from trainer.files import append_json, make_folder, write_json
+from trainer.learner import Learner
 from trainer.lineage import source_commit
-from trainer.loss import detection_loss
-from trainer.model import Net, NetShape
+from trainer.model import NetShape
 from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.preflight import check_data
 from trainer.progress import console
-from trainer.team import Team, gathered
+from trainer.resume import beginning
+from trainer.team import Team, gathered, launched_size
 from trainer.validate import Figures, validate
-
-WEIGHT_DECAY = 0.02
-LARGEST_GRADIENT = 10.0
-AVERAGE_DECAY = 0.995
-AVERAGE_WARM_STEPS = 200
 
 
 def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figures | None:
@@ -57,9 +52,13 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
     plan.check()
     if plan.epochs is None and plan.budget_minutes is None:
         raise RuntimeError("a plan without a length must be completed first")
+    plan = replace(plan, workers=launched_size() or plan.workers)
+    if plan.workers > plan.batch:
+        raise ConfigError(
+            f"{plan.workers} processes cannot divide the {plan.batch} crops of a step; start fewer, or raise --batch"
+        )
     check_folder(folder, resume)
     check_data(split, plan.input_channels)
-    make_folder(folder)
     work = partial(_train, split, plan, folder)
     with gathered(plan.workers, work) as team:
         return work(team)
@@ -69,13 +68,10 @@ def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     cv2.setNumThreads(1)
-    run = _Run(_start(split, plan), team)
-    last = folder / "last.pt"
-    if last.is_file():
-        run.take(load_checkpoint(last), last)
-    pictures = Pictures(split.train, plan, team.rank, team.size)
+    run = Learner(team.from_first(lambda: _begin(split, plan, folder)), team)
+    pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size))
     clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)
-    figures: Figures | None = None
+    figures, judged_at = None, -1
     with _progress(team.is_first) as bar:
         task = bar.add_task("train", total=1000, note="")
         while clock.done(run.state.epoch) < 1.0:
@@ -95,17 +91,18 @@ def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None
                 entry = {"epoch": run.state.epoch, "step": run.state.step, "loss": loss}
                 if is_judged:
                     bar.update(task, note="judging the held-out groups")
-                    figures = validate(run.average, split.validation)
+                    figures, judged_at = validate(run.average, split.validation), run.state.epoch
                     entry |= {"ap_pooled": figures.ap_pooled, "f_best": figures.best.f}
                     bar.console.print(
                         f"epoch {run.state.epoch}: AP@0.33 of the held-out groups {figures.ap_pooled:.4f}"
                     )
                 append_json(folder / "log.jsonl", entry | {"elapsed_s": run.state.elapsed_ns // 10**9})
-                save_checkpoint(last, run.snapshot())
+                save_checkpoint(folder / "last.pt", run.snapshot())
         bar.update(task, completed=1000, note="")
     if not team.is_first:
         return None
-    figures = figures or validate(run.average, split.validation)
+    if figures is None or judged_at != run.state.epoch:  # the clock may have run out after the last look
+        figures = validate(run.average, split.validation)
     save_checkpoint(folder / "final.pt", run.snapshot())
     write_json(folder / "figures.json", figures.as_dict())
     return figures
@@ -122,16 +119,17 @@ def check_folder(folder: Path, resume: bool) -> None:
         ConfigError: It is no folder, it holds a run that was not to be resumed, or one that cannot be.
     """
     if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
-        raise ConfigError(f"{folder}: is a file or lies in one; --run NAME names a folder")
+        raise ConfigError(f"{folder}: is a file or lies in one; --out RUN names a folder")
     has_last, has_final = ((folder / name).is_file() for name in ("last.pt", "final.pt"))
     if (has_last or has_final) and not resume:
-        raise ConfigError(f"{folder}: holds a run already; --resume goes on with it, --run NAME starts another")
+        raise ConfigError(f"{folder}: holds a run already; --resume goes on with it, --out RUN starts another")
     if has_final and not has_last:
-        raise ConfigError(f"{folder}: has no last.pt to go on from; restore it, or --run NAME starts another")
+        raise ConfigError(f"{folder}: has no last.pt to go on from; restore it, or --out RUN starts another")
 
 
-def _start(split: Split, plan: Plan) -> Checkpoint:
-    return Checkpoint(
+def _begin(split: Split, plan: Plan, folder: Path) -> Checkpoint:
+    make_folder(folder)
+    asked = Checkpoint(
         asdict(plan),
         NetShape(plan.input_channels, len(split.train.classes), plan.width),
         split.train.classes,
@@ -139,68 +137,7 @@ def _start(split: Split, plan: Plan) -> Checkpoint:
         dataset_digest=dataset_digest(split.whole()),
         source_commit=source_commit(),
     )
-
-
-class _Run:
-    """The net, its average, and the optimizer; between epochs they are one checkpoint."""
-
-    def __init__(self, state: Checkpoint, team: Team) -> None:
-        self.state = state
-        self._team = team
-        self.net = Net(state.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._shared = team.averaging(self.net)
-        self.average = Net(state.shape)
-        self.average.load_state_dict(self.net.state_dict())
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        others = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
-        self._bf16 = has_fast_bf16()
-
-    def take(self, state: Checkpoint, source: Path) -> None:
-        """Go on where a checkpoint ends."""
-        if (state.plan, state.shape, state.classes) != (self.state.plan, self.state.shape, self.state.classes):
-            raise ConfigError(f"{source}: was made with other options; repeat them, or start another run")
-        if state.holdout != self.state.holdout:
-            raise ConfigError(
-                f"{source}: held out {', '.join(state.holdout)}, and now it would be {', '.join(self.state.holdout)}; "
-                "repeat --holdout and --seed, or start another run"
-            )
-        if state.dataset_digest not in ("", self.state.dataset_digest):
-            raise ConfigError(f"{source}: was trained on other pictures or labels; restore them, or start another run")
-        if not state.source_commit.endswith(self.state.source_commit):
-            state.source_commit += f", resumed with {self.state.source_commit}"
-        self.state = state
-        self.net.load_state_dict(state.weights)
-        self.average.load_state_dict(state.average)
-        self._optimizer.load_state_dict(state.optimizer)
-
-    def snapshot(self) -> Checkpoint:
-        """Return everything that the next step depends on."""
-        self.state.trained_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self.state.weights = self.net.state_dict()
-        self.state.average = self.average.state_dict()
-        self.state.optimizer = self._optimizer.state_dict()
-        return self.state
-
-    def learn(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rate: float) -> float:
-        """Take one step and return its loss."""
-        images, boxes, labels = batch
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._shared.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            logits, distances = self._shared(images)
-        losses = detection_loss(logits, distances, boxes, labels)
-        loss = losses.total * self._team.share(losses.owned)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
-        self._optimizer.step()
-        self.state.step += 1
-        warm = 1 - math.exp(-self.state.step / AVERAGE_WARM_STEPS)
-        move_average(self.average, self.net, AVERAGE_DECAY * warm)
-        return float(loss.detach())
+    return beginning(folder, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,29 +167,6 @@ def one_cycle(done: float, warm: float = 0.08) -> float:
     if done < warm:
         return 0.04 + 0.96 * done / warm
     return 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
-
-
-@torch.no_grad()
-def move_average(average: Net, net: Net, decay: float) -> None:
-    """Move the averaged weights towards the present ones; counters are copied.
-
-    Args:
-        average: changed in place.
-        net: the net in training.
-        decay: what stays of the average, 0..1.
-    """
-    for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(now, 1.0 - decay)
-        else:
-            mean.copy_(now)
-
-
-def has_fast_bf16() -> bool:
-    """Tell whether the CPU multiplies bfloat16 in hardware; without that, autocast only costs time."""
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="ascii", errors="replace") if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
 
 
 def _progress(is_shown: bool) -> Progress:

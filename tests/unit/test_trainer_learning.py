@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
 from trainer.pictures import Pictures, repeat_factors
 from trainer.plan import Plan
+from trainer.resume import differences
 from trainer.train import one_cycle, train
 from trainer.validate import pad
 
@@ -207,8 +209,21 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_options(tmp_path: P
     train(split, Plan(epochs=1, batch=4, side_px=64, width=8, threads=1), tmp_path / "run")
     with pytest.raises(ConfigError, match="--resume"):
         train(split, Plan(epochs=1, batch=4, side_px=64, width=8, threads=1), tmp_path / "run")
-    with pytest.raises(ConfigError, match="other options"):
-        train(split, Plan(epochs=2, batch=4, side_px=64, width=8, threads=1), tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match=r"was made with --epochs 1 \(now 2\), --seed 0 \(now 5\); repeat"):
+        train(split, Plan(epochs=2, batch=4, side_px=64, width=8, seed=5), tmp_path / "run", resume=True)
+
+
+def test_each_option_that_differs_is_named_with_both_values() -> None:
+    plans = Plan(budget_minutes=2.0, side_px=64, workers=2), Plan(epochs=4, reference=True, workers=3)
+    found, asked = (Checkpoint(asdict(plan), NetShape(1, 2, 8), ("a", "b")) for plan in plans)
+    assert differences(found, asked) == [
+        "--budget-minutes 2.0 (now not given)",
+        "--epochs not given (now 4)",
+        "--reference no (now yes)",
+        "--crop 64 (now 320)",
+        "--workers 2 (now 3, or as many processes)",
+    ]
+    assert differences(found, replace(found, classes=("a", "c"))) == ["the classes a, b (now a, c)"]
 
 
 def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:

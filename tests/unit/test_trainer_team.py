@@ -5,20 +5,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.checkpoint import load_checkpoint
+from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
+from trainer.learner import Learner
+from trainer.model import NetShape
 from trainer.pictures import Pictures
 from trainer.plan import Plan
+from trainer.team import Team, gathered
 from trainer.train import train
 
 LENGTH = {"epochs": 3, "batch": 8, "side_px": 64, "width": 8}
@@ -42,21 +48,34 @@ def test_the_parts_of_a_batch_are_together_the_batch_of_one_process(tmp_path: Pa
         assert torch.equal(its_labels, labels[rank::2, : its_labels.shape[1]])
 
 
-def test_two_processes_learn_what_one_learns_and_again_the_same(tmp_path: Path) -> None:
+def _gradients(split: Split, plan: Plan, team: Team) -> dict[str, torch.Tensor]:
+    """Return the gradients of the first step, in float32 and without the normalisation that depends on the part."""
+    torch.manual_seed(0)
+    learner = Learner(Checkpoint({}, NetShape(1, 2, plan.width), split.train.classes), team, is_bf16=False)
+    learner.net.eval()
+    learner.find_gradients(next(Pictures(split.train, plan, team.rank, team.size).batches(0)))
+    return {name: weights.grad for name, weights in learner.net.named_parameters() if weights.grad is not None}
+
+
+def test_two_processes_find_the_gradients_that_one_finds(tmp_path: Path) -> None:
+    split, plan = _split(tmp_path), Plan(**LENGTH)
+    one = _gradients(split, plan, Team())
+    work = partial(_gradients, split, plan)
+    with gathered(2, work) as team:
+        two = work(team)
+    assert len(one) > 20
+    for name, gradient in one.items():
+        assert (two[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max() + 1e-7, name
+
+
+def test_two_processes_learn_the_same_again(tmp_path: Path) -> None:
     split = _split(tmp_path / "data")
-    train(split, Plan(**LENGTH), tmp_path / "one")
     for name in ("two", "again"):
         train(split, Plan(**LENGTH, workers=2), tmp_path / name)
-    assert _losses(tmp_path / "two") == pytest.approx(
-        _losses(tmp_path / "one"), rel=0.15
-    )  # half the crops to normalise
     assert _losses(tmp_path / "two") == _losses(tmp_path / "again")
-    one, two, again = (load_checkpoint(tmp_path / name / "final.pt") for name in ("one", "two", "again"))
-    assert one.step == two.step
+    two, again = (load_checkpoint(tmp_path / name / "final.pt") for name in ("two", "again"))
     for name, weights in two.average.items():
         assert torch.equal(weights, again.average[name]), name
-    apart = [(two.average[name] - weights).abs().max() for name, weights in one.average.items() if "head" in name]
-    assert 0 < max(apart) < 0.1
 
 
 _RUN = """
@@ -112,9 +131,12 @@ def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_lat
         os.sched_yield()
     at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
     assert at < 30, "killed too late to show anything"
-    split, plan = _split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 30}), workers=2)
-    train(split, plan, tmp_path / "killed", resume=True)
-    train(split, plan, tmp_path / "whole")
+    words = ["--epochs", "30", "--batch", "8", "--crop", "64", "--width", "8", "--resume"]
+    (tmp_path / "killed").rename(tmp_path / "killed0")  # the other machine has no such folder
+    ended = _torchrun(tmp_path, 2, "killed$RANK", *words)
+    assert ended.returncode == 0, ended.stderr
+    (tmp_path / "killed0").rename(tmp_path / "killed")
+    train(_split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 30}), workers=2), tmp_path / "whole")
     resumed, whole = (load_checkpoint(tmp_path / name / "final.pt") for name in ("killed", "whole"))
     for name, weights in whole.average.items():
         assert torch.equal(weights, resumed.average[name]), name
@@ -124,22 +146,117 @@ def test_when_another_process_is_killed_the_first_says_so(running: "subprocess.P
     os.kill(_other(running), signal.SIGKILL)
     _, said = running.communicate(timeout=60)
     assert running.returncode != 0
-    assert "DeviceError: a process of the training ended before its time" in said
+    assert "DeviceError: a process of the training ended before its time (process 1: exit code -9)" in said
 
 
-def test_torchrun_brings_the_processes_and_only_the_first_speaks(tmp_path: Path) -> None:
+class _DiesAtOnce:
+    """Work that ends the process as soon as it is unpacked there."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (3,)
+
+
+def _fail(error: Exception, team: Team) -> None:
+    if not team.is_first:
+        raise error
+    team.mean(1.0)
+
+
+@pytest.mark.parametrize(
+    ("follow", "kind", "words"),
+    [
+        (_DiesAtOnce(), DeviceError, r"process 1 ended while starting \(exit code 3\)"),
+        (partial(_fail, ConfigError("005.png: damaged")), ConfigError, r"^005\.png: damaged$"),
+        (partial(_fail, RuntimeError("no memory left")), DeviceError, r"process 1: no memory left"),
+        (partial(_fail, SystemExit(4)), DeviceError, r"process 1: exit code 4"),
+    ],
+)
+def test_why_another_process_ended_is_said_by_the_first_and_soon(
+    follow: Callable[[Team], object], kind: type[Exception], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(kind, match=words), gathered(2, follow) as team:
+        follow(team)
+    assert time.monotonic() - began < 60
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def _fail_in(rank: int, team: Team) -> None:
+    if team.rank == rank:
+        raise ConfigError(f"only process {rank} sees this")
+
+
+def _prepare(rank: int, team: Team) -> None:
+    team.together(partial(_fail_in, rank, team))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_one_process_cannot_prepare_all_refuse_in_its_words(rank: int) -> None:
+    with pytest.raises(ConfigError, match=f"only process {rank}"), gathered(2, partial(_prepare, rank)) as team:
+        _prepare(rank, team)
+
+
+@pytest.mark.parametrize("moment", ["starting", "training"])
+def test_an_interrupted_training_ends_at_once_with_one_line(tmp_path: Path, moment: str) -> None:
     data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
-    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--holdout", "family0", "--epochs", "2"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trainer"]
-    ended = subprocess.run(
-        [*launch, *words, "--batch", "8", "--crop", "64"], capture_output=True, text=True, timeout=110, check=False,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--workers", "2", "--epochs", "900"]
+    words += ["--holdout", "family0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", *words, "--batch", "8", "--crop", "64", "--width", "8"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+    while process.poll() is None and not any(
+        "spawn_main" in command for command in _commands(_children(process.pid)).values()
+    ):
+        os.sched_yield()
+    while process.poll() is None and moment == "training" and not (tmp_path / "run" / "last.pt").is_file():
+        os.sched_yield()
+    other = _other(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "trainer: interrupted" in said
+    assert "Traceback" not in said
+    assert "spawn_main" not in _commands([other])[other]
+
+
+_ELSEWHERE = """
+import os, sys
+from trainer.__main__ import main
+sys.exit(main([os.path.expandvars(word) for word in sys.argv[1:]]))
+"""
+
+
+def _torchrun(root: Path, size: int, run: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Train by torchrun; $RANK in a run's name is each process's own."""
+    (root / "elsewhere.py").write_text(_ELSEWHERE)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+    words = ["train", "--data", str(root / "data"), "--out", str(root / run), "--holdout", "family0", *options]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    return subprocess.run(
+        [*launch, str(root / "elsewhere.py"), *words], capture_output=True, text=True, timeout=110, check=False,
+        env=environment,
+    )  # fmt: skip
+
+
+def test_torchrun_brings_the_processes_and_only_the_first_speaks_and_writes(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    ended = _torchrun(tmp_path, 2, "run$RANK", "--epochs", "2", "--batch", "8", "--crop", "64")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("what was read") == 1
     assert ended.stdout.count("next: trainer export") == 1
-    assert load_checkpoint(tmp_path / "run" / "final.pt").epoch == 2
-    assert np.isfinite(_losses(tmp_path / "run")).all()
+    state = load_checkpoint(tmp_path / "run0" / "final.pt")
+    assert (state.epoch, state.plan["workers"]) == (2, 2)
+    assert np.isfinite(_losses(tmp_path / "run0")).all()
+    assert not (tmp_path / "run1").exists()
+
+
+def test_more_processes_than_crops_are_refused_in_words(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
+    ended = _torchrun(tmp_path, 3, "run", "--epochs", "2", "--batch", "2", "--crop", "64")
+    assert ended.returncode != 0
+    assert "trainer: 3 processes cannot divide the 2 crops of a step" in ended.stderr
+    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_more_workers_than_crops_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""What learns: a net, the average of its weights, and the optimizer."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import Checkpoint
+from trainer.loss import detection_loss
+from trainer.model import Net
+from trainer.team import Team
+
+WEIGHT_DECAY = 0.02
+LARGEST_GRADIENT = 10.0
+AVERAGE_DECAY = 0.995
+AVERAGE_WARM_STEPS = 200
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images, boxes and labels, as trainer.pictures gives them."""
+
+
+class Learner:
+    """The net, its average, and the optimizer; between epochs they are one checkpoint.
+
+    Args:
+        state: where to begin; without weights they are drawn.
+        team: those who learn together, each from its part of every batch.
+        is_bf16: whether to multiply in bfloat16; None asks the processor.
+    """
+
+    def __init__(self, state: Checkpoint, team: Team, is_bf16: bool | None = None) -> None:
+        self.state = state
+        self._team = team
+        self.net = Net(state.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Net(state.shape)
+        self.average.load_state_dict(self.net.state_dict())
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        others = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        if state.weights:
+            self.net.load_state_dict(state.weights)
+            self.average.load_state_dict(state.average)
+            self._optimizer.load_state_dict(state.optimizer)
+        self._shared = team.averaging(self.net)  # from here on the weights are the first process's
+        self._bf16 = has_fast_bf16() if is_bf16 is None else is_bf16
+
+    def snapshot(self) -> Checkpoint:
+        """Return everything that the next step depends on."""
+        self.state.trained_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.state.weights = self.net.state_dict()
+        self.state.average = self.average.state_dict()
+        self.state.optimizer = self._optimizer.state_dict()
+        return self.state
+
+    def learn(self, batch: Batch, rate: float) -> float:
+        """Take one step and return its loss."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._shared.train()
+        loss = self.find_gradients(batch)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
+        self._optimizer.step()
+        self.state.step += 1
+        warm = 1 - math.exp(-self.state.step / AVERAGE_WARM_STEPS)
+        move_average(self.average, self.net, AVERAGE_DECAY * warm)
+        return loss
+
+    def find_gradients(self, batch: Batch) -> float:
+        """Leave the whole batch's gradients in the net, and return the loss of this process's part."""
+        images, boxes, labels = batch
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            logits, distances = self._shared(images)
+        losses = detection_loss(logits, distances, boxes, labels)
+        loss = losses.total * self._team.share(losses.owned)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+
+@torch.no_grad()
+def move_average(average: Net, net: Net, decay: float) -> None:
+    """Move the averaged weights towards the present ones; counters are copied.
+
+    Args:
+        average: changed in place.
+        net: the net in training.
+        decay: what stays of the average, 0..1.
+    """
+    for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(now, 1.0 - decay)
+        else:
+            mean.copy_(now)
+
+
+def has_fast_bf16() -> bool:
+    """Tell whether the CPU multiplies bfloat16 in hardware; without that, autocast only costs time."""
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="ascii", errors="replace") if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text

@@ -1,0 +1,71 @@
+"""Where a run begins: at nothing, or at the end of its last whole epoch if that is the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import ConfigError
+from trainer.checkpoint import Checkpoint, load_checkpoint
+
+_OPTIONS = {"side_px": "--crop"}
+"""Dials that the command line calls otherwise."""
+
+
+def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
+    """Return the state of a run's last whole epoch, or of none.
+
+    Args:
+        folder: of the run.
+        asked: the run that is asked for, before its first step.
+
+    Raises:
+        ConfigError: Another run is in the folder, or its checkpoint is damaged.
+    """
+    last = folder / "last.pt"
+    if not last.is_file():
+        return asked
+    found = load_checkpoint(last)
+    if found.holdout != asked.holdout:
+        raise ConfigError(
+            f"{last}: held out {', '.join(found.holdout)}, and now it would be {', '.join(asked.holdout)}; "
+            "repeat --holdout and --seed, or start another run"
+        )
+    if found.dataset_digest not in ("", asked.dataset_digest):
+        raise ConfigError(f"{last}: was trained on other pictures or labels; restore them, or start another run")
+    differing = differences(found, asked)
+    if differing:
+        raise ConfigError(f"{last}: was made with {', '.join(differing)}; repeat that, or start another run")
+    if not found.source_commit.endswith(asked.source_commit):
+        found.source_commit += f", resumed with {asked.source_commit}"
+    return found
+
+
+def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
+    """Say in words which options of two runs differ.
+
+    Args:
+        found: the run that is there.
+        asked: the run that is asked for.
+
+    Returns:
+        One item for each option, such as "--seed 1 (now 2)".
+    """
+    lines = []
+    for name in sorted(found.plan.keys() | asked.plan.keys()):
+        was, now = (state.plan.get(name) for state in (found, asked))
+        if was != now:
+            option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
+            hint = ", or as many processes" if name == "workers" else ""
+            lines.append(f"{option} {_told(was)} (now {_told(now)}{hint})")
+    if found.classes != asked.classes:
+        lines.append(f"the classes {', '.join(found.classes)} (now {', '.join(asked.classes)})")
+    if not lines and found.shape != asked.shape:
+        lines.append(f"another net, {found.shape} (now {asked.shape})")
+    return lines
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not given" if value is None else str(value)
