@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.events import Reason, Verdict, iso
@@ -133,6 +133,8 @@ def test_any_other_json_never_passes(document: object) -> None:
     st.sampled_from(Verdict), st.sampled_from(Reason), st.integers(-50, 700), st.booleans(),
     st.sampled_from(["P1", "P2"]), st.sampled_from(["boot-0", "boot-1"]), st.booleans(),
 )  # fmt: skip
+@example(Verdict.ACCEPT, Reason.COMPLETE, 299, False, "P1", "boot-1", False)
+@example(Verdict.ACCEPT, Reason.COMPLETE, 300, False, "P1", "boot-1", False)  # valid_until is cut to milliseconds
 def test_a_part_passes_exactly_if_every_rule_holds(
     verdict: Verdict, reason: Reason, age_ms: int, retained: bool, part_id: str, boot_id: str, seen: bool
 ) -> None:
@@ -146,7 +148,7 @@ def test_a_part_passes_exactly_if_every_rule_holds(
         fresh.payload, retained=retained, age_ms=age_ms, acted_on=frozenset({("device-07", 7)} if seen else set())
     )
     everything_holds = (
-        verdict is Verdict.ACCEPT and age_ms <= 300 and not retained and part_id == "P1" and boot_id == "boot-1"
+        verdict is Verdict.ACCEPT and age_ms < 300 and not retained and part_id == "P1" and boot_id == "boot-1"
         and not seen
     )  # fmt: skip
     assert ruling.passes is everything_holds
