@@ -267,11 +267,11 @@ def _misfit(view: View, geometry: Geometry) -> tuple[str, str] | None:
         if view.tiles.overlap_px >= min(geometry.width, geometry.height):
             return f"tiles of {model} cannot overlap by {view.tiles.overlap_px} px", "lower overlap_px"
         return None
-    if geometry.fit == "exact" and (region.width_px, region.height_px) != (geometry.width, geometry.height):
+    if geometry.takes(region.width_px, region.height_px):
+        return None
+    if geometry.fit == "exact":
         return f"the model takes exactly {model} and the inspected part is {size}", f"add tiles or a crop of {model}"
-    if geometry.fit == "pad" and (region.width_px > geometry.width or region.height_px > geometry.height):
-        return f"the model takes at most {model} and the inspected part is {size}", "add tiles or a smaller crop"
-    return None
+    return f"the model takes at most {model} and the inspected part is {size}", "add tiles or a smaller crop"
 
 
 def _limits(item: DefectClass, rule: ClassRule, floor: float, document: Document) -> ClassLimits:

@@ -102,8 +102,7 @@ def to_model_input(pixels: Pixels, geometry: Geometry) -> tuple[Pixels, Placemen
     pixels = to_channels(pixels, geometry.channels)
     if (width, height) == (geometry.width, geometry.height):
         return pixels, Placement(1.0, 1.0, 0.0, 0.0, width, height)
-    is_larger = width > geometry.width or height > geometry.height
-    if geometry.fit == "exact" or (geometry.fit == "pad" and is_larger):
+    if not geometry.takes(width, height):
         raise BundleFormatError(
             f"the model takes {geometry.width}x{geometry.height} pictures and got {width}x{height}; "
             "set the recipe's crop or tiles to the model's size"

@@ -41,6 +41,12 @@ class Geometry(Section):
         """Whether the model compares the part with a reference picture."""
         return self.channels in (2, 6)
 
+    def takes(self, width_px: int, height_px: int) -> bool:
+        """Tell whether a picture of this size goes to the model in one piece."""
+        if self.fit == "exact":
+            return (width_px, height_px) == (self.width, self.height)
+        return self.fit == "letterbox" or (width_px <= self.width and height_px <= self.height)
+
     @property
     def picture_channels(self) -> Literal[1, 3]:
         """Channels of the part's picture, and of its reference if there is one."""

@@ -210,9 +210,7 @@ def _recipe(bundle: Bundle, scene: Scene, deadline_ms: int) -> str:
     geometry, view = bundle.manifest.geometry, recipe["views"][0]
     width_px, height_px = scene.size
     view |= {"width_px": width_px, "height_px": height_px, "channels": geometry.picture_channels}
-    is_larger = width_px > geometry.width or height_px > geometry.height
-    is_exact = geometry.fit == "exact" and (width_px, height_px) != (geometry.width, geometry.height)
-    if is_exact or (geometry.fit == "pad" and is_larger):
+    if not geometry.takes(width_px, height_px):
         view["tiles"] = {"overlap_px": usual_overlap_px(geometry.width, geometry.height)}
     if scene.truths is not None:
         view["image_limits"] = OPEN_LIMITS
