@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from appliance.bundle.archive import read_bundle
@@ -29,12 +27,11 @@ from trainer.files import make_folder, write_json
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
+from trainer.progress import results as _out
 from trainer.report_page import write_page
 from trainer.stress import Robustness, sweep
 from trainer.train import check_folder
 from trainer.train import train as run_training
-
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def train(arguments: argparse.Namespace) -> int:

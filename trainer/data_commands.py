@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from appliance.errors import EXIT_REFUSED
@@ -23,11 +20,10 @@ from trainer.datasets.source import Source
 from trainer.datasets.version import read_version, version_of, write_version
 from trainer.files import write_json
 from trainer.progress import console as _err
+from trainer.progress import results as _out
 
 MOST_CASES, MOST_FILES, MOST_CHANGES = 6, 3, 40
 """What the console shows; the JSON files have all."""
-
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def import_pictures(arguments: argparse.Namespace) -> int:
@@ -114,7 +110,7 @@ def diff(arguments: argparse.Namespace) -> int:
     before, after = read_version(arguments.before), read_version(arguments.after)
     _show_changes(changes(before, after))
     if before.classes != after.classes:
-        _out.print(f"classes: {', '.join(before.classes)} -> {', '.join(after.classes)}", soft_wrap=True, markup=False)
+        _out.print(f"classes: {', '.join(before.classes)} -> {', '.join(after.classes)}", soft_wrap=True)
     if arguments.json:
         write_json(arguments.json.path, as_dict(before, after))
     return 0
@@ -129,7 +125,7 @@ def _show_changes(found: list[Change]) -> None:
         groups = [entry.group for entry in sides]
         boxes = [", ".join(f"{name} {n}" for name, n in entry.boxes.items()) or "good part" for entry in sides]
         shown = [" -> ".join(dict.fromkeys(texts)) for texts in (groups, boxes)]
-        table.add_row(change.kind, *(escape(text) for text in (change.name(), *shown)))
+        table.add_row(change.kind, change.name(), *shown)
     _out.print(table)
     if len(found) > MOST_CHANGES:
         _out.print(f"and {len(found) - MOST_CHANGES} more; `trainer data diff` lists all with --json")
@@ -146,13 +142,11 @@ def _show_findings(examined: Examined, findings: list[Finding]) -> None:
     for finding in findings:
         if not finding.cases:
             continue
-        _out.print(f"\n{finding.verdict()}: {finding.name}: {finding.means}; {finding.remedy}", markup=False)
+        _out.print(f"\n{finding.verdict()}: {finding.name}: {finding.means}; {finding.remedy}")
         for case in finding.cases[:MOST_CASES]:
             files = [str(examined.annotations.pictures[at].path) for at in case.pictures]
             more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
-            _out.print(
-                f"  {case.says}: {', '.join(files[:MOST_FILES]) or 'no picture'}{more}", soft_wrap=True, markup=False
-            )
+            _out.print(f"  {case.says}: {', '.join(files[:MOST_FILES]) or 'no picture'}{more}", soft_wrap=True)
         if len(finding.cases) > MOST_CASES:
             _out.print(f"  and {len(finding.cases) - MOST_CASES} more; --json lists all")
 

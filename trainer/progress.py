@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -11,8 +12,12 @@ from rich.progress import Progress
 
 SHOWN_AFTER_S = 2.0
 
-console = Console(stderr=True, highlight=False)
-"""Where bars and warnings go, so that stdout holds nothing but results."""
+console = Console(stderr=True, highlight=False, markup=False)
+"""Where bars and warnings go, so that stdout holds nothing but results. No markup: names of files, groups and classes
+are the data's, and a bracket in one is a bracket."""
+
+results = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+"""Where results go."""
 
 Item = TypeVar("Item")
 

@@ -47,7 +47,6 @@ class MisplacedPairs:
             f"warning: {len(fresh)} picture(s) do not lie over their reference; a station would answer "
             f"FAULT(misplaced) and not show them to the model. The first is {fresh[0]}: {self._found[fresh[0]]}. "
             "Name the right reference, or leave them out.",
-            markup=False,
             soft_wrap=True,
         )
 

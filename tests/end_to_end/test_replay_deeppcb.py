@@ -2,8 +2,6 @@
 
 import json
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,6 @@ from tests.models import tiny_bundle
 from tests.tiny_deeppcb import write_tiny_deeppcb
 
 FOUND, FAINT = 200, 90  # grey values of a spot: over and below the limit of tiny_bundle's model
-
-
-@pytest.fixture(autouse=True)
-def ours() -> Iterator[None]:
-    """Take back the guard that a replay sets for its process, which here is that of the tests."""
-    hook = threading.excepthook
-    yield
-    threading.excepthook = hook
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,6 @@ PARTS = {
     "7 another product": (board(3), "misplaced"),
     "8 no part": (np.full_like(GOOD, 120), "misplaced"),
 }
-
-
-@pytest.fixture(autouse=True)
-def ours() -> Iterator[None]:
-    """Take back the guard that a replay sets for its process, which here is that of the tests."""
-    hook = threading.excepthook
-    yield
-    threading.excepthook = hook
 
 
 @pytest.fixture

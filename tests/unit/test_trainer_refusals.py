@@ -215,6 +215,18 @@ def test_a_class_gets_the_name_that_a_bundle_can_hold(tmp_path: Path, name: str,
     assert read_dataset(path).classes == ("scratch", short)
 
 
+def test_a_bracket_in_a_name_is_a_bracket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def rename(content: Content) -> None:
+        content["categories"][1].update(name="[/b]dent")
+        for image in content["images"]:
+            image["group"] += "[/i]"
+
+    assert _train(_boards(tmp_path / "data", rename), tmp_path / "run", "--holdout", "family0[/i]") == 0
+    told = capsys.readouterr()
+    assert "class '[/b]dent' is called b_dent" in told.err
+    assert "family0[/i]" in told.out
+
+
 def test_data_without_a_good_part_is_trained_on_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
