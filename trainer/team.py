@@ -129,6 +129,7 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
         try:
             console.quiet = distributed.get_rank() > 0
             yield Team(distributed.get_rank(), distributed.get_world_size())
+            distributed.barrier()  # torchrun ends all if one leaves badly: nobody leaves before the first has written
         finally:
             distributed.destroy_process_group()
         return
