@@ -220,7 +220,7 @@ def test_triggers_from_while_the_station_was_away_do_not_arrive_as_if_fresh(scen
     scene.link.close()
     scene.forger.trigger("queued")
     scene.forger.say(scene.link.topics.trigger, {"schema": "vi.trigger/1", "trigger_id": "kept"}, retain=True)
-    until(lambda: len(scene.forger.answers) == 2, "the broker has both")
+    until(lambda: len(scene.forger.on(scene.link.topics.trigger)) == 2, "the broker has passed both on")
     again = SmallStation()
     link = again.link(mqtt_settings(scene.broker.port), boot_id="boot-2")
     link.open(again)
