@@ -63,15 +63,22 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="compare each picture with that of a good part (default: if every picture names one)",
     )
     train.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="what the arithmetic runs on (default: a GPU if there is one)",
+    )
+    train.add_argument(
         "--threads",
         type=count,
         default=1,
-        help="processor threads for the arithmetic; one more prepares the pictures (default %(default)s)",
+        help="processor threads for the arithmetic; another process prepares the pictures (default %(default)s)",
     )
     train.add_argument(
         "--workers",
         type=count,
-        help="processes that divide each step among them (default: one a core, at most 4; with --resume as before)",
+        help="processes that divide each step among them (default: one a GPU, or one a core, at most 4; "
+        "with --resume as before)",
     )
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from rich.table import Table
 
 from appliance.bundle.archive import read_bundle
@@ -20,6 +21,7 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.source import Source
 from trainer.datasets.split import Split, describe, split_by_group
 from trainer.defaults import complete
+from trainer.device import choose, usable_cores
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
@@ -45,6 +47,7 @@ def train(arguments: argparse.Namespace) -> int:
     """
     _out.quiet = _err.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun only the first one speaks
     check_folder(arguments.out, arguments.resume)
+    device = choose(arguments.device)
     asked = Plan(
         epochs=arguments.epochs,
         budget_minutes=arguments.budget_minutes,
@@ -52,7 +55,8 @@ def train(arguments: argparse.Namespace) -> int:
         side_px=arguments.crop or USUAL_SIDE_PX,
         seed=arguments.seed,
         threads=arguments.threads,
-        workers=min(_workers(arguments), arguments.batch or USUAL_BATCH),
+        workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
+        device=device,
         channels=arguments.channels,
         width=arguments.width,
     )
@@ -187,14 +191,14 @@ def _show_tolerances(tolerances: dict[str, Robustness]) -> None:
         _out.print(f"bears {name} {tolerance.level:g} {more} (AP@0.33 then {tolerance.ap:.4f} or better)")
 
 
-def _workers(arguments: argparse.Namespace) -> int:
-    """Return how many processes are to divide each step: those asked for, else those of the run, else one a core."""
+def _workers(arguments: argparse.Namespace, device: str) -> int:
+    """Return how many processes divide each step: those asked for, else those of the run, else one a GPU or core."""
     if arguments.workers:
         return int(arguments.workers)
     last = arguments.out / "last.pt"
     if last.is_file():
         return int(load_checkpoint(last).plan.get("workers", 1))
-    return min(LARGEST_TEAM, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    return torch.cuda.device_count() if device == "cuda" else min(LARGEST_TEAM, usable_cores())
 
 
 def _source_of(run: Path) -> Source:

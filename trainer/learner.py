@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timezone
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from trainer.checkpoint import Checkpoint
+from trainer.device import has_fast_bf16
 from trainer.loss import detection_loss
 from trainer.model import Net
 from trainer.team import Team
@@ -19,8 +19,10 @@ LARGEST_GRADIENT = 10.0
 AVERAGE_DECAY = 0.995
 AVERAGE_WARM_STEPS = 200
 
+CPU = torch.device("cpu")
+
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Images, boxes and labels, as trainer.pictures gives them."""
+"""Images uint8, boxes and labels, as trainer.pictures gives them."""
 
 
 class Learner:
@@ -29,14 +31,16 @@ class Learner:
     Args:
         state: where to begin; without weights they are drawn.
         team: those who learn together, each from its part of every batch.
-        is_bf16: whether to multiply in bfloat16; None asks the processor.
+        device: where the arithmetic runs.
+        is_bf16: whether to multiply in bfloat16; None asks the device.
     """
 
-    def __init__(self, state: Checkpoint, team: Team, is_bf16: bool | None = None) -> None:
+    def __init__(self, state: Checkpoint, team: Team, device: torch.device = CPU, is_bf16: bool | None = None) -> None:
         self.state = state
         self._team = team
-        self.net = Net(state.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = Net(state.shape)
+        self._device = device
+        self.net = Net(state.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Net(state.shape).to(device)
         self.average.load_state_dict(self.net.state_dict())
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         others = [p for p in self.net.parameters() if p.ndim <= 1]
@@ -47,7 +51,7 @@ class Learner:
             self.average.load_state_dict(state.average)
             self._optimizer.load_state_dict(state.optimizer)
         self._shared = team.averaging(self.net)  # from here on the weights are the first process's
-        self._bf16 = has_fast_bf16() if is_bf16 is None else is_bf16
+        self._bf16 = has_fast_bf16(device) if is_bf16 is None else is_bf16
 
     def snapshot(self) -> Checkpoint:
         """Return everything that the next step depends on."""
@@ -72,14 +76,19 @@ class Learner:
 
     def find_gradients(self, batch: Batch) -> float:
         """Leave the whole batch's gradients in the net, and return the loss of this process's part."""
-        images, boxes, labels = batch
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            logits, distances = self._shared(images)
+        images, boxes, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            logits, distances = self._shared(as_input(images))
         losses = detection_loss(logits, distances, boxes, labels)
         loss = losses.total * self._team.share(losses.owned)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Turn pictures uint8 [N, H, W, C] into what the net takes: float32 [N, C, H, W], 0..1."""
+    return images.permute(0, 3, 1, 2).float() / 255.0  # stays channels last in memory
 
 
 @torch.no_grad()
@@ -96,10 +105,3 @@ def move_average(average: Net, net: Net, decay: float) -> None:
             mean.lerp_(now, 1.0 - decay)
         else:
             mean.copy_(now)
-
-
-def has_fast_bf16() -> bool:
-    """Tell whether the CPU multiplies bfloat16 in hardware; without that, autocast only costs time."""
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="ascii", errors="replace") if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

@@ -4,55 +4,114 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 
 from appliance.errors import ConfigError
 from trainer.augment import Augment
 from trainer.datasets.sample import Dataset
+from trainer.device import usable_cores
 from trainer.plan import Plan
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
 
 LOOKAHEAD = 4
-"""Batches that the other thread prepares ahead."""
+"""Batches that each loader prepares ahead."""
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images uint8 [N, side, side, C], boxes float32 [N, M, 4] and labels int64 [N, M] (-1 padded)."""
+
+_Job = tuple[int, int, NDArray[np.int64]]
+"""Epoch, step, and the samples of that step's crops."""
+
+
+class _Order(Sampler[_Job]):
+    """The jobs of the epoch that is asked for next."""
+
+    def __init__(self) -> None:
+        self.jobs: list[_Job] = []
+
+    def __iter__(self) -> Iterator[_Job]:
+        return iter(self.jobs)
+
+
+class _Crops(TorchDataset[Batch]):
+    """The decoded pictures, and what a loader cuts from them."""
+
+    def __init__(self, dataset: Dataset, plan: Plan, mine: slice) -> None:
+        self._seed = plan.seed
+        self._mine = mine
+        self._samples = dataset.samples
+        self._augment = Augment(plan.side_px, copper=dataset.copper)
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            decoded = pool.map(partial(load_input, channels=plan.input_channels), self._samples)
+            self._pixels = list(tracked(decoded, "decode the pictures", len(self._samples)))
+        misplaced_pairs.tell()
+
+    def __getitem__(self, job: _Job) -> Batch:
+        """Cut this process's part of one step's crops; called by the loaders."""
+        epoch, step, members = job
+        crops = []
+        for place, index in list(enumerate(members))[self._mine]:
+            rng = np.random.default_rng((self._seed, epoch, step, place))
+            sample = self._samples[index]
+            crops.append(self._augment(self._pixels[index], sample.boxes, sample.labels, rng))
+        most = max(len(labels) for _, _, labels in crops)
+        boxes = np.zeros((len(crops), most, 4), np.float32)
+        labels = np.full((len(crops), most), -1, np.int64)
+        for row, (_, its_boxes, its_labels) in enumerate(crops):
+            boxes[row, : len(its_labels)] = its_boxes
+            labels[row, : len(its_labels)] = its_labels
+        images = np.stack([c[0] for c in crops])
+        return torch.from_numpy(images), torch.from_numpy(boxes), torch.from_numpy(labels)
 
 
 class Pictures:
     """The training pictures, decoded once, and the crops that each epoch draws from them.
+
+    Other processes cut the crops; they share the decoded pictures with this one.
 
     Args:
         dataset: the training half.
         plan: batch, side, share of good parts, seed.
         rank: of the process that these are for, 0..of-1.
         of: processes among which each batch is divided.
+        loaders: processes that cut crops.
     """
 
-    def __init__(self, dataset: Dataset, plan: Plan, rank: int = 0, of: int = 1) -> None:
+    def __init__(self, dataset: Dataset, plan: Plan, rank: int = 0, of: int = 1, loaders: int = 1) -> None:
+        cv2.setNumThreads(1)  # here, because a loader would wait for the threads that only this process has
         self._plan = plan
-        self._mine = slice(rank, None, of)
-        self._samples = dataset.samples
-        self._pixels = [load_input(s, plan.input_channels) for s in tracked(self._samples, "decode the pictures")]
-        misplaced_pairs.tell()
-        self._bad = [i for i, s in enumerate(self._samples) if not s.is_good]
-        self._good = [i for i, s in enumerate(self._samples) if s.is_good]
+        self._bad = [i for i, s in enumerate(dataset.samples) if not s.is_good]
+        self._good = [i for i, s in enumerate(dataset.samples) if s.is_good]
         if not self._bad:
             raise ConfigError("no training picture has a defect; there is nothing to learn")
-        self._augment = Augment(plan.side_px, copper=dataset.copper)
         self._copies = repeat_factors(dataset)[self._bad]
         self.steps = plan.passes * steps_per_pass(dataset, plan)
+        self._order = _Order()
+        self._loader: DataLoader[Batch] = DataLoader(
+            _Crops(dataset, plan, slice(rank, None, of)),
+            batch_size=None,
+            sampler=self._order,
+            num_workers=loaders,
+            prefetch_factor=LOOKAHEAD,
+            persistent_workers=True,
+            pin_memory=plan.device == "cuda",
+            multiprocessing_context="fork",
+        )
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Give this process's part of one epoch's batches, prepared ahead by one other thread.
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Give this process's part of one epoch's batches, prepared ahead.
 
         Args:
             epoch: counted from 0; it and the seed decide everything.
-
-        Yields:
-            Images float32 [N, C, side, side] (0..1), boxes float32 [N, M, 4] and labels int64 [N, M] (-1 padded).
         """
         rng = np.random.default_rng((self._plan.seed, epoch))
         wanted = self.steps * self._plan.batch
@@ -62,28 +121,8 @@ class Pictures:
         order = np.concatenate((_repeat(bad, wanted - good, rng), _repeat(np.array(self._good), good, rng)))
         rng.shuffle(order)
         jobs = order.reshape(self.steps, self._plan.batch)
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self._batch, epoch, step, jobs[step]) for step in range(min(LOOKAHEAD, self.steps))]
-            for step in range(self.steps):
-                ready = ahead.pop(0).result()
-                if step + LOOKAHEAD < self.steps:
-                    ahead.append(pool.submit(self._batch, epoch, step + LOOKAHEAD, jobs[step + LOOKAHEAD]))
-                yield ready
-
-    def _batch(self, epoch: int, step: int, members: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        crops = []
-        for place, index in list(enumerate(members))[self._mine]:
-            rng = np.random.default_rng((self._plan.seed, epoch, step, place))
-            sample = self._samples[index]
-            crops.append(self._augment(self._pixels[index], sample.boxes, sample.labels, rng))
-        most = max(len(labels) for _, _, labels in crops)
-        boxes = np.zeros((len(crops), most, 4), np.float32)
-        labels = np.full((len(crops), most), -1, np.int64)
-        for row, (_, its_boxes, its_labels) in enumerate(crops):
-            boxes[row, : len(its_labels)] = its_boxes
-            labels[row, : len(its_labels)] = its_labels
-        images = torch.from_numpy(np.stack([c[0] for c in crops])).permute(0, 3, 1, 2)  # stays channels last
-        return images.float() / 255.0, torch.from_numpy(boxes), torch.from_numpy(labels)
+        self._order.jobs = [(epoch, step, members) for step, members in enumerate(jobs)]
+        return iter(self._loader)
 
 
 def steps_per_pass(dataset: Dataset, plan: Plan) -> int:

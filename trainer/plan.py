@@ -28,12 +28,13 @@ class Plan:
         rate: peak learning rate.
         good_share: share of crops from good parts.
         seed: seed of everything random.
-        threads: CPU threads for the arithmetic of one process; one more prepares the pictures.
+        threads: CPU threads for the arithmetic of one process; another process prepares the pictures.
         workers: processes among which each batch is divided, on all machines together.
         validate_every: epochs between validations.
         width: width of the net.
         channels: 1 grey, 3 RGB.
         reference: whether the model sees each picture's reference too.
+        device: "cpu" or "cuda".
     """
 
     epochs: int | None = None
@@ -50,6 +51,7 @@ class Plan:
     width: int = 48
     channels: int = 1
     reference: bool = False
+    device: str = "cpu"
 
     @property
     def input_channels(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,12 +22,15 @@ results = Console(highlight=False, markup=False, width=None if sys.stdout.isatty
 Item = TypeVar("Item")
 
 
-def tracked(items: Sequence[Item], name: str, shown_after_s: float = SHOWN_AFTER_S) -> Iterator[Item]:
+def tracked(
+    items: Iterable[Item], name: str, total: int | None = None, shown_after_s: float = SHOWN_AFTER_S
+) -> Iterator[Item]:
     """Give items one after the other, and show how far that is.
 
     Args:
         items: what is gone through.
         name: what is being done, in a word or two.
+        total: how many there are, if the items do not tell.
         shown_after_s: seconds until the bar appears; what is done by then shows none.
 
     Yields:
@@ -35,7 +38,7 @@ def tracked(items: Sequence[Item], name: str, shown_after_s: float = SHOWN_AFTER
     """
     began_ns = time.monotonic_ns()
     bar = Progress(console=console)
-    task = bar.add_task(name, total=len(items))
+    task = bar.add_task(name, total=len(items) if isinstance(items, Sized) else total)
     is_shown = False
     try:
         for item in items:

@@ -7,6 +7,7 @@ from typing import Any
 
 from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.plan import Plan
 
 _OPTIONS = {"side_px": "--crop"}
 """Dials that the command line calls otherwise."""
@@ -53,7 +54,7 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
     """
     lines = []
     for name in sorted(found.plan.keys() | asked.plan.keys()):
-        was, now = (state.plan.get(name) for state in (found, asked))
+        was, now = (state.plan.get(name, _usual(name)) for state in (found, asked))
         if was != now:
             option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
             hint = ", or as many processes" if name == "workers" else ""
@@ -63,6 +64,11 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
     if not lines and found.shape != asked.shape:
         lines.append(f"another net, {found.shape} (now {asked.shape})")
     return lines
+
+
+def _usual(name: str) -> Any:
+    """Return what a dial stood at in a run that is older than the dial."""
+    return getattr(Plan(), name, None)
 
 
 def _told(value: Any) -> str:

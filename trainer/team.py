@@ -101,7 +101,10 @@ class Team:
 
     def averaging(self, net: nn.Module) -> nn.Module:
         """Wrap a net so that its gradients are the mean over all processes."""
-        return net if self.size == 1 else nn.parallel.DistributedDataParallel(net)
+        if self.size == 1:
+            return net
+        device = next(net.parameters()).device
+        return nn.parallel.DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
 
 
 def launched_size() -> int | None:
@@ -125,7 +128,7 @@ def gathered(size: int, follow: Callable[[Team], object]) -> Iterator[Team]:
         ApplianceError: whatever another process reports in words.
     """
     if launched_size():
-        distributed.init_process_group("gloo", timeout=LONGEST_SILENCE)
+        distributed.init_process_group(_backend(), timeout=LONGEST_SILENCE)
         try:
             console.quiet = distributed.get_rank() > 0
             yield Team(distributed.get_rank(), distributed.get_world_size())
@@ -167,5 +170,13 @@ def _join(meeting: Path, rank: int, size: int, follow: Callable[[Team], object])
 def _meet(meeting: Path, rank: int, size: int) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     place = f"file://{meeting}"
-    distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=size, timeout=LONGEST_MEETING)
+    distributed.init_process_group(
+        _backend(size), init_method=place, rank=rank, world_size=size, timeout=LONGEST_MEETING
+    )
     distributed.distributed_c10d._set_pg_timeout(LONGEST_SILENCE)
+
+
+def _backend(size: int | None = None) -> str:
+    """Return what carries the gradients: NCCL where each process has a GPU of its own, else gloo."""
+    here = size or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return "cpu:gloo,cuda:nccl" if torch.cuda.device_count() >= here else "gloo"

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -20,6 +19,7 @@ from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.split import Split
+from trainer.device import own_device, usual_loaders
 from trainer.files import append_json, make_folder, write_json
 from trainer.learner import Learner
 from trainer.lineage import source_commit
@@ -67,9 +67,9 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
 def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None:
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
-    cv2.setNumThreads(1)
-    run = Learner(team.from_first(lambda: _begin(split, plan, folder)), team)
-    pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size))
+    run = Learner(team.from_first(lambda: _begin(split, plan, folder)), team, own_device(plan.device, team.rank))
+    loaders = usual_loaders(plan.device, team.size)
+    pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders))
     clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)
     figures, judged_at = None, -1
     with _progress(team.is_first) as bar:

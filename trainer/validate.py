@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,18 @@ from torch import Tensor
 from appliance.events import Pixels
 from appliance.optics.detections import Candidates, suppress
 from trainer.datasets.sample import Boxes, Dataset, Labels
+from trainer.device import usable_cores
 from trainer.graph import CANDIDATES
+from trainer.learner import as_input
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
 from trainer.references import load_input, misplaced_pairs
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
+
+AT_ONCE = 32
+"""Pictures that are decoded while others are judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +72,14 @@ def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:
         One item per picture, in the data set's order.
     """
     net.eval()
-    for sample in dataset.samples:
-        picture = pad(load_input(sample, net.shape.channels))
-        boxes, scores, labels = detect(net, torch.from_numpy(picture)[None])
-        found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
-        yield Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for start in range(0, len(dataset.samples), AT_ONCE):
+            some = dataset.samples[start : start + AT_ONCE]
+            pictures = pool.map(partial(load_input, channels=net.shape.channels), some)
+            for sample, picture in zip(some, pictures, strict=True):
+                boxes, scores, labels = detect(net, torch.from_numpy(pad(picture))[None])
+                found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
+                yield Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group)
     misplaced_pairs.tell()
 
 
@@ -100,11 +110,12 @@ def detect(net: Net, images: Tensor) -> tuple[Boxes, np.ndarray, Labels]:
         Boxes float32 [N, K, 4], scores float32 [N, K], labels int64 [N, K], best first.
     """
     height, width = images.shape[1:3]
-    logits, distances = net(images.permute(0, 3, 1, 2).float() / 255.0)
+    device = next(net.parameters()).device
+    logits, distances = net(as_input(images.to(device)))
     best, labels = logits.flatten(2).amax(1), logits.flatten(2).argmax(1)
     top, cells = best.topk(min(CANDIDATES, best.shape[1]), dim=1)
-    boxes = decode_boxes(distances.flatten(2).transpose(1, 2), cell_centres(height, width))
+    boxes = decode_boxes(distances.flatten(2).transpose(1, 2), cell_centres(height, width).to(device))
     boxes = boxes.gather(1, cells[..., None].expand(-1, -1, 4))
-    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+    limit = torch.tensor([width, height, width, height], dtype=torch.float32, device=device)
     boxes = torch.minimum(boxes.clamp(min=0.0), limit)
-    return boxes.numpy(), top.sigmoid().numpy(), labels.gather(1, cells).numpy()
+    return boxes.cpu().numpy(), top.sigmoid().cpu().numpy(), labels.gather(1, cells).cpu().numpy()

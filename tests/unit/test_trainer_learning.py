@@ -19,6 +19,7 @@ from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
+from trainer.learner import as_input
 from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
 from trainer.pictures import Pictures, repeat_factors
@@ -141,7 +142,7 @@ def test_the_loss_falls_on_one_batch(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     losses = []
     for _ in range(50):
-        logits, distances = net(images)
+        logits, distances = net(as_input(images))
         total = detection_loss(logits, distances, boxes, labels).total
         optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -156,7 +157,7 @@ def test_an_epoch_holds_the_wanted_share_of_good_parts(tmp_path: Path) -> None:
     assert pictures.steps == 3
     batches = list(pictures.batches(0))
     assert len(batches) == 3
-    assert all(images.shape == (4, 1, 64, 64) for images, _, _ in batches)
+    assert all(images.shape == (4, 64, 64, 1) for images, _, _ in batches)
     assert not torch.equal(batches[0][0], next(iter(pictures.batches(1)))[0])
 
 
@@ -173,10 +174,10 @@ def test_pictures_of_rare_classes_are_shown_more_often() -> None:
 
 def test_a_crop_larger_than_the_pictures_is_filled_up(tmp_path: Path) -> None:
     images, boxes, _ = next(Pictures(_split(tmp_path).train, Plan(epochs=1, side_px=192)).batches(0))
-    assert images.shape[2:] == (192, 192)
+    assert images.shape[1:3] == (192, 192)
     assert boxes.min() >= 0
     assert boxes.max() <= 192
-    grey = (images[:, 0] * 255).round()
+    grey = images[..., 0].int()
     assert ((grey - PAD_VALUE).abs() < 60).float().mean() > 0.5
 
 
