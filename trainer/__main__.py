@@ -13,6 +13,7 @@ from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.plan import USUAL_STEPS
+from trainer.sizes import SIZES
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
@@ -49,19 +50,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     train.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
     train.add_argument("--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)")
-    train.add_argument(
-        "--width",
-        type=count,
-        default=48,
-        help="of the net, a multiple of 8; 32 is a third faster (default %(default)s)",
-    )
-    train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
-    train.add_argument(
-        "--reference",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="compare each picture with that of a good part (default: if every picture names one)",
-    )
+    _add_net(train)
     train.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -83,6 +72,20 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     train.set_defaults(module="trainer.commands", execute="train")
+
+
+def _add_net(train: argparse.ArgumentParser) -> None:
+    train.add_argument(
+        "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.6 or 4.3 M parameters (default %(default)s)"
+    )
+    train.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
+    train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
+    train.add_argument(
+        "--reference",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="compare each picture with that of a good part (default: if every picture names one)",
+    )
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -31,6 +31,7 @@ from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.report_page import write_page
+from trainer.sizes import TABLE
 from trainer.stress import Robustness, sweep
 from trainer.train import check_folder
 from trainer.train import train as run_training
@@ -58,7 +59,8 @@ def train(arguments: argparse.Namespace) -> int:
         workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
         device=device,
         channels=arguments.channels,
-        width=arguments.width,
+        width=arguments.width or TABLE[arguments.size].width,
+        depth=TABLE[arguments.size].depth,
     )
     asked.check()
     place = Source.of(arguments)

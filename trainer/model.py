@@ -30,12 +30,15 @@ class NetShape:
     Args:
         channels: 1 (grey) or 3 (RGB); 2 or 6 with a reference behind the picture.
         classes: number of defect classes, at least 1.
-        width: channels at stride 8, where the details of a defect are, a multiple of 8; half of it at stride 4.
+        width: channels at stride 8, where the details of a defect are, a multiple of 8; those of the other strides
+            grow with it where it is above 48.
+        depth: how many times the residual blocks of the smallest net.
     """
 
     channels: int
     classes: int
     width: int = 48
+    depth: int = 1
 
     def as_dict(self) -> dict[str, int]:
         """Return the fields as a dict, for the checkpoint."""
@@ -81,7 +84,7 @@ class Net(nn.Module):
     """Picture in, class logits and box distances per cell out.
 
     Args:
-        shape: channels, classes and width.
+        shape: channels, classes, width and depth.
 
     Source:
         FCOS (arXiv 1904.01355) for the dense anchor-free head, CSPNet (arXiv 1911.11929) for the stages.
@@ -90,15 +93,16 @@ class Net(nn.Module):
     def __init__(self, shape: NetShape) -> None:
         super().__init__()
         self.shape = shape
-        w = shape.width
-        self.stem = _conv(shape.channels, 32, 6, 4)
-        self.stage8 = nn.Sequential(_conv(32, w, 3, 2), _Stage(w, 1))
-        self.stage16 = nn.Sequential(_conv(w, 64, 3, 2), _Stage(64, 2))
-        self.stage32 = nn.Sequential(_conv(64, 128, 3, 2), _Stage(128, 2))
+        w, depth = shape.width, shape.depth
+        w4, w16, w32 = (max(least, least * w // 48 // 16 * 16) for least in (32, 64, 128))
+        self.stem = _conv(shape.channels, w4, 6, 4)
+        self.stage8 = nn.Sequential(_conv(w4, w, 3, 2), _Stage(w, depth))
+        self.stage16 = nn.Sequential(_conv(w, w16, 3, 2), _Stage(w16, 2 * depth))
+        self.stage32 = nn.Sequential(_conv(w16, w32, 3, 2), _Stage(w32, 2 * depth))
         self.up = nn.Upsample(scale_factor=2.0, mode="nearest")
-        self.narrow32 = _conv(128, 64, 1)
-        self.fuse16 = _Stage(64, 1)
-        self.narrow16 = _conv(64, w, 1)
+        self.narrow32 = _conv(w32, w16, 1)
+        self.fuse16 = _Stage(w16, depth)
+        self.narrow16 = _conv(w16, w, 1)
         self.head = _conv(w, w)
         self.class_head = nn.Conv2d(w, shape.classes, 1)
         self.box_head = nn.Conv2d(w, 4, 1)

@@ -31,7 +31,8 @@ class Plan:
         threads: CPU threads for the arithmetic of one process; another process prepares the pictures.
         workers: processes among which each batch is divided, on all machines together.
         validate_every: epochs between validations.
-        width: width of the net.
+        width: width of the net (trainer.sizes).
+        depth: how many times the residual blocks of the smallest net.
         channels: 1 grey, 3 RGB.
         reference: whether the model sees each picture's reference too.
         device: "cpu" or "cuda".
@@ -49,6 +50,7 @@ class Plan:
     workers: int = 1
     validate_every: int = 10
     width: int = 48
+    depth: int = 1
     channels: int = 1
     reference: bool = False
     device: str = "cpu"

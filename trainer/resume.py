@@ -9,7 +9,7 @@ from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.plan import Plan
 
-_OPTIONS = {"side_px": "--crop"}
+_OPTIONS = {"side_px": "--crop", "depth": "--size of depth"}
 """Dials that the command line calls otherwise."""
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
 from trainer.augment import Augment, crop_boxes
-from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
+from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint, save_checkpoint
 from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
@@ -25,6 +25,7 @@ from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
 from trainer.pictures import Pictures, repeat_factors
 from trainer.plan import Plan
 from trainer.resume import differences
+from trainer.sizes import TABLE, SizeName
 from trainer.train import one_cycle, train
 from trainer.validate import pad
 
@@ -235,6 +236,25 @@ def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:
             load_checkpoint(path)
     with pytest.raises(ConfigError, match="train first"):
         load_checkpoint(tmp_path / "missing.pt")
+
+
+def test_the_smallest_net_is_the_one_that_older_weights_belong_to(tmp_path: Path) -> None:
+    state = Checkpoint({}, NetShape(1, 2), ("a", "b"), holdout=("g",), average=Net(NetShape(1, 2)).state_dict())
+    save_checkpoint(tmp_path / "final.pt", state)
+    content = torch.load(tmp_path / "final.pt", weights_only=True)
+    del content["shape"]["depth"]
+    torch.save(content, tmp_path / "final.pt")
+    shape = averaged_net(load_checkpoint(tmp_path / "final.pt"), tmp_path).shape
+    assert (shape.width, shape.depth) == (TABLE["nano"].width, TABLE["nano"].depth)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("nano", 0.42), ("small", 1.6), ("base", 4.29)])
+def test_a_size_has_the_parameters_that_are_documented(size: SizeName, millions: float) -> None:
+    net = Net(NetShape(1, 6, TABLE[size].width, TABLE[size].depth))
+    assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+    with torch.inference_mode():
+        logits, distances = net.eval()(torch.zeros(1, 1, 96, 64))
+    assert (logits.shape, distances.shape) == ((1, 6, 12, 8), (1, 4, 12, 8))
 
 
 def test_weights_of_another_net_are_refused() -> None:
