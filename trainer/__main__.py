@@ -76,7 +76,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_net(train: argparse.ArgumentParser) -> None:
     train.add_argument(
-        "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.6 or 4.3 M parameters (default %(default)s)"
+        "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.4 or 4.3 M parameters (default %(default)s)"
     )
     train.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
     train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
