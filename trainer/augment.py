@@ -5,20 +5,17 @@ Every random choice comes from one generator per crop, so that a run resumed in 
 
 from __future__ import annotations
 
-import os
-
+import albumentations as A  # noqa: N812 - the name that its own documentation uses
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
+from trainer.disturb import Disturb, Strengths
 from trainer.model import PAD_VALUE
 from trainer.paint import paint
 from trainer.references import misplaced
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer release
-
-import albumentations as A  # noqa: N812 - the name that its own documentation uses
+from trainer.transplant import Transplants
 
 DEFECT_SHARE = 0.85
 """Share of the crops of a defective part that are placed around one of its defects."""
@@ -29,6 +26,12 @@ SCALED_SHARE = 0.5
 PAINTED_SHARE = 0.5
 """Share of the crops of binarised copper that get artwork and defects painted in."""
 
+TURNED_SHARE = 0.2
+"""Share of the crops that are turned a little, as a part lies in its fixture, and not only by quarters."""
+
+TRANSPLANT_SHARE = 0.3
+"""Share of the crops into which a defect of another picture is set."""
+
 MISPLACED_SHARE = 0.5
 """Share of the references that lie a little off the part, as an alignment may leave them."""
 
@@ -37,27 +40,36 @@ KEPT_SHARE = 0.5
 larger than a crop would else be taught as background."""
 
 
+USUAL = Strengths()
+
+
 class Augment:
     """Cut, turn and disturb.
 
     Args:
         side_px: side of the crop, a multiple of 32.
-        grow: largest factor by which the cut piece may be larger or smaller than the crop before it is scaled.
+        strengths: how much it is disturbed at most.
         copper: given for binarised copper, where defects can be painted.
+        transplants: defects that may be set into a crop.
     """
 
-    def __init__(self, side_px: int = 320, grow: float = 1.4, copper: Copper | None = None) -> None:
+    def __init__(
+        self,
+        side_px: int = 320,
+        strengths: Strengths = USUAL,
+        copper: Copper | None = None,
+        transplants: Transplants | None = None,
+    ) -> None:
         self.side_px = side_px
-        self.grow = grow
+        self._grow = 1 + strengths.scale_percent / 100
+        self._misplaced_px = strengths.misplaced_px
         self._copper = copper
-        self._turn = A.Compose([A.D4(p=1.0)], bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"]))
-        self._light = A.Compose(
-            [
-                A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.4),
-                A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.04))], p=0.15),
-                A.ImageCompression(quality_range=(60, 95), p=0.1),
-            ]
+        self._transplants = transplants
+        askew = A.Affine(rotate=(-strengths.turn_deg, strengths.turn_deg), fill=PAD_VALUE, p=TURNED_SHARE)
+        self._turn = A.Compose(
+            [A.D4(p=1.0), askew], bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"])
         )
+        self._disturb = Disturb(strengths)
 
     def __call__(
         self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, rng: np.random.Generator
@@ -75,37 +87,36 @@ class Augment:
             uint8 [side, side, channels], boxes and labels that are still in it.
         """
         piece, boxes, labels = self._cut(picture, boxes, labels, rng)
+        if self._transplants is not None and rng.random() < TRANSPLANT_SHARE:
+            piece, boxes, labels = self._transplants(piece, boxes, labels, rng)
+        piece = self._filled_up(piece)
         if self._copper is not None and rng.random() < PAINTED_SHARE:
             piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
         self._turn.set_random_seed(int(rng.integers(2**31)))
         out = self._turn(image=piece, bboxes=boxes, labels=labels)
         return (
-            self._disturb(out["image"].reshape(piece.shape), rng),
+            self._disturbed(out["image"].reshape(piece.shape), rng),
             np.asarray(out["bboxes"], np.float32).reshape(-1, 4),
             np.asarray(out["labels"], np.int64).reshape(-1),
         )
 
-    def _disturb(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _disturbed(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Change light, focus and noise; those of the reference are its own, and it lies a little off."""
         if piece.shape[2] % 2:
-            return self._lit(piece, rng)
+            return self._disturb(piece, rng)
         half = piece.shape[2] // 2
-        part, reference = self._lit(piece[:, :, :half], rng), self._lit(piece[:, :, half:], rng)
+        part, reference = self._disturb(piece[:, :, :half], rng), self._disturb(piece[:, :, half:], rng)
         if rng.random() < MISPLACED_SHARE:
-            reference = misplaced(reference, rng)
+            reference = misplaced(reference, rng, self._misplaced_px)
         return np.concatenate((part, reference), axis=2)
-
-    def _lit(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        self._light.set_random_seed(int(rng.integers(2**31)))
-        return np.asarray(self._light(image=np.ascontiguousarray(piece))["image"], np.uint8).reshape(piece.shape)
 
     def _cut(
         self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Boxes, Labels]:
         height, width, channels = picture.shape
         side = self.side_px
-        if self.grow > 1.0 and rng.random() < SCALED_SHARE:
-            side = round(side * float(np.exp(rng.uniform(-1, 1) * np.log(self.grow))))
+        if self._grow > 1.0 and rng.random() < SCALED_SHARE:
+            side = round(side * float(np.exp(rng.uniform(-1, 1) * np.log(self._grow))))
         left, top = (int(rng.integers(0, max(0, length - side) + 1)) for length in (width, height))
         if len(boxes) and rng.random() < DEFECT_SHARE:
             box = boxes[rng.integers(len(boxes))]
@@ -118,9 +129,14 @@ class Augment:
             size = [max(1, round(length * factor)) for length in piece.shape[1::-1]]
             piece = np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_LINEAR), np.uint8)
             boxes = boxes * np.float32(factor)
-        whole = np.full((self.side_px, self.side_px, channels), PAD_VALUE, np.uint8)
-        whole[: piece.shape[0], : piece.shape[1]] = piece.reshape(*piece.shape[:2], channels)
-        return whole, boxes, labels
+        return piece.reshape(*piece.shape[:2], channels), boxes, labels
+
+    def _filled_up(self, piece: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if piece.shape[:2] == (self.side_px, self.side_px):
+            return piece
+        whole = np.full((self.side_px, self.side_px, piece.shape[2]), PAD_VALUE, np.uint8)
+        whole[: piece.shape[0], : piece.shape[1]] = piece
+        return whole
 
 
 def _place(low: float, high: float, side: int, limit: int, rng: np.random.Generator) -> int:

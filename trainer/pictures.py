@@ -16,11 +16,15 @@ from torch.utils.data import Dataset as TorchDataset
 
 from appliance.errors import ConfigError
 from trainer.augment import Augment
-from trainer.datasets.sample import Dataset
+from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.device import usable_cores
 from trainer.plan import Plan
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
+from trainer.transplant import Transplants
+
+MOSAIC_SHARE = 0.15
+"""Share of the crops that are put together from four pictures."""
 
 LOOKAHEAD = 4
 """Batches that each loader prepares ahead."""
@@ -49,11 +53,16 @@ class _Crops(TorchDataset[Batch]):
         self._seed = plan.seed
         self._mine = mine
         self._samples = dataset.samples
-        self._augment = Augment(plan.side_px, copper=dataset.copper)
         with ThreadPoolExecutor(usable_cores()) as pool:
             decoded = pool.map(partial(load_input, channels=plan.input_channels), self._samples)
             self._pixels = list(tracked(decoded, "decode the pictures", len(self._samples)))
         misplaced_pairs.tell()
+        others = None
+        if dataset.copper is None:  # there defects are painted
+            others = Transplants(self._samples, self._pixels, plan.side_px, plan.reference)
+        self._augment, self._quarter = (
+            Augment(side, copper=dataset.copper, transplants=others) for side in (plan.side_px, plan.side_px // 2)
+        )
 
     def __getitem__(self, job: _Job) -> Batch:
         """Cut this process's part of one step's crops; called by the loaders."""
@@ -61,8 +70,7 @@ class _Crops(TorchDataset[Batch]):
         crops = []
         for place, index in list(enumerate(members))[self._mine]:
             rng = np.random.default_rng((self._seed, epoch, step, place))
-            sample = self._samples[index]
-            crops.append(self._augment(self._pixels[index], sample.boxes, sample.labels, rng))
+            crops.append(self._crop(index, rng))
         most = max(len(labels) for _, _, labels in crops)
         boxes = np.zeros((len(crops), most, 4), np.float32)
         labels = np.full((len(crops), most), -1, np.int64)
@@ -71,6 +79,21 @@ class _Crops(TorchDataset[Batch]):
             labels[row, : len(its_labels)] = its_labels
         images = np.stack([c[0] for c in crops])
         return torch.from_numpy(images), torch.from_numpy(boxes), torch.from_numpy(labels)
+
+    def _crop(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes, Labels]:
+        """Cut from one picture, or now and then from four: a quarter of the crop from each."""
+        if rng.random() >= MOSAIC_SHARE:
+            return self._cut(self._augment, index, rng)
+        half = self._quarter.side_px
+        quarters = [self._cut(self._quarter, i, rng) for i in (index, *rng.integers(len(self._samples), size=3))]
+        (a, b, c, d), boxes, labels = zip(*quarters, strict=True)
+        places = [(0, 0), (half, 0), (0, half), (half, half)]
+        moved = [found + np.array([*place, *place], np.float32) for found, place in zip(boxes, places, strict=True)]
+        return np.vstack((np.hstack((a, b)), np.hstack((c, d)))), np.concatenate(moved), np.concatenate(labels)
+
+    def _cut(self, augment: Augment, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes, Labels]:
+        sample = self._samples[index]
+        return augment(self._pixels[index], sample.boxes, sample.labels, rng)
 
 
 class Pictures:

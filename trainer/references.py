@@ -87,18 +87,19 @@ def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None 
     return with_reference(picture, found.pixels, channels // 2)
 
 
-def misplaced(reference: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def misplaced(reference: NDArray[np.uint8], rng: np.random.Generator, shift_px: float = SHIFT_PX) -> NDArray[np.uint8]:
     """Move a reference by what an alignment may leave.
 
     Args:
         reference: uint8 [side, side, channels].
         rng: the crop's own generator.
+        shift_px: spread of the shift; that of the turn goes with it.
 
     Returns:
         A new picture; what comes in at the border repeats it.
     """
     side = reference.shape[0]
-    turn = cv2.getRotationMatrix2D((side / 2, side / 2), float(rng.normal(0, TURN_DEG)), 1.0)
-    turn[:, 2] = turn[:, 2] + rng.normal(0, SHIFT_PX, 2)
+    turn = cv2.getRotationMatrix2D((side / 2, side / 2), float(rng.normal(0, TURN_DEG * shift_px / SHIFT_PX)), 1.0)
+    turn[:, 2] = turn[:, 2] + rng.normal(0, shift_px, 2)
     moved = cv2.warpAffine(reference, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8).reshape(reference.shape)

@@ -19,6 +19,7 @@ from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint, save_c
 from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
+from trainer.disturb import Strengths
 from trainer.learner import as_input
 from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
@@ -42,7 +43,7 @@ def test_a_box_still_frames_its_defect_after_augmentation(seed: int, x: int, y: 
     picture = np.full((160, 160, 1), 100, np.uint8)
     picture[y : y + 20, x : x + 16] = 255
     boxes = np.array([[x, y, x + 16, y + 20]], np.float32)
-    augment = Augment(96, grow)
+    augment = Augment(96, replace(Strengths(), scale_percent=100 * (grow - 1)))
     image, found, labels = augment(picture, boxes, np.array([4]), np.random.default_rng(seed))
     assert image.shape == (96, 96, 1)
     bright = np.argwhere(image[:, :, 0] > image.min() / 2 + image.max() / 2)
@@ -68,7 +69,7 @@ def test_only_crops_of_copper_get_painted_defects() -> None:
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     counts = []
     for copper in (None, COPPER):
-        augment = Augment(96, 1.0, copper)
+        augment = Augment(96, replace(Strengths(), scale_percent=0), copper)
         counts.append([len(augment(picture, *nothing, np.random.default_rng(seed))[2]) for seed in range(40)])
     assert sum(counts[0]) == 0
     assert 0 < sum(count > 0 for count in counts[1]) < 40
