@@ -13,6 +13,7 @@ from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.plan import USUAL_STEPS
+from trainer.pretrain_arguments import add_pretrain
 from trainer.sizes import SIZES
 
 EPILOG = (
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_evaluate(commands)
     add_data(commands, EPILOG)
+    add_pretrain(commands, EPILOG)
     return top
 
 

@@ -18,7 +18,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from trainer.model import Net, NetShape
 
-_DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, EOFError, struct.error, pickle.UnpicklingError)
+DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, EOFError, struct.error, pickle.UnpicklingError)
 """What torch raises when it reads anything but a checkpoint."""
 
 
@@ -93,7 +93,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ConfigError(
             f"{error.filename or path}: cannot be read: {error.strerror}; train first, or name another run"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ConfigError(f"{path}: is no checkpoint of this trainer ({error}); train again") from error
 
 

@@ -6,7 +6,7 @@ import math
 from datetime import datetime, timezone
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.checkpoint import Checkpoint
 from trainer.device import has_fast_bf16
@@ -42,10 +42,7 @@ class Learner:
         self.net = Net(state.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Net(state.shape).to(device)
         self.average.load_state_dict(self.net.state_dict())
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        others = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+        self._optimizer = make_optimizer(self.net)
         if state.weights:
             self.net.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
@@ -89,6 +86,14 @@ class Learner:
 def as_input(images: Tensor) -> Tensor:
     """Turn pictures uint8 [N, H, W, C] into what the net takes: float32 [N, C, H, W], 0..1."""
     return images.permute(0, 3, 1, 2).float() / 255.0  # stays channels last in memory
+
+
+def make_optimizer(net: nn.Module) -> torch.optim.AdamW:
+    """Return the optimizer of a net; only what multiplies decays."""
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.99))
 
 
 @torch.no_grad()

@@ -1,0 +1,197 @@
+"""Where a net begins: weights that were pre-trained elsewhere, fitted to its input; its class head is drawn anew."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import fsspec
+import torch
+from fsspec.exceptions import FSTimeoutError
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from appliance.errors import ConfigError
+from trainer.checkpoint import DAMAGE
+from trainer.model import PAD_VALUE, Net, NetShape
+
+SHIPPED = Path(__file__).parent / "weights" / "backbone.safetensors"
+"""What `--weights auto` takes; docs/training.md tells how it was made."""
+
+LARGEST_BYTES = 256 << 20
+"""A larger file holds no weights of this net."""
+
+_FIRST, _FIRST_MEAN = "stem.0.weight", "stem.1.running_mean"
+_UNREACHABLE = (OSError, ValueError, ImportError, FSTimeoutError, aiohttp.ClientError)
+"""What fsspec and its protocols raise when an address cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backbone:
+    """Weights that fit a net.
+
+    Args:
+        name: of the file.
+        digest: SHA-256 of the file, 64 hexadecimal digits.
+        tensors: float32, by the net's own names; those of the class head are not among them.
+    """
+
+    name: str
+    digest: str
+    tensors: dict[str, Tensor]
+
+    def __str__(self) -> str:
+        return f"{self.name} sha256:{self.digest}"
+
+
+def find_backbone(asked: str, digest: str | None, shape: NetShape) -> tuple[Backbone | None, str]:
+    """Return the weights that a net is to begin with, and a line that says which.
+
+    Args:
+        asked: "auto" for the shipped file if it fits, "none", or a path or an address.
+        digest: what the file must have, "sha256:HEX"; needed unless the file is local.
+        shape: of the net.
+
+    Raises:
+        ConfigError: The file is missing, damaged, another one, or of another net.
+    """
+    if asked in ("auto", "none") and digest:
+        raise ConfigError(f"--weights-digest belongs to an address, and --weights is {asked}; name the file")
+    if asked == "none":
+        return None, "begins with weights drawn at random (--weights none)"
+    if asked != "auto":
+        found = _fitted(asked, _read(asked, digest), shape)
+        return found, f"begins with {found}"
+    if not SHIPPED.is_file():
+        return None, "begins with weights drawn at random: this copy of the trainer ships none"
+    try:
+        found = _fitted(str(SHIPPED), _read(str(SHIPPED), None), shape)
+    except ConfigError as error:
+        return None, f"begins with weights drawn at random: {error}"
+    return found, f"begins with {found}"
+
+
+def adopt(net: Net, backbone: Backbone) -> None:
+    """Put the weights into a net; its class head stays as it was drawn.
+
+    Args:
+        net: of the shape that the weights were found for.
+        backbone: the weights.
+    """
+    net.load_state_dict(backbone.tensors, strict=False)
+
+
+def adapted(tensors: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """Return weights for another number of input channels.
+
+    What was pre-trained sees a grey picture and its reference. A net that sees no reference gets what a constant one
+    (PAD_VALUE everywhere) adds to the first layer, folded into its normalisation; exact but at the picture's border.
+
+    Args:
+        tensors: of a net with 2 channels; of as many as wanted they are returned as they are.
+        channels: 1 (grey) or 3 (RGB); 2 or 6 with a reference behind the picture.
+
+    Raises:
+        ValueError: They are of neither.
+    """
+    made = dict(tensors)
+    kernel = tensors[_FIRST]
+    if kernel.shape[1] == channels:
+        return made
+    if kernel.shape[1] != 2:
+        raise ValueError(f"they see {kernel.shape[1]} channels and not {channels}")
+    picture, reference = kernel[:, :1], kernel[:, 1:]
+    if channels % 2:
+        made[_FIRST_MEAN] = tensors[_FIRST_MEAN] - PAD_VALUE / 255.0 * reference.sum(dim=(1, 2, 3))
+        made[_FIRST] = picture.repeat(1, channels, 1, 1) / channels
+    else:
+        half = channels // 2
+        made[_FIRST] = torch.cat([part.repeat(1, half, 1, 1) / half for part in (picture, reference)], dim=1)
+    return made
+
+
+def pack(net: Net, notes: Mapping[str, Any]) -> bytes:
+    """Return everything in a net but its class head as a safetensors file.
+
+    Kernels are float16; vectors, which are few and normalise, stay float32.
+
+    Args:
+        net: on the CPU.
+        notes: what the file says about itself; values become text.
+    """
+    kept = {name: tensor for name, tensor in net.state_dict().items() if _is_carried(name)}
+    tensors = {n: (t.half() if t.ndim > 1 else t.float()).contiguous() for n, t in kept.items()}
+    told = {"shape": net.shape.as_dict(), **notes}
+    return serialise(
+        tensors, {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+    )
+
+
+def _is_carried(name: str) -> bool:
+    return not name.startswith("class_head.") and not name.endswith(".num_batches_tracked")
+
+
+def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
+    """Bring a file's tensors into the net's shape, or say why that cannot be."""
+    found = {name: tensor.float() for name, tensor in _tensors(where, data).items() if _is_carried(name)}
+    wanted = {name: tensor.shape for name, tensor in Net(shape).state_dict().items() if _is_carried(name)}
+    lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if lacking or strange:
+        what = f"has no {lacking[0]}" if lacking else f"has a {strange[0]}"
+        raise ConfigError(f"{where}: holds the weights of another net ({what}); --weights none does without")
+    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+        raise ConfigError(f"{where}: holds a number that is none; make the file again, or --weights none")
+    try:
+        tensors = adapted(found, shape.channels)
+    except ValueError as error:
+        raise ConfigError(f"{where}: does not fit this net: {error}; --weights none does without") from error
+    for name, size in wanted.items():
+        if tensors[name].shape != size:
+            told = [" x ".join(str(length) for length in one) for one in (tensors[name].shape, size)]
+            raise ConfigError(
+                f"{where}: does not fit this net: {name} is {told[0]} and must be {told[1]}; "
+                "choose the --width that it was made with, or --weights none"
+            )
+    return Backbone(where.rsplit("/", 1)[-1], hashlib.sha256(data).hexdigest(), tensors)
+
+
+def _tensors(where: str, data: bytes) -> dict[str, Tensor]:
+    """Decode a safetensors file, a torch state dict, or a run's own checkpoint."""
+    try:
+        if where.endswith(".safetensors"):
+            return parse(data)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = content.get("average", content)
+        if not all(isinstance(value, Tensor) for value in content.values()):
+            raise ValueError("it is no dict of tensors")
+        return dict(content)
+    except (SafetensorError, AttributeError, *DAMAGE) as error:
+        raise ConfigError(
+            f"{where}: is damaged or holds no weights ({error}); a .safetensors file or a torch state dict is needed"
+        ) from error
+
+
+def _read(address: str, digest: str | None) -> bytes:
+    """Read a file from wherever it is, and hold it against its digest."""
+    is_local = "://" not in address or address.startswith("file://")
+    if digest is None and not is_local:
+        raise ConfigError(f"{address}: comes from elsewhere; say with --weights-digest sha256:HEX which file you mean")
+    try:
+        with fsspec.open(address, "rb") as file:
+            data = bytes(file.read(LARGEST_BYTES + 1))
+    except _UNREACHABLE as error:
+        raise ConfigError(f"{address}: cannot be read ({error}); name another file, or --weights none") from error
+    if len(data) > LARGEST_BYTES:
+        raise ConfigError(f"{address}: is larger than {LARGEST_BYTES >> 20} MB, and no weights of this net are")
+    found = "sha256:" + hashlib.sha256(data).hexdigest()
+    if digest is not None and digest.lower() != found:
+        raise ConfigError(f"{address}: has the digest {found}, and {digest} was asked for; get the right file")
+    return data

@@ -1,0 +1,83 @@
+"""What `trainer pretrain` does, and how its result is shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import cv2
+import torch
+
+from appliance.errors import ConfigError
+from trainer.backbone import pack
+from trainer.files import write_json
+from trainer.lineage import source_commit
+from trainer.pretrain import Pretraining, held_out_ap
+from trainer.pretrain import pretrain as fit
+from trainer.progress import console, results
+from trainer.surfaces.preview import contact_sheet
+from trainer.surfaces.sample import CLASSES, VERSION
+
+
+def pretrain(arguments: argparse.Namespace) -> int:
+    """Fit the net to generated surfaces, judge it and write it; or only show the surfaces.
+
+    Args:
+        arguments: of `trainer pretrain`.
+
+    Returns:
+        The exit code.
+    """
+    if arguments.preview:
+        _, drawn = cv2.imencode(".png", contact_sheet(arguments.seed))
+        arguments.preview.write(drawn.tobytes())
+        results.print(f"{arguments.preview.path}: 40 generated samples, each over its reference", soft_wrap=True)
+        return 0
+    if arguments.out.path.suffix != ".safetensors":
+        raise ConfigError(f"--out {arguments.out.path}: must end in .safetensors, by which the file is read again")
+    dials = Pretraining(
+        steps=arguments.steps,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+        side_px=arguments.side,
+        workers=_cores() if arguments.workers is None else arguments.workers,
+        device=_device(arguments.device),
+    )
+    dials.check()
+    console.print(f"{dials.steps} steps of {dials.batch} pictures on {dials.device}, made by {dials.workers} processes")
+    net, steps = fit(dials)
+    ap = {name: held_out_ap(net, dials, arguments.pictures, name == "with") for name in ("with", "without")}
+    notes = {
+        "generator": VERSION,
+        "classes": list(CLASSES),
+        "seed": dials.seed,
+        "steps": steps,
+        "batch": dials.batch,
+        "side_px": dials.side_px,
+        "source_commit": source_commit(),
+        "licence": "Apache-2.0",
+        "ap33_with_reference": round(ap["with"], 4),
+        "ap33_without_reference": round(ap["without"], 4),
+    }
+    data = pack(net, notes)
+    arguments.out.write(data)
+    results.print(
+        f"AP@0.33 on {arguments.pictures} pictures that were not learned: {ap['with']:.4f} with a reference, "
+        f"{ap['without']:.4f} without\n{arguments.out.path}: {len(data) / 1e6:.2f} MB after {steps} steps",
+        soft_wrap=True,
+    )
+    if arguments.json:
+        write_json(arguments.json.path, notes)
+    return 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device(asked: str) -> str:
+    has_cuda = torch.cuda.is_available()
+    if asked == "cuda" and not has_cuda:
+        raise ConfigError("--device cuda: torch sees no NVIDIA GPU here; install its driver, or --device cpu")
+    return "cuda" if asked != "cpu" and has_cuda else "cpu"

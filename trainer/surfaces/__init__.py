@@ -1,0 +1,1 @@
+"""Procedurally generated pictures of surfaces with planted defects: what the shipped weights were taught with."""

@@ -1,0 +1,69 @@
+"""Batches of generated samples, made by other processes while the net learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from trainer.surfaces.sample import SurfaceSample, generate
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Pixels uint8 [N, 2, side, side], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), masks uint8
+[N, side, side]."""
+
+AHEAD = 4
+"""Batches that each process keeps ready."""
+
+
+class Surfaces(Dataset[Batch]):
+    """Batches by number; batch n is always the same.
+
+    Args:
+        seed: of the set.
+        steps: number of batches.
+        batch: samples in each.
+        side_px: of a picture, a multiple of 32.
+    """
+
+    def __init__(self, seed: int, steps: int, batch: int, side_px: int) -> None:
+        self._seed = seed
+        self._steps = steps
+        self._batch = batch
+        self._side_px = side_px
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, number: int) -> Batch:
+        first = number * self._batch
+        return collate([generate(self._seed, first + place, self._side_px) for place in range(self._batch)])
+
+
+def collate(samples: list[SurfaceSample]) -> Batch:
+    """Put samples of one size together."""
+    most = max(len(sample.labels) for sample in samples)
+    boxes = np.zeros((len(samples), most, 4), np.float32)
+    labels = np.full((len(samples), most), -1, np.int64)
+    for row, sample in enumerate(samples):
+        boxes[row, : len(sample.labels)] = sample.boxes
+        labels[row, : len(sample.labels)] = sample.labels
+    pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(np.stack([sample.mask for sample in samples]))
+    return pixels, torch.from_numpy(boxes), torch.from_numpy(labels), masks
+
+
+def stream(surfaces: Surfaces, workers: int, is_pinned: bool) -> DataLoader[Batch]:
+    """Return the batches in order, made by so many processes (0: by this one)."""
+    ahead: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
+    return DataLoader(
+        surfaces, batch_size=None, num_workers=workers, pin_memory=is_pinned, worker_init_fn=_start, **ahead
+    )
+
+
+def _start(_number: int) -> None:
+    cv2.setNumThreads(1)
