@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -58,6 +59,16 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=("auto", "cpu", "cuda"),
         default="auto",
         help="what the arithmetic runs on (default: a GPU if there is one)",
+    )
+    train.add_argument(
+        "--weights",
+        default="auto",
+        metavar="auto|none|ADDRESS",
+        help="what the net begins with: the shipped file if it fits, random numbers, or a .safetensors file or torch "
+        "state dict (default %(default)s)",
+    )
+    train.add_argument(
+        "--weights-digest", type=digest, metavar="sha256:HEX", help="of that file; needed if it is not on this computer"
     )
     train.add_argument(
         "--threads",
@@ -136,6 +147,13 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     evaluate.set_defaults(module="trainer.commands", execute="evaluate")
+
+
+def digest(text: str) -> str:
+    """Read the digest of a file, sha256: and 64 hexadecimal digits."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not sha256: and 64 hexadecimal digits, as sha256sum tells them")
+    return text.lower()
 
 
 def _severities(text: str) -> dict[str, str]:

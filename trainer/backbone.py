@@ -192,6 +192,6 @@ def _read(address: str, digest: str | None) -> bytes:
     if len(data) > LARGEST_BYTES:
         raise ConfigError(f"{address}: is larger than {LARGEST_BYTES >> 20} MB, and no weights of this net are")
     found = "sha256:" + hashlib.sha256(data).hexdigest()
-    if digest is not None and digest.lower() != found:
+    if digest is not None and digest != found:
         raise ConfigError(f"{address}: has the digest {found}, and {digest} was asked for; get the right file")
     return data

@@ -14,6 +14,7 @@ from rich.table import Table
 from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
 from appliance.events import utc_now
+from trainer.backbone import find_backbone
 from trainer.checkpoint import load_checkpoint
 from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import bundle_name, read_dataset
@@ -26,6 +27,7 @@ from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
+from trainer.model import NetShape
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
@@ -72,13 +74,16 @@ def train(arguments: argparse.Namespace) -> int:
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
+    shape = NetShape(plan.input_channels, len(split.train.classes), plan.width)
+    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
+    _err.print(f"the net {words}", soft_wrap=True)
     is_told = arguments.resume or _err.quiet
     for words in [*doubts(split), *([] if is_told else leaks(split))]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)
         write_json(arguments.out / "source.json", place.as_dict())
-    figures = run_training(split, plan, arguments.out, resume=arguments.resume)
+    figures = run_training(split, plan, arguments.out, resume=arguments.resume, backbone=backbone)
     if figures is None:
         return 0
     _out.print(

@@ -286,6 +286,7 @@ def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, dig
             trained_at=state.trained_at,
             released_by=options.released_by,
             metrics={},
+            backbone=state.plan.get("weights"),
         ),
         digests={},
     )

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 import torch
 from torch import Tensor, nn
 
+from trainer.backbone import Backbone, adopt
 from trainer.checkpoint import Checkpoint
 from trainer.device import has_fast_bf16
 from trainer.loss import detection_loss
@@ -33,13 +34,23 @@ class Learner:
         team: those who learn together, each from its part of every batch.
         device: where the arithmetic runs.
         is_bf16: whether to multiply in bfloat16; None asks the device.
+        backbone: what a run without weights begins with; None draws everything.
     """
 
-    def __init__(self, state: Checkpoint, team: Team, device: torch.device = CPU, is_bf16: bool | None = None) -> None:
+    def __init__(
+        self,
+        state: Checkpoint,
+        team: Team,
+        device: torch.device = CPU,
+        is_bf16: bool | None = None,
+        backbone: Backbone | None = None,
+    ) -> None:
         self.state = state
         self._team = team
         self._device = device
         self.net = Net(state.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if backbone is not None:
+            adopt(self.net, backbone)
         self.average = Net(state.shape).to(device)
         self.average.load_state_dict(self.net.state_dict())
         self._optimizer = make_optimizer(self.net)

@@ -37,7 +37,8 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
     return f"""# {manifest.name}, revision {manifest.revision}
 
 Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of {geometry.width} x
-{geometry.height} pixels ({geometry.fit}). A compact one-stage, anchor-free convolutional net, trained from scratch.
+{geometry.height} pixels ({geometry.fit}). A compact one-stage, anchor-free convolutional net,
+{_begun(lineage.backbone)}.
 
 - Trained {lineage.trained_at}, source commit {lineage.source_commit}, data set SHA-256 {lineage.dataset_digest}.
 - Released by {lineage.released_by}.
@@ -74,6 +75,10 @@ One thing at a time, on held-out pictures, before the AP falls by more than a po
 On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
 been measured. Run it in shadow mode beside people until there is evidence from your own line.
 """
+
+
+def _begun(backbone: str | None) -> str:
+    return "trained from scratch" if backbone is None else f"trained on from pre-trained weights ({backbone})"
 
 
 def _borne(metrics: Mapping[str, float]) -> str:

@@ -36,6 +36,7 @@ class Plan:
         channels: 1 grey, 3 RGB.
         reference: whether the model sees each picture's reference too.
         device: "cpu" or "cuda".
+        weights: name and digest of the file that the net begins with; None if its weights are drawn.
     """
 
     epochs: int | None = None
@@ -54,6 +55,7 @@ class Plan:
     channels: int = 1
     reference: bool = False
     device: str = "cpu"
+    weights: str | None = None
 
     @property
     def input_channels(self) -> int:

@@ -16,6 +16,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from appliance.errors import ConfigError
+from trainer.backbone import Backbone
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.split import Split
@@ -33,7 +34,9 @@ from trainer.team import Team, gathered, launched_size
 from trainer.validate import Figures, validate
 
 
-def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figures | None:
+def train(
+    split: Split, plan: Plan, folder: Path, resume: bool = False, backbone: Backbone | None = None
+) -> Figures | None:
     """Fit a net to the training half and judge it on the other.
 
     Args:
@@ -41,6 +44,7 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
         plan: the dials, with a length (trainer.plan.complete).
         folder: gets `last.pt`, `final.pt`, `log.jsonl` and `figures.json`.
         resume: go on from `last.pt` if it is there.
+        backbone: what a new run begins with; None draws all weights.
 
     Returns:
         The figures of the averaged weights on the validation half; None in a process of `torchrun` but the first.
@@ -59,15 +63,17 @@ def train(split: Split, plan: Plan, folder: Path, resume: bool = False) -> Figur
         )
     check_folder(folder, resume)
     check_data(split, plan.input_channels)
-    work = partial(_train, split, plan, folder)
+    plan = replace(plan, weights=str(backbone) if backbone else None)
+    work = partial(_train, split, plan, folder, backbone)
     with gathered(plan.workers, work) as team:
         return work(team)
 
 
-def _train(split: Split, plan: Plan, folder: Path, team: Team) -> Figures | None:
+def _train(split: Split, plan: Plan, folder: Path, backbone: Backbone | None, team: Team) -> Figures | None:
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
-    run = Learner(team.from_first(lambda: _begin(split, plan, folder)), team, own_device(plan.device, team.rank))
+    begun = team.from_first(lambda: _begin(split, plan, folder))
+    run = Learner(begun, team, own_device(plan.device, team.rank), backbone=backbone)
     loaders = usual_loaders(plan.device, team.size)
     pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders))
     clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)

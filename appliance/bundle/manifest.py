@@ -69,13 +69,18 @@ class Tolerance(Section):
 
 
 class Lineage(Section):
-    """Where the model comes from; metrics are those of the exported model on unseen groups."""
+    """Where the model comes from; metrics are those of the exported model on unseen groups.
+
+    backbone: name and SHA-256 of the pre-trained weights that training began with; None (as in bundles that are older
+    than this field) if it began with random ones.
+    """
 
     dataset_digest: Digest
     source_commit: str
     trained_at: str
     released_by: str
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+    backbone: str | None = None
 
 
 class Manifest(Section):

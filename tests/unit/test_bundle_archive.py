@@ -219,7 +219,8 @@ SECTIONS = {
         *(
             (lambda it, section=section, key=key: it[section].pop(key), rf"{section}.{key}: Field required")
             for section, keys in SECTIONS.items()
-            for key in keys
+            for key, field in keys.items()
+            if field.is_required()
         ),
         (lambda it: it.update(revision=0), "revision"),
         (lambda it: it.update(revision=True), "revision"),

@@ -98,9 +98,13 @@ def test_the_lineage_is_that_of_the_training_and_not_of_the_export(root: Path) -
     assert content["source_commit"] == source_commit()
     trained_at = datetime.fromisoformat(content["trained_at"])
     assert timedelta(0) <= datetime.now(timezone.utc) - trained_at < timedelta(minutes=10)
-    torch.save(content | {"source_commit": "f00", "trained_at": "2020-02-02T02:02:02+00:00"}, file)
+    plan = content["plan"] | {"weights": "early.safetensors sha256:00"}
+    torch.save(content | {"source_commit": "f00", "trained_at": "2020-02-02T02:02:02+00:00", "plan": plan}, file)
     assert _export(root) == 0
-    lineage = read_bundle(root / "part.bundle").manifest.lineage
+    bundle = read_bundle(root / "part.bundle")
+    lineage = bundle.manifest.lineage
+    assert lineage.backbone == "early.safetensors sha256:00"
+    assert "trained on from pre-trained weights (early.safetensors sha256:00)" in bundle.model_card
     assert (lineage.source_commit, lineage.trained_at) == ("f00", "2020-02-02T02:02:02+00:00")
 
 
