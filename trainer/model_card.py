@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from appliance.bundle.manifest import Manifest
+from appliance.bundle.manifest import Lineage, Manifest
 from trainer.datasets.split import Split
 from trainer.evaluate import Report
 from trainer.score_calibration import Calibration
@@ -37,8 +37,7 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
     return f"""# {manifest.name}, revision {manifest.revision}
 
 Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of {geometry.width} x
-{geometry.height} pixels ({geometry.fit}). A compact one-stage, anchor-free convolutional net,
-{_begun(lineage.backbone)}.
+{geometry.height} pixels ({geometry.fit}). A compact one-stage, anchor-free convolutional net, {_begun(lineage)}.
 
 - Trained {lineage.trained_at}, source commit {lineage.source_commit}, data set SHA-256 {lineage.dataset_digest}.
 - Released by {lineage.released_by}.
@@ -77,8 +76,8 @@ been measured. Run it in shadow mode beside people until there is evidence from 
 """
 
 
-def _begun(backbone: str | None) -> str:
-    return "trained from scratch" if backbone is None else f"trained on from pre-trained weights ({backbone})"
+def _begun(lineage: Lineage) -> str:
+    return f"trained on from {lineage.backbone}" if lineage.backbone else "trained from scratch"
 
 
 def _borne(metrics: Mapping[str, float]) -> str:

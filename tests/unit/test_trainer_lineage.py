@@ -104,7 +104,7 @@ def test_the_lineage_is_that_of_the_training_and_not_of_the_export(root: Path) -
     bundle = read_bundle(root / "part.bundle")
     lineage = bundle.manifest.lineage
     assert lineage.backbone == "early.safetensors sha256:00"
-    assert "trained on from pre-trained weights (early.safetensors sha256:00)" in bundle.model_card
+    assert "trained on from early.safetensors sha256:00" in bundle.model_card
     assert (lineage.source_commit, lineage.trained_at) == ("f00", "2020-02-02T02:02:02+00:00")
 
 
