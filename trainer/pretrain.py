@@ -147,14 +147,8 @@ def _loss(taught: _Taught, batch: list[Tensor]) -> Tensor:
         logits, distances, shades = taught(images)
     weight = torch.full((shades.shape[1],), DEFECT_WEIGHT, device=shades.device)
     weight[0] = 1.0
-    aside = functional.cross_entropy(shades.float(), coarse(masks), weight=weight)
+    aside = functional.cross_entropy(shades.float(), masks.long(), weight=weight)
     return detection_loss(logits, distances, boxes, labels).total + SHADE_WEIGHT * aside
-
-
-def coarse(masks: Tensor) -> Tensor:
-    """Return what lies in each 4 x 4 pixels, a defect before the ground; int64 [N, side/4, side/4]."""
-    number, height, width = masks.shape
-    return masks.reshape(number, height // 4, 4, width // 4, 4).amax(dim=(2, 4)).long()
 
 
 def held_out_ap(net: Net, dials: Pretraining, pictures: int, has_reference: bool) -> float:

@@ -46,6 +46,7 @@ def pretrain(arguments: argparse.Namespace) -> int:
     )
     dials.check()
     console.print(f"{dials.steps} steps of {dials.batch} pictures on {dials.device}, made by {dials.workers} processes")
+    commit = source_commit()
     net, steps = fit(dials)
     ap = {name: held_out_ap(net, dials, arguments.pictures, name == "with") for name in ("with", "without")}
     notes = {
@@ -55,7 +56,7 @@ def pretrain(arguments: argparse.Namespace) -> int:
         "steps": steps,
         "batch": dials.batch,
         "side_px": dials.side_px,
-        "source_commit": source_commit(),
+        "source_commit": commit,
         "licence": "Apache-2.0",
         "ap33_with_reference": round(ap["with"], 4),
         "ap33_without_reference": round(ap["without"], 4),
@@ -73,7 +74,9 @@ def pretrain(arguments: argparse.Namespace) -> int:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processes make pictures beside the one that learns."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
 
 
 def _device(asked: str) -> str:

@@ -20,9 +20,8 @@ from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import SHIPPED, adapted, adopt, find_backbone, pack
 from trainer.model import PAD_VALUE, Net, NetShape
-from trainer.pretrain import coarse
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
-from trainer.surfaces.stream import Surfaces
+from trainer.surfaces.stream import Surfaces, coarse
 
 SHAPE = NetShape(channels=2, classes=3)
 
@@ -104,12 +103,15 @@ def test_what_is_planted_is_not_in_the_reference(samples: list[SurfaceSample]) -
 
 def test_a_batch_is_padded_and_its_masks_become_coarse() -> None:
     pixels, boxes, labels, masks = Surfaces(seed=5, steps=4, batch=6, side_px=128)[2]
+    alone = [generate(5, 12 + place, 128) for place in range(6)]
     assert pixels.shape == (6, 2, 128, 128)
     assert boxes.shape[:2] == labels.shape
-    assert ((labels >= 0).sum(dim=1) == torch.tensor([len(generate(5, 12 + i, 128).labels) for i in range(6)])).all()
-    small = coarse(masks)
-    assert small.shape == (6, 32, 32)
-    assert set(small.unique().tolist()) == set(masks.unique().tolist())
+    assert [row[row >= 0].tolist() for row in labels] == [sample.labels.tolist() for sample in alone]
+    assert masks.shape == (6, 32, 32)
+    assert [set(np.unique(mask)) for mask in masks] == [set(np.unique(sample.mask)) for sample in alone]
+    dot = np.zeros((8, 8), np.uint8)
+    dot[5, 2] = 3
+    assert coarse(dot).tolist() == [[0, 0], [3, 0]]
 
 
 def _net(shape: NetShape, seed: int = 0) -> Net:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from appliance.errors import DeviceError
+from trainer.surfaces.fields import Mask
 from trainer.surfaces.sample import SurfaceSample, generate
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Pixels uint8 [N, 2, side, side], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), masks uint8
-[N, side, side]."""
+"""Pixels uint8 [N, 2, side, side], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), and what lies in
+each 4 x 4 pixels, uint8 [N, side/4, side/4] (0 nothing, else 1 + label)."""
 
-AHEAD = 4
+AHEAD = 2
 """Batches that each process keeps ready."""
 
 
@@ -53,16 +56,41 @@ def collate(samples: list[SurfaceSample]) -> Batch:
         boxes[row, : len(sample.labels)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
     pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2)
-    masks = torch.from_numpy(np.stack([sample.mask for sample in samples]))
+    masks = torch.from_numpy(np.stack([coarse(sample.mask) for sample in samples]))
     return pixels, torch.from_numpy(boxes), torch.from_numpy(labels), masks
 
 
-def stream(surfaces: Surfaces, workers: int, is_pinned: bool) -> DataLoader[Batch]:
-    """Return the batches in order, made by so many processes (0: by this one)."""
+def coarse(mask: Mask) -> Mask:
+    """Return what lies in each 4 x 4 pixels of a mask, a defect before the ground; uint8 [side/4, side/4]."""
+    height, width = mask.shape
+    return np.asarray(mask.reshape(height // 4, 4, width // 4, 4).max(axis=(1, 3)), np.uint8)
+
+
+def stream(surfaces: Surfaces, workers: int, is_pinned: bool) -> Iterator[Batch]:
+    """Give the batches in order.
+
+    Args:
+        surfaces: the batches.
+        workers: processes that make them; 0 makes them here.
+        is_pinned: whether they go to a GPU.
+
+    Raises:
+        DeviceError: A process that makes them has died.
+    """
     ahead: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
-    return DataLoader(
-        surfaces, batch_size=None, num_workers=workers, pin_memory=is_pinned, worker_init_fn=_start, **ahead
+    batches = iter(
+        DataLoader(surfaces, batch_size=None, num_workers=workers, pin_memory=is_pinned, worker_init_fn=_start, **ahead)
     )
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            raise DeviceError(
+                f"a process that makes pictures has died ({error}); enlarge /dev/shm, or use fewer --workers"
+            ) from error
+        yield batch
 
 
 def _start(_number: int) -> None:
