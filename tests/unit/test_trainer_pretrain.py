@@ -1,6 +1,7 @@
 """Generated surfaces are what they say they are, and what is learned from them fits every net that begins with it."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -15,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import SHIPPED, adapted, adopt, find_backbone, pack
 from trainer.model import PAD_VALUE, Net, NetShape
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
-from trainer.surfaces.stream import Surfaces, coarse
+from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
 
 SHAPE = NetShape(channels=2, classes=3)
 
@@ -112,6 +113,18 @@ def test_a_batch_is_padded_and_its_masks_become_coarse() -> None:
     dot = np.zeros((8, 8), np.uint8)
     dot[5, 2] = 3
     assert coarse(dot).tolist() == [[0, 0], [3, 0]]
+
+
+class _Deadly(Surfaces):
+    def __getitem__(self, number: int) -> Batch:
+        if number == 1:
+            os._exit(1)
+        return super().__getitem__(number)
+
+
+def test_a_process_that_dies_is_told_in_words() -> None:
+    with pytest.raises(DeviceError, match="a process that makes pictures has died"):
+        list(stream(_Deadly(0, 3, 2, 128), workers=1, is_pinned=False))
 
 
 def _net(shape: NetShape, seed: int = 0) -> Net:

@@ -16,8 +16,8 @@ from trainer.surfaces.fields import Mask
 from trainer.surfaces.sample import SurfaceSample, generate
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Pixels uint8 [N, 2, side, side], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), and what lies in
-each 4 x 4 pixels, uint8 [N, side/4, side/4] (0 nothing, else 1 + label)."""
+"""Pixels uint8 [N, 2, side, side], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), and what lies
+in each 4 x 4 pixels, uint8 [N, side/4, side/4] (0 nothing, else 1 + label)."""
 
 AHEAD = 2
 """Batches that each process keeps ready."""
