@@ -124,11 +124,11 @@ def pack(net: Net, notes: Mapping[str, Any]) -> bytes:
     Kernels are float16; vectors, which are few and normalise, stay float32.
 
     Args:
-        net: on the CPU.
+        net: on any device.
         notes: what the file says about itself; values become text.
     """
     kept = {name: tensor for name, tensor in net.state_dict().items() if _is_carried(name)}
-    tensors = {n: (t.half() if t.ndim > 1 else t.float()).contiguous() for n, t in kept.items()}
+    tensors = {n: (t.half() if t.ndim > 1 else t.float()).cpu().contiguous() for n, t in kept.items()}
     told = {"shape": net.shape.as_dict(), **notes}
     return serialise(
         tensors, {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}

@@ -13,7 +13,15 @@ from torch.nn import functional
 
 from appliance.errors import ConfigError
 from appliance.optics.detections import Candidates, suppress
-from trainer.learner import AVERAGE_DECAY, AVERAGE_WARM_STEPS, LARGEST_GRADIENT, make_optimizer, move_average
+from trainer.device import has_fast_bf16
+from trainer.learner import (
+    AVERAGE_DECAY,
+    AVERAGE_WARM_STEPS,
+    LARGEST_GRADIENT,
+    as_input,
+    make_optimizer,
+    move_average,
+)
 from trainer.loss import detection_loss
 from trainer.metrics import Judged, average_precision, rank
 from trainer.model import Net, NetShape
@@ -105,7 +113,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
         dials: checked.
 
     Returns:
-        The averaged net, on the CPU, and the steps taken.
+        The averaged net, on the device, and the steps taken.
     """
     torch.manual_seed(dials.seed)
     cv2.setNumThreads(1)
@@ -114,7 +122,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     average = Net(SHAPE).to(device)
     average.load_state_dict(taught.net.state_dict())
     optimizer = make_optimizer(taught)
-    is_pinned = device.type == "cuda"
+    is_pinned, is_bf16 = device.type == "cuda", has_fast_bf16(device)
     batches = stream(Surfaces(dials.seed, dials.steps, dials.batch, dials.side_px), dials.workers, is_pinned)
     began_ns = told_ns = time.monotonic_ns()
     taught.train()
@@ -126,7 +134,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
             break
         for group in optimizer.param_groups:
             group["lr"] = dials.rate * one_cycle(done)
-        loss = _loss(taught, [part.to(device, non_blocking=True) for part in batch])
+        loss = _loss(taught, [part.to(device, non_blocking=True) for part in batch], is_bf16)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(taught.parameters(), LARGEST_GRADIENT)
@@ -137,14 +145,13 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
             told_ns = time.monotonic_ns()
             pace = step * 1e9 / (told_ns - began_ns)
             console.print(f"step {step} of {dials.steps}: loss {float(loss.detach()):.3f}, {pace:.2f} steps/s")
-    return average.cpu(), step
+    return average, step
 
 
-def _loss(taught: _Taught, batch: list[Tensor]) -> Tensor:
+def _loss(taught: _Taught, batch: list[Tensor], is_bf16: bool) -> Tensor:
     pixels, boxes, labels, masks = batch
-    images = pixels.float() / 255.0
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.is_cuda):
-        logits, distances, shades = taught(images)
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=is_bf16):
+        logits, distances, shades = taught(as_input(pixels))
     weight = torch.full((shades.shape[1],), DEFECT_WEIGHT, device=shades.device)
     weight[0] = 1.0
     aside = functional.cross_entropy(shades.float(), masks.long(), weight=weight)
@@ -155,7 +162,7 @@ def held_out_ap(net: Net, dials: Pretraining, pictures: int, has_reference: bool
     """Return the pooled AP at IoU 0.33 on generated pictures that no step has seen.
 
     Args:
-        net: on the CPU; put into evaluation mode.
+        net: put into evaluation mode.
         dials: seed and side.
         pictures: how many; those with defects count.
         has_reference: whether the net is shown the references.

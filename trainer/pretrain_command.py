@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 import cv2
-import torch
 
 from appliance.errors import ConfigError
 from trainer.backbone import pack
+from trainer.device import choose, usable_cores
 from trainer.files import write_json
 from trainer.lineage import source_commit
 from trainer.pretrain import Pretraining, held_out_ap
@@ -41,8 +40,8 @@ def pretrain(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         minutes=arguments.minutes,
         side_px=arguments.side,
-        workers=_cores() if arguments.workers is None else arguments.workers,
-        device=_device(arguments.device),
+        workers=max(1, usable_cores() - 1) if arguments.workers is None else arguments.workers,
+        device=choose(arguments.device),
     )
     dials.check()
     console.print(f"{dials.steps} steps of {dials.batch} pictures on {dials.device}, made by {dials.workers} processes")
@@ -71,16 +70,3 @@ def pretrain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json.path, notes)
     return 0
-
-
-def _cores() -> int:
-    """Return how many processes make pictures beside the one that learns."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
-
-
-def _device(asked: str) -> str:
-    has_cuda = torch.cuda.is_available()
-    if asked == "cuda" and not has_cuda:
-        raise ConfigError("--device cuda: torch sees no NVIDIA GPU here; install its driver, or --device cpu")
-    return "cuda" if asked != "cpu" and has_cuda else "cpu"

@@ -105,7 +105,7 @@ def test_what_is_planted_is_not_in_the_reference(samples: list[SurfaceSample]) -
 def test_a_batch_is_padded_and_its_masks_become_coarse() -> None:
     pixels, boxes, labels, masks = Surfaces(seed=5, steps=4, batch=6, side_px=128)[2]
     alone = [generate(5, 12 + place, 128) for place in range(6)]
-    assert pixels.shape == (6, 2, 128, 128)
+    assert pixels.shape == (6, 128, 128, 2)
     assert boxes.shape[:2] == labels.shape
     assert [row[row >= 0].tolist() for row in labels] == [sample.labels.tolist() for sample in alone]
     assert masks.shape == (6, 32, 32)

@@ -16,7 +16,7 @@ from trainer.surfaces.fields import Mask
 from trainer.surfaces.sample import SurfaceSample, generate
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Pixels uint8 [N, 2, side, side], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), and what lies
+"""Pixels uint8 [N, side, side, 2], boxes float32 [N, M, 4] (0 padded), labels int64 [N, M] (-1 padded), and what lies
 in each 4 x 4 pixels, uint8 [N, side/4, side/4] (0 nothing, else 1 + label)."""
 
 AHEAD = 2
@@ -55,7 +55,7 @@ def collate(samples: list[SurfaceSample]) -> Batch:
     for row, sample in enumerate(samples):
         boxes[row, : len(sample.labels)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
-    pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
     masks = torch.from_numpy(np.stack([coarse(sample.mask) for sample in samples]))
     return pixels, torch.from_numpy(boxes), torch.from_numpy(labels), masks
 
