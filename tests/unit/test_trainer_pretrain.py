@@ -20,9 +20,12 @@ from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import SHIPPED, adapted, adopt, find_backbone, pack
+from trainer.checkpoint import Checkpoint
+from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net, NetShape
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
+from trainer.team import Team
 
 SHAPE = NetShape(channels=2, classes=3)
 
@@ -203,6 +206,19 @@ def test_what_is_written_is_read_again_and_the_class_head_is_drawn_anew(file: Pa
     assert kinds["stem.0.weight"] == torch.float16
     assert kinds["stem.1.running_var"] == torch.float32
     assert not any(name.startswith("class_head.") for name in kinds)
+
+
+def test_a_new_run_begins_with_them_and_a_resumed_one_where_it_was(file: Path) -> None:
+    backbone, _ = find_backbone(str(file), None, SHAPE)
+    assert backbone is not None
+    state = Checkpoint({}, SHAPE, ("a", "b", "c"))
+    run = Learner(state, Team(), backbone=backbone)
+    for net in (run.net, run.average):
+        assert torch.equal(net.state_dict()["stem.0.weight"], backbone.tensors["stem.0.weight"])
+    saved = run.snapshot()
+    saved.weights = {name: tensor + 1 for name, tensor in saved.weights.items()}
+    resumed = Learner(saved, Team(), backbone=backbone).net.state_dict()
+    assert torch.equal(resumed["stem.0.weight"], backbone.tensors["stem.0.weight"] + 1)
 
 
 def test_a_torch_state_dict_and_a_runs_checkpoint_are_read_too(tmp_path: Path) -> None:
