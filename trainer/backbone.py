@@ -22,9 +22,10 @@ from torch import Tensor
 from appliance.errors import ConfigError
 from trainer.checkpoint import DAMAGE
 from trainer.model import PAD_VALUE, Net, NetShape
+from trainer.sizes import TABLE
 
-SHIPPED = Path(__file__).parent / "weights" / "backbone.safetensors"
-"""What `--weights auto` takes; docs/training.md tells how it was made."""
+SHIPPED = Path(__file__).parent / "weights"
+"""Folder of what `--weights auto` takes, a file for each size of net; docs/training.md tells how they are made."""
 
 LARGEST_BYTES = 256 << 20
 """A larger file holds no weights of this net."""
@@ -70,13 +71,20 @@ def find_backbone(asked: str, digest: str | None, shape: NetShape) -> tuple[Back
     if asked != "auto":
         found = _fitted(asked, _read(asked, digest), shape)
         return found, f"begins with {found}"
-    if not SHIPPED.is_file():
-        return None, "begins with weights drawn at random: this copy of the trainer ships none"
-    try:
-        found = _fitted(str(SHIPPED), _read(str(SHIPPED), None), shape)
-    except ConfigError as error:
-        return None, f"begins with weights drawn at random: {error}"
+    file = shipped_file(shape)
+    if file is None:
+        return None, "begins with weights drawn at random: none are shipped for a net of this width and depth"
+    found = _fitted(str(file), _read(str(file), None), shape)
     return found, f"begins with {found}"
+
+
+def shipped_file(shape: NetShape) -> Path | None:
+    """Return the shipped weights of nets as wide and deep as this one, None if there are none."""
+    for name, size in TABLE.items():
+        file = SHIPPED / f"backbone-{name}.safetensors"
+        if (size.width, size.depth) == (shape.width, shape.depth) and file.is_file():
+            return file
+    return None
 
 
 def adopt(net: Net, backbone: Backbone) -> None:
@@ -146,7 +154,10 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:
         what = f"has no {lacking[0]}" if lacking else f"has a {strange[0]}"
-        raise ConfigError(f"{where}: holds the weights of another net ({what}); --weights none does without")
+        raise ConfigError(
+            f"{where}: holds the weights of another net ({what}); choose the --size that it was made "
+            "with, or --weights none"
+        )
     if not all(torch.isfinite(tensor).all() for tensor in found.values()):
         raise ConfigError(f"{where}: holds a number that is none; make the file again, or --weights none")
     try:
@@ -158,7 +169,7 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
             told = [" x ".join(str(length) for length in one) for one in (tensors[name].shape, size)]
             raise ConfigError(
                 f"{where}: does not fit this net: {name} is {told[0]} and must be {told[1]}; "
-                "choose the --width that it was made with, or --weights none"
+                "choose the --size that it was made with, or --weights none"
             )
     return Backbone(where.rsplit("/", 1)[-1], hashlib.sha256(data).hexdigest(), tensors)
 

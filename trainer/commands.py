@@ -74,7 +74,7 @@ def train(arguments: argparse.Namespace) -> int:
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
-    shape = NetShape(plan.input_channels, len(split.train.classes), plan.width)
+    shape = NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth)
     backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
     _err.print(f"the net {words}", soft_wrap=True)
     is_told = arguments.resume or _err.quiet

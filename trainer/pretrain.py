@@ -26,13 +26,11 @@ from trainer.loss import detection_loss
 from trainer.metrics import Judged, average_precision, rank
 from trainer.model import Net, NetShape
 from trainer.progress import console, tracked
+from trainer.sizes import TABLE, SizeName
 from trainer.surfaces.sample import CLASSES, generate
 from trainer.surfaces.stream import Surfaces, stream
 from trainer.train import one_cycle
 from trainer.validate import NMS_IOU, detect
-
-SHAPE = NetShape(channels=2, classes=len(CLASSES))
-"""What is pre-trained: a grey picture and its reference, at the usual width."""
 
 HELD_OUT_SEED = 1 << 40
 """Added to the seed for the pictures that the result is judged on."""
@@ -57,6 +55,7 @@ class Pretraining:
         rate: peak learning rate.
         workers: processes that make pictures; 0 makes them between the steps.
         device: "cpu" or "cuda".
+        size: of the net.
     """
 
     steps: int
@@ -67,6 +66,13 @@ class Pretraining:
     rate: float = 3e-3
     workers: int = 1
     device: str = "cpu"
+    size: SizeName = "nano"
+
+    @property
+    def shape(self) -> NetShape:
+        """The net that is fitted: it sees a grey picture and its reference."""
+        dials = TABLE[self.size]
+        return NetShape(channels=2, classes=len(CLASSES), width=dials.width, depth=dials.depth)
 
     def check(self) -> None:
         """Refuse what cannot be carried out.
@@ -118,8 +124,8 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     torch.manual_seed(dials.seed)
     cv2.setNumThreads(1)
     device = torch.device(dials.device)
-    taught = _Taught(SHAPE).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = Net(SHAPE).to(device)
+    taught = _Taught(dials.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = Net(dials.shape).to(device)
     average.load_state_dict(taught.net.state_dict())
     optimizer = make_optimizer(taught)
     is_pinned, is_bf16 = device.type == "cuda", has_fast_bf16(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from appliance.arguments import count, new_file, whole
+from trainer.sizes import SIZES
 
 USUAL_STEPS, USUAL_BATCH, USUAL_SIDE_PX = 20_000, 64, 256
 
@@ -21,6 +22,7 @@ def add_pretrain(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     result = made.add_mutually_exclusive_group(required=True)
     result.add_argument("--out", type=new_file, metavar="FILE.safetensors", help="gets the weights")
     result.add_argument("--preview", type=new_file, metavar="FILE.png", help="only draw 40 of the pictures there")
+    made.add_argument("--size", choices=SIZES, default="nano", help="of the net (default %(default)s)")
     made.add_argument("--steps", type=count, default=USUAL_STEPS, help="default %(default)s")
     made.add_argument("--minutes", type=float, metavar="M", help="end after this long if the steps take longer")
     made.add_argument("--batch", type=count, default=USUAL_BATCH, help="pictures a step (default %(default)s)")

@@ -42,13 +42,19 @@ def pretrain(arguments: argparse.Namespace) -> int:
         side_px=arguments.side,
         workers=max(1, usable_cores() - 1) if arguments.workers is None else arguments.workers,
         device=choose(arguments.device),
+        size=arguments.size,
     )
     dials.check()
-    console.print(f"{dials.steps} steps of {dials.batch} pictures on {dials.device}, made by {dials.workers} processes")
+    console.print(
+        f"size {dials.size}: {dials.steps} steps of {dials.batch} pictures on {dials.device}, made by {dials.workers} "
+        "processes",
+        soft_wrap=True,
+    )
     commit = source_commit()
     net, steps = fit(dials)
     ap = {name: held_out_ap(net, dials, arguments.pictures, name == "with") for name in ("with", "without")}
     notes = {
+        "size": dials.size,
         "generator": VERSION,
         "classes": list(CLASSES),
         "seed": dials.seed,

@@ -19,10 +19,11 @@ from safetensors.torch import load, save
 from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.backbone import SHIPPED, adapted, adopt, find_backbone, pack
+from trainer.backbone import adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net, NetShape
+from trainer.sizes import TABLE
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
 from trainer.team import Team
@@ -235,13 +236,18 @@ def test_a_torch_state_dict_and_a_runs_checkpoint_are_read_too(tmp_path: Path) -
 def test_without_an_address_it_is_said_what_the_net_begins_with(asked: str, words: str) -> None:
     found, told = find_backbone(asked, None, SHAPE)
     assert words in told
-    assert (found is not None) == (asked == "auto" and SHIPPED.is_file())
+    assert (found is not None) == (asked == "auto" and shipped_file(SHAPE) is not None)
 
 
 def test_auto_goes_without_where_the_shipped_file_does_not_fit() -> None:
     found, told = find_backbone("auto", None, NetShape(2, 3, width=40))
     assert found is None
     assert "drawn at random" in told
+
+
+def test_nano_and_small_together_fit_four_megabytes() -> None:
+    nets = [Net(NetShape(2, len(CLASSES), TABLE[size].width, TABLE[size].depth)) for size in ("nano", "small")]
+    assert sum(len(pack(net, {})) for net in nets) < 4_000_000
 
 
 def _spoil(file: Path, **tensors: torch.Tensor | None) -> None:
@@ -257,7 +263,7 @@ def test_what_does_not_fit_is_refused_in_words(file: Path, tmp_path: Path) -> No
     whole = file.read_bytes()
     refused("cannot be read", tmp_path / "absent.safetensors")
     refused("has the digest sha256:.*was asked for", digest="sha256:" + "0" * 64)
-    refused("must be .*choose the --width", shape=NetShape(2, 3, width=32))
+    refused("must be .*choose the --size", shape=NetShape(2, 3, width=32))
     refused("--weights-digest belongs to an address", "auto", digest="sha256:" + "0" * 64)
     refused("say with --weights-digest", "https://example.invalid/backbone.safetensors")
     refused("cannot be read", "nothing://backbone.safetensors", digest="sha256:" + "0" * 64)
