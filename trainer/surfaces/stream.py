@@ -77,7 +77,8 @@ def stream(surfaces: Surfaces, workers: int, is_pinned: bool) -> Iterator[Batch]
     Raises:
         DeviceError: A process that makes them has died.
     """
-    ahead: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
+    # spawned, because a process forked from one whose OpenCV has threads would wait for them for ever
+    ahead: dict[str, Any] = {"prefetch_factor": AHEAD, "multiprocessing_context": "spawn"} if workers else {}
     batches = iter(
         DataLoader(surfaces, batch_size=None, num_workers=workers, pin_memory=is_pinned, worker_init_fn=_start, **ahead)
     )
