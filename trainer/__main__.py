@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from appliance.arguments import count, names, new_file, percent, ratio
+from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
@@ -105,12 +105,27 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="CLASS=LEVEL,...",
         help="critical, major or minor (default major)",
     )
+    _add_wish(export)
     export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     export.set_defaults(module="trainer.commands", execute="export")
+
+
+def _add_wish(export: argparse.ArgumentParser) -> None:
+    wish = export.add_argument_group(
+        "the limit", "chosen on the held-out groups; without a wish, furthest below 2 % escapes and 1 % overkill"
+    )
+    wish.add_argument("--cost-escape", type=rate, metavar="COST", help="of a bad part that is accepted")
+    wish.add_argument("--cost-overkill", type=rate, metavar="COST", help="of a good part that is rejected")
+    wish.add_argument(
+        "--bad-share", type=percent, metavar="PERCENT", help="of bad parts on the line, to weigh the costs (default: "
+        "as on the held-out groups)",
+    )  # fmt: skip
+    wish.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="least overkill with no more escapes")
+    wish.add_argument("--max-overkill", type=percent, metavar="PERCENT", help="fewest escapes with no more overkill")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -26,6 +26,7 @@ from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
+from trainer.operating_point import Wish
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
@@ -108,6 +109,7 @@ def export(arguments: argparse.Namespace) -> int:
         golden=arguments.golden,
         threads=arguments.threads,
         is_stressed=not arguments.no_stress,
+        wish=_wish(arguments),
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
@@ -115,6 +117,9 @@ def export(arguments: argparse.Namespace) -> int:
     options.check(load_checkpoint(weights_file(arguments.run)).classes)
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
     _show_report(result.report)
+    _out.print(f"the limit {result.choice.limit:.3f} is chosen for {result.choice.reason}", soft_wrap=True)
+    if result.choice.doubt:
+        _err.print(f"trainer: beware: {result.choice.doubt}", soft_wrap=True)
     size_mb = arguments.out.path.stat().st_size / 1e6
     _out.print(
         f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
@@ -124,8 +129,17 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.json:
         calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
         extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
+        extra |= {"choice": asdict(result.choice)}
         write_json(arguments.json.path, result.report.as_dict() | extra)
     return 0
+
+
+def _wish(arguments: argparse.Namespace) -> Wish:
+    bad, escapes, overkill = (
+        None if value is None else value / 100
+        for value in (arguments.bad_share, arguments.max_escapes, arguments.max_overkill)
+    )
+    return Wish(arguments.cost_escape, arguments.cost_overkill, bad, escapes, overkill)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -239,6 +253,9 @@ def _show_report(figures: Report) -> None:
     for name, row in groups if len(groups) <= 24 else []:
         counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
         table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
+    for name, row in figures.cameras.items():
+        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
+        table.add_row(f"camera {name}", f"{row.ap_pooled:.4f}", *counts)
     _out.print(table)
     behind = figures.evidence
     _out.print(

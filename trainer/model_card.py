@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from appliance.bundle.manifest import Manifest
 from trainer.datasets.split import Split
 from trainer.evaluate import Report
+from trainer.operating_point import Choice
 from trainer.score_calibration import Calibration
 
 MOST_GROUPS = 12
 """More groups than this are not listed one by one: nobody reads a thousand names."""
 
 
-def write_model_card(manifest: Manifest, figures: Report, split: Split, calibration: Calibration) -> str:
+def write_model_card(
+    manifest: Manifest, figures: Report, split: Split, calibration: Calibration, choice: Choice
+) -> str:
     """Write the card.
 
     Args:
@@ -22,6 +25,7 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
         figures: of the exported model on the validation half.
         split: what it was trained and judged on.
         calibration: errors before and after.
+        choice: what the limit was chosen for.
 
     Returns:
         Markdown.
@@ -44,6 +48,7 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 - Trained on the groups {_names(split.train.groups())} ({len(split.train.samples)} pictures); all figures below are
   from the groups {_names(split.validation.groups())} ({figures.pictures} pictures), which training never saw. The
   limits and the calibration of the scores were chosen on these same groups.
+- The limit is chosen for {choice.reason}.{_doubt(choice)}
 
 ## How good
 
@@ -74,6 +79,10 @@ One thing at a time, on held-out pictures, before the AP falls by more than a po
 On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
 been measured. Run it in shadow mode beside people until there is evidence from your own line.
 """
+
+
+def _doubt(choice: Choice) -> str:
+    return f" Beware: {choice.doubt}." if choice.doubt else ""
 
 
 def _borne(metrics: Mapping[str, float]) -> str:
