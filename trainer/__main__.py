@@ -12,7 +12,7 @@ from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
-from trainer.plan import USUAL_STEPS
+from trainer.plan import USUAL_STEPS, Plan
 from trainer.sizes import SIZES
 
 EPILOG = (
@@ -48,6 +48,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
     train.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)")
     train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    train.add_argument(
+        "--patience",
+        type=count,
+        metavar="N",
+        help="end after N judgements (one every 10 epochs) without a better one, with the best weights; the rate then "
+        "has not fallen to its end (default: train to the end)",
+    )
+    _add_dials(train)
     train.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
     train.add_argument("--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)")
     _add_net(train)
@@ -85,6 +93,24 @@ def _add_net(train: argparse.ArgumentParser) -> None:
         choices=("auto", "yes", "no"),
         default="auto",
         help="compare each picture with that of a good part (default: if every picture names one)",
+    )
+
+
+def _add_dials(train: argparse.ArgumentParser) -> None:
+    train.add_argument("--rate", type=rate, default=Plan().rate, help="peak learning rate (default %(default)s)")
+    train.add_argument(
+        "--good-share",
+        type=ratio,
+        default=Plan().good_share,
+        metavar="SHARE",
+        help="of the crops, that show good parts, 0..1 (default %(default)s)",
+    )
+    train.add_argument(
+        "--variation",
+        type=float,
+        default=Plan().variation,
+        metavar="FACTOR",
+        help="of scale, light, blur and noise: 0 none, 1 as usual, at most 3 (default %(default)s)",
     )
 
 

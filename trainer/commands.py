@@ -62,6 +62,10 @@ def train(arguments: argparse.Namespace) -> int:
         channels=arguments.channels,
         width=arguments.width or TABLE[arguments.size].width,
         depth=TABLE[arguments.size].depth,
+        rate=arguments.rate,
+        good_share=arguments.good_share,
+        variation=arguments.variation,
+        patience=arguments.patience,
     )
     asked.check()
     place = Source.of(arguments)

@@ -33,11 +33,6 @@ def write_model_card(
     geometry, lineage, parts = manifest.geometry, manifest.lineage, figures.parts
     colour = "grey" if geometry.picture_channels == 1 else "RGB"
     compared = ", each compared with a reference picture of a good part," if geometry.has_reference else ""
-    classes = "\n".join(
-        f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
-        f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
-        for item in manifest.classes
-    )
     return f"""# {manifest.name}, revision {manifest.revision}
 
 Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of {geometry.width} x
@@ -64,7 +59,7 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 
 | class | severity | limit | AP at IoU 0.33 | boxes trained on | boxes judged on |
 |---|---|---|---|---|---|
-{classes}
+{_class_rows(manifest, figures, split)}
 
 | group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
 |---|---|---|---|
@@ -88,6 +83,14 @@ def _doubt(choice: Choice) -> str:
 def _borne(metrics: Mapping[str, float]) -> str:
     found = [f"{name.removeprefix('bears_')} {value:g}" for name, value in metrics.items() if name.startswith("bears_")]
     return ", ".join(found) or "not measured"
+
+
+def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:
+    return "\n".join(
+        f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
+        f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
+        for item in manifest.classes
+    )
 
 
 def _group_rows(figures: Report) -> str:
