@@ -56,6 +56,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "has not fallen to its end (default: train to the end)",
     )
     _add_dials(train)
+    _add_track(train, "tell the run to MLflow while it goes")
     train.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
     train.add_argument("--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)")
     _add_net(train)
@@ -132,12 +133,24 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="critical, major or minor (default major)",
     )
     _add_wish(export)
+    _add_track(export, "register the bundle in MLflow as the next version of its name")
     export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     export.set_defaults(module="trainer.commands", execute="export")
+
+
+def _add_track(command: argparse.ArgumentParser, words: str) -> None:
+    command.add_argument(
+        "--track",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help=f"{words}: a server's address, or a folder (default: MLFLOW_TRACKING_URI, else beside the run's folder; "
+        "with export where the run was told)",
+    )
 
 
 def _add_wish(export: argparse.ArgumentParser) -> None:

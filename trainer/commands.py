@@ -34,6 +34,7 @@ from trainer.progress import results as _out
 from trainer.report_page import write_page
 from trainer.sizes import TABLE
 from trainer.stress import Robustness, sweep
+from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
 
@@ -83,7 +84,8 @@ def train(arguments: argparse.Namespace) -> int:
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)
         write_json(arguments.out / "source.json", place.as_dict())
-    figures = run_training(split, plan, arguments.out, resume=arguments.resume)
+    observer = None if arguments.track is None else Tracking(place_of(arguments.track, arguments.out), arguments.out)
+    figures = run_training(split, plan, arguments.out, resume=arguments.resume, observer=observer)
     if figures is None:
         return 0
     _out.print(
@@ -118,7 +120,12 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
     place = Source.of(arguments) if arguments.data else _source_of(arguments.run)
-    options.check(load_checkpoint(weights_file(arguments.run)).classes)
+    state = load_checkpoint(weights_file(arguments.run))
+    options.check(state.classes)
+    tracking = None
+    if arguments.track is not None:
+        told = place_of(arguments.track or track_address(arguments.run), arguments.run)
+        tracking = Tracking(told, arguments.run).about(state)
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
     _show_report(result.report)
     _out.print(f"the limit {result.choice.limit:.3f} is chosen for {result.choice.reason}", soft_wrap=True)
@@ -135,6 +142,9 @@ def export(arguments: argparse.Namespace) -> int:
         extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
         extra |= {"choice": asdict(result.choice)}
         write_json(arguments.json.path, result.report.as_dict() | extra)
+    if tracking is not None:
+        version = tracking.register(arguments.out.path, result.bundle, result.report)
+        _out.print(f"registered as {result.bundle.manifest.name}, version {version}")
     return 0
 
 
