@@ -12,8 +12,8 @@ from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
-from trainer.plan import USUAL_STEPS, Plan
-from trainer.sizes import SIZES
+from trainer.search_arguments import add_search
+from trainer.train_arguments import add_dials, add_holdout, add_length, add_net
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_export(commands)
     _add_evaluate(commands)
+    add_search(commands, EPILOG)
     add_data(commands, EPILOG)
     return top
 
@@ -39,80 +40,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train = commands.add_parser("train", help=words, description=words, epilog=EPILOG)
     source.add_arguments(train)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, log and figures")
-    length = train.add_mutually_exclusive_group()
-    length.add_argument(
-        "--epochs",
-        type=count,
-        help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
-    )
-    length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
-    train.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)")
-    train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
-    train.add_argument(
-        "--patience",
-        type=count,
-        metavar="N",
-        help="end after N judgements (one every 10 epochs) without a better one, with the best weights; the rate then "
-        "has not fallen to its end (default: train to the end)",
-    )
-    _add_dials(train)
+    add_length(train)
+    add_holdout(train, "groups to hold out (default: a fifth)")
+    add_dials(train)
+    add_net(train)
     _add_track(train, "tell the run to MLflow while it goes")
-    train.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
-    train.add_argument("--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)")
-    _add_net(train)
-    train.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="what the arithmetic runs on (default: a GPU if there is one)",
-    )
-    train.add_argument(
-        "--threads",
-        type=count,
-        default=1,
-        help="processor threads for the arithmetic; another process prepares the pictures (default %(default)s)",
-    )
-    train.add_argument(
-        "--workers",
-        type=count,
-        help="processes that divide each step among them (default: one a GPU, or one a core, at most 4; "
-        "with --resume as before)",
-    )
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     train.set_defaults(module="trainer.commands", execute="train")
-
-
-def _add_net(train: argparse.ArgumentParser) -> None:
-    train.add_argument(
-        "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.4 or 4.3 M parameters (default %(default)s)"
-    )
-    train.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
-    train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
-    train.add_argument(
-        "--reference",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="compare each picture with that of a good part (default: if every picture names one)",
-    )
-
-
-def _add_dials(train: argparse.ArgumentParser) -> None:
-    train.add_argument("--rate", type=rate, default=Plan().rate, help="peak learning rate (default %(default)s)")
-    train.add_argument(
-        "--good-share",
-        type=ratio,
-        default=Plan().good_share,
-        metavar="SHARE",
-        help="of the crops, that show good parts, 0..1 (default %(default)s)",
-    )
-    train.add_argument(
-        "--variation",
-        type=float,
-        default=Plan().variation,
-        metavar="FACTOR",
-        help="of scale, light, blur and noise: 0 none, 1 as usual, at most 3 (default %(default)s)",
-    )
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -50,24 +50,7 @@ def train(arguments: argparse.Namespace) -> int:
     """
     _out.quiet = _err.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun only the first one speaks
     check_folder(arguments.out, arguments.resume)
-    device = choose(arguments.device)
-    asked = Plan(
-        epochs=arguments.epochs,
-        budget_minutes=arguments.budget_minutes,
-        batch=arguments.batch or USUAL_BATCH,
-        side_px=arguments.crop or USUAL_SIDE_PX,
-        seed=arguments.seed,
-        threads=arguments.threads,
-        workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
-        device=device,
-        channels=arguments.channels,
-        width=arguments.width or TABLE[arguments.size].width,
-        depth=TABLE[arguments.size].depth,
-        rate=arguments.rate,
-        good_share=arguments.good_share,
-        variation=arguments.variation,
-        patience=arguments.patience,
-    )
+    asked = asked_plan(arguments)
     asked.check()
     place = Source.of(arguments)
     split = split_by_group(read_dataset(place), arguments.holdout, seed=arguments.seed)
@@ -219,6 +202,34 @@ def _show_tolerances(tolerances: dict[str, Robustness]) -> None:
     for name, tolerance in tolerances.items():
         more = "or more" if tolerance.is_whole_range else "and no more"
         _out.print(f"bears {name} {tolerance.level:g} {more} (AP@0.33 then {tolerance.ap:.4f} or better)")
+
+
+def asked_plan(arguments: argparse.Namespace) -> Plan:
+    """Return the dials that were chosen, and what never depends on the data; tune has fewer of them.
+
+    Args:
+        arguments: of `trainer train`, `tune` or `crossval`.
+    """
+    usual = Plan()
+    chosen = vars(arguments)
+    device = choose(arguments.device)
+    return Plan(
+        epochs=arguments.epochs,
+        budget_minutes=chosen.get("budget_minutes"),
+        batch=arguments.batch or USUAL_BATCH,
+        side_px=arguments.crop or USUAL_SIDE_PX,
+        seed=arguments.seed,
+        threads=arguments.threads,
+        workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
+        device=device,
+        channels=arguments.channels,
+        width=arguments.width or TABLE[arguments.size].width,
+        depth=TABLE[arguments.size].depth,
+        rate=chosen.get("rate", usual.rate),
+        good_share=chosen.get("good_share", usual.good_share),
+        variation=chosen.get("variation", usual.variation),
+        patience=chosen.get("patience"),
+    )
 
 
 def _workers(arguments: argparse.Namespace, device: str) -> int:
