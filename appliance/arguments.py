@@ -43,8 +43,8 @@ def ratio(text: str) -> float:
 
 
 def percent(text: str) -> float:
-    """Read a number from 0 to 100."""
-    return _between_0_and(100, text)
+    """Read a number from 0 to 100, with a percent sign behind it or without."""
+    return _between_0_and(100, text.removesuffix("%").rstrip())
 
 
 def rate(text: str) -> float:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from appliance.arguments import count, names, new_file, percent, ratio
+from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
-from trainer.plan import USUAL_STEPS
 from trainer.pretrain_arguments import add_pretrain
-from trainer.sizes import SIZES
+from trainer.search_arguments import add_search
+from trainer.train_arguments import add_dials, add_holdout, add_length, add_net
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
@@ -32,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_export(commands)
     _add_evaluate(commands)
+    add_search(commands, EPILOG)
     add_data(commands, EPILOG)
     add_pretrain(commands, EPILOG)
     return top
@@ -42,63 +42,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train = commands.add_parser("train", help=words, description=words, epilog=EPILOG)
     source.add_arguments(train)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, log and figures")
-    length = train.add_mutually_exclusive_group()
-    length.add_argument(
-        "--epochs",
-        type=count,
-        help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
-    )
-    length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
-    train.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to hold out (default: a fifth)")
-    train.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
-    train.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
-    train.add_argument("--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)")
-    _add_net(train)
-    train.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="what the arithmetic runs on (default: a GPU if there is one)",
-    )
-    train.add_argument(
-        "--weights",
-        default="auto",
-        metavar="auto|none|ADDRESS",
-        help="what the net begins with: the shipped file if it fits, random numbers, or a .safetensors file or torch "
-        "state dict (default %(default)s)",
-    )
-    train.add_argument(
-        "--weights-digest", type=digest, metavar="sha256:HEX", help="of that file; needed if it is not on this computer"
-    )
-    train.add_argument(
-        "--threads",
-        type=count,
-        default=1,
-        help="processor threads for the arithmetic; another process prepares the pictures (default %(default)s)",
-    )
-    train.add_argument(
-        "--workers",
-        type=count,
-        help="processes that divide each step among them (default: one a GPU, or one a core, at most 4; "
-        "with --resume as before)",
-    )
+    add_length(train)
+    add_holdout(train, "groups to hold out (default: a fifth)")
+    add_dials(train)
+    add_net(train)
+    _add_track(train, "tell the run to MLflow while it goes")
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     train.set_defaults(module="trainer.commands", execute="train")
-
-
-def _add_net(train: argparse.ArgumentParser) -> None:
-    train.add_argument(
-        "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.4 or 4.3 M parameters (default %(default)s)"
-    )
-    train.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
-    train.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
-    train.add_argument(
-        "--reference",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="compare each picture with that of a good part (default: if every picture names one)",
-    )
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -118,12 +69,39 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="CLASS=LEVEL,...",
         help="critical, major or minor (default major)",
     )
+    _add_wish(export)
+    _add_track(export, "register the bundle in MLflow as the next version of its name")
     export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     export.set_defaults(module="trainer.commands", execute="export")
+
+
+def _add_track(command: argparse.ArgumentParser, words: str) -> None:
+    command.add_argument(
+        "--track",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help=f"{words}: a server's address, or a folder (default: MLFLOW_TRACKING_URI, else beside the run's folder; "
+        "with export where the run was told)",
+    )
+
+
+def _add_wish(export: argparse.ArgumentParser) -> None:
+    wish = export.add_argument_group(
+        "the limit", "chosen on the held-out groups; without a wish, furthest below 2 % escapes and 1 % overkill"
+    )
+    wish.add_argument("--cost-escape", type=rate, metavar="COST", help="of a bad part that is accepted")
+    wish.add_argument("--cost-overkill", type=rate, metavar="COST", help="of a good part that is rejected")
+    wish.add_argument(
+        "--bad-share", type=percent, metavar="PERCENT", help="of bad parts on the line, to weigh the costs (default: "
+        "as on the held-out groups)",
+    )  # fmt: skip
+    wish.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="least overkill with no more escapes")
+    wish.add_argument("--max-overkill", type=percent, metavar="PERCENT", help="fewest escapes with no more overkill")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -147,13 +125,6 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     evaluate.set_defaults(module="trainer.commands", execute="evaluate")
-
-
-def digest(text: str) -> str:
-    """Read the digest of a file, sha256: and 64 hexadecimal digits."""
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text.lower()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not sha256: and 64 hexadecimal digits, as sha256sum tells them")
-    return text.lower()
 
 
 def _severities(text: str) -> dict[str, str]:

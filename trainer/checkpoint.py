@@ -37,6 +37,8 @@ class Checkpoint:
         dataset_digest: of both halves; empty if the run is older than this field.
         source_commit: of the trainer that fitted the weights.
         trained_at: when they were last fitted, ISO 8601 in UTC.
+        best_ap: best pooled AP of a judgement so far, if the run can lose patience; below 0 before the first.
+        judged_since_best: judgements since then.
         weights: state of the net in training.
         average: state of the averaged net, the one that is exported.
         optimizer: state of the optimizer.
@@ -52,6 +54,8 @@ class Checkpoint:
     dataset_digest: str = ""
     source_commit: str = "unknown"
     trained_at: str = ""
+    best_ap: float = -1.0
+    judged_since_best: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from rich.table import Table
 from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
 from appliance.events import utc_now
-from trainer.backbone import find_backbone
+from trainer.backbone import Backbone, find_backbone
 from trainer.checkpoint import load_checkpoint
 from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import bundle_name, read_dataset
@@ -28,6 +28,7 @@ from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
 from trainer.model import NetShape
+from trainer.operating_point import Wish
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
@@ -35,6 +36,7 @@ from trainer.progress import results as _out
 from trainer.report_page import write_page
 from trainer.sizes import TABLE
 from trainer.stress import Robustness, sweep
+from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
 
@@ -50,20 +52,7 @@ def train(arguments: argparse.Namespace) -> int:
     """
     _out.quiet = _err.quiet = os.environ.get("RANK", "0") != "0"  # under torchrun only the first one speaks
     check_folder(arguments.out, arguments.resume)
-    device = choose(arguments.device)
-    asked = Plan(
-        epochs=arguments.epochs,
-        budget_minutes=arguments.budget_minutes,
-        batch=arguments.batch or USUAL_BATCH,
-        side_px=arguments.crop or USUAL_SIDE_PX,
-        seed=arguments.seed,
-        threads=arguments.threads,
-        workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
-        device=device,
-        channels=arguments.channels,
-        width=arguments.width or TABLE[arguments.size].width,
-        depth=TABLE[arguments.size].depth,
-    )
+    asked = asked_plan(arguments)
     asked.check()
     place = Source.of(arguments)
     split = split_by_group(read_dataset(place), arguments.holdout, seed=arguments.seed)
@@ -74,16 +63,15 @@ def train(arguments: argparse.Namespace) -> int:
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
-    shape = NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth)
-    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
-    _err.print(f"the net {words}", soft_wrap=True)
+    backbone = begun_with(arguments, plan, split)
     is_told = arguments.resume or _err.quiet
     for words in [*doubts(split), *([] if is_told else leaks(split))]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)
         write_json(arguments.out / "source.json", place.as_dict())
-    figures = run_training(split, plan, arguments.out, resume=arguments.resume, backbone=backbone)
+    observer = None if arguments.track is None else Tracking(place_of(arguments.track, arguments.out), arguments.out)
+    figures = run_training(split, plan, arguments.out, arguments.resume, backbone, observer)
     if figures is None:
         return 0
     _out.print(
@@ -113,13 +101,22 @@ def export(arguments: argparse.Namespace) -> int:
         golden=arguments.golden,
         threads=arguments.threads,
         is_stressed=not arguments.no_stress,
+        wish=_wish(arguments),
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
     place = Source.of(arguments) if arguments.data else _source_of(arguments.run)
-    options.check(load_checkpoint(weights_file(arguments.run)).classes)
+    state = load_checkpoint(weights_file(arguments.run))
+    options.check(state.classes)
+    tracking = None
+    if arguments.track is not None:
+        told = place_of(arguments.track or track_address(arguments.run), arguments.run)
+        tracking = Tracking(told, arguments.run).about(state)
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
     _show_report(result.report)
+    _out.print(f"the limit {result.choice.limit:.3f} is chosen for {result.choice.reason}", soft_wrap=True)
+    if result.choice.doubt:
+        _err.print(f"trainer: beware: {result.choice.doubt}", soft_wrap=True)
     size_mb = arguments.out.path.stat().st_size / 1e6
     _out.print(
         f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
@@ -129,8 +126,20 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.json:
         calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
         extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
+        extra |= {"choice": asdict(result.choice)}
         write_json(arguments.json.path, result.report.as_dict() | extra)
+    if tracking is not None:
+        version = tracking.register(arguments.out.path, result.bundle, result.report)
+        _out.print(f"registered as {result.bundle.manifest.name}, version {version}")
     return 0
+
+
+def _wish(arguments: argparse.Namespace) -> Wish:
+    bad, escapes, overkill = (
+        None if value is None else value / 100
+        for value in (arguments.bad_share, arguments.max_escapes, arguments.max_overkill)
+    )
+    return Wish(arguments.cost_escape, arguments.cost_overkill, bad, escapes, overkill)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -198,6 +207,51 @@ def _show_tolerances(tolerances: dict[str, Robustness]) -> None:
         _out.print(f"bears {name} {tolerance.level:g} {more} (AP@0.33 then {tolerance.ap:.4f} or better)")
 
 
+def asked_plan(arguments: argparse.Namespace) -> Plan:
+    """Return the dials that were chosen, and what never depends on the data; tune has fewer of them.
+
+    Args:
+        arguments: of `trainer train`, `tune` or `crossval`.
+    """
+    usual = Plan()
+    chosen = vars(arguments)
+    device = choose(arguments.device)
+    return Plan(
+        epochs=arguments.epochs,
+        budget_minutes=chosen.get("budget_minutes"),
+        batch=arguments.batch or USUAL_BATCH,
+        side_px=arguments.crop or USUAL_SIDE_PX,
+        seed=arguments.seed,
+        threads=arguments.threads,
+        workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
+        device=device,
+        channels=arguments.channels,
+        width=arguments.width or TABLE[arguments.size].width,
+        depth=TABLE[arguments.size].depth,
+        rate=chosen.get("rate", usual.rate),
+        good_share=chosen.get("good_share", usual.good_share),
+        variation=chosen.get("variation", usual.variation),
+        patience=chosen.get("patience"),
+    )
+
+
+def begun_with(arguments: argparse.Namespace, plan: Plan, split: Split) -> Backbone | None:
+    """Return the weights that a net begins with, and say which.
+
+    Args:
+        arguments: of `trainer train`, `tune` or `crossval`.
+        plan: completed.
+        split: its classes count.
+
+    Raises:
+        ConfigError: The file is missing, damaged, another one, or of another net.
+    """
+    shape = NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth)
+    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
+    _err.print(f"the net {words}", soft_wrap=True)
+    return backbone
+
+
 def _workers(arguments: argparse.Namespace, device: str) -> int:
     """Return how many processes divide each step: those asked for, else those of the run, else one a GPU or core."""
     if arguments.workers:
@@ -244,6 +298,9 @@ def _show_report(figures: Report) -> None:
     for name, row in groups if len(groups) <= 24 else []:
         counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
         table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
+    for name, row in figures.cameras.items():
+        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
+        table.add_row(f"camera {name}", f"{row.ap_pooled:.4f}", *counts)
     _out.print(table)
     behind = figures.evidence
     _out.print(

@@ -20,6 +20,7 @@ from trainer.datasets.sample import Dataset, Sample
 from trainer.evidence import Evidence, gather
 from trainer.metrics import (
     AtLimit,
+    Floats,
     Judged,
     Parts,
     average_precision,
@@ -36,7 +37,7 @@ from trainer.references import load_input, misplaced_pairs
 
 @dataclass(frozen=True, slots=True)
 class GroupFigures:
-    """One group: pooled AP at IoU 0.33 on its defective parts, and its parts at the manifest's limits."""
+    """One group or camera: pooled AP at IoU 0.33 on its defective parts, and its parts at the manifest's limits."""
 
     ap_pooled: float
     parts: Parts
@@ -56,6 +57,7 @@ class Report:
         best: the same at the one limit with the best F.
         parts: escapes and overkill at the manifest's limits.
         groups: by group.
+        cameras: by camera, where the data names one.
         calibration_error: expected, over the detections of all pictures.
         detect_ms_p50: median time from picture to detections in milliseconds.
         evidence: counts and bounds behind these figures.
@@ -70,6 +72,7 @@ class Report:
     best: AtLimit
     parts: Parts
     groups: dict[str, GroupFigures]
+    cameras: dict[str, GroupFigures]
     calibration_error: float
     detect_ms_p50: float
     evidence: Evidence
@@ -159,6 +162,7 @@ def _beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[s
         sample.boxes,
         np.array([names.index(classes[label]) for label in sample.labels], np.int64),
         sample.group,
+        sample.camera,
     )
 
 
@@ -174,11 +178,6 @@ def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Re
     limits = np.array([item.limit for item in manifest.classes])
     bad = [part for part in judged if len(part.true_labels)]
     ranking, everything = rank(bad), rank(judged)
-    groups = {}
-    for group in sorted({part.group for part in judged}):
-        members = [part for part in judged if part.group == group]
-        ap = average_precision(rank([part for part in members if len(part.true_labels)]))
-        groups[group] = GroupFigures(ap, judge_parts(members, limits))
     return Report(
         pictures=len(judged),
         ap_pooled=average_precision(ranking),
@@ -188,8 +187,19 @@ def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Re
         at_limits=counted(bad, limits) if bad else unmeasured(float(limits.min())),
         best=best_limit(ranking) if bad else unmeasured(float(limits.min())),
         parts=judge_parts(judged, limits),
-        groups=groups,
+        groups=_by([part.group for part in judged], judged, limits),
+        cameras=_by([part.camera for part in judged if part.camera], [p for p in judged if p.camera], limits),
         calibration_error=calibration_error(everything.scores, everything.right),
         detect_ms_p50=detect_ms_p50,
         evidence=gather(judged, names, limits),
     )
+
+
+def _by(names: list[str], judged: list[Judged], limits: Floats) -> dict[str, GroupFigures]:
+    """Judge the parts of each name by themselves."""
+    found = {}
+    for name in sorted(set(names)):
+        members = [part for part, its_name in zip(judged, names, strict=True) if its_name == name]
+        ap = average_precision(rank([part for part in members if len(part.true_labels)]))
+        found[name] = GroupFigures(ap, judge_parts(members, limits))
+    return found

@@ -11,6 +11,7 @@ from appliance.optics.detections import ious
 from trainer.confusion import confusion
 from trainer.intervals import Interval, Share, resampled, share
 from trainer.metrics import PROTOCOL_IOU, Judged, average_precision, best_limit, judge_parts, rank
+from trainer.operating_point import Point, roc
 
 SIZES_PX2 = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
 """COCO's classes of box area."""
@@ -40,6 +41,8 @@ class Evidence:
         overkill: good parts rejected at them.
         separation: None without parts of both kinds.
         recall_by_size: found at the limits, by box area.
+        recall_by_class: the same, by class.
+        roc: escapes and overkill in parts at every limit, one for all classes.
         confusion: truth -> found -> count at the limits, "background" for nothing on either side.
     """
 
@@ -53,6 +56,8 @@ class Evidence:
     overkill: Share
     separation: Separation | None
     recall_by_size: dict[str, Share]
+    recall_by_class: dict[str, Share]
+    roc: tuple[Point, ...]
     confusion: dict[str, dict[str, int]]
 
 
@@ -84,6 +89,8 @@ def gather(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.floa
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),
         recall_by_size=_recall_by_size(at_limits),
+        recall_by_class=_recall_by_class(at_limits, names),
+        roc=roc(judged),
         confusion=confusion(at_limits, names),
     )
 
@@ -98,12 +105,25 @@ def _separation(judged: list[Judged]) -> Separation | None:
     return Separation(max(good), min(bad), min(bad) - max(good))
 
 
+def _hits(part: Judged) -> NDArray[np.bool_]:
+    """Mark which boxes of the truth were found."""
+    overlap = ious(part.boxes, part.true_boxes)
+    overlap[part.labels[:, None] != part.true_labels[None, :]] = 0.0
+    return np.asarray(overlap.max(axis=0, initial=0.0) > PROTOCOL_IOU)
+
+
+def _recall_by_class(judged: list[Judged], names: tuple[str, ...]) -> dict[str, Share]:
+    hits = np.concatenate([np.zeros(0, np.bool_), *(_hits(part) for part in judged)])
+    labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in judged)])
+    return {
+        name: share(int(hits[labels == index].sum()), int((labels == index).sum())) for index, name in enumerate(names)
+    }
+
+
 def _recall_by_size(judged: list[Judged]) -> dict[str, Share]:
     found, of = dict.fromkeys(SIZES_PX2, 0), dict.fromkeys(SIZES_PX2, 0)
     for part in judged:
-        overlap = ious(part.boxes, part.true_boxes)
-        overlap[part.labels[:, None] != part.true_labels[None, :]] = 0.0
-        hit = overlap.max(axis=0, initial=0.0) > PROTOCOL_IOU
+        hit = _hits(part)
         areas = np.prod(part.true_boxes[:, 2:] - part.true_boxes[:, :2], axis=1)
         for name, (low, high) in SIZES_PX2.items():
             mine = (areas >= low) & (areas < high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,18 +26,13 @@ from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
+from trainer.operating_point import SCORE_FLOOR, Choice, Wish, choose
 from trainer.preflight import model_geometry
 from trainer.progress import tracked
 from trainer.references import load_input
 from trainer.score_calibration import Calibration, ScoreMap, calibrate_scores
 from trainer.stress import Robustness, sweep
 from trainer.validate import NMS_IOU
-
-SCORE_FLOOR = 0.01
-"""Detections that are right less than once in so many are noise to the device; cutting them costs AP about a point."""
-
-TARGET_ESCAPES, TARGET_OVERKILL = 0.02, 0.01
-"""What the proposed limit aims to stay below, as shares of the bad and of the good parts."""
 
 PARITY_SCORE = 1e-3
 PARITY_PX = 0.1
@@ -58,6 +53,7 @@ class ExportOptions:
         golden: number of golden images.
         threads: processor threads for the checks.
         is_stressed: whether to measure what the model bears.
+        wish: what the limit is to be chosen for.
     """
 
     name: str
@@ -67,6 +63,7 @@ class ExportOptions:
     golden: int = 8
     threads: int = 1
     is_stressed: bool = True
+    wish: Wish = field(default_factory=Wish)
 
     def check(self, classes: tuple[str, ...]) -> None:
         """Refuse what the bundle's format would refuse after all the work.
@@ -88,6 +85,7 @@ class ExportOptions:
             raise ConfigError(f"--severity: no class {', '.join(unknown)}; the classes are {', '.join(classes)}")
         if not 1 <= self.golden <= MAX_IMAGES:
             raise ConfigError(f"--golden {self.golden}: must be 1 to {MAX_IMAGES}")
+        self.wish.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,7 @@ class Exported:
     calibration: Calibration
     score_difference: float
     box_difference_px: float
+    choice: Choice
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
@@ -130,11 +129,11 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     plain = to_onnx(ContractNet(net, ScoreMap(), geometry.height, geometry.width), geometry.channels)
     judged, _ = judge_samples(BundleRunner(plain, raw, options.threads), split.validation)
     calibration = _calibrate(judged)
-    limit = choose_limit([_with_scores(part, calibration.scores) for part in judged])
+    choice = choose([_with_scores(part, calibration.scores) for part in judged], options.wish)
     model = ContractNet(net, calibration.scores, geometry.height, geometry.width)
     model_onnx = to_onnx(model, geometry.channels)
     manifest = raw.model_copy(
-        update={"classes": tuple(item.model_copy(update={"limit": limit}) for item in raw.classes)}
+        update={"classes": tuple(item.model_copy(update={"limit": choice.limit}) for item in raw.classes)}
     )
 
     pieces = golden_pieces(split.validation, geometry, options.golden)
@@ -157,9 +156,9 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         model_onnx=model_onnx,
         golden=golden,
         baseline=_baseline(split, geometry.picture_channels),
-        model_card=write_model_card(manifest, figures, split, calibration),
+        model_card=write_model_card(manifest, figures, split, calibration, choice),
     )
-    return Exported(bundle, figures, calibration, score_difference, box_difference_px)
+    return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice)
 
 
 def weights_file(run: Path) -> Path:
@@ -212,33 +211,6 @@ def compare(model: ContractNet, runtime: OnnxRuntime, pictures: list[Pixels]) ->
             "report this as a defect of the trainer"
         )
     return worst_score, worst_px
-
-
-def choose_limit(judged: list[Judged]) -> float:
-    """Propose a reject limit: the one that stays furthest below both targets, for escapes and for overkill.
-
-    Of equals it takes the one with the best F.
-
-    Args:
-        judged: validation parts with calibrated scores.
-
-    Returns:
-        The limit, a multiple of 0.001.
-    """
-    limits = np.arange(round(SCORE_FLOOR * 1000), 1000) / 1000
-    bad, good = (
-        np.sort([float(part.scores.max(initial=0.0)) for part in judged if bool(len(part.true_labels)) is is_bad])
-        for is_bad in (True, False)
-    )
-    escapes = np.searchsorted(bad, limits) / max(1, len(bad))
-    overkill = (len(good) - np.searchsorted(good, limits)) / max(1, len(good))
-    worst = np.maximum(escapes / TARGET_ESCAPES, overkill / TARGET_OVERKILL)
-
-    ranking = rank([part for part in judged if len(part.true_labels)])
-    claims = np.searchsorted(-ranking.scores, -limits, side="right")
-    hits = np.concatenate(([0], np.cumsum(ranking.right)))[claims]
-    f = 2 * hits / np.maximum(1, claims + ranking.truths)
-    return float(limits[np.where(worst == worst.min(), f, -1.0).argmax()])
 
 
 def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pixels]:

@@ -32,6 +32,7 @@ class Judged:
         true_boxes: float32 [N, 4].
         true_labels: int64 [N].
         group: group of the picture.
+        camera: what took it; empty if nobody says so.
     """
 
     boxes: Boxes
@@ -40,6 +41,7 @@ class Judged:
     true_boxes: Boxes
     true_labels: Labels
     group: str = ""
+    camera: str = ""
 
     def take(self, kept: NDArray[np.bool_]) -> Judged:
         """Return the picture with some of its detections only; kept is bool [D]."""

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from appliance.bundle.manifest import Lineage, Manifest
 from trainer.datasets.split import Split
 from trainer.evaluate import Report
+from trainer.operating_point import Choice
 from trainer.score_calibration import Calibration
 
 MOST_GROUPS = 12
 """More groups than this are not listed one by one: nobody reads a thousand names."""
 
 
-def write_model_card(manifest: Manifest, figures: Report, split: Split, calibration: Calibration) -> str:
+def write_model_card(
+    manifest: Manifest, figures: Report, split: Split, calibration: Calibration, choice: Choice
+) -> str:
     """Write the card.
 
     Args:
@@ -22,6 +25,7 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
         figures: of the exported model on the validation half.
         split: what it was trained and judged on.
         calibration: errors before and after.
+        choice: what the limit was chosen for.
 
     Returns:
         Markdown.
@@ -29,11 +33,6 @@ def write_model_card(manifest: Manifest, figures: Report, split: Split, calibrat
     geometry, lineage, parts = manifest.geometry, manifest.lineage, figures.parts
     colour = "grey" if geometry.picture_channels == 1 else "RGB"
     compared = ", each compared with a reference picture of a good part," if geometry.has_reference else ""
-    classes = "\n".join(
-        f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
-        f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
-        for item in manifest.classes
-    )
     return f"""# {manifest.name}, revision {manifest.revision}
 
 Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of {geometry.width} x
@@ -44,6 +43,7 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 - Trained on the groups {_names(split.train.groups())} ({len(split.train.samples)} pictures); all figures below are
   from the groups {_names(split.validation.groups())} ({figures.pictures} pictures), which training never saw. The
   limits and the calibration of the scores were chosen on these same groups.
+- The limit is chosen for {choice.reason}.{_doubt(choice)}
 
 ## How good
 
@@ -59,7 +59,7 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 
 | class | severity | limit | AP at IoU 0.33 | boxes trained on | boxes judged on |
 |---|---|---|---|---|---|
-{classes}
+{_class_rows(manifest, figures, split)}
 
 | group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
 |---|---|---|---|
@@ -80,9 +80,21 @@ def _begun(lineage: Lineage) -> str:
     return f"trained on from {lineage.backbone}" if lineage.backbone else "trained from scratch"
 
 
+def _doubt(choice: Choice) -> str:
+    return f" Beware: {choice.doubt}." if choice.doubt else ""
+
+
 def _borne(metrics: Mapping[str, float]) -> str:
     found = [f"{name.removeprefix('bears_')} {value:g}" for name, value in metrics.items() if name.startswith("bears_")]
     return ", ".join(found) or "not measured"
+
+
+def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:
+    return "\n".join(
+        f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
+        f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
+        for item in manifest.classes
+    )
 
 
 def _group_rows(figures: Report) -> str:

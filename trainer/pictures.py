@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from appliance.errors import ConfigError
-from trainer.augment import Augment
+from trainer.augment import USUAL, Augment
 from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.device import usable_cores
 from trainer.plan import Plan
@@ -61,7 +61,8 @@ class _Crops(TorchDataset[Batch]):
         if dataset.copper is None:  # there defects are painted
             others = Transplants(self._samples, self._pixels, plan.side_px, plan.reference)
         self._augment, self._quarter = (
-            Augment(side, copper=dataset.copper, transplants=others) for side in (plan.side_px, plan.side_px // 2)
+            Augment(side, USUAL.times(plan.variation), dataset.copper, others)
+            for side in (plan.side_px, plan.side_px // 2)
         )
 
     def __getitem__(self, job: _Job) -> Batch:

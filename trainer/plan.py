@@ -11,6 +11,7 @@ USUAL_STEPS = 10_000
 """Steps of a run whose length nobody has chosen."""
 
 USUAL_BATCH, USUAL_SIDE_PX = 16, 320
+LARGEST_RATE, LARGEST_VARIATION, LARGEST_GOOD_SHARE = 1.0, 3.0, 0.9
 LARGEST_TEAM = 4
 """Processes that nobody has asked for are no more than this: each has fewer crops to normalise over."""
 
@@ -37,6 +38,8 @@ class Plan:
         reference: whether the model sees each picture's reference too.
         device: "cpu" or "cuda".
         weights: name and digest of the file that the net begins with; None if its weights are drawn.
+        variation: how much crops are disturbed (trainer.disturb): 0 not at all, 1 as usual.
+        patience: end after so many judgements without a better one, with the best weights; None: never before time.
     """
 
     epochs: int | None = None
@@ -56,6 +59,8 @@ class Plan:
     reference: bool = False
     device: str = "cpu"
     weights: str | None = None
+    variation: float = 1.0
+    patience: int | None = None
 
     @property
     def input_channels(self) -> int:
@@ -74,9 +79,17 @@ class Plan:
             raise ConfigError(f"--budget-minutes {self.budget_minutes}: must be a number of minutes above 0")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"--seed {self.seed}: must be 0 or more, and below 2^63")
-        for option, number in (("--epochs", self.epochs), ("--batch", self.batch), ("--threads", self.threads)):
+        counts = {"--epochs": self.epochs, "--batch": self.batch, "--threads": self.threads}
+        for option, number in (counts | {"--patience": self.patience}).items():
             if number is not None and number < 1:
                 raise ConfigError(f"{option} {number}: must be at least 1")
+        for option, value, most in (
+            ("--rate", self.rate, LARGEST_RATE),
+            ("--variation", self.variation, LARGEST_VARIATION),
+            ("--good-share", self.good_share, LARGEST_GOOD_SHARE),
+        ):
+            if not 0 <= value <= most or (option == "--rate" and value == 0):
+                raise ConfigError(f"{option} {value}: must be 0 to {most}{', and not 0' * (option == '--rate')}")
         if not 1 <= self.workers <= self.batch:
             raise ConfigError(f"--workers {self.workers}: must be 1 to {self.batch}, the crops of a step")
         if self.side_px < 32:

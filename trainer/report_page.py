@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from appliance.bundle.archive import Bundle
 from appliance.events import Box, iso, utc_now
+from trainer.curves import draw_roc, roc_rows, roc_words
 from trainer.datasets.sample import Dataset, load_picture
-from trainer.evaluate import Report
+from trainer.evaluate import GroupFigures, Report
 from trainer.gallery import Case, as_box, find_cases
 from trainer.intervals import Share
 from trainer.metrics import Judged
@@ -41,6 +43,9 @@ def write_page(bundle: Bundle, dataset: Dataset, judged: list[Judged], report: R
     _figures(page, report)
     page.heading("Parts", "Highest score on each part; the line is the lowest limit.")
     page.drawing(_strips(judged, float(limits.min())))
+    page.heading("Escapes against overkill", roc_words(report.evidence))
+    page.drawing(draw_roc(report.evidence))
+    page.tables(roc_rows(report.evidence))
     _breakdown(page, report, limits, names)
     for heading, cases in find_cases(judged, names, limits).items():
         page.heading(heading, "Green: labelled. Red: found, over the limit.")
@@ -72,25 +77,31 @@ def _figures(page: Page, report: Report) -> None:
 
 def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str, ...]) -> None:
     behind = report.evidence
-    classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "95 % bounds", "boxes", "limit")]
+    classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "95 % bounds", "found", "of", "limit")]
     for name, limit in zip(names, limits, strict=True):
         between = behind.ap_classes[name]
         ap = (_percent(report.ap_classes[name]), _bounds(between.low, between.high))
-        classes.append((name, *ap, behind.boxes[name], f"{limit:.3f}"))
+        classes.append((name, *ap, behind.recall_by_class[name].count, behind.boxes[name], f"{limit:.3f}"))
     sizes: list[tuple[object, ...]] = [("area of the box", "found", "of")]
     sizes += [(name, found.count, found.of) for name, found in behind.recall_by_size.items()]
-    groups: list[tuple[object, ...]] = [("group, worst first", "AP at IoU 0.33", "escapes", "overkill")]
-    worst = sorted(report.groups.items(), key=lambda it: math.inf if math.isnan(it[1].ap_pooled) else it[1].ap_pooled)
-    for name, row in worst[:MOST_GROUPS]:
-        parts = row.parts
-        counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-        groups.append((name, _percent(row.ap_pooled), *counts))
-    page.heading("By class, size and group")
-    page.tables(classes, sizes, groups)
+    parts = [_worst_first("group", report.groups)]
+    parts += [_worst_first("camera", report.cameras)] if report.cameras else []
+    page.heading("By class, size and group" + (", and by camera" if report.cameras else ""))
+    page.tables(classes, sizes, *parts)
     page.heading(
         "What was taken for what", "A row for each kind that is there, a column for what was found at the limits."
     )
     page.tables([("", *behind.confusion), *((true, *found.values()) for true, found in behind.confusion.items())])
+
+
+def _worst_first(what: str, figures: Mapping[str, GroupFigures]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = [(f"{what}, worst first", "AP at IoU 0.33", "escapes", "overkill")]
+    worst = sorted(figures.items(), key=lambda it: math.inf if math.isnan(it[1].ap_pooled) else it[1].ap_pooled)
+    for name, row in worst[:MOST_GROUPS]:
+        parts = row.parts
+        counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
+        rows.append((name, _percent(row.ap_pooled), *counts))
+    return rows
 
 
 def _picture(case: Case, dataset: Dataset, judged: list[Judged], limits: np.ndarray) -> tuple[np.ndarray, str, str]:

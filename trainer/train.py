@@ -25,6 +25,8 @@ from trainer.files import append_json, make_folder, write_json
 from trainer.learner import Learner
 from trainer.lineage import source_commit
 from trainer.model import NetShape
+from trainer.observer import Observer
+from trainer.patience import has_run_out, praised, remember
 from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.preflight import check_data
@@ -35,7 +37,12 @@ from trainer.validate import Figures, validate
 
 
 def train(
-    split: Split, plan: Plan, folder: Path, resume: bool = False, backbone: Backbone | None = None
+    split: Split,
+    plan: Plan,
+    folder: Path,
+    resume: bool = False,
+    backbone: Backbone | None = None,
+    observer: Observer | None = None,
 ) -> Figures | None:
     """Fit a net to the training half and judge it on the other.
 
@@ -45,6 +52,7 @@ def train(
         folder: gets `last.pt`, `final.pt`, `log.jsonl` and `figures.json`.
         resume: go on from `last.pt` if it is there.
         backbone: what a new run begins with; None draws all weights.
+        observer: who looks on in the first process.
 
     Returns:
         The figures of the averaged weights on the validation half; None in a process of `torchrun` but the first.
@@ -66,21 +74,25 @@ def train(
     plan = replace(plan, weights=str(backbone) if backbone else None)
     work = partial(_train, split, plan, folder, backbone)
     with gathered(plan.workers, work) as team:
-        return work(team)
+        return work(team, observer)
 
 
-def _train(split: Split, plan: Plan, folder: Path, backbone: Backbone | None, team: Team) -> Figures | None:
+def _train(
+    split: Split, plan: Plan, folder: Path, backbone: Backbone | None, team: Team, observer: Observer | None = None
+) -> Figures | None:
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     begun = team.from_first(lambda: _begin(split, plan, folder))
     run = Learner(begun, team, own_device(plan.device, team.rank), backbone=backbone)
     loaders = usual_loaders(plan.device, team.size)
     pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders))
+    observer = observer if observer is not None and team.is_first else Observer()
+    observer.begins(run.state)
     clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)
     figures, judged_at = None, -1
     with _progress(team.is_first) as bar:
         task = bar.add_task("train", total=1000, note="")
-        while clock.done(run.state.epoch) < 1.0:
+        while clock.done(run.state.epoch) < 1.0 and not has_run_out(run.state, plan.patience, team):
             loss = 0.0
             for index, batch in enumerate(pictures.batches(run.state.epoch)):
                 done = clock.done(run.state.epoch + index / pictures.steps)
@@ -102,15 +114,21 @@ def _train(split: Split, plan: Plan, folder: Path, backbone: Backbone | None, te
                     bar.console.print(
                         f"epoch {run.state.epoch}: AP@0.33 of the held-out groups {figures.ap_pooled:.4f}"
                     )
-                append_json(folder / "log.jsonl", entry | {"elapsed_s": run.state.elapsed_ns // 10**9})
+                    if plan.patience is not None:
+                        remember(run, figures.ap_pooled, folder)
+                entry["elapsed_s"] = run.state.elapsed_ns // 10**9
+                append_json(folder / "log.jsonl", entry)
                 save_checkpoint(folder / "last.pt", run.snapshot())
+                observer.sees_epoch(entry)
         bar.update(task, completed=1000, note="")
     if not team.is_first:
         return None
-    if figures is None or judged_at != run.state.epoch:  # the clock may have run out after the last look
-        figures = validate(run.average, split.validation)
-    save_checkpoint(folder / "final.pt", run.snapshot())
+    state, net = praised(run, plan.patience, folder)
+    if figures is None or judged_at != state.epoch:  # the clock may have run out after the last look
+        figures = validate(net, split.validation)
+    save_checkpoint(folder / "final.pt", state)
     write_json(folder / "figures.json", figures.as_dict())
+    observer.ends(figures, net, split.validation)
     return figures
 
 

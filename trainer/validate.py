@@ -79,7 +79,9 @@ def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:
             for sample, picture in zip(some, pictures, strict=True):
                 boxes, scores, labels = detect(net, torch.from_numpy(pad(picture))[None])
                 found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
-                yield Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group)
+                yield Judged(
+                    found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group, sample.camera
+                )
     misplaced_pairs.tell()
 
 

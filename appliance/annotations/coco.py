@@ -1,4 +1,4 @@
-"""COCO JSON: images, annotations, categories, and for each image a "group" if the source knows one.
+"""COCO JSON: images, annotations, categories, and for each image a "group" and a "camera" if the source knows them.
 
 Source: cocodataset.org/#format-data.
 """
@@ -157,7 +157,8 @@ def _picture(folders: list[Path], entry: dict[str, Any], boxes: tuple[TruthBox, 
     reference = None
     if entry.get("reference") is not None:
         reference = existing(_places(folders, _text(entry, "reference", where)), where)
-    return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")), reference)
+    camera = "" if entry.get("camera") is None else _text({"camera": str(entry["camera"])}, "camera", where)
+    return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")), reference, camera)
 
 
 def _places(folders: list[Path], name: str) -> list[Path]:

@@ -26,6 +26,7 @@ class LabelledPicture:
     group: what must not be divided between training and validation (a board type, a day, a machine).
     where: file and line that name the picture. told_size: width and height that are written there, if any.
     reference: a picture of the same part without defects, if there is one; its own for a good part.
+    camera: what took it; empty if nobody says so.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class LabelledPicture:
     where: str
     told_size: tuple[object, object] = (None, None)
     reference: Path | None = None
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)

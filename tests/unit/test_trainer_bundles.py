@@ -19,10 +19,11 @@ from trainer.commands import refuse
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import load_picture
 from trainer.evaluate import BundleRunner, judge_samples, report
-from trainer.export import choose_limit, compare, golden_pieces
+from trainer.export import compare, golden_pieces
 from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged
 from trainer.model import Net, NetShape
+from trainer.operating_point import choose_limit
 from trainer.score_calibration import ScoreMap
 
 

@@ -18,10 +18,11 @@ from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split
 from trainer.defaults import complete, usual_side_px
-from trainer.export import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit, golden_pieces
+from trainer.export import golden_pieces
 from trainer.loss import assign
 from trainer.metrics import Judged, at_limit, judge_parts, rank
 from trainer.model import cell_centres
+from trainer.operating_point import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit
 from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
 from trainer.preflight import model_geometry

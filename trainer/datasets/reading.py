@@ -118,6 +118,7 @@ def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[s
         picture.group,
         is_good=not picture.boxes,
         reference=_reference(picture, (width, height)),
+        camera=picture.camera,
     )
 
 

@@ -28,6 +28,7 @@ class Sample:
         group: what must not be divided between training and validation (a board type, a day, a machine).
         is_good: True if the part has no defect; then N is 0.
         reference: path of a picture of the same part without defects, as large; None if there is none.
+        camera: what took it; empty if nobody says so.
     """
 
     image: Path
@@ -36,6 +37,7 @@ class Sample:
     group: str
     is_good: bool
     reference: Path | None = None
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,114 @@
+"""A search: on which pictures it is done, that it gives up what is worse, and that it goes on after a kill."""
+
+import json
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_boards import write_tiny_boards
+from trainer.__main__ import main, parser
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.split import Split, split_by_group
+from trainer.plan import Plan
+from trainer.tune import Search, search
+
+DIALS = ["--epochs", "3", "--batch", "4", "--width", "8", "--workers", "1", "--holdout", "family0"]
+
+
+def tune(root: Path, *more: str) -> list[str]:
+    return ["tune", "--data", str(root / "data"), "--out", str(root / "search"), *DIALS, *more]
+
+
+def damage(data: Path, group: str) -> None:
+    """Leave of each picture of a group only what says how large it is."""
+    for image in json.loads((data / "annotations.json").read_text())["images"]:
+        if image["group"] == group:
+            picture = data / image["file_name"]
+            picture.write_bytes(picture.read_bytes()[:40])
+
+
+def inside(folder: Path) -> Split:
+    whole = read_dataset(write_tiny_boards(folder, pictures=20, groups=5))
+    return split_by_group(split_by_group(whole, ("family0",)).train, ("family1",))
+
+
+def test_a_search_never_looks_at_what_is_held_out_and_names_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
+    damage(tmp_path / "data", "family0")  # whoever opens one of these pictures fails
+    assert main(tune(tmp_path, "--trials", "2", "--json", str(tmp_path / "tune.json"))) == 0
+    said = capsys.readouterr().out
+    (words,) = [line.removeprefix("next: ") for line in said.splitlines() if line.startswith("next: ")]
+    program, *rest = shlex.split(words)
+    training = parser().parse_args(rest)
+    found = json.loads((tmp_path / "tune.json").read_text())
+    assert program == "trainer"
+    assert training.holdout == ("family0",)
+    assert training.width == 8
+    assert training.rate == pytest.approx(found["best"]["rate"], rel=1e-3)
+    assert training.crop == found["best"]["side_px"]
+    assert found["trials"][0]["dials"]["rate"] == Plan().rate  # the usual dials are tried first
+    assert len(found["trials"]) == 2
+    assert not list((tmp_path / "search").rglob("*.pt"))
+
+
+def test_what_is_worse_than_others_at_the_same_point_is_given_up(tmp_path: Path) -> None:
+    split = inside(tmp_path / "data")
+    asked = Plan(epochs=8, batch=4, side_px=64, width=8, seed=1)
+    study = search(Search(split, asked, 0, 64, 4, "auto", {"a": 1}), None, tmp_path / "search", 10, None)
+    states = [trial.state.name for trial in study.trials]
+    given_up = [trial for trial in study.trials if trial.state.name == "PRUNED"]
+    assert states[:4] == ["COMPLETE"] * 4
+    assert given_up
+    assert all(len(trial.intermediate_values) < 8 for trial in given_up)
+    best = study.best_trial
+    assert best.value == max(trial.value for trial in study.trials if trial.state.name == "COMPLETE")
+
+
+def test_time_ends_a_search_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
+    words = tune(tmp_path, "--trials", "50", "--minutes", "0.001")
+    assert main([*words, "--crop", "64"]) == 1
+    assert "no trial came to its end" in capsys.readouterr().err
+
+
+def test_a_killed_search_goes_on_and_repeats_the_trial_that_was_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
+    words = tune(tmp_path, "--trials", "3", "--crop", "64")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", *words], env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+    )
+    try:
+        while process.poll() is None and not (tmp_path / "search" / "trial0001" / "last.pt").is_file():
+            os.sched_yield()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert main([*words, "--json", str(tmp_path / "tune.json")]) == 0
+    trials = json.loads((tmp_path / "tune.json").read_text())["trials"]
+    assert [trial["state"] for trial in trials].count("FAIL") == 1
+    assert [trial["state"] for trial in trials].count("COMPLETE") == 3
+    killed = next(trial for trial in trials if trial["state"] == "FAIL")
+    assert killed["dials"] == trials[killed["number"] + 1]["dials"]
+    capsys.readouterr()
+    assert main([*words, "--seed", "5"]) == 78
+    assert "--seed 0 (now 5)" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_search_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "study.db").write_text("no database at all")
+    assert main(tune(tmp_path, "--trials", "1", "--crop", "64")) == 78
+    assert "study.db: is no search" in capsys.readouterr().err
+    with pytest.raises(sqlite3.DatabaseError):
+        sqlite3.connect(tmp_path / "search" / "study.db").execute("select 1 from sqlite_master")

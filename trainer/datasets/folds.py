@@ -1,0 +1,62 @@
+"""Several splits of one data set, so that every picture is held out once: whole groups, and copies together."""
+
+from __future__ import annotations
+
+import random
+
+from appliance.errors import ConfigError
+from trainer.datasets.likeness import alike, looks_of
+from trainer.datasets.sample import Dataset, load_picture
+from trainer.datasets.split import Split, split_by_group
+from trainer.progress import tracked
+
+
+def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
+    """Divide by groups; groups that show the same part, as a copy or nearly one, are never divided.
+
+    Args:
+        dataset: what was read.
+        wanted: number of folds, at least 2.
+        seed: of the draw.
+
+    Returns:
+        So many splits; each picture is in the validation half of exactly one.
+
+    Raises:
+        ConfigError: Fewer groups than folds, or a fold would have no defect on one side.
+    """
+    if wanted < 2:
+        raise ConfigError(f"--folds {wanted}: must be at least 2")
+    clusters = _clusters(dataset)
+    if len(clusters) < wanted:
+        raise ConfigError(
+            f"--folds {wanted}: the groups make {len(clusters)} that can be told apart (copies count as one); "
+            "ask for fewer folds, or name smaller groups"
+        )
+    bad = {name: sum(s.group == name and not s.is_good for s in dataset.samples) for name in dataset.groups()}
+    size = {name: sum(s.group == name for s in dataset.samples) for name in dataset.groups()}
+    random.Random(seed).shuffle(clusters)
+    clusters.sort(key=lambda cluster: -sum(size[name] for name in cluster))  # stable: equals stay shuffled
+    held: list[list[str]] = [[] for _ in range(wanted)]
+    for cluster in clusters:
+        has_bad = any(bad[name] for name in cluster)
+        weights = [(sum(size[n] for n in names), sum(bad[n] for n in names)) for names in held]
+        lightest = held[min(range(wanted), key=lambda at: (weights[at][0], weights[at][1] * (1 if has_bad else -1)))]
+        lightest += cluster
+    for names in held:
+        if not sum(bad[name] for name in names):
+            raise ConfigError(
+                f"--folds {wanted}: the groups {', '.join(names)} have no defect to be judged on; ask for fewer folds"
+            )
+    return tuple(split_by_group(dataset, tuple(names)) for names in held)
+
+
+def _clusters(dataset: Dataset) -> list[list[str]]:
+    """Return the groups, those together that hold copies of each other."""
+    samples = dataset.samples
+    looks = [looks_of(load_picture(sample.image, 1)[:, :, 0]) for sample in tracked(samples, "looking for copies")]
+    leader = {name: name for name in dataset.groups()}
+    for first, second in alike(looks, looks):
+        one, other = (leader[samples[at].group] for at in (first, second))
+        leader = {name: one if its == other else its for name, its in leader.items()}
+    return [[name for name in leader if leader[name] == of] for of in sorted(set(leader.values()))]

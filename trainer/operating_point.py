@@ -1,0 +1,199 @@
+"""Where to set the limit: what each one costs in escapes and in overkill, and the one that a person's wish chooses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.errors import ConfigError
+from trainer.intervals import CONFIDENCE, share
+from trainer.metrics import Judged, rank
+
+SCORE_FLOOR = 0.01
+"""Detections that are right less than once in so many are noise to the device; cutting them costs AP about a point."""
+
+TARGET_ESCAPES, TARGET_OVERKILL = 0.02, 0.01
+"""What the proposed limit aims to stay below, as shares of the bad and of the good parts."""
+
+LIMITS = np.arange(round(SCORE_FLOOR * 1000), 1000) / 1000
+"""The limits that can be chosen: multiples of 0.001."""
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the limit is to be chosen for; without any, to stay furthest below the usual targets.
+
+    Args:
+        cost_escape: of a bad part that is accepted, in any currency; with cost_overkill.
+        cost_overkill: of a good part that is rejected.
+        bad_share: share of bad parts among those that come, 0..1; None takes that of the judged parts.
+        max_escapes: highest share of the bad parts that may be accepted, 0..1.
+        max_overkill: highest share of the good parts that may be rejected, 0..1.
+    """
+
+    cost_escape: float | None = None
+    cost_overkill: float | None = None
+    bad_share: float | None = None
+    max_escapes: float | None = None
+    max_overkill: float | None = None
+
+    def check(self) -> None:
+        """Refuse wishes that exclude each other, before any work.
+
+        Raises:
+            ConfigError: The message names the options.
+        """
+        if (self.cost_escape is None) != (self.cost_overkill is None):
+            raise ConfigError("--cost-escape and --cost-overkill: what counts is their ratio; give both")
+        wishes = [self.cost_escape, self.max_escapes, self.max_overkill]
+        if sum(wish is not None for wish in wishes) > 1:
+            raise ConfigError("--cost-escape, --max-escapes and --max-overkill each choose the limit; give one of them")
+        if self.bad_share is not None and self.cost_escape is None:
+            raise ConfigError("--bad-share weighs costs: give --cost-escape and --cost-overkill too, or leave it out")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A limit, what it was chosen for, and what the parts cannot support (empty if they do)."""
+
+    limit: float
+    reason: str
+    doubt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of the ROC of parts: at this limit so many bad parts are accepted and good ones rejected."""
+
+    limit: float
+    escapes: int
+    overkill: int
+
+
+def roc(judged: list[Judged]) -> tuple[Point, ...]:
+    """Return how escapes and overkill exchange when the limit, one for all classes, goes up.
+
+    Args:
+        judged: the parts.
+
+    Returns:
+        One point per limit at which either count changes, the lowest limit first.
+    """
+    escapes, overkill, *_ = _counts(judged)
+    moves = np.flatnonzero(np.diff(escapes, prepend=-1) | np.diff(overkill, prepend=-1))
+    return tuple(Point(float(LIMITS[at]), int(escapes[at]), int(overkill[at])) for at in moves)
+
+
+def choose(judged: list[Judged], wish: Wish) -> Choice:
+    """Choose the limit for a wish; of equals the one with the best F.
+
+    Args:
+        judged: validation parts with calibrated scores; never those of a test.
+        wish: costs or a target.
+
+    Returns:
+        The limit, a multiple of 0.001.
+
+    Raises:
+        ConfigError: What the wish is about cannot be measured on these parts, or no limit fulfils it.
+    """
+    wish.check()
+    escapes, overkill, bad, good = _counts(judged)
+    if wish.cost_escape is not None and wish.cost_overkill is not None:
+        if not bad or not good:
+            raise ConfigError(f"--cost-escape: {_parts(bad, good)}; hold out groups with both kinds of parts")
+        bad_share = bad / (bad + good) if wish.bad_share is None else wish.bad_share
+        costs = bad_share * wish.cost_escape * escapes / bad + (1 - bad_share) * wish.cost_overkill * overkill / good
+        at = _best_f(judged, np.isclose(costs, costs.min(), rtol=1e-9))
+        said = "as on the held-out groups" if wish.bad_share is None else "as told"
+        return Choice(
+            float(LIMITS[at]),
+            f"least cost: {wish.cost_escape:g} for an escape and {wish.cost_overkill:g} for an overkill, at "
+            f"{100 * bad_share:.3g} % bad parts ({said}): {costs[at]:.4g} a part",
+        )
+    if wish.max_escapes is not None:
+        return _within(judged, "escapes", wish.max_escapes, (escapes, bad), overkill)
+    if wish.max_overkill is not None:
+        return _within(judged, "overkill", wish.max_overkill, (overkill, good), escapes)
+    usual = f"furthest below {100 * TARGET_ESCAPES:g} % escapes and {100 * TARGET_OVERKILL:g} % overkill"
+    return Choice(choose_limit(judged), usual)
+
+
+def choose_limit(judged: list[Judged]) -> float:
+    """Propose a reject limit: the one that stays furthest below both targets, for escapes and for overkill.
+
+    Of equals it takes the one with the best F.
+
+    Args:
+        judged: validation parts with calibrated scores.
+
+    Returns:
+        The limit, a multiple of 0.001.
+    """
+    escapes, overkill, bad, good = _counts(judged)
+    worst = np.maximum(escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL)
+    return float(LIMITS[_best_f(judged, worst == worst.min())])
+
+
+def parts_needed(most: float) -> int:
+    """Return how many parts without a single failure it takes until the bound of their share is at most this.
+
+    Args:
+        most: share, above 0 and below 1.
+
+    Source:
+        Clopper and Pearson (1934), solved for a count of 0.
+    """
+    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-most))
+
+
+def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, int], paid: Counts) -> Choice:
+    """Choose the limit at which `paid` is least while the bound of `kept`, or at least its count, is within."""
+    counts, of = kept
+    option = f"--max-{name} {100 * most:g} %"
+    if not of:
+        raise ConfigError(f"{option}: the held-out groups have no such part to measure it on; hold out others")
+    bounds = {count: share(count, of).high for count in set(counts.tolist())}
+    is_supported = np.array([bounds[count] <= most for count in counts.tolist()])
+    is_within = is_supported if is_supported.any() else counts <= most * of
+    if not is_within.any():
+        raise ConfigError(f"{option}: {int(counts.min())} of {of} at the best limit; train on, or allow more")
+    at = _best_f(judged, is_within & (paid == paid[is_within].min()))
+    reason = f"{name} at most {100 * most:g} %: {int(counts[at])} of {of} on the held-out groups"
+    if is_supported.any():
+        return Choice(float(LIMITS[at]), f"{reason}, surely not above {100 * bounds[int(counts[at])]:.3g} %")
+    needed = f"; it takes {parts_needed(most)} of them without a failure" if 0 < most < 1 else ""
+    return Choice(
+        float(LIMITS[at]),
+        reason,
+        f"{option}: cannot be supported by {of} parts: the true share may be {100 * bounds[int(counts[at])]:.3g} % "
+        f"(95 % bound){needed}",
+    )
+
+
+def _counts(judged: list[Judged]) -> tuple[Counts, Counts, int, int]:
+    """Count escapes and overkill at each limit, and the bad and the good parts."""
+    bad, good = (
+        np.sort([float(part.scores.max(initial=0.0)) for part in judged if bool(len(part.true_labels)) is is_bad])
+        for is_bad in (True, False)
+    )
+    return np.searchsorted(bad, LIMITS), len(good) - np.searchsorted(good, LIMITS), len(bad), len(good)
+
+
+def _best_f(judged: list[Judged], among: NDArray[np.bool_]) -> int:
+    """Return the index of the limit with the best F of those marked."""
+    ranking = rank([part for part in judged if len(part.true_labels)])
+    claims = np.searchsorted(-ranking.scores, -LIMITS, side="right")
+    hits = np.concatenate(([0], np.cumsum(ranking.right)))[claims]
+    f = 2 * hits / np.maximum(1, claims + ranking.truths)
+    return int(np.where(among, f, -1.0).argmax())
+
+
+def _parts(bad: int, good: int) -> str:
+    return f"the held-out groups have {bad} bad and {good} good parts"

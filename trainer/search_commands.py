@@ -1,0 +1,179 @@
+"""What `trainer tune` and `trainer crossval` do, and how their result is shown."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from trainer.commands import asked_plan, begun_with
+from trainer.crossval import CrossValidation, FoldFigures, judge_fold, sum_up
+from trainer.datasets.folds import folds_of
+from trainer.datasets.leakage import leaks
+from trainer.datasets.reading import dataset_digest, read_dataset
+from trainer.datasets.source import Source
+from trainer.datasets.split import split_by_group
+from trainer.defaults import complete
+from trainer.files import make_folder, write_json
+from trainer.progress import console as _err
+from trainer.progress import results as _out
+from trainer.search_arguments import USUAL_TRIAL_STEPS
+from trainer.train import check_folder
+from trainer.train import train as run_training
+from trainer.tune import Search, search
+
+_OPTIONS = {"rate": "--rate", "variation": "--variation", "good_share": "--good-share", "side_px": "--crop"}
+
+_ONE_SEARCH = ("seed", "epochs", "batch", "crop", "size", "width", "channels", "reference", "weights")
+"""Options that make another search of it: its trials could not be compared."""
+
+_USUAL = {
+    "seed": 0,
+    "size": "nano",
+    "width": None,
+    "channels": 1,
+    "device": "auto",
+    "reference": "auto",
+    "crop": None,
+    "weights": "auto",
+}
+"""Options that the training repeats where they are given."""
+
+
+def tune(arguments: argparse.Namespace) -> int:
+    """Search the dials, and say which training they ask for.
+
+    Args:
+        arguments: of `trainer tune`.
+
+    Returns:
+        The exit code; 1 if no trial came to its end.
+    """
+    asked = asked_plan(arguments)
+    asked.check()
+    outer = split_by_group(read_dataset(Source.of(arguments)), arguments.holdout, seed=arguments.seed)
+    inner = split_by_group(outer.train, seed=arguments.seed)
+    _err.print(
+        f"{len(outer.validation.groups())} groups are put aside; each trial learns from {len(inner.train.groups())} "
+        f"groups and is judged on {len(inner.validation.groups())}",
+        soft_wrap=True,
+    )
+    for words in leaks(inner):
+        _err.print(f"trainer: beware: {words}", soft_wrap=True)
+    identity = {
+        "data": dataset_digest(outer.whole()),
+        "groups put aside": list(outer.validation.groups()),
+        **{f"--{name}": getattr(arguments, name) for name in _ONE_SEARCH},
+    }
+    wanted = Search(inner, asked, USUAL_TRIAL_STEPS, arguments.crop, arguments.batch, arguments.reference, identity)
+    backbone = begun_with(arguments, wanted.plan(wanted.usual()), inner)
+    study = search(wanted, backbone, arguments.out, arguments.trials, arguments.minutes)
+    ended = sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: -_value(trial))
+    _show_trials(study, ended)
+    if arguments.json:
+        write_json(arguments.json.path, _as_dict(study, ended))
+    if not ended:
+        _err.print("trainer: no trial came to its end; give more --minutes, or fewer --epochs", soft_wrap=True)
+        return 1
+    _out.print(f"next: {shlex.join(_command(arguments, ended[0].params))}", soft_wrap=True)
+    return 0
+
+
+def crossval(arguments: argparse.Namespace) -> int:
+    """Train and judge fold by fold.
+
+    Args:
+        arguments: of `trainer crossval`.
+
+    Returns:
+        The exit code.
+    """
+    asked = asked_plan(arguments)
+    asked.check()
+    runs = [arguments.out / f"fold{number}" for number in range(1, arguments.folds + 1)]
+    for run in runs:
+        check_folder(run, arguments.resume)
+    place = Source.of(arguments)
+    folds = folds_of(read_dataset(place), arguments.folds, arguments.seed)
+    judged = []
+    for number, (fold, run) in enumerate(zip(folds, runs, strict=True), 1):
+        _err.print(f"fold {number} of {len(folds)}: held out {', '.join(fold.validation.groups())}", soft_wrap=True)
+        plan = complete(asked, fold, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
+        make_folder(run)
+        write_json(run / "source.json", place.as_dict())
+        run_training(fold, plan, run, arguments.resume, begun_with(arguments, plan, fold))
+        judged.append(judge_fold(fold, run))
+    figures = sum_up(judged)
+    _show_folds(figures)
+    if arguments.json:
+        write_json(arguments.json.path, figures.as_dict())
+    return 0
+
+
+def _command(arguments: argparse.Namespace, dials: dict[str, Any]) -> list[str]:
+    """Return the training that the best dials ask for, on the same data with the same groups held out."""
+    words = ["trainer", "train", "--data", str(arguments.data), "--out", str(arguments.out / "best")]
+    for name in ("list", "format", "good_list", "batch"):
+        if getattr(arguments, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    if arguments.holdout:
+        words += ["--holdout", ",".join(arguments.holdout)]
+    for name, usual in _USUAL.items():
+        if getattr(arguments, name) != usual:
+            words += [f"--{name}", str(getattr(arguments, name))]
+    for name, value in dials.items():
+        words += [_OPTIONS[name], f"{value:.4g}"]
+    return words
+
+
+def _value(trial: FrozenTrial) -> float:
+    if trial.value is None:
+        raise RuntimeError("a trial that came to its end has a value")
+    return float(trial.value)
+
+
+def _as_dict(study: Study, ended: list[FrozenTrial]) -> dict[str, Any]:
+    trials = [
+        {"number": trial.number, "state": trial.state.name, "ap_pooled": trial.value, "dials": trial.params}
+        | {"judgements": list(trial.intermediate_values.values())}
+        for trial in study.trials
+    ]
+    return {"best": ended[0].params if ended else None, "trials": trials}
+
+
+def _show_trials(study: Study, ended: list[FrozenTrial]) -> None:
+    given_up = len(study.get_trials(states=(TrialState.PRUNED,)))
+    table = Table(title=f"{len(ended)} trials came to their end, {given_up} were given up; the best")
+    names = list(ended[0].params) if ended else []
+    for name in ("trial", "AP@0.33", *(_OPTIONS[name] for name in names)):
+        table.add_column(name, justify="right")
+    for trial in ended[:10]:
+        table.add_row(str(trial.number), f"{_value(trial):.4f}", *(f"{trial.params[name]:.4g}" for name in names))
+    _out.print(table)
+
+
+def _show_folds(figures: CrossValidation) -> None:
+    table = Table(title=f"{len(figures.folds)} folds; each part judged by a net that never saw its group")
+    for name in ("fold", "groups", "pictures", "AP@0.33", "95 % bounds", "escapes", "overkill", "limit"):
+        table.add_column(name, justify="right")
+    for number, fold in enumerate(figures.folds, 1):
+        table.add_row(str(number), *_row(fold), f"{fold.limit:.3f}")
+    table.add_row("all", *_row(figures.pooled), "", style="bold")
+    _out.print(table)
+    bad, good = figures.pooled.escapes, figures.pooled.overkill
+    _out.print(
+        f"AP@0.33 over the folds {figures.ap_mean:.4f}, standard deviation {figures.ap_deviation:.4f}; 95 % bounds of "
+        f"all parts: escapes {100 * bad.low:.2f}..{100 * bad.high:.2f} %, overkill {100 * good.low:.2f}.."
+        f"{100 * good.high:.2f} %",
+        soft_wrap=True,
+    )
+
+
+def _row(fold: FoldFigures) -> list[str]:
+    counts = [f"{one.count} of {one.of}" for one in (fold.escapes, fold.overkill)]
+    bounds = f"{fold.ap_bounds.low:.4f}..{fold.ap_bounds.high:.4f}"
+    return [str(len(fold.groups)), str(fold.pictures), f"{fold.ap_pooled:.4f}", bounds, *counts]

@@ -1,0 +1,112 @@
+"""What the commands that fit a net can be asked for: train, tune and crossval."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from appliance.arguments import count, names, rate, ratio
+from trainer.plan import USUAL_STEPS, Plan
+from trainer.sizes import SIZES
+
+
+def add_length(command: argparse.ArgumentParser) -> None:
+    """Declare how long to learn.
+
+    Args:
+        command: train or crossval.
+    """
+    length = command.add_mutually_exclusive_group()
+    length.add_argument(
+        "--epochs",
+        type=count,
+        help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
+    )
+    length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
+    command.add_argument(
+        "--patience",
+        type=count,
+        metavar="N",
+        help="end after N judgements (one every 10 epochs) without a better one, with the best weights; the rate then "
+        "has not fallen to its end (default: train to the end)",
+    )
+
+
+def add_holdout(command: argparse.ArgumentParser, help_text: str) -> None:
+    """Declare which groups are held out."""
+    command.add_argument("--holdout", type=names, default=(), metavar="A,B", help=help_text)
+
+
+def add_net(command: argparse.ArgumentParser) -> None:
+    """Declare what net learns, on what, by how many processes."""
+    command.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    command.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
+    command.add_argument(
+        "--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)"
+    )
+    command.add_argument(
+        "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.4 or 4.3 M parameters (default %(default)s)"
+    )
+    command.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
+    command.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
+    command.add_argument(
+        "--reference",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="compare each picture with that of a good part (default: if every picture names one)",
+    )
+    command.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="what the arithmetic runs on (default: a GPU if there is one)",
+    )
+    command.add_argument(
+        "--weights",
+        default="auto",
+        metavar="auto|none|ADDRESS",
+        help="what the net begins with: the shipped file if it fits, random numbers, or a .safetensors file or torch "
+        "state dict (default %(default)s)",
+    )
+    command.add_argument(
+        "--weights-digest", type=digest, metavar="sha256:HEX", help="of that file; needed if it is not on this computer"
+    )
+    command.add_argument(
+        "--threads",
+        type=count,
+        default=1,
+        help="processor threads for the arithmetic; another process prepares the pictures (default %(default)s)",
+    )
+    command.add_argument(
+        "--workers",
+        type=count,
+        help="processes that divide each step among them (default: one a GPU, or one a core, at most 4; "
+        "with --resume as before)",
+    )
+
+
+def add_dials(command: argparse.ArgumentParser) -> None:
+    """Declare what `tune` searches."""
+    usual = Plan()
+    command.add_argument("--rate", type=rate, default=usual.rate, help="peak learning rate (default %(default)s)")
+    command.add_argument(
+        "--good-share",
+        type=ratio,
+        default=usual.good_share,
+        metavar="SHARE",
+        help="of the crops, that show good parts, 0..1 (default %(default)s)",
+    )
+    command.add_argument(
+        "--variation",
+        type=float,
+        default=usual.variation,
+        metavar="FACTOR",
+        help="of scale, light, blur and noise: 0 none, 1 as usual, at most 3 (default %(default)s)",
+    )
+
+
+def digest(text: str) -> str:
+    """Read the digest of a file, sha256: and 64 hexadecimal digits."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not sha256: and 64 hexadecimal digits, as sha256sum tells them")
+    return text.lower()
