@@ -9,7 +9,7 @@ import yaml
 
 from appliance.bench import Candidate, in_yaml, propose
 from appliance.config import RuntimeSection
-from appliance.wiring import default_threads
+from appliance.engine import default_threads
 from tests.end_to_end.test_commands import appliance
 from tests.models import tiny_bundle, tiny_model
 
@@ -58,5 +58,5 @@ def test_bf16_is_proposed_only_where_it_is_clearly_faster(second_ms: float, is_w
 
 
 def test_the_configuration_has_no_key_that_means_nothing_to_the_runtime() -> None:
-    assert in_yaml(candidate(2, 1.0)) == "runtime:\n  kind: openvino\n  threads: 2\n"
+    assert in_yaml(candidate(2, 1.0)) == "runtime:\n  kind: openvino\n  threads: 2\n  precision: f32\n"
     assert in_yaml(Candidate("onnx", 1, "f32")) == "runtime:\n  kind: onnx\n  threads: 1\n"
