@@ -196,12 +196,20 @@ def judge_samples(
         began_ns = time.monotonic_ns()
         found = runner.detect(pixels)
         times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
-        judged.append(_beside_truth(found, shown, dataset.classes, names))
+        judged.append(beside_truth(found, shown, dataset.classes, names))
     misplaced_pairs.tell()
     return judged, float(np.median(times_ms)) if times_ms else float("nan")
 
 
-def _beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:
+def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:
+    """Put what was found beside what is there.
+
+    Args:
+        found: on the sample's picture.
+        sample: with its truth.
+        classes: names of the sample's labels.
+        names: of the bundle's classes, in the order of its labels.
+    """
     return Judged(
         np.array([d.box for d in found], np.float32).reshape(-1, 4),
         np.array([d.score for d in found], np.float32),
