@@ -32,6 +32,18 @@ def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path:
     assert RuntimeSection.model_validate(proposed).kind in kinds
 
 
+def test_all_models_of_a_bundle_are_measured_side_by_side(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.bundle", variants={"int8": tiny_model(64, 64)})
+    ended = appliance("bench", "--bundle", bundle, "--rounds", 1, "--json", tmp_path / "bench.json")
+    assert ended.returncode == 0, ended.stderr
+    candidates = json.loads((tmp_path / "bench.json").read_text())["candidates"]
+    with_onnx = {each["precision"]: each["times_ms"] for each in candidates if each["kind"] == "onnx"}
+    assert with_onnx["int8"]
+    assert with_onnx["f32"]
+    refused = {each["refusal"] for each in candidates if (each["kind"], each["precision"]) == ("openvino", "int8")}
+    assert all(refused), "this model has nothing that could be computed with 8 bits"
+
+
 def test_a_model_that_answers_otherwise_than_at_the_trainer_is_not_proposed(tmp_path: Path) -> None:
     ended = appliance(
         "bench", "--bundle", tiny_bundle(tmp_path / "t.bundle", model_onnx=tiny_model(64, 64, dark=True)), "--rounds", 1
