@@ -20,13 +20,13 @@ from appliance.bundle.geometry import to_model_input
 from appliance.bundle.proof import prove
 from appliance.config import MAX_THREADS, RuntimeSection
 from appliance.demo.station import SHIPPED_BUNDLE
+from appliance.engine import Computed, default_threads, make_runtime, model_of
 from appliance.errors import ApplianceError
 from appliance.events import Pixels
 from appliance.optics.detector import Detector
 from appliance.ports import Runtime
 from appliance.processor import Wakefulness
 from appliance.report import percentiles
-from appliance.wiring import default_threads, make_runtime
 
 RUNS_IN_A_ROW = 20
 PAUSE_S = 0.1
@@ -45,7 +45,7 @@ class Candidate:
 
     kind: Literal["onnx", "openvino"]
     threads: int
-    precision: Literal["f32", "bf16"]
+    precision: Computed
     engine: str = ""
     refusal: str = ""
     worst_score_difference: float = 0.0
@@ -55,7 +55,7 @@ class Candidate:
     def settings(self) -> RuntimeSection:
         """The configuration's runtime section."""
         section: dict[str, Any] = {"kind": self.kind, "threads": self.threads}
-        if self.precision != "f32":
+        if (self.kind, self.precision) != ("onnx", "f32"):
             section["precision"] = self.precision
         return RuntimeSection.model_validate(section)
 
@@ -71,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Measure, print a table and what to configure; 1 if no runtime may judge with this bundle here."""
     bundle = read_bundle(arguments.bundle)
     out = Console(soft_wrap=True, highlight=False)
-    candidates = list(_candidates())
+    candidates = list(_candidates(bundle))
     with Wakefulness(0) as processor:
         _measure(bundle, candidates, arguments.rounds)
         seen = processor.seen
@@ -94,7 +94,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def propose(candidates: list[Candidate]) -> Candidate | None:
     """Return the fastest that may judge and leaves a core free; of nearly equal ones the one with fewer threads."""
     best: Candidate | None = None
-    for each in sorted(candidates, key=lambda each: (each.threads, each.precision == "bf16")):
+    for each in sorted(candidates, key=lambda each: (each.threads, each.precision != "f32")):
         if each.times_ms is None or each.threads > default_threads():
             continue
         if best is None or best.times_ms is None or each.times_ms["p50"] < WORTH_A_THREAD * best.times_ms["p50"]:
@@ -108,12 +108,15 @@ def in_yaml(candidate: Candidate) -> str:
     return "runtime:\n" + "".join(f"  {name}: {value}\n" for name, value in keys.items())
 
 
-def _candidates() -> Iterator[Candidate]:
+def _candidates(bundle: Bundle) -> Iterator[Candidate]:
     most = min(default_threads() + 1, MAX_THREADS)
     for threads in sorted({1, default_threads(), most}):
-        yield Candidate("onnx", threads, "f32")
+        for precision in bundle.holds():
+            yield Candidate("onnx", threads, precision)
         yield Candidate("openvino", threads, "f32")
         yield Candidate("openvino", threads, "bf16")
+        if "int8" in bundle.variants:
+            yield Candidate("openvino", threads, "int8")
 
 
 def _measure(bundle: Bundle, candidates: list[Candidate], rounds: int) -> None:
@@ -144,7 +147,8 @@ def _proved(bundle: Bundle, candidate: Candidate) -> Runtime | None:
         return None
     candidate.engine = runtime.describe()
     try:
-        proof = prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=float("inf"))
+        detect = Detector(runtime, bundle.manifest).detect
+        proof = prove(bundle, detect, latency_budget_ms=float("inf"), precision=model_of(candidate.precision))
     except ApplianceError as error:
         runtime.close()
         candidate.refusal = str(error)

@@ -14,21 +14,20 @@ from rich.console import Console
 from rich.text import Text
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.proof import prove
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
 from appliance.documents import Document
+from appliance.engine import prove_engine
 from appliance.errors import ApplianceError, CameraError, refused_path
 from appliance.events import Frame, Trigger
 from appliance.links.broker_trial import try_broker
-from appliance.optics.detector import Detector
 from appliance.ports import Camera
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.onnx import available_providers
 from appliance.stages.infer import Inference
 from appliance.stores.queries import LedgerReader
-from appliance.wiring import latency_budget_ms, load_bound_recipe, make_cameras, make_runtime, mqtt_settings
+from appliance.wiring import latency_budget_ms, load_bound_recipe, make_cameras, mqtt_settings
 
 CAMERA_TIMEOUT_S = 5.0
 CAMERA_PAUSE_S = 0.2
@@ -127,18 +126,20 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
 
 
 def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
-    runtime = make_runtime(config.runtime, bundle)
-    try:
-        budget_ms = latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime))
-        proof = prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=budget_ms)
-        here = ", ".join(available_providers())
-        seen = (
-            f"{runtime.describe()}; {proof.images} golden images as at the trainer, median "
-            f"{proof.median_latency_ms:.1f} ms; providers here: {here}"
-        )
+    engine = prove_engine(
+        config.runtime,
+        bundle,
+        lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
+    )
+    engine.runtime.close()
+    seen = (
+        f"{engine.describe()}; {engine.proof.images} golden images as at the trainer, median "
+        f"{engine.proof.median_latency_ms:.1f} ms; providers here: {', '.join(available_providers())}"
+    )
+    if not engine.refused:
         return Finding("runtime and proof", True, seen)
-    finally:
-        runtime.close()
+    remedy = "the station judges with the f32 model, which is slower: export again, or configure precision: f32"
+    return Finding("runtime and proof", False, f"{seen}; refused {engine.refused}", remedy)
 
 
 def _cameras(

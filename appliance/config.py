@@ -64,22 +64,25 @@ class RuntimeSection(Section):
     """What runs the model: ONNX Runtime anywhere, OpenVINO on Intel's processors.
 
     threads: 0 means one per core but one, at least 1 and at most 64: the rest of the station needs that core.
-    providers: ONNX Runtime's, in order of preference. precision, pins_threads: OpenVINO's; bf16 is faster where the
-    processor has it, and less exact; a pinned thread stays on one core.
+    providers: ONNX Runtime's, in order of preference. pins_threads: OpenVINO's; a pinned thread stays on one core.
+    precision: auto takes the bundle's model that this runtime runs best here; fp16 and int8 are models of the bundle.
+    bf16, OpenVINO's, computes the f32 model with less where the processor can.
     """
 
     kind: Literal["onnx", "openvino"] = "onnx"
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     providers: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] = ("CPUExecutionProvider",)
-    precision: Literal["f32", "bf16"] = "f32"
+    precision: Literal["auto", "f32", "bf16", "fp16", "int8"] = "auto"
     pins_threads: bool = False
 
     @model_validator(mode="after")
     def _has_no_other_runtimes_keys(self) -> "RuntimeSection":
-        others = ("providers",) if self.kind == "openvino" else ("precision", "pins_threads")
+        others = ("providers",) if self.kind == "openvino" else ("pins_threads",)
         for name in others:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} means nothing to the runtime {self.kind}; remove it, or change kind")
+        if self.precision == ("fp16" if self.kind == "openvino" else "bf16"):
+            raise ValueError(f"precision {self.precision} is not for the runtime {self.kind}; configure auto")
         return self
 
 

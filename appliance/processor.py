@@ -5,6 +5,20 @@ from pathlib import Path
 from types import TracebackType
 
 LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
+CPU_INFO = Path("/proc/cpuinfo")
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
+def multiplies_int8(cpu_info: Path = CPU_INFO) -> bool:
+    """Tell whether the processor multiplies 8-bit numbers in hardware (VNNI, AMX), so that an INT8 model is faster.
+
+    Args:
+        cpu_info: where the kernel tells the processor's abilities; where there is no such file the answer is no.
+    """
+    if not cpu_info.exists():
+        return False
+    flags = (line.partition(":")[2].split() for line in cpu_info.read_text().splitlines() if line.startswith("flags"))
+    return not _INT8_FLAGS.isdisjoint(next(flags, ()))
 
 
 class Wakefulness:

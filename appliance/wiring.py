@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -14,13 +13,13 @@ from pydantic import BaseModel
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.proof import prove
 from appliance.cameras.folder import FolderCamera
 from appliance.cameras.opencv import OpenCvCamera
 from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
 from appliance.clock import SystemClock
-from appliance.config import MAX_THREADS, Config, RuntimeSection, load_config
+from appliance.config import Config, load_config
 from appliance.documents import Document
+from appliance.engine import prove_engine
 from appliance.errors import ConfigError
 from appliance.events import Inspection, Record, Versions, new_id
 from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
@@ -28,12 +27,10 @@ from appliance.inspection import PartInspection
 from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
-from appliance.optics.detector import Detector
 from appliance.optics.reference import lay_ms
-from appliance.ports import Camera, Clock, Runtime
+from appliance.ports import Camera, Clock
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe, load_recipe
-from appliance.runtimes.onnx import OnnxRuntime
 from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
 from appliance.stages.deliver import Delivery
 from appliance.stages.infer import Inference
@@ -72,13 +69,13 @@ class Appliance:
         self.clock = SystemClock()
         bundle = read_bundle(config.bundle)
         recipe = load_bound_recipe(config, bundle)
-        self._runtime = make_runtime(config.runtime, bundle)
-        inference = Inference(recipe, bundle.manifest, self._runtime)
-        self.proof = prove(
+        self._engine = prove_engine(
+            config.runtime,
             bundle,
-            Detector(self._runtime, bundle.manifest).detect,
-            latency_budget_ms=latency_budget_ms(recipe, inference),
+            lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
         )
+        self.proof = self._engine.proof
+        inference = Inference(recipe, bundle.manifest, self._engine.runtime)
         cameras = make_cameras(config, document, recipe, self.clock)
         settings = mqtt_settings(config, document)
         consumers = settings.consumers if settings else []
@@ -89,7 +86,7 @@ class Appliance:
         keep_days = config.ledger.keep_days
         self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
         self.watchdog = StageWatchdog(self.clock)
-        self.versions = versions(config, document, bundle, recipe, self._runtime.describe())
+        self.versions = versions(config, document, bundle, recipe, self._engine.describe())
         self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
         delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
         verdicts = Verdicts(
@@ -136,13 +133,13 @@ class Appliance:
         self._inspection.close()
         self.images.close()
         self.ledger.close()
-        self._runtime.close()
+        self._engine.runtime.close()
 
     def _link(self, settings: MqttSettings, bundle: Bundle, recipe: BoundRecipe) -> MqttLink:
         manifest = bundle.manifest
         description = StationDescription(
             software=__version__,
-            runtime=self._runtime.describe(),
+            runtime=self._engine.describe(),
             bundle={"name": manifest.name, "revision": manifest.revision, "digest": bundle.digest},
             recipe={"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
         )
@@ -160,6 +157,7 @@ class Appliance:
             "last_seq": self.ledger.last_seq(),
             "outbox_depth": self.ledger.depth(),
             "acknowledged": self.ledger.acknowledged(),
+            "runtime": {"engine": self._engine.describe(), "refused": self._engine.refused},
             "images": {
                 "written": images.written,
                 "dropped": images.dropped,
@@ -232,48 +230,6 @@ def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
             f"{', '.join(sorted(given))}; give each view a camera of its name, and no other"
         )
     return recipe.bind(bundle.manifest, document)
-
-
-def make_runtime(settings: RuntimeSection, bundle: Bundle) -> Runtime:
-    """Load the bundle's model into the configured runtime.
-
-    Args:
-        settings: which runtime, and how it computes.
-        bundle: whose model is loaded.
-
-    Raises:
-        ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime and OpenVinoRuntime.
-    """
-    threads = settings.threads or default_threads()
-    if settings.kind == "openvino":
-        return _make_openvino(settings, bundle, threads)
-    return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=settings.providers)
-
-
-def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int) -> Runtime:
-    try:
-        from appliance.runtimes.openvino import OpenVinoRuntime
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "runtime.kind: openvino is not installed here: pip install 'inspection-appliance[openvino]', or kind: onnx"
-        ) from error
-    return OpenVinoRuntime(
-        bundle.model_onnx,
-        bundle.manifest,
-        threads=threads,
-        precision=settings.precision,
-        pins_threads=settings.pins_threads,
-    )
-
-
-def default_threads(cores: int | None = None) -> int:
-    """Return how many threads one inference gets: all cores but one, which the rest of the station needs.
-
-    Args:
-        cores: that this process may use; None asks the operating system.
-    """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(max(1, (cores or usable or 1) - 1), MAX_THREADS)
 
 
 def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:

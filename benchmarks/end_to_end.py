@@ -23,11 +23,11 @@ import numpy as np
 
 from appliance.bundle.archive import read_bundle
 from appliance.demo.station import SHIPPED_BUNDLE
+from appliance.engine import default_threads
 from appliance.processor import Wakefulness
 from appliance.report import percentiles
 from appliance.runtimes.onnx import onnxruntime  # not on its own: it would tell its makers of this computer
 from appliance.simulator.line import SimulatedLine
-from appliance.wiring import default_threads
 from benchmarks.results import machine, write
 
 PICTURES = 200

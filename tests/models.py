@@ -5,7 +5,7 @@ With 2 or 6 channels the model compares: then the score is by how much a cell di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,16 @@ from appliance.bundle.archive import write_bundle
 from appliance.bundle.baseline import Baseline, Spread
 from appliance.bundle.geometry import with_reference
 from appliance.bundle.golden import GoldenImage
-from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Outputs, Tolerance
+from appliance.bundle.manifest import (
+    DefectClass,
+    Geometry,
+    Lineage,
+    Manifest,
+    Outputs,
+    Tolerance,
+    Variant,
+    VariantName,
+)
 from appliance.events import Detection, Pixels
 
 CELL_PX = 16
@@ -177,23 +186,42 @@ def tiny_bundle(
     *,
     fault: Fault = "",
     model_onnx: bytes = b"",
+    variants: Mapping[VariantName, bytes] | None = None,
     **changes: object,
 ) -> Path:
     """Write a bundle of tiny_model, or of a model that finds the same, with three golden images (none, one, two spots).
 
-    With 2 or 6 channels the golden images have a reference without spots. `changes` go to the manifest.
+    With 2 or 6 channels the golden images have a reference without spots. `changes` go to the manifest, and so do
+    models of other precisions.
     """
     spots: list[list[tuple[int, int, int]]] = [[], [(1, 1, 200)], [(0, 0, 150), (2, 1, 255)]]
     golden = [_golden(width, height, channels, each) for each in spots]
     write_bundle(
         path,
-        tiny_manifest(width, height, channels, **changes),
+        tiny_manifest(width, height, channels, **changes).with_variants(
+            {name: tiny_variant() for name in variants or {}}
+        ),
+        variants=variants,
         model_onnx=model_onnx or tiny_model(width, height, channels, fault=fault),
         golden=golden,
         baseline=tiny_baseline(),
         model_card="# tiny\n",
     )
     return path
+
+
+def tiny_variant(**changes: object) -> Variant:
+    """Return what a manifest says of a model of another precision; `changes` replace fields."""
+    return Variant(
+        tolerance=Tolerance(min_iou=0.8, max_score_difference=0.1),
+        ap=0.99,
+        ap_drop=0.001,
+        parts=20,
+        parts_changed=0,
+        method="entropy",
+        calibration=("0" * 64,),
+        kept_float=(),
+    ).model_copy(update=changes)
 
 
 def _golden(width: int, height: int, channels: int, spots: list[tuple[int, int, int]]) -> GoldenImage:

@@ -71,6 +71,13 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _add_wish(export)
     _add_track(export, "register the bundle in MLflow as the next version of its name")
+    export.add_argument(
+        "--precisions",
+        type=_variants,
+        default=("fp16", "int8"),
+        metavar="f32,...",
+        help="f32, and fp16 and int8 if they pass their gate (default: all)",
+    )
     export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
@@ -109,6 +116,16 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate = commands.add_parser("evaluate", help=words, description=words, epilog=EPILOG)
     evaluate.add_argument("--bundle", type=Path, required=True, help="the bundle's file")
     source.add_arguments(evaluate)
+    evaluate.add_argument(
+        "--precision", choices=("f32", "fp16", "int8"), default="f32", help="which of its models (default %(default)s)"
+    )
+    evaluate.add_argument(
+        "--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime", help="default %(default)s"
+    )
+    evaluate.add_argument(
+        "--parity", action="store_true", help="also judge its other models, and tell how far they differ"
+    )
+    evaluate.add_argument("--weights", type=Path, metavar="RUN", help="as --parity, and in torch: the run it is from")
     evaluate.add_argument("--groups", type=names, default=(), metavar="A,B", help="judge these groups only")
     evaluate.add_argument("--min-ap", type=ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
     evaluate.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="refuse more escapes than this")
@@ -125,6 +142,14 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     evaluate.set_defaults(module="trainer.commands", execute="evaluate")
+
+
+def _variants(text: str) -> tuple[str, ...]:
+    wanted = names(text)
+    unknown = sorted(set(wanted) - {"f32", "fp16", "int8"})
+    if unknown or "f32" not in wanted:
+        raise argparse.ArgumentTypeError("name f32, which every bundle holds, and fp16 or int8 if they are wanted")
+    return tuple(name for name in ("fp16", "int8") if name in wanted)
 
 
 def _severities(text: str) -> dict[str, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from appliance.bundle.archive import read_bundle
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.manifest import Precision
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.backbone import Backbone, find_backbone
@@ -23,12 +24,14 @@ from trainer.datasets.source import Source
 from trainer.datasets.split import Split, describe, split_by_group
 from trainer.defaults import complete
 from trainer.device import choose, usable_cores
-from trainer.evaluate import BundleRunner, Report, judge_samples, report
+from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
+from trainer.metrics import Judged
 from trainer.model import NetShape
 from trainer.operating_point import Wish
+from trainer.parity import Parity, TorchRuntime, compare_all
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
@@ -39,6 +42,7 @@ from trainer.stress import Robustness, sweep
 from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
+from trainer.variants import in_words
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -102,6 +106,7 @@ def export(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         is_stressed=not arguments.no_stress,
         wish=_wish(arguments),
+        variants=arguments.precisions,
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
@@ -110,8 +115,8 @@ def export(arguments: argparse.Namespace) -> int:
     options.check(state.classes)
     tracking = None
     if arguments.track is not None:
-        told = place_of(arguments.track or track_address(arguments.run), arguments.run)
-        tracking = Tracking(told, arguments.run).about(state)
+        where = place_of(arguments.track or track_address(arguments.run), arguments.run)
+        tracking = Tracking(where, arguments.run).about(state)
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
     _show_report(result.report)
     _out.print(f"the limit {result.choice.limit:.3f} is chosen for {result.choice.reason}", soft_wrap=True)
@@ -123,10 +128,16 @@ def export(arguments: argparse.Namespace) -> int:
         f"torch and ONNX Runtime differ by {result.score_difference:.1e} in score, {result.box_difference_px:.1e} px\n"
         f"{arguments.out.path}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
     )
+    for words in in_words(result.bundle.manifest.variants):
+        _out.print(words, soft_wrap=True)
+    for name, words in result.variants.refused.items():
+        _err.print(f"trainer: no {name}: {words}", soft_wrap=True)
     if arguments.json:
         calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
         extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
         extra |= {"choice": asdict(result.choice)}
+        told = {name: each.model_dump(mode="json") for name, each in result.variants.told().items()}
+        extra |= {"variants": told, "variants_refused": result.variants.refused}
         write_json(arguments.json.path, result.report.as_dict() | extra)
     if tracking is not None:
         version = tracking.register(arguments.out.path, result.bundle, result.report)
@@ -158,7 +169,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--groups: no group {', '.join(unknown)}; there are {', '.join(dataset.groups())}")
         dataset = Dataset(dataset.classes, tuple(s for s in dataset.samples if s.group in arguments.groups))
     bundle = read_bundle(arguments.bundle)
-    runner = BundleRunner(bundle.model_onnx, bundle.manifest, arguments.threads, arguments.overlap_px)
+    runner = _runner(arguments, bundle, arguments.precision)
     judged, detect_ms_p50 = judge_samples(runner, dataset)
     figures = report(judged, bundle.manifest, detect_ms_p50)
     _show_report(figures)
@@ -167,13 +178,52 @@ def evaluate(arguments: argparse.Namespace) -> int:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
     tolerances = sweep(runner, dataset) if arguments.stress else {}
     _show_tolerances(tolerances)
+    parity = _parity(arguments, bundle, dataset, judged)
     if arguments.report:
-        arguments.report.write(write_page(bundle, dataset, judged, figures))
+        arguments.report.write(write_page(bundle, dataset, judged, figures, parity))
     if arguments.json:
         borne = {name: asdict(tolerance) for name, tolerance in tolerances.items()}
         extra = {"bundle_digest": bundle.digest, "refused": refusals, "tolerances": borne}
+        extra |= {"engine": runner.describe(), "parity": {name: asdict(row) for name, row in parity.items()}}
         write_json(arguments.json.path, figures.as_dict() | extra)
     return 1 if refusals else 0
+
+
+def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision) -> Runner:
+    if precision not in bundle.holds():
+        raise ConfigError(
+            f"--precision {precision}: {arguments.bundle} holds {', '.join(bundle.holds())}; name one of them, "
+            "or export it again"
+        )
+    runtime = load_runtime(arguments.runtime, bundle.model(precision), bundle.manifest, arguments.threads, precision)
+    return Runner(runtime, bundle.manifest, arguments.overlap_px)
+
+
+def _parity(arguments: argparse.Namespace, bundle: Bundle, dataset: Dataset, judged: list[Judged]) -> dict[str, Parity]:
+    """Judge with the bundle's other models too, and in torch, where that is asked for."""
+    if not (arguments.parity or arguments.weights or (arguments.report and bundle.variants)):
+        return {}
+    first = f"{arguments.precision} {arguments.runtime}"
+    found = {first: judged}
+    for precision in bundle.holds():
+        engine: EngineName = "onnxruntime" if precision == "fp16" else arguments.runtime
+        if f"{precision} {engine}" not in found:
+            runtime = load_runtime(engine, bundle.model(precision), bundle.manifest, arguments.threads, precision)
+            found[f"{precision} {engine}"], _ = judge_samples(
+                Runner(runtime, bundle.manifest, arguments.overlap_px), dataset
+            )
+    if arguments.weights:
+        torch.set_num_threads(arguments.threads)
+        runtime = TorchRuntime(weights_file(arguments.weights), bundle)
+        found["torch"], _ = judge_samples(Runner(runtime, bundle.manifest, arguments.overlap_px), dataset)
+    table = compare_all(found, first, bundle.manifest)
+    for name, row in table.items():
+        _out.print(
+            f"{name}: AP@0.33 {row.ap_pooled:.4f}, a score differs by {row.largest_score_difference:.3f} at most, "
+            f"{row.parts_changed} parts judged otherwise than with {first}",
+            soft_wrap=True,
+        )
+    return table
 
 
 def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max_overkill: float | None) -> list[str]:

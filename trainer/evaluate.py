@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from appliance.bundle.manifest import Manifest
+from appliance.bundle.manifest import Manifest, Precision
 from appliance.errors import ConfigError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
+from appliance.ports import Runtime
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
@@ -82,23 +83,58 @@ class Report:
         return asdict(self)
 
 
-class BundleRunner:
-    """A model and its manifest, run on whole pictures with one processor thread or more.
+EngineName = Literal["onnxruntime", "openvino"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+
+def load_runtime(
+    engine: EngineName, model_onnx: bytes, manifest: Manifest, threads: int, precision: Precision = "f32"
+) -> Runtime:
+    """Load a model into one of the appliance's own runtimes.
 
     Args:
+        engine: which one.
         model_onnx: the model file.
         manifest: what the bundle says about it.
         threads: processor threads.
+        precision: of the model file.
+
+    Raises:
+        ConfigError: The engine is not installed, or this processor lacks what it needs.
+    """
+    if engine == "onnxruntime":
+        return OnnxRuntime(model_onnx, manifest, threads=threads, precision=precision)
+    try:
+        from appliance.runtimes.openvino import OpenVinoRuntime
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "--runtime openvino is not installed here: pip install 'inspection-appliance[openvino]', or leave it out"
+        ) from error
+    if precision == "fp16":
+        raise ConfigError("--runtime openvino computes fp16 with 32 bits on a processor: judge fp16 with onnxruntime")
+    return OpenVinoRuntime(model_onnx, manifest, threads=threads, precision=precision)
+
+
+class Runner:
+    """A loaded model and its manifest, run on whole pictures.
+
+    Args:
+        runtime: runs the model.
+        manifest: what the bundle says about it.
         overlap_px: overlap of the tiles on a picture larger than the model's input; None to derive it from their size.
     """
 
-    def __init__(self, model_onnx: bytes, manifest: Manifest, threads: int = 1, overlap_px: int | None = None) -> None:
+    def __init__(self, runtime: Runtime, manifest: Manifest, overlap_px: int | None = None) -> None:
         self.manifest = manifest
-        self._runtime = OnnxRuntime(model_onnx, manifest, threads=threads)
+        self._runtime = runtime
         usual_px = usual_overlap_px(manifest.geometry.width, manifest.geometry.height)
         self._overlap_px = usual_px if overlap_px is None else overlap_px
         self._size = (0, 0)
         self._detector = Detector(self._runtime, manifest)
+
+    def describe(self) -> str:
+        """Return what computes, in one line."""
+        return self._runtime.describe()
 
     def detect(self, pixels: Pixels) -> tuple[Detection, ...]:
         """Find everything on a picture; one larger than the model's input is tiled unless it is to be letterboxed.
@@ -115,12 +151,26 @@ class BundleRunner:
         return self._detector.detect(pixels)
 
 
+class BundleRunner(Runner):
+    """A model file and its manifest, run by ONNX Runtime with one processor thread or more.
+
+    Args:
+        model_onnx: the model file.
+        manifest: what the bundle says about it.
+        threads: processor threads.
+        overlap_px: as `Runner` takes it.
+    """
+
+    def __init__(self, model_onnx: bytes, manifest: Manifest, threads: int = 1, overlap_px: int | None = None) -> None:
+        super().__init__(OnnxRuntime(model_onnx, manifest, threads=threads), manifest, overlap_px)
+
+
 Show = Callable[[Sample], tuple[Pixels, Sample]]
 """Gives what the model is shown of a sample, and the sample as it then is."""
 
 
 def judge_samples(
-    runner: BundleRunner, dataset: Dataset, show: Show | None = None, *, is_quiet: bool = False
+    runner: Runner, dataset: Dataset, show: Show | None = None, *, is_quiet: bool = False
 ) -> tuple[list[Judged], float]:
     """Run a bundle over a data set.
 
@@ -149,12 +199,20 @@ def judge_samples(
         began_ns = time.monotonic_ns()
         found = runner.detect(pixels)
         times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
-        judged.append(_beside_truth(found, shown, dataset.classes, names))
+        judged.append(beside_truth(found, shown, dataset.classes, names))
     misplaced_pairs.tell()
     return judged, float(np.median(times_ms)) if times_ms else float("nan")
 
 
-def _beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:
+def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:
+    """Put what was found beside what is there.
+
+    Args:
+        found: on the sample's picture.
+        sample: with its truth.
+        classes: names of the sample's labels.
+        names: of the bundle's classes, in the order of its labels.
+    """
     return Judged(
         np.array([d.box for d in found], np.float32).reshape(-1, 4),
         np.array([d.score for d in found], np.float32),

@@ -13,11 +13,12 @@ from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import MAX_IMAGES, GoldenImage
-from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Name, Outputs, Tolerance
+from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Name, Outputs, Tolerance, VariantName
 from appliance.errors import BundleProofError, ConfigError
 from appliance.events import Pixels
 from appliance.optics.statistics import measure
 from appliance.runtimes.onnx import OnnxRuntime
+from trainer.calibration_set import load_piece
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.sample import Dataset, load_picture, spread
@@ -27,12 +28,13 @@ from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
 from trainer.operating_point import SCORE_FLOOR, Choice, Wish, choose
+from trainer.parity import SCORE_SHIFT, SCORE_SLOPE
 from trainer.preflight import model_geometry
 from trainer.progress import tracked
-from trainer.references import load_input
 from trainer.score_calibration import Calibration, ScoreMap, calibrate_scores
 from trainer.stress import Robustness, sweep
 from trainer.validate import NMS_IOU
+from trainer.variants import Gate, Variants, make_variants
 
 PARITY_SCORE = 1e-3
 PARITY_PX = 0.1
@@ -54,6 +56,7 @@ class ExportOptions:
         threads: processor threads for the checks.
         is_stressed: whether to measure what the model bears.
         wish: what the limit is to be chosen for.
+        variants: precisions beside f32 that the bundle gets a model of, if it passes its gate.
     """
 
     name: str
@@ -64,6 +67,7 @@ class ExportOptions:
     threads: int = 1
     is_stressed: bool = True
     wish: Wish = field(default_factory=Wish)
+    variants: tuple[VariantName, ...] = ("fp16", "int8")
 
     def check(self, classes: tuple[str, ...]) -> None:
         """Refuse what the bundle's format would refuse after all the work.
@@ -98,6 +102,7 @@ class Exported:
     score_difference: float
     box_difference_px: float
     choice: Choice
+    variants: Variants
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
@@ -140,25 +145,35 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     inputs = [to_model_input(piece, geometry)[0] for piece in pieces]
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     runner = BundleRunner(model_onnx, manifest, options.threads)
-    golden = [GoldenImage.from_pixels(piece, runner.detect(piece)) for piece in pieces]
-    if not any(image.detections for image in golden):
-        raise ConfigError(
-            f"{file}: finds nothing on any of {len(golden)} golden images; train longer, or raise --golden"
-        )
+    golden = _golden(pieces, runner, file)
     judged, detect_ms_p50 = judge_samples(runner, split.validation)
     figures = report(judged, manifest, detect_ms_p50)
     tolerances = sweep(runner, split.validation) if options.is_stressed else {}
     lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
     manifest = manifest.model_copy(update={"lineage": lineage})
+    baseline = _baseline(split, geometry.picture_channels)
+    base = Bundle(manifest, model_onnx, tuple(golden), baseline, "", "")
+    variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
+    manifest = manifest.with_variants(variants.told())
     bundle = write_bundle(
         target,
         manifest,
         model_onnx=model_onnx,
         golden=golden,
-        baseline=_baseline(split, geometry.picture_channels),
+        baseline=baseline,
         model_card=write_model_card(manifest, figures, split, calibration, choice),
+        variants=variants.models(),
     )
-    return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice)
+    return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice, variants)
+
+
+def _golden(pieces: list[Pixels], runner: BundleRunner, file: Path) -> list[GoldenImage]:
+    golden = [GoldenImage.from_pixels(piece, runner.detect(piece)) for piece in pieces]
+    if not any(image.detections for image in golden):
+        raise ConfigError(
+            f"{file}: finds nothing on any of {len(golden)} golden images; train longer, or raise --golden"
+        )
+    return golden
 
 
 def weights_file(run: Path) -> Path:
@@ -227,18 +242,7 @@ def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pix
     bad = [s for s in dataset.samples if not s.is_good]
     good = [s for s in dataset.samples if s.is_good]
     chosen = [*spread(bad, wanted - wanted // 2 if good else wanted), *spread(good, wanted // 2)]
-    pieces = []
-    for number, sample in enumerate(chosen):
-        picture = load_input(sample, geometry.channels)
-        height, width = picture.shape[:2]
-        x, y = width / 2, height / 2
-        if not sample.is_good:
-            x1, y1, x2, y2 = sample.boxes[number % len(sample.boxes)].tolist()
-            x, y = (x1 + x2) / 2, (y1 + y2) / 2
-        left = round(max(min(x - geometry.width / 2, width - geometry.width), 0))
-        top = round(max(min(y - geometry.height / 2, height - geometry.height), 0))
-        pieces.append(np.ascontiguousarray(picture[top : top + geometry.height, left : left + geometry.width]))
-    return pieces
+    return [load_piece(sample, geometry, number) for number, sample in enumerate(chosen)]
 
 
 def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, digest: str) -> Manifest:
@@ -286,6 +290,8 @@ def _metrics(figures: Report, calibration: Calibration, tolerances: dict[str, Ro
         "overkill_ratio": figures.parts.overkill / max(1, figures.parts.good),
         "calibration_error_before": calibration.error_before,
         "calibration_error_after": calibration.error_after,
+        SCORE_SLOPE: calibration.scores.slope,
+        SCORE_SHIFT: calibration.scores.shift,
     }
     values |= {f"bears_{name}": tolerance.level for name, tolerance in tolerances.items()}
     return {name: round(value, 6) for name, value in values.items() if np.isfinite(value)}

@@ -204,13 +204,18 @@ def judge_parts(judged: list[Judged], limits: float | NDArray[np.float64]) -> Pa
     """
     bad = good = escapes = overkill = 0
     for part in judged:
-        limit = limits[part.labels] if isinstance(limits, np.ndarray) else limits
-        rejected = bool(np.any(part.scores >= limit))
+        is_rejected = rejected(part, limits)
         if len(part.true_labels):
-            bad, escapes = bad + 1, escapes + (not rejected)
+            bad, escapes = bad + 1, escapes + (not is_rejected)
         else:
-            good, overkill = good + 1, overkill + rejected
+            good, overkill = good + 1, overkill + is_rejected
     return Parts(bad, good, escapes, overkill)
+
+
+def rejected(part: Judged, limits: float | NDArray[np.float64]) -> bool:
+    """Tell whether a part is rejected at limits, one for all classes or float64 [classes]."""
+    limit = limits[part.labels] if isinstance(limits, np.ndarray) else limits
+    return bool(np.any(part.scores >= limit))
 
 
 def calibration_error(scores: Floats, right: NDArray[np.bool_], bins: int = 15) -> float:

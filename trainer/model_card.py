@@ -10,6 +10,7 @@ from trainer.datasets.split import Split
 from trainer.evaluate import Report
 from trainer.operating_point import Choice
 from trainer.score_calibration import Calibration
+from trainer.variants import in_words
 
 MOST_GROUPS = 12
 """More groups than this are not listed one by one: nobody reads a thousand names."""
@@ -30,7 +31,7 @@ def write_model_card(
     Returns:
         Markdown.
     """
-    geometry, lineage, parts = manifest.geometry, manifest.lineage, figures.parts
+    geometry, lineage = manifest.geometry, manifest.lineage
     colour = "grey" if geometry.picture_channels == 1 else "RGB"
     compared = ", each compared with a reference picture of a good part," if geometry.has_reference else ""
     return f"""# {manifest.name}, revision {manifest.revision}
@@ -49,13 +50,7 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 
 | figure | value |
 |---|---|
-| AP at IoU 0.33, pooled over the classes | {_share(figures.ap_pooled)} |
-| COCO AP50 / AP50-95 | {_share(figures.coco.ap50)} / {_share(figures.coco.ap50_95)} |
-| precision / recall / F at the limits | {_share(figures.at_limits.precision)} / {_share(figures.at_limits.recall)} / \
-{_share(figures.at_limits.f)} |
-| escapes (bad parts accepted) | {parts.escapes} of {parts.bad} |
-| overkill (good parts rejected) | {parts.overkill} of {parts.good} |
-| expected calibration error, before / after | {calibration.error_before:.3f} / {calibration.error_after:.3f} |
+{_figures(figures, calibration)}
 
 | class | severity | limit | AP at IoU 0.33 | boxes trained on | boxes judged on |
 |---|---|---|---|---|---|
@@ -68,6 +63,10 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 ## What it bears
 
 One thing at a time, on held-out pictures, before the AP falls by more than a point: {_borne(lineage.metrics)}.
+
+## With fewer bits
+
+Beside the model that the figures above are of, the bundle holds: {_variants(manifest)}.
 
 ## Where not to rely on it
 
@@ -82,6 +81,21 @@ def _begun(lineage: Lineage) -> str:
 
 def _doubt(choice: Choice) -> str:
     return f" Beware: {choice.doubt}." if choice.doubt else ""
+
+
+def _figures(figures: Report, calibration: Calibration) -> str:
+    parts = figures.parts
+    return f"""| AP at IoU 0.33, pooled over the classes | {_share(figures.ap_pooled)} |
+| COCO AP50 / AP50-95 | {_share(figures.coco.ap50)} / {_share(figures.coco.ap50_95)} |
+| precision / recall / F at the limits | {_share(figures.at_limits.precision)} / {_share(figures.at_limits.recall)} / \
+{_share(figures.at_limits.f)} |
+| escapes (bad parts accepted) | {parts.escapes} of {parts.bad} |
+| overkill (good parts rejected) | {parts.overkill} of {parts.good} |
+| expected calibration error, before / after | {calibration.error_before:.3f} / {calibration.error_after:.3f} |"""
+
+
+def _variants(manifest: Manifest) -> str:
+    return "; ".join(in_words(manifest.variants)) or "no other"
 
 
 def _borne(metrics: Mapping[str, float]) -> str:

@@ -16,11 +16,18 @@ from trainer.gallery import Case, as_box, find_cases
 from trainer.intervals import Share
 from trainer.metrics import Judged
 from trainer.page import GREEN, RED, Page, cut_out
+from trainer.parity import Parity
 
 MOST_GROUPS = 24
 
 
-def write_page(bundle: Bundle, dataset: Dataset, judged: list[Judged], report: Report) -> str:
+def write_page(
+    bundle: Bundle,
+    dataset: Dataset,
+    judged: list[Judged],
+    report: Report,
+    parity: Mapping[str, Parity] | None = None,
+) -> str:
     """Write the page.
 
     Args:
@@ -28,6 +35,7 @@ def write_page(bundle: Bundle, dataset: Dataset, judged: list[Judged], report: R
         dataset: on what.
         judged: one item per picture, in its order.
         report: the figures.
+        parity: other ways to run the model beside the one that was judged, by name, that one first.
 
     Returns:
         HTML.
@@ -41,6 +49,7 @@ def write_page(bundle: Bundle, dataset: Dataset, judged: list[Judged], report: R
         f"{report.evidence.overkill.of} of good ones) on {iso(utc_now(), 'seconds')}. Bundle SHA-256 {bundle.digest}.",
     )
     _figures(page, report)
+    _parity(page, parity or {})
     page.heading("Parts", "Highest score on each part; the line is the lowest limit.")
     page.drawing(_strips(judged, float(limits.min())))
     page.heading("Escapes against overkill", roc_words(report.evidence))
@@ -72,6 +81,18 @@ def _figures(page: Page, report: Report) -> None:
         ("time per picture, median", f"{report.detect_ms_p50:.1f} ms", "", ""),
     ]
     page.heading("Figures")
+    page.tables(rows)
+
+
+def _parity(page: Page, parity: Mapping[str, Parity]) -> None:
+    if not parity:
+        return
+    rows: list[tuple[object, ...]] = [("model", "AP at IoU 0.33", "largest difference of a score", "other verdicts")]
+    rows += [
+        (name, _percent(row.ap_pooled), f"{row.largest_score_difference:.4f}", row.parts_changed)
+        for name, row in parity.items()
+    ]
+    page.heading("The same weights in other ways", "Each beside the first, on the same pictures.")
     page.tables(rows)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from appliance.events import Pixels
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture, spread
-from trainer.evaluate import BundleRunner, judge_samples
+from trainer.evaluate import Runner, judge_samples
 from trainer.metrics import average_precision, rank
 from trainer.progress import tracked
 from trainer.references import load_input
@@ -52,7 +52,7 @@ class Robustness:
     is_whole_range: bool
 
 
-def sweep(runner: BundleRunner, dataset: Dataset) -> dict[str, Robustness]:
+def sweep(runner: Runner, dataset: Dataset) -> dict[str, Robustness]:
     """Find how much of each stress a model bears.
 
     Args:
@@ -70,7 +70,7 @@ def sweep(runner: BundleRunner, dataset: Dataset) -> dict[str, Robustness]:
     return {stress.name: _robustness(runner, chosen, stress, as_it_is) for stress in tracked(STRESSES, "stress")}
 
 
-def _robustness(runner: BundleRunner, dataset: Dataset, stress: Stress, as_it_is: float) -> Robustness:
+def _robustness(runner: Runner, dataset: Dataset, stress: Stress, as_it_is: float) -> Robustness:
     borne, lowest = 0.0, as_it_is
     for level in stress.levels:
         found = min(_ap(runner, dataset, change, level) for change in stress.changes)
@@ -80,7 +80,7 @@ def _robustness(runner: BundleRunner, dataset: Dataset, stress: Stress, as_it_is
     return Robustness(borne, lowest, is_whole_range=True)
 
 
-def _ap(runner: BundleRunner, dataset: Dataset, change: Change, level: float) -> float:
+def _ap(runner: Runner, dataset: Dataset, change: Change, level: float) -> float:
     geometry = runner.manifest.geometry
 
     def show(sample: Sample) -> tuple[Pixels, Sample]:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.bundle import strict_json
@@ -11,7 +11,7 @@ from appliance.bundle.baseline import SCHEMA as BASELINE_SCHEMA
 from appliance.bundle.baseline import Baseline
 from appliance.bundle.container import MAX_BUNDLE_BYTES, pack, unpack
 from appliance.bundle.golden import GoldenImage, describe, file_name, read_golden, reference_name
-from appliance.bundle.manifest import SCHEMA, Manifest
+from appliance.bundle.manifest import SCHEMAS, Manifest, Precision, VariantName, file_of
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleDigestError, BundleFormatError
 
@@ -25,13 +25,19 @@ _MAX_BYTES = {
 }
 """The files that every bundle has, and how big each may be."""
 
+_VARIANT_FILES: dict[str, VariantName] = {file_of(name): name for name in VariantName.__args__}  # type: ignore[attr-defined]
+"""The files that a bundle may have besides, each as big as the model."""
+
 _GOLDEN_PICTURE = re.compile(r"golden/\d{3}(\.reference)?\.png", re.ASCII)
 _MAX_PICTURE_BYTES = 32 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A release that was read and checked; digest is the SHA-256 (hex) of the whole file."""
+    """A release that was read and checked; digest is the SHA-256 (hex) of the whole file.
+
+    variants: models of other precisions, those of the manifest.
+    """
 
     manifest: Manifest
     model_onnx: bytes
@@ -39,6 +45,15 @@ class Bundle:
     baseline: Baseline
     model_card: str
     digest: str
+    variants: Mapping[VariantName, bytes] = field(default_factory=dict)
+
+    def model(self, precision: Precision) -> bytes:
+        """Return the model file of a precision that the bundle holds."""
+        return self.model_onnx if precision == "f32" else self.variants[precision]
+
+    def holds(self) -> tuple[Precision, ...]:
+        """Return the precisions that the bundle holds a model of, f32 first."""
+        return ("f32", *sorted(self.variants))
 
 
 def write_bundle(
@@ -49,6 +64,7 @@ def write_bundle(
     golden: Sequence[GoldenImage],
     baseline: Baseline,
     model_card: str,
+    variants: Mapping[VariantName, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle; equal contents give equal bytes, and the file is whole or not there.
 
@@ -59,6 +75,7 @@ def write_bundle(
         golden: 1..500 golden images with the trainer's detections.
         baseline: statistics of in-control pictures.
         model_card: Markdown.
+        variants: models of other precisions, those that the manifest names.
 
     Returns:
         The bundle as any device will read it.
@@ -76,6 +93,7 @@ def write_bundle(
         "baseline.json": strict_json.dump(baseline),
         "MODEL_CARD.md": model_card.encode("utf-8"),
         **{f"golden/{file_name(index)}": image.png for index, image in enumerate(images)},
+        **{file_of(precision): content for precision, content in (variants or {}).items()},
     }
     for index, image in enumerate(images):
         if image.reference_png is not None:
@@ -117,7 +135,7 @@ def _read(data: bytes, origin: str) -> Bundle:
     manifest = strict_json.parse(
         files["manifest.json"],
         Manifest,
-        schema=SCHEMA,
+        schema=SCHEMAS,
         origin=f"{origin}: manifest.json",
         max_bytes=_MAX_BYTES["manifest.json"],
     )
@@ -140,6 +158,7 @@ def _read(data: bytes, origin: str) -> Bundle:
         baseline=baseline,
         model_card=model_card,
         digest=hashlib.sha256(data).hexdigest(),
+        variants={precision: files[file_of(precision)] for precision in manifest.variants},
     )
 
 
@@ -147,7 +166,8 @@ def _check_names(files: Mapping[str, bytes], origin: str) -> None:
     if missing := sorted(_MAX_BYTES.keys() - files.keys()):
         raise BundleFormatError(f"{origin} is not a bundle: {', '.join(missing)} missing; export it again")
     for name, content in files.items():
-        limit = _MAX_PICTURE_BYTES if _GOLDEN_PICTURE.fullmatch(name) else _MAX_BYTES.get(name)
+        usual = _MAX_BYTES["model.onnx"] if name in _VARIANT_FILES else _MAX_BYTES.get(name)
+        limit = _MAX_PICTURE_BYTES if _GOLDEN_PICTURE.fullmatch(name) else usual
         if limit is None:
             raise BundleFormatError(f"{origin} holds {name!r}, which has no place in a bundle; export it again")
         if len(content) > limit:
@@ -159,6 +179,11 @@ def _check_digests(files: Mapping[str, bytes], manifest: Manifest, origin: str) 
     if odd := sorted(expected.symmetric_difference(manifest.digests)):
         raise BundleDigestError(
             f"{origin}: manifest.json and the bundle do not have the same files: {odd[:5]}; get the bundle again"
+        )
+    models = {_VARIANT_FILES[name] for name in expected if name in _VARIANT_FILES}
+    if odd := sorted(models.symmetric_difference(manifest.variants)):
+        raise BundleFormatError(
+            f"{origin}: manifest.json says of {', '.join(odd)} what the files do not; export the bundle again"
         )
     for name in sorted(expected):
         if hashlib.sha256(files[name]).hexdigest() != manifest.digests[name]:

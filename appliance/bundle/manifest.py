@@ -1,12 +1,18 @@
 """manifest.json of a bundle: strict, versioned, no default that a device would have to guess."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from appliance.bundle.section import Section
 
-SCHEMA = "vi.bundle/1"
+SCHEMAS = ("vi.bundle/1", "vi.bundle/2")
+"""What this version reads, the newest last; a bundle with one model is written as the first."""
+
+VariantName = Literal["fp16", "int8"]
+"""The precisions beside f32 that a bundle may hold a model of."""
+
+Precision = Literal["f32", "fp16", "int8"]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -68,6 +74,26 @@ class Tolerance(Section):
     max_score_difference: Ratio
 
 
+class Variant(Section):
+    """What the trainer found out about a model of another precision; differences are those to model.onnx.
+
+    tolerance: how far this device's detections with it may be from the golden ones, which are those of model.onnx.
+    ap: pooled AP at IoU 0.33 on the held-out groups; ap_drop: how much lower that is.
+    parts, parts_changed: held-out parts, and those whose verdict at the manifest's limits is another one.
+    method, calibration: how the ranges were chosen, and the SHA-256 of each training picture that they come from.
+    kept_float: layers that compute as in model.onnx.
+    """
+
+    tolerance: Tolerance
+    ap: Ratio
+    ap_drop: Annotated[float, Field(ge=-1.0, le=1.0)]
+    parts: Annotated[int, Field(ge=1)]
+    parts_changed: Annotated[int, Field(ge=0)]
+    method: str
+    calibration: Annotated[tuple[Digest, ...], Field(strict=False)]
+    kept_float: Annotated[tuple[str, ...], Field(strict=False)]
+
+
 class Lineage(Section):
     """Where the model comes from; metrics are those of the exported model on unseen groups.
 
@@ -84,9 +110,12 @@ class Lineage(Section):
 
 
 class Manifest(Section):
-    """What a bundle says about itself; digests: file name -> SHA-256 of every other file in it."""
+    """What a bundle says about itself; digests: file name -> SHA-256 of every other file in it.
 
-    schema_: Literal["vi.bundle/1"] = Field(alias="schema")
+    variants: models of other precisions, each in a file of its own; only in vi.bundle/2, and never empty there.
+    """
+
+    schema_: Literal["vi.bundle/1", "vi.bundle/2"] = Field(alias="schema")
     name: Name
     revision: Annotated[int, Field(ge=1)]
     classes: Annotated[tuple[DefectClass, ...], Field(min_length=1, max_length=1000, strict=False)]
@@ -95,6 +124,7 @@ class Manifest(Section):
     tolerance: Tolerance
     lineage: Lineage
     digests: dict[str, Digest]
+    variants: dict[VariantName, Variant] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _classes_are_distinct(self) -> "Manifest":
@@ -102,3 +132,33 @@ class Manifest(Section):
         if len(set(names)) != len(names):
             raise ValueError(f"class names repeat: {sorted(names)}")
         return self
+
+    @model_validator(mode="after")
+    def _variants_belong_to_their_format(self) -> "Manifest":
+        if bool(self.variants) != (self.schema_ == SCHEMAS[1]):
+            raise ValueError(f"variants are in {SCHEMAS[1]}, where there is at least one, and in no other format")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_its_format_lacks(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        if not self.variants:
+            del content["variants"]
+        return content
+
+    def with_variants(self, variants: dict[VariantName, Variant]) -> "Manifest":
+        """Return the same manifest with models of other precisions, in the format that this asks for."""
+        return self.model_copy(update={"variants": variants, "schema_": SCHEMAS[1] if variants else SCHEMAS[0]})
+
+    def tolerance_of(self, precision: Precision) -> Tolerance:
+        """Return how far a device may be from the golden images with the model of this precision.
+
+        Args:
+            precision: of a model that the bundle holds.
+        """
+        return self.tolerance if precision == "f32" else self.variants[precision].tolerance
+
+
+def file_of(precision: Precision) -> str:
+    """Return the name of the model file of a precision."""
+    return "model.onnx" if precision == "f32" else f"model_{precision}.onnx"

@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.golden import file_name
-from appliance.bundle.manifest import Tolerance
+from appliance.bundle.manifest import Manifest, Precision, Tolerance
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Box, Detection, Pixels
 
@@ -41,7 +41,13 @@ class _Pair:
         return abs(self.expected.score - self.found.score)
 
 
-def prove(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]], *, latency_budget_ms: float) -> Proof:
+def prove(
+    bundle: Bundle,
+    detect: Callable[[Pixels], tuple[Detection, ...]],
+    *,
+    latency_budget_ms: float,
+    precision: Precision = "f32",
+) -> Proof:
     """Run the golden images and compare with what the trainer found on them.
 
     A detection so close to the score floor that the tolerance reaches below it may be missing, or be there as well.
@@ -50,6 +56,7 @@ def prove(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]], *, 
         bundle: the release to prove.
         detect: the very function that the line will use, with the engine that it will use.
         latency_budget_ms: longest acceptable median time of one `detect`.
+        precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
 
     Returns:
         The measurements, for the record.
@@ -59,25 +66,23 @@ def prove(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]], *, 
         BundleSlowError: it takes too long.
         RuntimeFault: the engine failed.
     """
-    tolerance, floor = bundle.manifest.tolerance, bundle.manifest.outputs.score_floor
+    tolerance, floor = bundle.manifest.tolerance_of(precision), bundle.manifest.outputs.score_floor
     optional_below = floor + tolerance.max_score_difference
     differences: list[str] = []
     pairs: list[_Pair] = []
     for index, image in enumerate(bundle.golden):
-        matched, missing, extra = _match(image.detections, detect(image.pixels()))
+        found = detect(image.pixels())
+        matched, missing, extra = _match(image.detections, found)
         pairs += matched
         name = f"golden/{file_name(index)}"
         # "not below" instead of "at or above": a score that is NaN counts
         differences += [f"{name}: {_words(it)} is not found" for it in missing if not it.score < optional_below]
         differences += [f"{name}: {_words(it)} is found besides" for it in extra if not it.score < optional_below]
         differences += [f"{name}: {text}" for pair in matched for text in _apart(pair, tolerance)]
+        if precision != "f32":  # whose tolerance is wide enough to hide another verdict
+            differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, bundle.manifest)]
     if differences:
-        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-        raise BundleProofError(
-            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} does not do here what it did at the "
-            f"trainer: {'; '.join(differences[:_SHOWN])}{more}. The running bundle stays; export again or check the "
-            "runtime's version"
-        )
+        raise _refused(bundle, differences)
     median_ms = _median_ms(bundle, detect)
     if not median_ms <= latency_budget_ms:
         raise BundleSlowError(
@@ -92,6 +97,15 @@ def prove(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]], *, 
         worst_iou=min((pair.iou for pair in pairs), default=1.0),
         worst_score_difference=max((pair.score_difference for pair in pairs), default=0.0),
         median_latency_ms=median_ms,
+    )
+
+
+def _refused(bundle: Bundle, differences: list[str]) -> BundleProofError:
+    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    return BundleProofError(
+        f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} does not do here what it did at the "
+        f"trainer: {'; '.join(differences[:_SHOWN])}{more}. The running bundle stays; export again or check the "
+        "runtime's version"
     )
 
 
@@ -142,6 +156,12 @@ def _apart(pair: _Pair, tolerance: Tolerance) -> list[str]:
             f"(at most {tolerance.max_score_difference} off)"
         )
     return differences
+
+
+def _other_verdict(expected: tuple[Detection, ...], found: tuple[Detection, ...], manifest: Manifest) -> list[str]:
+    limits = {item.name: item.limit for item in manifest.classes}
+    before, now = (any(it.score >= limits[it.label] for it in each) for each in (expected, found))
+    return [f"the part is {'rejected' if now else 'accepted'} here and was not there"] if before != now else []
 
 
 def iou(box: Box, other: Box) -> float:

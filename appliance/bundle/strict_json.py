@@ -24,13 +24,13 @@ class _JsonError(ValueError):
     """Something that json.loads would have let through."""
 
 
-def parse(data: bytes, model: type[Model], *, schema: str, origin: str, max_bytes: int) -> Model:
+def parse(data: bytes, model: type[Model], *, schema: str | tuple[str, ...], origin: str, max_bytes: int) -> Model:
     """Read a JSON file into a strict pydantic model.
 
     Args:
         data: the file, UTF-8.
         model: what it must be; its field `schema` holds the format's name.
-        schema: the format that this version reads, such as "vi.bundle/1".
+        schema: the format that this version reads, such as "vi.bundle/1"; of several the newest last.
         origin: names the file in messages.
         max_bytes: a bigger file is refused unread.
 
@@ -48,7 +48,7 @@ def parse(data: bytes, model: type[Model], *, schema: str, origin: str, max_byte
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except ValueError as error:
         raise BundleFormatError(f"{origin} is not strict JSON: {error}; export the bundle again") from error
-    _check_schema(document, schema, origin)
+    _check_schema(document, (schema,) if isinstance(schema, str) else schema, origin)
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -91,10 +91,11 @@ def _refuse_constant(name: str) -> float:
     raise _JsonError(f"{name} is no number")
 
 
-def _check_schema(document: object, schema: str, origin: str) -> None:
+def _check_schema(document: object, schemas: tuple[str, ...], origin: str) -> None:
     found = document.get("schema") if isinstance(document, dict) else None
-    if found == schema:
+    if found in schemas:
         return
+    schema = schemas[-1]
     kind, _, version = schema.partition("/")
     match = _SCHEMA.fullmatch(found) if isinstance(found, str) else None
     if match and match["kind"] == kind and int(match["version"]) > int(version):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from appliance.bundle.manifest import Manifest
+from appliance.bundle.manifest import Manifest, Precision
 from appliance.bundle.model import check_model
 from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
 from appliance.events import Pixels
@@ -59,7 +59,13 @@ class OnnxRuntime:
     """Runs a model of the appliance's contract; used by one thread."""
 
     def __init__(
-        self, model_onnx: bytes, manifest: Manifest, *, threads: int = 1, providers: Sequence[str] = (CPU,)
+        self,
+        model_onnx: bytes,
+        manifest: Manifest,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = (CPU,),
+        precision: Precision = "f32",
     ) -> None:
         """Load the model, hold it to the contract, and run it a few times.
 
@@ -68,6 +74,7 @@ class OnnxRuntime:
             manifest: geometry, classes and number of candidates that the model must have.
             threads: processor threads for one inference, 1..64.
             providers: ONNX Runtime's names of what may compute, the preferred one first; all of them must work.
+            precision: of the model file; how it computes is in the file itself.
 
         Raises:
             ConfigError: this installation lacks a provider, or the threads are out of range.
@@ -76,6 +83,7 @@ class OnnxRuntime:
         """
         self._manifest = manifest
         self._threads = threads
+        self._precision = precision
         _check_choice(threads, providers)
         check_model(model_onnx)
         try:
@@ -115,9 +123,9 @@ class OnnxRuntime:
         return check_answer(answer, len(images), self._manifest)
 
     def describe(self) -> str:
-        """Return runtime, version, provider and threads in one line, for the record."""
+        """Return runtime, version, provider, precision and threads in one line, for the record."""
         provider = self._provider.removesuffix("ExecutionProvider")
-        return f"onnxruntime {onnxruntime.__version__} {provider} threads={self._threads}"
+        return f"onnxruntime {onnxruntime.__version__} {provider} {self._precision} threads={self._threads}"
 
     def close(self) -> None:
         """Free the device's memory; harmless when closed before."""

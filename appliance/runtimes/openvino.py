@@ -27,7 +27,7 @@ import openvino  # noqa: E402
 
 DEVICE = "CPU"
 _VERSION = openvino.__version__.partition("-")[0]
-_PRECISIONS = {"f32": "FP32", "bf16": "BF16"}
+_PRECISIONS = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 """Precision -> what the processor's capabilities call it."""
 
 _ENGINE_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
@@ -53,6 +53,7 @@ class OpenVinoRuntime:
             manifest: geometry, classes and number of candidates that the model must have.
             threads: processor threads for one inference, 1..64.
             precision: f32 as trained; bf16, where the processor has it, is faster and less exact: the proof decides.
+                int8 is that of the model file: layers that it does not quantise compute with f32.
             pins_threads: each thread stays on one core.
 
         Raises:
@@ -70,7 +71,7 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_HYPER_THREADING": True,  # else, and without the next, it takes fewer threads than it is asked for
             "SCHEDULING_CORE_TYPE": "ANY_CORE",
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
             "ENABLE_CPU_PINNING": pins_threads,
         }
         try:
@@ -86,11 +87,7 @@ class OpenVinoRuntime:
             self._set_up = _set_up(compiled)
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
-        if self._set_up != (threads, precision, [DEVICE]):
-            raise ConfigError(
-                f"OpenVINO was asked for {threads} threads with {precision} on {DEVICE} and computes with "
-                f"{self._set_up}; change the configuration's runtime section"
-            )
+        self._check_set_up((threads, precision, [DEVICE]))
         blank = blank_picture(manifest)
         for _ in range(WARM_UP_RUNS):
             self.infer(blank)
@@ -124,6 +121,17 @@ class OpenVinoRuntime:
         threads, precision, devices = self._set_up
         return f"openvino {_VERSION} {','.join(devices)} {precision} threads={threads}"
 
+    def _check_set_up(self, wanted: tuple[int, str, list[str]]) -> None:
+        threads, precision, devices = wanted
+        if self._set_up == wanted:
+            return
+        if precision == "int8" and self._set_up == (threads, "f32", devices):
+            raise RuntimeFault("OpenVINO does not compute this model with int8 here; use the bundle's f32 model")
+        raise ConfigError(
+            f"OpenVINO was asked for {threads} threads with {precision} on {DEVICE} and computes with "
+            f"{self._set_up}; change the configuration's runtime section"
+        )
+
     def close(self) -> None:
         """Free the engine's memory; harmless when closed before."""
         self._request = None
@@ -146,7 +154,16 @@ def _set_up(compiled: Any) -> tuple[int, str, list[str]]:
     names = {"float32": "f32", "bfloat16": "bf16"}
     kind = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
-    return threads, names.get(kind, kind), list(compiled.get_property("EXECUTION_DEVICES"))
+    precision = "int8" if _convolves_integers(compiled) else names.get(kind, kind)
+    return threads, precision, list(compiled.get_property("EXECUTION_DEVICES"))
+
+
+def _convolves_integers(compiled: Any) -> bool:
+    """Tell whether the plan that will be executed has a convolution of 8-bit integers."""
+    told = (operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops())
+    return any(
+        info["layerType"].value == "Convolution" and info["runtimePrecision"].value in ("i8", "u8") for info in told
+    )
 
 
 def _port(port: Any) -> Port:

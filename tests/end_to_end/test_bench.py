@@ -9,7 +9,7 @@ import yaml
 
 from appliance.bench import Candidate, in_yaml, propose
 from appliance.config import RuntimeSection
-from appliance.wiring import default_threads
+from appliance.engine import default_threads
 from tests.end_to_end.test_commands import appliance
 from tests.models import tiny_bundle, tiny_model
 
@@ -30,6 +30,18 @@ def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path:
     proposed = yaml.safe_load(ended.stdout[ended.stdout.index("runtime:") :])["runtime"]
     assert proposed["threads"] == document["proposed"]["threads"] <= default_threads()
     assert RuntimeSection.model_validate(proposed).kind in kinds
+
+
+def test_all_models_of_a_bundle_are_measured_side_by_side(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.bundle", variants={"int8": tiny_model(64, 64)})
+    ended = appliance("bench", "--bundle", bundle, "--rounds", 1, "--json", tmp_path / "bench.json")
+    assert ended.returncode == 0, ended.stderr
+    candidates = json.loads((tmp_path / "bench.json").read_text())["candidates"]
+    with_onnx = {each["precision"]: each["times_ms"] for each in candidates if each["kind"] == "onnx"}
+    assert with_onnx["int8"]
+    assert with_onnx["f32"]
+    refused = {each["refusal"] for each in candidates if (each["kind"], each["precision"]) == ("openvino", "int8")}
+    assert all(refused), "this model has nothing that could be computed with 8 bits"
 
 
 def test_a_model_that_answers_otherwise_than_at_the_trainer_is_not_proposed(tmp_path: Path) -> None:
@@ -58,5 +70,5 @@ def test_bf16_is_proposed_only_where_it_is_clearly_faster(second_ms: float, is_w
 
 
 def test_the_configuration_has_no_key_that_means_nothing_to_the_runtime() -> None:
-    assert in_yaml(candidate(2, 1.0)) == "runtime:\n  kind: openvino\n  threads: 2\n"
+    assert in_yaml(candidate(2, 1.0)) == "runtime:\n  kind: openvino\n  threads: 2\n  precision: f32\n"
     assert in_yaml(Candidate("onnx", 1, "f32")) == "runtime:\n  kind: onnx\n  threads: 1\n"

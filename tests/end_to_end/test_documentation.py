@@ -101,7 +101,7 @@ class Shell:
 
     def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         program, *rest = words
-        folder = ROOT if program == "make" or "benchmarks" in rest else self.folder
+        folder = ROOT if program == "make" or any(word.startswith("benchmarks") for word in rest) else self.folder
         if program == "make":
             rest.append(f"VENV={sys.prefix}")
         elif program == "sqlite3" and shutil.which("sqlite3") is None:

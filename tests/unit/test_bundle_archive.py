@@ -148,9 +148,9 @@ def test_any_forged_file_is_read_or_a_bundle_error(data: bytes, name: str, place
 
 
 def test_a_newer_format_says_update_the_software(data: bytes) -> None:
-    newer = edit(data, "manifest.json", lambda it: it.update(schema="vi.bundle/2"))
-    refuse(newer, r"manifest.json is of format vi.bundle/2 .* reads vi.bundle/1; update the software")
-    refuse(edit(data, "manifest.json", lambda it: it.update(schema="x.y/9")), "does not say schema 'vi.bundle/1'")
+    newer = edit(data, "manifest.json", lambda it: it.update(schema="vi.bundle/3"))
+    refuse(newer, r"manifest.json is of format vi.bundle/3 .* reads vi.bundle/2; update the software")
+    refuse(edit(data, "manifest.json", lambda it: it.update(schema="x.y/9")), "does not say schema 'vi.bundle/2'")
     refuse(edit(data, "manifest.json", lambda it: it.pop("schema")), "does not say schema")
     refuse(edit(data, "baseline.json", lambda it: it.update(schema="vi.baseline/3")), "baseline.json .* update")
 

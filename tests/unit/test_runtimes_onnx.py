@@ -36,7 +36,7 @@ def test_a_foolish_number_of_threads_is_a_matter_of_configuration(threads: int) 
 def test_the_record_names_provider_and_threads() -> None:
     line = OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2).describe()
     assert line.startswith("onnxruntime ")
-    assert line.endswith(" CPU threads=2")
+    assert line.endswith(" CPU f32 threads=2")
 
 
 def test_memory_does_not_grow_with_the_number_of_inferences() -> None:

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from appliance.bundle.archive import read_bundle
 from appliance.config import RuntimeSection
 from appliance.demo.station import SHIPPED_BUNDLE
+from appliance.engine import make_runtime
 from appliance.errors import ConfigError
-from appliance.wiring import make_runtime
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 
 adapter = pytest.importorskip(
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 IMPORTS = (
     "from appliance.demo.station import SHIPPED_BUNDLE as path; from appliance.bundle.archive import read_bundle;"
-    "from appliance.config import RuntimeSection; from appliance.wiring import make_runtime;"
+    "from appliance.config import RuntimeSection; from appliance.engine import make_runtime;"
 )
 
 
@@ -90,7 +90,7 @@ def test_where_it_is_not_installed_the_configuration_is_refused_in_words(tmp_pat
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"precision": "bf16"}, "precision means nothing to the runtime onnx; remove it, or change kind"),
+        ({"precision": "bf16"}, "precision bf16 is not for the runtime onnx; configure auto"),
         ({"pins_threads": True}, "pins_threads means nothing to the runtime onnx"),
         (
             {"kind": "openvino", "providers": ("CUDAExecutionProvider",)},

@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--threads", "1"]
     assert main(["train", "--data", data, "--out", folder, *options, "--json", str(root / "figures.json")]) == 0
     bundle = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
-    assert main(["export", folder, *bundle, "--severity", "scratch=critical"]) == 0
+    assert main(["export", folder, *bundle, "--precisions", "f32", "--severity", "scratch=critical"]) == 0
     return root
 
 

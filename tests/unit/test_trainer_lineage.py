@@ -28,7 +28,7 @@ def _train(root: Path, *options: str, epochs: int = EPOCHS, holdout: str = "fami
 
 def _export(root: Path, *options: str) -> int:
     names = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "1"]
-    return main(["export", str(root / "run"), *names, *options])
+    return main(["export", str(root / "run"), *names, *options, "--precisions", "f32"])
 
 
 @pytest.fixture(scope="module")

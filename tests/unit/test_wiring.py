@@ -13,13 +13,14 @@ from appliance.bundle.archive import read_bundle
 from appliance.bundle.proof import prove
 from appliance.config import MAX_THREADS, Config, RuntimeSection
 from appliance.documents import parse_document
+from appliance.engine import default_threads, make_runtime
 from appliance.errors import BundleSlowError
 from appliance.events import Pixels
 from appliance.optics.alignment import Aligner, Alignment
 from appliance.optics.detector import Detector
 from appliance.recipe import BoundRecipe, Recipe
 from appliance.stages.infer import Inference
-from appliance.wiring import default_threads, image_policy, latency_budget_ms, make_runtime, settle
+from appliance.wiring import image_policy, latency_budget_ms, settle
 from tests.inspections import make_document, view_document
 from tests.models import tiny_bundle
 from tests.references import board, reference_section

@@ -1,0 +1,91 @@
+"""The engine that judges: which of the bundle's models it takes, and that none is replaced in silence."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.check import look
+from appliance.config import RuntimeSection
+from appliance.engine import choose, prove_engine
+from appliance.errors import BundleProofError, ConfigError
+from appliance.processor import multiplies_int8
+from appliance.wiring import build
+from tests.models import tiny_bundle, tiny_model
+from tests.plant import write_station
+
+
+def bundle_of(path: Path, *, int8_is_right: bool = True) -> Bundle:
+    return read_bundle(tiny_bundle(path / "tiny.bundle", variants={"int8": tiny_model(64, 64, dark=not int8_is_right)}))
+
+
+def section(**keys: object) -> RuntimeSection:
+    return RuntimeSection.model_validate({"threads": 1, **keys})
+
+
+def test_onnx_runtime_stays_with_f32_and_openvino_takes_int8_where_the_processor_multiplies_it(tmp_path: Path) -> None:
+    bundle, plain = bundle_of(tmp_path), read_bundle(tiny_bundle(tmp_path / "plain.bundle"))
+    assert choose(section(), bundle) == "f32"
+    assert choose(section(kind="openvino"), bundle) == ("int8" if multiplies_int8() else "f32")
+    assert choose(section(kind="openvino"), plain) == "f32"
+    assert choose(section(kind="openvino", precision="f32"), bundle) == "f32"
+    assert choose(section(kind="openvino", precision="bf16"), bundle) == "bf16"
+    assert choose(section(precision="int8"), bundle) == "int8"
+
+
+def test_a_model_that_the_bundle_does_not_hold_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"int8 is not in bundle tiny revision 1, which holds f32; configure auto"):
+        choose(section(precision="int8"), read_bundle(tiny_bundle(tmp_path / "plain.bundle")))
+
+
+@pytest.mark.parametrize("keys", [{"kind": "openvino", "precision": "fp16"}, {"precision": "bf16"}])
+def test_a_precision_of_another_runtime_is_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="is not for the runtime"):
+        section(**keys)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_able"), [("fpu avx2", False), ("fpu avx512_vnni", True), ("avx_vnni", True), ("amx_int8 sse", True)]
+)
+def test_the_processor_tells_whether_it_multiplies_int8(tmp_path: Path, flags: str, is_able: bool) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor\t: 0\nmodel name\t: avx512_vnni\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    assert multiplies_int8(told) is is_able
+    assert multiplies_int8(tmp_path / "none") is False
+
+
+def test_the_model_that_was_asked_for_judges_if_it_proves_itself(tmp_path: Path) -> None:
+    engine = prove_engine(section(precision="int8"), bundle_of(tmp_path), lambda _: 1000.0)
+    assert (engine.precision, engine.refused) == ("int8", "")
+    assert " int8 " in engine.describe()
+    assert engine.proof.detections == 3
+
+
+def test_a_model_that_fails_its_proof_is_replaced_by_the_f32_model_and_everybody_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_station(tmp_path)
+    document = yaml.safe_load(config.read_text()) | {"runtime": {"precision": "int8", "threads": 1}}
+    config.write_text(yaml.safe_dump(document))
+    bundle_of(tmp_path, int8_is_right=False)
+    with caplog.at_level(logging.WARNING), build(config) as appliance:
+        told = appliance.station.on_command("status", {})
+        in_records = appliance.versions.runtime
+    assert in_records.endswith(" CPU f32 threads=1 instead of a faster model that was refused")
+    assert "int8: bundle tiny revision 1 does not do here what it did at the trainer" in json.dumps(told)
+    assert "the int8 model may not judge here, the f32 model is tried instead" in caplog.text
+    finding = next(each for each in look(config) if each.what == "runtime and proof")
+    assert not finding.is_ok
+    assert "refused int8: " in finding.seen
+    assert "configure precision: f32" in finding.remedy
+
+
+def test_where_the_f32_model_fails_too_nothing_judges(tmp_path: Path) -> None:
+    wrong = tiny_model(64, 64, dark=True)
+    bundle = read_bundle(tiny_bundle(tmp_path / "t.bundle", model_onnx=wrong, variants={"int8": wrong}))
+    with pytest.raises(BundleProofError):
+        prove_engine(section(precision="int8"), bundle, lambda _: 1000.0)

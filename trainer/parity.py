@@ -1,0 +1,115 @@
+"""Whether the same weights say the same in torch, in ONNX and with fewer bits: side by side on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.bundle.archive import Bundle
+from appliance.bundle.manifest import Manifest
+from appliance.errors import ConfigError
+from appliance.events import Pixels
+from appliance.optics.detections import ious
+from appliance.ports import RawDetections
+from trainer.checkpoint import averaged_net, load_checkpoint
+from trainer.graph import ContractNet, run_torch
+from trainer.metrics import Judged, average_precision, rank, rejected
+from trainer.score_calibration import ScoreMap
+
+SAME_IOU = 0.5
+"""Detections of one class that overlap by more are the same one."""
+
+SCORE_SLOPE, SCORE_SHIFT = "score_slope", "score_shift"
+"""Where the lineage's metrics keep the calibration that is folded into the graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """One way to run the model beside the one that was judged.
+
+    Args:
+        ap_pooled: AP at IoU 0.33, as in the report.
+        largest_score_difference: of one detection; one that the other does not have counts with its whole score.
+        parts_changed: parts with another verdict at the manifest's limits.
+    """
+
+    ap_pooled: float
+    largest_score_difference: float
+    parts_changed: int
+
+
+def compare_all(judged: Mapping[str, list[Judged]], first: str, manifest: Manifest) -> dict[str, Parity]:
+    """Hold each way to run a model against the first one.
+
+    Args:
+        judged: name -> the same pictures in the same order.
+        first: name of what the others are held against.
+        manifest: limits.
+    """
+    limits = np.array([item.limit for item in manifest.classes])
+    verdicts = [rejected(part, limits) for part in judged[first]]
+    table = {}
+    for name, parts in judged.items():
+        ranking = rank([part for part in parts if len(part.true_labels)])
+        apart = [_largest_difference(one, other) for one, other in zip(judged[first], parts, strict=True)]
+        changed = sum(rejected(part, limits) != verdict for part, verdict in zip(parts, verdicts, strict=True))
+        table[name] = Parity(average_precision(ranking), max(apart, default=0.0), changed)
+    return table
+
+
+def _largest_difference(one: Judged, other: Judged) -> float:
+    return max(_farthest(one, other), _farthest(other, one))
+
+
+def _farthest(one: Judged, other: Judged) -> float:
+    if not len(one.scores):
+        return 0.0
+    overlap = ious(one.boxes, other.boxes)
+    overlap[one.labels[:, None] != other.labels[None, :]] = 0.0
+    partner: NDArray[np.float32] = np.zeros(len(one.scores), np.float32)
+    if overlap.shape[1]:
+        best = overlap.argmax(axis=1)
+        partner = np.where(overlap.max(axis=1) > SAME_IOU, other.scores[best], np.float32(0.0))
+    return float(np.abs(one.scores - partner).max())
+
+
+class TorchRuntime:
+    """A run's weights in torch, behind the port that every runtime has.
+
+    Args:
+        run: the run's `final.pt` or `last.pt`.
+        bundle: what was exported from it; says size and calibration.
+
+    Raises:
+        ConfigError: The bundle was not exported from these weights, or by an older trainer.
+    """
+
+    def __init__(self, run: Path, bundle: Bundle) -> None:
+        state = load_checkpoint(run)
+        manifest, lineage = bundle.manifest, bundle.manifest.lineage
+        if (state.trained_at, state.dataset_digest) != (lineage.trained_at, lineage.dataset_digest):
+            raise ConfigError(
+                f"{run}: bundle {manifest.name} revision {manifest.revision} was exported from other weights; "
+                "name the run that it comes from"
+            )
+        if not {SCORE_SLOPE, SCORE_SHIFT} <= lineage.metrics.keys():
+            raise ConfigError(f"{run}: the bundle does not tell the calibration of its scores; export it again")
+        scores = ScoreMap(lineage.metrics[SCORE_SLOPE], lineage.metrics[SCORE_SHIFT])
+        geometry = manifest.geometry
+        self._model = ContractNet(averaged_net(state, run), scores, geometry.height, geometry.width)
+
+    def infer(self, images: Pixels) -> RawDetections:
+        """Run the model on images uint8 [N, height, width, channels]."""
+        boxes, scores, labels = run_torch(self._model, images)
+        return RawDetections(boxes.astype(np.float32), scores.astype(np.float32), labels.astype(np.int64))
+
+    def describe(self) -> str:
+        """Return what computes."""
+        return "torch"
+
+    def close(self) -> None:
+        """Do nothing: there is no device's memory to free."""

@@ -1,0 +1,234 @@
+"""The models of other precisions, each behind its gate: what it costs on the held-out groups decides."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from appliance.bundle.archive import Bundle
+from appliance.bundle.manifest import Tolerance, Variant, VariantName
+from appliance.bundle.proof import prove
+from appliance.errors import BundleProofError
+from appliance.optics.detector import Detector
+from trainer.calibration_set import choose_samples, digests, load_inputs
+from trainer.datasets.sample import Dataset
+from trainer.datasets.split import Split
+from trainer.evaluate import EngineName, Runner, judge_samples, load_runtime
+from trainer.half import to_fp16
+from trainer.layers import convolutions
+from trainer.metrics import Judged, average_precision, rank, rejected
+from trainer.quantise import METHODS, Method, observe, quantisable, rank_layers, to_int8
+
+MOST_DROP = 0.003
+"""So much AP at IoU 0.33 a model of another precision may lose on the held-out groups."""
+
+LOOSEST = Tolerance(min_iou=0.6, max_score_difference=0.3)
+"""The tolerance of the golden images is twice what was measured on them, and never looser than this."""
+
+RANKING_PICTURES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model of another precision and what it costs."""
+
+    model_onnx: bytes
+    variant: Variant
+
+
+@dataclass(slots=True)
+class Variants:
+    """What came of it: models that passed, and for the others the reason in words."""
+
+    made: dict[VariantName, Made] = field(default_factory=dict)
+    refused: dict[VariantName, str] = field(default_factory=dict)
+
+    def take(self, name: VariantName, attempts: Iterable[Made | str]) -> None:
+        """Take the first attempt that costs little enough; if none does, say why.
+
+        Args:
+            name: the precision.
+            attempts: models, or why there is none, in words; none is made that is not needed.
+        """
+        words = ""
+        for each in attempts:
+            if isinstance(each, str):
+                words = each
+            elif each.variant.ap_drop <= MOST_DROP:
+                self.made[name] = each
+                return
+            else:
+                kept = len(each.variant.kept_float)
+                words = f"AP@0.33 falls by {each.variant.ap_drop:.4f}, even with {kept} layers with 32 bits"
+        self.refused[name] = f"{words}; at most {MOST_DROP} is allowed, so the bundle holds no {name} model"
+
+    def models(self) -> dict[VariantName, bytes]:
+        """Return the files of those that passed."""
+        return {name: each.model_onnx for name, each in self.made.items()}
+
+    def told(self) -> dict[VariantName, Variant]:
+        """Return what the manifest says of those that passed."""
+        return {name: each.variant for name, each in self.made.items()}
+
+
+def engines() -> tuple[EngineName, ...]:
+    """Return what a model is judged with here: ONNX Runtime, and OpenVINO where it is installed."""
+    return ("onnxruntime", *(("openvino",) if importlib.util.find_spec("openvino") else ()))
+
+
+class Gate:
+    """Judges a model beside model.onnx, on all engines that are here; the worst counts.
+
+    Args:
+        base: the bundle with model.onnx alone.
+        dataset: the held-out half.
+        judged: what model.onnx found on it.
+        threads: processor threads.
+    """
+
+    def __init__(self, base: Bundle, dataset: Dataset, judged: list[Judged], threads: int) -> None:
+        self.base = base
+        self._dataset = dataset
+        self._threads = threads
+        self._ap = _ap(judged)
+        self._limits = np.array([item.limit for item in base.manifest.classes])
+        self._rejected = [rejected(part, self._limits) for part in judged]
+
+    def judge(self, name: VariantName, model_onnx: bytes, variant: Variant) -> Made:
+        """Measure what a model costs.
+
+        Args:
+            name: its precision.
+            model_onnx: the file.
+            variant: how it was made; its figures are filled in here.
+
+        Raises:
+            BundleProofError: it does not do on the golden images what model.onnx does.
+        """
+        tolerances, aps, changed = [], [], []
+        for engine in engines():
+            if engine == "openvino" and name == "fp16":
+                continue  # on processors it would compute with 32 bits
+            runtime = load_runtime(engine, model_onnx, self.base.manifest, self._threads, name)
+            tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))
+            judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset)
+            aps.append(_ap(judged))
+            found = [rejected(part, self._limits) for part in judged]
+            changed.append(sum(one != other for one, other in zip(found, self._rejected, strict=True)))
+            runtime.close()
+        loosest = Tolerance(
+            min_iou=min(each.min_iou for each in tolerances),
+            max_score_difference=max(each.max_score_difference for each in tolerances),
+        )
+        figures = {"tolerance": loosest, "ap": min(aps), "ap_drop": self._ap - min(aps)}
+        parts = {"parts": len(self._rejected), "parts_changed": max(changed)}
+        return Made(model_onnx, variant.model_copy(update=figures | parts))
+
+    def _tolerance(self, name: VariantName, detector: Detector, variant: Variant) -> Tolerance:
+        manifest = self.base.manifest.with_variants({name: variant.model_copy(update={"tolerance": LOOSEST})})
+        proof = prove(replace(self.base, manifest=manifest), detector.detect, latency_budget_ms=np.inf, precision=name)
+        usual = manifest.tolerance
+        return Tolerance(
+            min_iou=max(LOOSEST.min_iou, min(usual.min_iou, 1 - 2 * (1 - proof.worst_iou))),
+            max_score_difference=min(
+                LOOSEST.max_score_difference, max(usual.max_score_difference, 2 * proof.worst_score_difference)
+            ),
+        )
+
+
+def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> Variants:
+    """Make the models of other precisions, and leave out those that cost too much.
+
+    Args:
+        gate: judges on the held-out half.
+        split: the training half gives the pictures that ranges are seen on.
+        wanted: precisions.
+    """
+    variants = Variants()
+    for name in wanted:
+        variants.take(name, _int8(gate, split.train) if name == "int8" else _fp16(gate))
+    return variants
+
+
+def _fp16(gate: Gate) -> Iterator[Made | str]:
+    model_onnx = gate.base.model_onnx
+    heads = convolutions(onnx.load_from_string(model_onnx))[1]
+    yield attempt(gate, "fp16", to_fp16(model_onnx), "conversion", (), heads)
+
+
+def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
+    """Try the methods with all layers, then the best one with ever more of the harmful layers kept float."""
+    model_onnx = gate.base.model_onnx
+    samples = choose_samples(train)
+    pictures, seen = load_inputs(samples, gate.base.manifest.geometry), digests(samples)
+    body, heads = convolutions(onnx.load_from_string(model_onnx))
+    layers = quantisable(model_onnx)
+    found: dict[str, float] = {}
+    ranges: dict[Method, Any] = {}
+
+    def without(harmful: list[str], method: Method) -> Made | str:
+        chosen = [name for name in layers if name not in harmful]
+        kept = tuple(name for name in (*body, *heads) if name not in chosen)
+        return attempt(gate, "int8", to_int8(model_onnx, ranges[method], chosen), method, seen, kept)
+
+    for method in METHODS:
+        ranges[method] = observe(model_onnx, pictures, method)
+        made = without([], method)
+        found[method] = 1.0 if isinstance(made, str) else made.variant.ap_drop
+        yield made
+    best = min(METHODS, key=lambda method: found[method])
+    harmful = rank_layers(model_onnx, ranges[best], pictures[:RANKING_PICTURES], gate.base.manifest)
+    count = 1
+    while count <= len(layers) // 2:
+        yield without(harmful[:count], best)
+        count *= 2
+
+
+def attempt(
+    gate: Gate, name: VariantName, model: bytes, method: str, calibration: tuple[str, ...], kept: tuple[str, ...]
+) -> Made | str:
+    """Let the gate judge one model.
+
+    Args:
+        gate: judges on the held-out half.
+        name: the precision.
+        model: the file.
+        method: how it was made.
+        calibration: SHA-256 of the pictures that its ranges were seen on.
+        kept: layers that stay float.
+
+    Returns:
+        The model with its figures, or why it cannot be one, in words.
+    """
+    blank = Variant(
+        tolerance=LOOSEST,
+        ap=0.0,
+        ap_drop=0.0,
+        parts=1,
+        parts_changed=0,
+        method=method,
+        calibration=calibration,
+        kept_float=kept,
+    )
+    try:
+        return gate.judge(name, model, blank)
+    except BundleProofError as error:
+        return f"on the golden images it finds other things ({str(error).partition('. ')[0]})"
+
+
+def _ap(judged: list[Judged]) -> float:
+    return average_precision(rank([part for part in judged if len(part.true_labels)]))
+
+
+def in_words(told: Mapping[VariantName, Variant]) -> list[str]:
+    """Say what each model costs, a line each."""
+    return [
+        f"{name}: AP@0.33 {it.ap:.4f} ({-it.ap_drop:+.4f}), {it.parts_changed} of {it.parts} parts judged otherwise, "
+        f"{len(it.kept_float)} layers with 32 bits, made by {it.method}"
+        for name, it in sorted(told.items())
+    ]
