@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,9 @@ from appliance.optics.reference import lay_ms
 from appliance.ports import Camera, Clock, Runtime
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe, load_recipe
+from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
+from appliance.runtimes.tensorrt import TensorRtRuntime
 from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
 from appliance.stages.deliver import Delivery
 from appliance.stages.infer import Inference
@@ -48,6 +51,7 @@ log = logging.getLogger(__name__)
 
 RESEND_AFTER_S = 5.0
 MEGABYTE = 10**6
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 CAMERAS: dict[str, tuple[type[BaseModel], Callable[[str, Any, Clock], Camera]]] = {
     "folder": (FolderCameraSettings, lambda view, settings, _: FolderCamera(view, settings)),
@@ -187,11 +191,13 @@ def build(config_path: Path, on_record: Callable[[Inspection, Record, int], None
 def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
     """Run the station until SIGTERM or SIGINT; 0 after an orderly stop. log_level overrules the configuration."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in STOPS:
+        signal.signal(number, lambda *_: sys.exit(0))  # a start may build an engine for minutes
     config, document = load_config(config_path)
     logging.getLogger().setLevel((log_level or config.log_level).upper())
     appliance = Appliance(config, document, None)
+    for number in STOPS:
+        signal.signal(number, lambda *_: stop.set())
     end_process_when_a_thread_crashes()
     with appliance, Wakefulness(config.processor.wake_up_us) as processor:
         appliance.watchdog.start()
@@ -242,12 +248,20 @@ def make_runtime(settings: RuntimeSection, bundle: Bundle) -> Runtime:
         bundle: whose model is loaded.
 
     Raises:
-        ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime and OpenVinoRuntime.
+        ConfigError, BundleFormatError, RuntimeFault, StorageError: see OnnxRuntime, OpenVinoRuntime, TensorRtRuntime.
     """
+    if settings.kind == "tensorrt":
+        return _make_tensorrt(settings, bundle)
     threads = settings.threads or default_threads()
     if settings.kind == "openvino":
         return _make_openvino(settings, bundle, threads)
     return OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=threads, providers=settings.providers)
+
+
+def _make_tensorrt(settings: RuntimeSection, bundle: Bundle) -> Runtime:
+    if settings.engines is None:
+        raise ConfigError("nobody says where engines are kept; add runtime.engines, a folder of this device's own")
+    return TensorRtRuntime(bundle.model_onnx, bundle.manifest, engines=settings.engines, on_progress=BuildProgress())
 
 
 def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int) -> Runtime:

@@ -29,7 +29,7 @@ from appliance.runtimes.engines.child import run_child, say
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.tensorrt_library import load_engine, load_library
 from benchmarks.device_memory import examine
-from benchmarks.precisions import as_f16, as_int8
+from benchmarks.precisions import as_fp16, as_int8
 from benchmarks.results import machine, write
 
 LIMIT_S = 240.0
@@ -37,7 +37,7 @@ RUNS = 2000
 BATCH_RUNS = 500
 PRECISIONS: dict[str, Callable[[Bundle], bytes]] = {
     "f32": lambda bundle: bundle.model_onnx,
-    "f16": lambda bundle: as_f16(bundle.model_onnx),
+    "fp16": lambda bundle: as_fp16(bundle.model_onnx),
     "int8": lambda bundle: as_int8(bundle.model_onnx, pictures(bundle)),
 }
 

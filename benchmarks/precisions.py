@@ -13,7 +13,7 @@ from appliance.events import Pixels
 LEFT_IN_F32 = ("Cast", "TopK", "Gather", "GatherElements", "Concat", "Sigmoid", "Softmax")
 
 
-def as_f16(model_onnx: bytes) -> bytes:
+def as_fp16(model_onnx: bytes) -> bytes:
     """Return a model that computes with float16 but for its heads; inputs and outputs stay."""
     model = onnx.load_from_string(model_onnx)
     converted = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(LEFT_IN_F32))

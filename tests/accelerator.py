@@ -6,17 +6,24 @@ from pathlib import Path
 
 from appliance.errors import ApplianceError
 from appliance.runtimes.accelerator.driver import ask_driver
+from appliance.runtimes.tensorrt import why_not_here
 from appliance.runtimes.tensorrt_library import load_library
 
 
 @cache
 def why_no_accelerator() -> str:
     """Return what is missing to run an engine here, or nothing."""
+    return why_not_here()
+
+
+@cache
+def why_no_driver() -> str:
+    """Return why there is no accelerator here, or nothing."""
     try:
         ask_driver()
     except ApplianceError as error:
         return str(error)
-    return why_no_tensorrt()
+    return ""
 
 
 @cache

@@ -7,10 +7,11 @@ import numpy as np
 
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.model import check_model
-from appliance.errors import RuntimeFault
+from appliance.errors import ApplianceError, RuntimeFault
 from appliance.events import Pixels
 from appliance.ports import RawDetections
-from appliance.runtimes.accelerator.binding import open_device
+from appliance.runtimes.accelerator.binding import installed_bindings, open_device
+from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.contract import WARM_UP_RUNS, blank_picture, check_answer, check_images, check_ports
 from appliance.runtimes.engines.cache import EngineCache
 from appliance.runtimes.engines.child import ignore, never
@@ -18,6 +19,30 @@ from appliance.runtimes.engines.key import BuildOptions, EngineKey, model_digest
 from appliance.runtimes.engines.session import EngineSession
 from appliance.runtimes.engines.workshop import find_or_build
 from appliance.runtimes.tensorrt_library import load_engine, load_library
+
+
+def why_not_here() -> str:
+    """Return why no engine can run on this computer, or nothing if it looks as if one can."""
+    try:
+        ask_driver()
+        load_library()
+        return "" if installed_bindings() else "this installation lacks a binding of CUDA"
+    except ApplianceError as error:
+        return str(error)
+
+
+def describe_accelerator() -> str:
+    """Return accelerator, driver, binding and library in one line.
+
+    Raises:
+        ConfigError: TensorRT or a binding of CUDA is not installed.
+        RuntimeFault: there is no driver or no accelerator.
+    """
+    device = open_device()
+    library, identity = load_library(), device.identity()
+    device.close()
+    capability = ".".join(map(str, identity.compute_capability))
+    return f"{identity.name} ({capability}), {identity.driver}, {device.binding}, {library.name} {library.version}"
 
 
 class TensorRtRuntime:

@@ -53,7 +53,7 @@ class Journal:
         parent: Any = library.module.ILogger
         grave, errors = (parent.Severity.INTERNAL_ERROR, parent.Severity.ERROR), self.errors
 
-        class Complaints(parent):  # type: ignore[misc, valid-type]
+        class Complaints(parent):  # type: ignore[misc]
             def __init__(self) -> None:
                 parent.__init__(self)
 

@@ -51,7 +51,7 @@ def ask_driver() -> DriverFacts:
     if count.value < 1:
         raise RuntimeFault(f"the NVIDIA driver finds no accelerator; {_REMEDY}")
     cuda = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    return DriverFacts(", ".join([*_release(_BOARD_FILE, _DRIVER_FILE), cuda]), count.value)
+    return DriverFacts(", ".join([*release_of(_BOARD_FILE, _DRIVER_FILE), cuda]), count.value)
 
 
 def _name_of(library: ctypes.CDLL, code: int) -> str:
@@ -60,14 +60,26 @@ def _name_of(library: ctypes.CDLL, code: int) -> str:
     return name.value.decode() if name.value else f"error {code}"
 
 
-def _release(board: Path, driver: Path) -> list[str]:
-    """Return the board's software release or else the driver's, as the files that they keep say; [] without them."""
+def release_of(board: Path, driver: Path) -> list[str]:
+    """Return the release of the board's software or else of the driver, as the file that they keep says.
+
+    Args:
+        board: of L4T, the software of a Jetson.
+        driver: of the driver.
+
+    Returns:
+        One, or none where there is neither file or it has another form.
+    """
     if board.exists():
-        found = re.match(r"# (R\d+) \(release\), REVISION: ([\d.]+)", board.read_text(encoding="utf-8"))
+        found = re.match(
+            r"# (R\d+) \(release\), REVISION: ([\d.]+)", board.read_text(encoding="utf-8", errors="replace")
+        )
         return [f"L4T {found[1]}.{found[2]}"] if found else []
     if driver.exists():
         found = re.search(
-            r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", driver.read_text(encoding="utf-8"), re.MULTILINE
+            r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s",
+            driver.read_text(encoding="utf-8", errors="replace"),
+            re.MULTILINE,
         )
         return [f"driver {found[1]}"] if found else []
     return []

@@ -48,12 +48,12 @@ class Building:
             )
 
     def precision(self) -> str:
-        """Return what the network computes with: int8, f16, bf16 or f32, the smallest that occurs."""
+        """Return what the network computes with: int8, fp16, bf16 or f32, the smallest that occurs."""
         network, kinds = self._network, set()
         for number in range(network.num_layers):
             layer = network.get_layer(number)
             kinds |= {layer.get_output(place).dtype.name for place in range(layer.num_outputs)}
-        names = {"INT8": "int8", "HALF": "f16", "BF16": "bf16"}
+        names = {"INT8": "int8", "HALF": "fp16", "BF16": "bf16"}
         return next((names[kind] for kind in names if kind in kinds), "f32")
 
     def plan(self, options: BuildOptions, timing: Path | None = None, *, may_tell: bool = True) -> bytes:
@@ -66,6 +66,7 @@ class Building:
 
         Raises:
             BundleFormatError: no kernel does what the model asks for.
+            RuntimeFault: the accelerator refused.
         """
         config = self._config(options)
         if may_tell:
@@ -73,10 +74,10 @@ class Building:
         cache = self._timing_cache(config, timing)
         plan = self._builder.build_serialized_network(self._network, config)
         if plan is None:
-            raise BundleFormatError(
-                f"{self._library.name} {self._library.version} cannot build the model: {self._journal.last()}; "
-                "export it again"
-            )
+            reason = f"{self._library.name} {self._library.version} cannot build the model: {self._journal.last()}"
+            if any(word in reason.lower() for word in ("cuda", "memory")):
+                raise RuntimeFault(f"{reason}; see `appliance check`, and what else runs on this device")
+            raise BundleFormatError(f"{reason}; export it again")
         if timing is not None and cache is not None:
             timing.write_bytes(bytes(cache.serialize()))
         return bytes(plan)
@@ -113,7 +114,7 @@ def _monitor(library: Library) -> Any:
     """Return the builder's listener: it tells how much of the outermost phases is done."""
     parent: Any = library.module.IProgressMonitor
 
-    class Monitor(parent):  # type: ignore[misc, valid-type]
+    class Monitor(parent):  # type: ignore[misc]
         def __init__(self) -> None:
             parent.__init__(self)
             self.steps: dict[str, int] = {}

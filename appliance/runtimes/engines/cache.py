@@ -44,6 +44,7 @@ class EngineCache:
         label, plan_path = self._paths(key)
         try:
             written, plan = label.read_bytes(), plan_path.read_bytes()
+            os.utime(label)  # used just now: the least used ones go
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -62,7 +63,6 @@ class EngineCache:
             log.warning("%s is not as it was built; it is removed and built again", plan_path)
             self.forget(key)
             return None
-        os.utime(label)
         return BuiltEngine(plan, precision)
 
     def keep(self, key: EngineKey, engine: BuiltEngine) -> None:

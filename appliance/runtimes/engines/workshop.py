@@ -26,6 +26,8 @@ def find_or_build(
     *,
     on_progress: Callable[[float], None] = ignore,
     is_cancelled: Callable[[], bool] = never,
+    builder: str = BUILDER,
+    trial: str = TRIAL,
 ) -> BuiltEngine:
     """Return the engine of a model for this device, after a child process has loaded and asked it.
 
@@ -35,6 +37,8 @@ def find_or_build(
         model_onnx: the model file.
         on_progress: told 0..1 while it is built.
         is_cancelled: asked often while it is built.
+        builder: module of the child process that builds.
+        trial: module of the child process that loads and asks.
 
     Raises:
         BundleFormatError: TensorRT does not take the model.
@@ -44,26 +48,24 @@ def find_or_build(
     engine = cache.find(key)
     if engine is None:
         log.info("%s %s builds an engine for %s", key.library, key.library_version, key.device.name)
-        engine = build_apart(cache, key, model_onnx, on_progress=on_progress, is_cancelled=is_cancelled)
+        engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
     try:
-        try_apart(engine.plan)
+        try_apart(engine.plan, trial)
     except RuntimeFault:
         cache.forget(key)
         raise
     return engine
 
 
-def build_apart(
+def _build(
     cache: EngineCache,
     key: EngineKey,
     model_onnx: bytes,
-    *,
-    on_progress: Callable[[float], None] = ignore,
-    is_cancelled: Callable[[], bool] = never,
-    limit_s: float = BUILD_LIMIT_S,
+    builder: str,
+    on_progress: Callable[[float], None],
+    is_cancelled: Callable[[], bool],
 ) -> BuiltEngine:
-    """Build an engine in a child process; see find_or_build."""
     timing = cache.timing_path(key)
     cache.make_folder()
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +80,9 @@ def build_apart(
             *(["--allow-tf32"] if options.allows_tf32 else []),
             *([] if options.for_this_device else ["--for-any-device"]),
         ]  # fmt: skip
-        result = run_child(BUILDER, arguments, limit_s=limit_s, on_progress=on_progress, is_cancelled=is_cancelled)
+        result = run_child(
+            builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
+        )
         if refused := result.get("refused"):
             raise (BundleFormatError if result.get("is_the_models_fault") else RuntimeFault)(refused)
         if measured.exists():
@@ -86,7 +90,7 @@ def build_apart(
         return BuiltEngine(plan.read_bytes(), str(result["precision"]))
 
 
-def try_apart(plan: bytes, *, limit_s: float = TRIAL_LIMIT_S) -> None:
+def try_apart(plan: bytes, trial: str = TRIAL) -> None:
     """Load an engine in a child process and ask it about an empty picture.
 
     Raises:
@@ -95,6 +99,6 @@ def try_apart(plan: bytes, *, limit_s: float = TRIAL_LIMIT_S) -> None:
     with tempfile.NamedTemporaryFile(suffix=".engine") as file:
         file.write(plan)
         file.flush()
-        result = run_child(TRIAL, ["--engine", file.name], limit_s=limit_s)
+        result = run_child(trial, ["--engine", file.name], limit_s=TRIAL_LIMIT_S)
     if refused := result.get("refused"):
         raise RuntimeFault(str(refused))
