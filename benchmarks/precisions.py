@@ -20,11 +20,14 @@ def as_fp16(model_onnx: bytes) -> bytes:
     return bytes(converted.SerializeToString())
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+class CalibrationPictures(CalibrationDataReader):  # type: ignore[misc]
+    """Shows each picture once, as onnxruntime's quantiser wants them."""
+
     def __init__(self, pictures: list[Pixels]) -> None:
         self._left = list(pictures)
 
     def get_next(self) -> dict[str, Any] | None:
+        """Return the next picture, or None."""
         return {"image": self._left.pop()[None]} if self._left else None
 
 
@@ -37,7 +40,7 @@ def as_int8(model_onnx: bytes, pictures: list[Pixels]) -> bytes:
         before, after = Path(folder) / "f32.onnx", Path(folder) / "int8.onnx"
         before.write_bytes(model_onnx)
         quantize_static(
-            str(before), str(after), _Pictures(pictures), quant_format=QuantFormat.QDQ,
+            str(before), str(after), CalibrationPictures(pictures), quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"], activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
             extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
         )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from appliance.errors import ApplianceError
 from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.tensorrt import why_not_here
-from appliance.runtimes.tensorrt_library import load_library
+from appliance.runtimes.tensorrt_library import RTX, load_library
 
 
 @cache
@@ -27,13 +27,13 @@ def why_no_driver() -> str:
 
 
 @cache
-def why_no_tensorrt() -> str:
-    """Return why no engine can be built here, or nothing; TensorRT for RTX builds without an accelerator."""
+def why_no_rtx() -> str:
+    """Return why TensorRT for RTX is not what builds here, or nothing; it builds without an accelerator."""
     try:
-        load_library()
-    except ApplianceError as error:
-        return str(error)
-    return ""
+        library = load_library()
+    except ApplianceError:
+        return "install the extra rtx-gate"
+    return "" if library.name == RTX else f"{library.name} is used here"
 
 
 @cache

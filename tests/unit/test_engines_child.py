@@ -1,6 +1,9 @@
 """A child process is listened to, and whatever becomes of it is an answer in words."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +22,18 @@ def run(deed: str, **changes: Any) -> dict[str, Any]:
 
 
 def children() -> set[str]:
-    """Ids of this process's children; a child that is gone and not waited for counts, too."""
+    return children_of(os.getpid())
+
+
+def children_of(process: int) -> set[str]:
+    """Ids of a process's children; a child that is gone and not waited for counts, too."""
     found = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = status.read_text().rpartition(")")[2].split()[1]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if parent == str(os.getpid()):
+        if parent == str(process):
             found.add(status.parent.name)
     return found
 
@@ -96,3 +103,19 @@ def test_an_interrupt_leaves_no_child_behind() -> None:
     with pytest.raises(KeyboardInterrupt):
         run("hang", on_progress=stop)
     assert children() == before
+
+
+def test_a_stop_of_the_station_that_starts_ends_the_child_too() -> None:
+    program = (
+        "import os, signal, sys; from appliance.runtimes.engines.child import run_child;"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+        f"run_child({PROGRAM!r}, ['hang'], limit_s=60, on_progress=lambda done: done and print('at work', flush=True))"
+    )
+    station = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert station.stdout is not None
+    assert station.stdout.readline() == "at work\n"
+    child = next(iter(children_of(station.pid)))
+    station.send_signal(signal.SIGTERM)
+    assert station.wait(30) == 0
+    station.stdout.close()
+    assert not Path(f"/proc/{child}").exists()

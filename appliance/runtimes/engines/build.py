@@ -40,12 +40,11 @@ class Building:
             raise RuntimeFault(f"{library.name} {library.version} does not start: {error}") from error
         self._network = self._builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         self._parser = trt.OnnxParser(self._network, self._logger)
-        if not self._parser.parse(model_onnx):
-            reasons = [self._parser.get_error(number).desc() for number in range(self._parser.num_errors)]
-            raise BundleFormatError(
-                f"{library.name} {library.version} cannot read the model: "
-                f"{(reasons or [self._journal.last()])[0][:300]}; export it again"
-            )
+        is_read = self._parser.parse(model_onnx)
+        if not (is_read and self._network.num_inputs == 1 and self._network.num_outputs):  # an empty file is read, too
+            reason = self._parser.get_error(0).desc() if self._parser.num_errors else self._journal.last()
+            words = " ".join(reason.splitlines()[:2])[:300]  # first the node, then what is wrong with it
+            raise BundleFormatError(f"{library.name} {library.version} cannot read the model: {words}; export it again")
 
     def precision(self) -> str:
         """Return what the network computes with: int8, fp16, bf16 or f32, the smallest that occurs."""
@@ -99,7 +98,7 @@ class Building:
         return config
 
     def _timing_cache(self, config: Any, timing: Path | None) -> Any:
-        if timing is None:
+        if timing is None or self._library.name == RTX:  # which measures on the device when the engine is loaded
             return None
         kept = timing.read_bytes() if timing.exists() else b""
         cache = config.create_timing_cache(kept)
