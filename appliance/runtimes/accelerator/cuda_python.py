@@ -19,6 +19,7 @@ def _done(what: str, answer: tuple[Any, ...]) -> Any:
     """Return what a call of CUDA answered besides its error code."""
     code, *values = answer
     if int(code) != 0:
+        cuda.cudaGetLastError()  # taken off, or TensorRT takes it for its own
         raise RuntimeFault(f"CUDA could not {what}: {code.name}; see `appliance check`, then restart the station")
     return values[0] if values else None
 
@@ -155,7 +156,7 @@ class CudaPythonDevice:
     def identity(self) -> DeviceIdentity:
         """Ask the accelerator who it is."""
         properties = _done("read the device's properties", cuda.cudaGetDeviceProperties(DEVICE))
-        name = properties.name.decode("utf-8", "replace").rstrip("\0")
+        name = properties.name.partition(b"\0")[0].decode("utf-8", "replace")
         return DeviceIdentity(name, (int(properties.major), int(properties.minor)), self._driver.release)
 
     def attach(self) -> None:
