@@ -2,6 +2,7 @@
 # make test   set up and run all tests (DEEPPCB=FOLDER make test: with the real data set, see docs/training.md)
 # make bench  the figures in the README
 # make lint   style, types, import contracts
+# make rtx-gate   let make test also build each exported model with TensorRT, where that can be installed
 # make demo-bundle   rebuild the shipped model from simulated boards
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
 apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/null; } >/dev/null 2>&1
 
-.PHONY: demo test bench lint demo-bundle broker test-programs clean
+.PHONY: demo test bench lint demo-bundle rtx-gate broker test-programs clean
 
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
@@ -45,8 +46,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,trainer,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,dev]'
 	@touch $@ $(VENV)/.demo
+
+# A TensorRT that builds engines where there is no accelerator (95 MB, proprietary, for tests only).
+rtx-gate: $(VENV)/.test
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[rtx-gate]' || \
+	  echo "TensorRT for RTX cannot be installed here: tests/unit/test_tensorrt_gate.py is skipped"
 
 # mosquitto is the broker for real use; where it cannot be installed the embedded one (MQTT 3.1.1 only) takes over.
 broker:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from appliance.optics.detector import Detector
 from appliance.ports import Runtime
 from appliance.processor import Wakefulness
 from appliance.report import percentiles
+from appliance.runtimes.tensorrt import why_not_here
 
 RUNS_IN_A_ROW = 20
 PAUSE_S = 0.1
@@ -40,10 +42,11 @@ WORTH_A_THREAD = 0.97
 class Candidate:
     """One way to run the model; refusal says why it may not judge here, or is empty.
 
+    threads: of the processor, for one inference; with tensorrt one, which waits for the accelerator.
     worst_score_difference: to the trainer's scores, on the golden images.
     """
 
-    kind: Literal["onnx", "openvino"]
+    kind: Literal["onnx", "openvino", "tensorrt"]
     threads: int
     precision: Computed
     engine: str = ""
@@ -54,7 +57,9 @@ class Candidate:
     @property
     def settings(self) -> RuntimeSection:
         """The configuration's runtime section."""
-        section: dict[str, Any] = {"kind": self.kind, "threads": self.threads}
+        section: dict[str, Any] = {"kind": self.kind}
+        if self.kind != "tensorrt":
+            section["threads"] = self.threads
         if (self.kind, self.precision) != ("onnx", "f32"):
             section["precision"] = self.precision
         return RuntimeSection.model_validate(section)
@@ -72,8 +77,8 @@ def execute(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle)
     out = Console(soft_wrap=True, highlight=False)
     candidates = list(_candidates(bundle))
-    with Wakefulness(0) as processor:
-        _measure(bundle, candidates, arguments.rounds)
+    with Wakefulness(0) as processor, tempfile.TemporaryDirectory() as engines:
+        _measure(bundle, candidates, arguments.rounds, Path(engines))
         seen = processor.seen
     best = propose(candidates)
     out.print(_table(candidates))
@@ -109,6 +114,9 @@ def in_yaml(candidate: Candidate) -> str:
 
 
 def _candidates(bundle: Bundle) -> Iterator[Candidate]:
+    if not why_not_here():
+        for precision in bundle.holds():
+            yield Candidate("tensorrt", 1, precision)
     most = min(default_threads() + 1, MAX_THREADS)
     for threads in sorted({1, default_threads(), most}):
         for precision in bundle.holds():
@@ -119,7 +127,7 @@ def _candidates(bundle: Bundle) -> Iterator[Candidate]:
             yield Candidate("openvino", threads, "int8")
 
 
-def _measure(bundle: Bundle, candidates: list[Candidate], rounds: int) -> None:
+def _measure(bundle: Bundle, candidates: list[Candidate], rounds: int, engines: Path) -> None:
     """Prove each, then let them take turns, so that a slow moment of this computer meets all of them."""
     console = Console(file=sys.stderr)
     geometry = bundle.manifest.geometry
@@ -127,7 +135,7 @@ def _measure(bundle: Bundle, candidates: list[Candidate], rounds: int) -> None:
     running: list[tuple[Candidate, Runtime, list[float]]] = []
     try:
         for each in track(candidates, "proving", console=console, transient=True):
-            if (runtime := _proved(bundle, each)) is not None:
+            if (runtime := _proved(bundle, each, engines)) is not None:
                 running.append((each, runtime, []))
         for number in track(range(rounds), "measuring", console=console, transient=True):
             for _, runtime, spent_ms in running:
@@ -139,9 +147,13 @@ def _measure(bundle: Bundle, candidates: list[Candidate], rounds: int) -> None:
             runtime.close()
 
 
-def _proved(bundle: Bundle, candidate: Candidate) -> Runtime | None:
+def _with_engines(settings: RuntimeSection, engines: Path) -> RuntimeSection:
+    return settings.model_copy(update={"engines": engines}) if settings.kind == "tensorrt" else settings
+
+
+def _proved(bundle: Bundle, candidate: Candidate, engines: Path) -> Runtime | None:
     try:
-        runtime = make_runtime(candidate.settings, bundle)
+        runtime = make_runtime(_with_engines(candidate.settings, engines), bundle)
     except ApplianceError as error:
         candidate.refusal = str(error)
         return None

@@ -25,6 +25,7 @@ from appliance.ports import Camera
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.onnx import available_providers
+from appliance.runtimes.tensorrt import describe_accelerator
 from appliance.stages.infer import Inference
 from appliance.stores.queries import LedgerReader
 from appliance.wiring import latency_budget_ms, load_bound_recipe, make_cameras, mqtt_settings
@@ -92,6 +93,7 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
     images = config.images
     yield _guarded("image store's disk", lambda: _disk("image store's disk", images.directory, images.min_free_mb))
     yield _processor(config)
+    yield _accelerator(config)
     begin("broker")
     yield _guarded("broker", lambda: _broker(config, document))
     try:
@@ -220,6 +222,17 @@ def _broker(config: Config, document: Document) -> Finding:
 def _processor(config: Config) -> Finding:
     with Wakefulness(config.processor.wake_up_us) as processor:
         return Finding("processor", not processor.remedy, processor.seen, processor.remedy)
+
+
+def _accelerator(config: Config) -> Finding:
+    try:
+        seen = describe_accelerator()
+    except ApplianceError as error:
+        if config.runtime.kind == "tensorrt":
+            return _not_ok("accelerator", error)
+        return Finding("accelerator", True, f"none for TensorRT; runtime.kind is {config.runtime.kind}")
+    unused = "" if config.runtime.kind == "tensorrt" else f"; unused: runtime.kind is {config.runtime.kind}"
+    return Finding("accelerator", True, seen + unused)
 
 
 def _clock() -> Finding:

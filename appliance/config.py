@@ -60,25 +60,34 @@ class ImagesSection(Section):
     format: Literal["png", "jpeg"] = "png"
 
 
+_NOT_OF = {
+    "onnx": ("pins_threads", "engines"),
+    "openvino": ("providers", "engines"),
+    "tensorrt": ("threads", "providers", "pins_threads"),
+}
+"""Kind of runtime -> the keys that are other runtimes'."""
+
+
 class RuntimeSection(Section):
-    """What runs the model: ONNX Runtime anywhere, OpenVINO on Intel's processors.
+    """What runs the model: ONNX Runtime anywhere, OpenVINO on Intel's processors, TensorRT on NVIDIA's accelerators.
 
     threads: 0 means one per core but one, at least 1 and at most 64: the rest of the station needs that core.
     providers: ONNX Runtime's, in order of preference. pins_threads: OpenVINO's; a pinned thread stays on one core.
     precision: auto takes the bundle's model that this runtime runs best here; fp16 and int8 are models of the bundle.
-    bf16, OpenVINO's, computes the f32 model with less where the processor can.
+    bf16, OpenVINO's, computes the f32 model with less where the processor can. engines: TensorRT's, the folder of what
+    this device builds for itself; None: `engines` beside the ledger.
     """
 
-    kind: Literal["onnx", "openvino"] = "onnx"
+    kind: Literal["onnx", "openvino", "tensorrt"] = "onnx"
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     providers: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] = ("CPUExecutionProvider",)
     precision: Literal["auto", "f32", "bf16", "fp16", "int8"] = "auto"
     pins_threads: bool = False
+    engines: LocatedPath | None = None
 
     @model_validator(mode="after")
     def _has_no_other_runtimes_keys(self) -> "RuntimeSection":
-        others = ("providers",) if self.kind == "openvino" else ("pins_threads",)
-        for name in others:
+        for name in _NOT_OF[self.kind]:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} means nothing to the runtime {self.kind}; remove it, or change kind")
         if self.precision == ("fp16" if self.kind == "openvino" else "bf16"):
@@ -115,6 +124,13 @@ class Config(Section):
     queue_size: Annotated[int, Field(ge=1, le=1000)] = 4
     max_capture_delay_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _keeps_engines_beside_the_ledger(self) -> "Config":
+        if self.runtime.kind != "tensorrt" or self.runtime.engines:
+            return self
+        runtime = self.runtime.model_copy(update={"engines": self.ledger.path.parent / "engines"})
+        return self.model_copy(update={"runtime": runtime})
 
 
 def load_config(path: Path) -> tuple[Config, Document]:

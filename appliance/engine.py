@@ -14,7 +14,9 @@ from appliance.errors import BundleError, ConfigError, RuntimeFault
 from appliance.optics.detector import Detector
 from appliance.ports import Runtime
 from appliance.processor import multiplies_int8
+from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
+from appliance.runtimes.tensorrt import TensorRtRuntime
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,8 @@ def model_of(precision: Computed) -> Precision:
 def choose(settings: RuntimeSection, bundle: Bundle) -> Computed:
     """Choose what this device computes with.
 
-    OpenVINO takes int8 where the bundle holds it and the processor multiplies it in hardware. ONNX Runtime stays with
-    f32: on x86 it is slower with symmetric int8 than without.
+    TensorRT takes fp16 where the bundle holds it. OpenVINO takes int8 where the bundle holds it and the processor
+    multiplies it in hardware. ONNX Runtime stays with f32: on x86 it is slower with symmetric int8 than without.
 
     Args:
         settings: the configuration's runtime section.
@@ -61,6 +63,8 @@ def choose(settings: RuntimeSection, bundle: Bundle) -> Computed:
     Raises:
         ConfigError: the configuration asks for a model that the bundle does not hold.
     """
+    if settings.precision == "auto" and settings.kind == "tensorrt":
+        return "fp16" if "fp16" in bundle.variants else "f32"
     if settings.precision == "auto":
         is_worth_it = settings.kind == "openvino" and "int8" in bundle.variants and multiplies_int8()
         return "int8" if is_worth_it else "f32"
@@ -124,15 +128,29 @@ def make_runtime(settings: RuntimeSection, bundle: Bundle, precision: Computed |
         precision: what it computes with; None to choose.
 
     Raises:
-        ConfigError, BundleFormatError, RuntimeFault: see OnnxRuntime and OpenVinoRuntime.
+        ConfigError, BundleFormatError, RuntimeFault, StorageError: see OnnxRuntime, OpenVinoRuntime, TensorRtRuntime.
     """
     threads = settings.threads or default_threads()
     precision = precision or choose(settings, bundle)
+    if settings.kind == "tensorrt":
+        return _make_tensorrt(settings, bundle, model_of(precision))
     if settings.kind == "openvino":
         return _make_openvino(settings, bundle, threads, precision)
     name = model_of(precision)
     return OnnxRuntime(
         bundle.model(name), bundle.manifest, threads=threads, providers=settings.providers, precision=name
+    )
+
+
+def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precision) -> Runtime:
+    if settings.engines is None:
+        raise ConfigError("nobody says where engines are kept; add runtime.engines, a folder of this device's own")
+    return TensorRtRuntime(
+        bundle.model(precision),
+        bundle.manifest,
+        engines=settings.engines,
+        precision=precision,
+        on_progress=BuildProgress(),
     )
 
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 RESEND_AFTER_S = 5.0
 MEGABYTE = 10**6
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 CAMERAS: dict[str, tuple[type[BaseModel], Callable[[str, Any, Clock], Camera]]] = {
     "folder": (FolderCameraSettings, lambda view, settings, _: FolderCamera(view, settings)),
@@ -185,11 +187,13 @@ def build(config_path: Path, on_record: Callable[[Inspection, Record, int], None
 def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
     """Run the station until SIGTERM or SIGINT; 0 after an orderly stop. log_level overrules the configuration."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in STOPS:
+        signal.signal(number, lambda *_: sys.exit(0))  # a start may build an engine for minutes
     config, document = load_config(config_path)
     logging.getLogger().setLevel((log_level or config.log_level).upper())
     appliance = Appliance(config, document, None)
+    for number in STOPS:
+        signal.signal(number, lambda *_: stop.set())
     end_process_when_a_thread_crashes()
     with appliance, Wakefulness(config.processor.wake_up_us) as processor:
         appliance.watchdog.start()

@@ -11,6 +11,7 @@ from appliance.bundle.manifest import Manifest
 from appliance.errors import BundleFormatError, RuntimeFault
 from appliance.ports import Runtime
 from appliance.runtimes.onnx import OnnxRuntime
+from tests.accelerator import engines, why_no_accelerator
 from tests.models import Fault, spot_picture, tiny_manifest, tiny_model
 
 Make: TypeAlias = Callable[[bytes, Manifest], Runtime]
@@ -26,11 +27,26 @@ def _openvino(model: bytes, manifest: Manifest) -> Runtime:
     return OpenVinoRuntime(model, manifest, threads=1)
 
 
+def _tensorrt(model: bytes, manifest: Manifest) -> Runtime:
+    from appliance.runtimes.tensorrt import TensorRtRuntime
+
+    return TensorRtRuntime(model, manifest, engines=engines())
+
+
 HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
 NEEDS_OPENVINO = pytest.mark.skipif(not HAS_OPENVINO, reason="openvino is not installed (extra openvino)")
 
 
-@pytest.fixture(params=[pytest.param(_onnx, id="onnx"), pytest.param(_openvino, id="openvino", marks=NEEDS_OPENVINO)])
+NEEDS_TENSORRT = pytest.mark.skipif(bool(why_no_accelerator()), reason=f"no TensorRT here: {why_no_accelerator()}")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(_onnx, id="onnx"),
+        pytest.param(_openvino, id="openvino", marks=NEEDS_OPENVINO),
+        pytest.param(_tensorrt, id="tensorrt", marks=NEEDS_TENSORRT),
+    ]
+)
 def make(request: pytest.FixtureRequest) -> Make:
     chosen: Make = request.param
     return chosen

@@ -1,0 +1,55 @@
+"""Which binding of CUDA is used: NVIDIA's own where it is installed, else PyCUDA."""
+
+import importlib.util
+
+from appliance.errors import ConfigError
+from appliance.runtimes.accelerator.device import Device
+from appliance.runtimes.accelerator.driver import ask_driver
+
+BINDINGS = ("cuda.bindings", "pycuda")
+"""In order of preference: only the first records graphs, which start the whole model with one call."""
+
+
+def installed_bindings() -> list[str]:
+    """Return the bindings that this installation has, the preferred one first."""
+    return [name for name in BINDINGS if _is_installed(name)]
+
+
+def open_device(binding: str | None = None) -> Device:
+    """Take the first accelerator of this computer.
+
+    Args:
+        binding: one of BINDINGS; None takes the preferred one.
+
+    Raises:
+        ConfigError: this installation lacks the binding, or any.
+        RuntimeFault: there is no driver, no accelerator, or it refused.
+    """
+    here = installed_bindings()
+    chosen = binding or next(iter(here), None)
+    if chosen not in here:
+        missing = f"the binding {chosen}" if chosen else "a binding of CUDA"
+        raise ConfigError(f"this installation lacks {missing}: pip install 'inspection-appliance[jetson]'")
+    ask_driver()  # PyCUDA cannot even be imported without
+    if chosen == "pycuda":
+        return _open_pycuda()
+    from appliance.runtimes.accelerator.cuda_python import CudaPythonDevice
+
+    return CudaPythonDevice()
+
+
+def _open_pycuda() -> Device:
+    try:
+        from appliance.runtimes.accelerator.pycuda import PycudaDevice
+    except ImportError as error:
+        raise ConfigError(
+            f"PyCUDA does not fit this computer's CUDA: {error}; build it again here, or install the extra `jetson`"
+        ) from error
+    return PycudaDevice()
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False

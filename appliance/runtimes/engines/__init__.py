@@ -1,0 +1,1 @@
+"""Engines that TensorRT builds of a model for one accelerator: built and tried in child processes, kept, and run."""

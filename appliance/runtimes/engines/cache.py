@@ -1,0 +1,115 @@
+"""The folder of the engines that this device built for itself; nothing that came over a network is ever put there."""
+
+import hashlib
+import json
+import logging
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.bundle.whole_file import write_whole
+from appliance.errors import StorageError
+from appliance.runtimes.engines.key import EngineKey
+
+log = logging.getLogger(__name__)
+
+KEPT = 8
+"""Engines that stay: the present release, those that a person may roll back to, and their precisions."""
+
+SCHEMA = "vi.engine/1"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """An engine as the builder wrote it; precision is what the network computes with."""
+
+    plan: bytes
+    precision: str
+
+
+class EngineCache:
+    """Finds an engine by its key, and only if every byte is as it was when it was built."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; it is made when the first engine is kept."""
+        self._folder = folder
+
+    def find(self, key: EngineKey) -> BuiltEngine | None:
+        """Return the engine that was built for exactly this key, or None if there is none to be trusted.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
+        label, plan_path = self._paths(key)
+        try:
+            written, plan = label.read_bytes(), plan_path.read_bytes()
+            os.utime(label)  # used just now: the least used ones go
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"{error.filename}: {error.strerror}; check this user's rights there") from error
+        try:
+            document = json.loads(written)
+            is_whole = (
+                document["schema"] == SCHEMA
+                and document["key"] == json.loads(key.as_json())
+                and document["sha256"] == hashlib.sha256(plan).hexdigest()
+            )
+            precision = str(document["precision"])
+        except (ValueError, KeyError, TypeError):
+            is_whole = False
+        if not is_whole:
+            log.warning("%s is not as it was built; it is removed and built again", plan_path)
+            self.forget(key)
+            return None
+        return BuiltEngine(plan, precision)
+
+    def keep(self, key: EngineKey, engine: BuiltEngine) -> None:
+        """Write an engine down, its label last; the least used ones beyond KEPT go.
+
+        Raises:
+            StorageError: the disk is full or refuses.
+        """
+        self.make_folder()
+        label, plan_path = self._paths(key)
+        document = {
+            "schema": SCHEMA,
+            "key": json.loads(key.as_json()),
+            "sha256": hashlib.sha256(engine.plan).hexdigest(),
+            "precision": engine.precision,
+        }
+        write_whole(plan_path, engine.plan)
+        write_whole(label, json.dumps(document, indent=1).encode())
+        labels = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in [path for path in labels if path != label][KEPT - 1 :]:
+            old.unlink()
+            old.with_suffix(".engine").unlink(missing_ok=True)
+
+    def forget(self, key: EngineKey) -> None:
+        """Remove an engine that this device does not take."""
+        for path in self._paths(key):
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+    def timing_path(self, key: EngineKey) -> Path:
+        """Return where the builder keeps what it has measured on this device."""
+        return self._folder / f"{key.timing_digest()}.timing"
+
+    def make_folder(self) -> Path:
+        """Return the folder, which now exists; nobody but this user may write there.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder} cannot be made: {error.strerror}; name another folder in runtime.engines"
+            ) from error
+        return self._folder
+
+    def _paths(self, key: EngineKey) -> tuple[Path, Path]:
+        name = key.digest()
+        return self._folder / f"{name}.json", self._folder / f"{name}.engine"

@@ -1,0 +1,122 @@
+"""A child process for what may crash: its lines are read while it works, and its death is an answer like any other."""
+
+import json
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from appliance.errors import RuntimeFault
+
+LOOK_EVERY_S = 0.2
+CHUNK = 65536
+
+
+class Cancelled(RuntimeFault):
+    """Somebody asked to stop while a child process was at work; nothing of it is kept."""
+
+
+def never() -> bool:
+    """Return that nobody asks to stop."""
+    return False
+
+
+def ignore(progress: float) -> None:
+    """Take no notice of progress."""
+
+
+def run_child(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    limit_s: float,
+    on_progress: Callable[[float], None] = ignore,
+    is_cancelled: Callable[[], bool] = never,
+) -> dict[str, Any]:
+    """Run a module as a process of its own and return its last word.
+
+    Args:
+        module: it writes lines of JSON: {"progress": 0..1} any number of times, then {"result": {...}} once.
+        arguments: its command line.
+        limit_s: how long it may take.
+        on_progress: told of each progress, and at least every LOOK_EVERY_S of the last one.
+        is_cancelled: asked every LOOK_EVERY_S.
+
+    Returns:
+        The result.
+
+    Raises:
+        RuntimeFault: it crashed, ended without a result, or took too long.
+        Cancelled: is_cancelled said so.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        command = [sys.executable, "-m", module, *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
+        try:
+            result = _listen(process, module, time.monotonic() + limit_s, on_progress, is_cancelled)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        if result is None or code != 0:
+            raise RuntimeFault(f"{module} {_end(code)}{_last_line(complaints)}; see `appliance check`")
+        return result
+
+
+def _listen(
+    process: "subprocess.Popen[bytes]",
+    module: str,
+    until: float,
+    on_progress: Callable[[float], None],
+    is_cancelled: Callable[[], bool],
+) -> dict[str, Any] | None:
+    progress, rest, result = 0.0, b"", None
+    with selectors.DefaultSelector() as selector:
+        assert process.stdout is not None
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if is_cancelled():
+                raise Cancelled(f"{module} was cancelled; the next start does it again")
+            if time.monotonic() > until:
+                raise RuntimeFault(f"{module} took too long; see `appliance check`, and what else runs on this device")
+            if selector.select(LOOK_EVERY_S):
+                if not (chunk := process.stdout.read1(CHUNK)):  # type: ignore[attr-defined]
+                    return result
+                *lines, rest = (rest + chunk).split(b"\n")
+                for word in map(_word, lines):
+                    progress = float(word.get("progress", progress))
+                    result = word.get("result", result)
+            on_progress(progress)
+
+
+def _word(line: bytes) -> dict[str, Any]:
+    try:
+        word = json.loads(line)
+    except ValueError:
+        return {}  # a library's own output
+    return word if isinstance(word, dict) else {}
+
+
+def _end(code: int) -> str:
+    if code < 0:
+        names = {int(number): number.name for number in signal.Signals}
+        return f"crashed ({names.get(-code, f'signal {-code}')})"
+    return f"ended with {code} and no result" if code == 0 else f"ended with {code}"
+
+
+def _last_line(complaints: IO[bytes]) -> str:
+    complaints.seek(0)
+    lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
+    return f": {lines[-1].strip()[:300]}" if lines else ""
+
+
+def say(**word: Any) -> None:
+    """Tell the parent process something, from within the child."""
+    sys.stdout.write(json.dumps(word) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,104 @@
+"""From a model file to an engine that is known to run here: kept, or built and tried in child processes."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.bundle.whole_file import write_whole
+from appliance.errors import BundleFormatError, RuntimeFault
+from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
+from appliance.runtimes.engines.child import ignore, never, run_child
+from appliance.runtimes.engines.key import EngineKey
+
+log = logging.getLogger(__name__)
+
+BUILD_LIMIT_S = 3600.0
+TRIAL_LIMIT_S = 300.0
+BUILDER = "appliance.runtimes.engines.build"
+TRIAL = "appliance.runtimes.engines.trial"
+
+
+def find_or_build(
+    cache: EngineCache,
+    key: EngineKey,
+    model_onnx: bytes,
+    *,
+    on_progress: Callable[[float], None] = ignore,
+    is_cancelled: Callable[[], bool] = never,
+    builder: str = BUILDER,
+    trial: str = TRIAL,
+) -> BuiltEngine:
+    """Return the engine of a model for this device, after a child process has loaded and asked it.
+
+    Args:
+        cache: where engines are kept.
+        key: of exactly this model, library and device.
+        model_onnx: the model file.
+        on_progress: told 0..1 while it is built.
+        is_cancelled: asked often while it is built.
+        builder: module of the child process that builds.
+        trial: module of the child process that loads and asks.
+
+    Raises:
+        BundleFormatError: TensorRT does not take the model.
+        RuntimeFault: it cannot build here, or the engine crashes or is refused; a refused one is not kept.
+        StorageError: the folder cannot be used.
+    """
+    engine = cache.find(key)
+    if engine is None:
+        log.info("%s %s builds an engine for %s", key.library, key.library_version, key.device.name)
+        engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
+        cache.keep(key, engine)
+    try:
+        try_apart(engine.plan, trial)
+    except RuntimeFault:
+        cache.forget(key)
+        raise
+    return engine
+
+
+def _build(
+    cache: EngineCache,
+    key: EngineKey,
+    model_onnx: bytes,
+    builder: str,
+    on_progress: Callable[[float], None],
+    is_cancelled: Callable[[], bool],
+) -> BuiltEngine:
+    timing = cache.timing_path(key)
+    cache.make_folder()
+    with tempfile.TemporaryDirectory() as folder:
+        model, plan, measured = (Path(folder) / name for name in ("model.onnx", "engine", "timing"))
+        model.write_bytes(model_onnx)
+        if timing.exists():
+            measured.write_bytes(timing.read_bytes())
+        options = key.options
+        arguments = [
+            "--model", str(model), "--engine", str(plan), "--timing", str(measured),
+            "--max-batch", str(options.max_batch), "--workspace-mib", str(options.workspace_mib),
+            *(["--allow-tf32"] if options.allows_tf32 else []),
+            *([] if options.for_this_device else ["--for-any-device"]),
+        ]  # fmt: skip
+        result = run_child(
+            builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
+        )
+        if refused := result.get("refused"):
+            raise (BundleFormatError if result.get("is_the_models_fault") else RuntimeFault)(refused)
+        if measured.exists():
+            write_whole(timing, measured.read_bytes())
+        return BuiltEngine(plan.read_bytes(), str(result["precision"]))
+
+
+def try_apart(plan: bytes, trial: str = TRIAL) -> None:
+    """Load an engine in a child process and ask it about an empty picture.
+
+    Raises:
+        RuntimeFault: it was refused there, crashed, or took too long.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".engine") as file:
+        file.write(plan)
+        file.flush()
+        result = run_child(trial, ["--engine", file.name], limit_s=TRIAL_LIMIT_S)
+    if refused := result.get("refused"):
+        raise RuntimeFault(str(refused))

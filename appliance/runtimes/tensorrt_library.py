@@ -1,0 +1,137 @@
+"""The TensorRT of this computer: JetPack's or the plant's own, or else TensorRT for RTX, which has the same interface.
+
+One way of asking fits 10.3 (JetPack 6.2) to 11: networks are strongly typed, so that precision stands in the model file
+and no flag of the builder chooses it; tensors go by name. Precision flags and bindings by number are gone since.
+"""
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from appliance.errors import ConfigError, RuntimeFault
+from appliance.runtimes.contract import Port
+
+TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
+
+OLDEST = (10, 3)
+"""JetPack 6.2's; older ones lack what is used here."""
+
+_KINDS = {"UINT8": "uint8", "FLOAT": "float32", "INT64": "int64", "HALF": "float16", "INT32": "int32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """TensorRT as installed: the module itself, its name and its version."""
+
+    module: Any
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEngine:
+    """An engine in this process, with everything that must live as long as it does."""
+
+    engine: Any
+    runtime: Any
+    journal: "Journal"
+    ports: dict[str, Port]
+
+
+@dataclass(slots=True)
+class Journal:
+    """What the library complained about; it tells reasons nowhere else."""
+
+    errors: list[str] = field(default_factory=list)
+
+    def last(self) -> str:
+        """Return the newest complaint in one line, or that there is none."""
+        return self.errors[-1].strip().partition("\n")[0][:300] if self.errors else "it gives no reason"
+
+    def logger(self, library: Library) -> Any:
+        """Return an object that the library complains to."""
+        parent: Any = library.module.ILogger
+        grave, errors = (parent.Severity.INTERNAL_ERROR, parent.Severity.ERROR), self.errors
+
+        class Complaints(parent):  # type: ignore[misc]
+            def __init__(self) -> None:
+                parent.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in grave:
+                    errors.append(message)
+
+        return Complaints()
+
+
+def load_library() -> Library:
+    """Import TensorRT; no accelerator is touched.
+
+    Raises:
+        ConfigError: neither TensorRT nor TensorRT for RTX is installed, or it is older than JetPack 6.2's.
+    """
+    name, module = _import()
+    version = str(module.__version__)
+    if name == TENSORRT and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise ConfigError(
+            f"TensorRT {version} is older than {OLDEST[0]}.{OLDEST[1]}; install JetPack 6.2 or newer, or kind: onnx"
+        )
+    return Library(module, name, version)
+
+
+def _import() -> tuple[str, ModuleType]:
+    reasons = []
+    try:
+        import tensorrt
+
+        if hasattr(tensorrt, "Runtime"):  # a package without its libraries may import and be empty
+            return TENSORRT, tensorrt
+        reasons.append("tensorrt is there without its library")
+    except ImportError as error:
+        reasons.append(str(error))
+    try:
+        import tensorrt_rtx_bindings
+
+        return RTX, tensorrt_rtx_bindings
+    except ImportError as error:
+        reasons.append(str(error))
+    raise ConfigError(
+        f"runtime.kind: tensorrt is not installed here ({'; '.join(reasons)}); on a Jetson install JetPack's "
+        "python3-libnvinfer and make the environment with --system-site-packages, or configure kind: onnx"
+    )
+
+
+def load_engine(library: Library, plan: bytes) -> LoadedEngine:
+    """Make an engine of a built plan; the driver must have been asked before (accelerator.driver.ask_driver).
+
+    A plan is code of a kind: only one that this device built itself is ever loaded, and the host code that a plan may
+    carry is not (engine_host_code_allowed stays off).
+
+    Raises:
+        RuntimeFault: the library refuses the plan or the accelerator.
+    """
+    journal = Journal()
+    logger = journal.logger(library)
+    try:
+        runtime = library.module.Runtime(logger)
+        engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
+    except (RuntimeError, TypeError) as error:
+        raise RuntimeFault(
+            f"{library.name} {library.version} does not start: {error}; see `appliance check`"
+        ) from error
+    if engine is None:
+        raise RuntimeFault(
+            f"{library.name} {library.version} refuses the engine: {journal.last()}; remove the folder of the engines, "
+            "then restart the station"
+        )
+    return LoadedEngine(engine, runtime, journal, _ports(engine))
+
+
+def _ports(engine: Any) -> dict[str, Port]:
+    ports = {}
+    for number in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(number)
+        shape = tuple(size if size >= 0 else None for size in engine.get_tensor_shape(name))
+        kind = engine.get_tensor_dtype(name).name
+        ports[name] = Port(_KINDS.get(kind, kind), shape)
+    return ports

@@ -1,0 +1,1 @@
+"""Child processes that do what a builder or an engine may do to its process."""

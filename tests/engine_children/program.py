@@ -1,0 +1,62 @@
+"""Run as a child process: does what its last argument says."""
+
+import ctypes
+import json
+import sys
+import threading
+from collections.abc import Callable
+
+
+def say(**word: object) -> None:
+    sys.stdout.write(json.dumps(word) + "\n")
+    sys.stdout.flush()
+
+
+def finish() -> None:
+    for share in (0.25, 0.5, 1.0):
+        say(progress=share)
+    say(result={"arguments": sys.argv[1:]})
+
+
+def chatter() -> None:
+    sys.stdout.write('a library says hello\n{"unfinished": \n[1, 2]\n')
+    finish()
+
+
+def split() -> None:
+    half, rest = '{"result": {"is', '": "whole"}}\n'
+    for part in (half, rest):
+        sys.stdout.write(part)
+        sys.stdout.flush()
+        threading.Event().wait(0.3)
+
+
+def crash() -> None:
+    say(progress=0.5)
+    ctypes.string_at(0)
+
+
+def crash_after_the_result() -> None:
+    finish()
+    ctypes.string_at(0)
+
+
+def fail() -> None:
+    raise ValueError("the kernel is on fire")
+
+
+def leave() -> None:
+    say(progress=1.0)
+
+
+def hang() -> None:
+    say(progress=0.1)
+    threading.Event().wait()
+
+
+DEEDS: dict[str, Callable[[], None]] = {
+    deed.__name__: deed for deed in (finish, chatter, split, crash, crash_after_the_result, fail, leave, hang)
+}
+
+if __name__ == "__main__":
+    DEEDS[sys.argv[-1]]()

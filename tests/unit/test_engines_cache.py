@@ -1,0 +1,168 @@
+"""An engine is found under exactly its key, and only if every byte is as it was built."""
+
+import os
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import BundleFormatError, RuntimeFault, StorageError
+from appliance.runtimes.accelerator.device import DeviceIdentity
+from appliance.runtimes.engines.cache import KEPT, BuiltEngine, EngineCache
+from appliance.runtimes.engines.child import Cancelled
+from appliance.runtimes.engines.key import BuildOptions, EngineKey, model_digest
+from appliance.runtimes.engines.workshop import find_or_build
+
+ORIN = DeviceIdentity("Orin", (8, 7), "L4T R36.4.0, CUDA 12.6")
+KEY = EngineKey(model_digest(b"model"), "tensorrt", "10.3.0", ORIN, "fp16", BuildOptions())
+ENGINE = BuiltEngine(b"plan" * 100, "fp16")
+BUILDER, TRIAL = "tests.engine_children.builder", "tests.engine_children.trial"
+
+OTHERS: list[dict[str, Any]] = [
+    {"model_digest": model_digest(b"another")},
+    {"library": "tensorrt_rtx"},
+    {"library_version": "10.3.1"},
+    {"device": replace(ORIN, name="Orin NX")},
+    {"device": replace(ORIN, compute_capability=(8, 9))},
+    {"device": replace(ORIN, driver="L4T R36.5.0, CUDA 12.6")},
+    {"precision": "int8"},
+    {"options": BuildOptions(max_batch=1)},
+    {"options": BuildOptions(workspace_mib=1)},
+    {"options": BuildOptions(allows_tf32=True)},
+    {"options": BuildOptions(for_this_device=False)},
+]
+
+
+def make(cache: EngineCache, model: bytes, **changes: Any) -> BuiltEngine:
+    key = replace(KEY, model_digest=model_digest(model))
+    return find_or_build(cache, key, model, **({"builder": BUILDER, "trial": TRIAL} | changes))
+
+
+def test_what_is_kept_is_found(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "engines")
+    assert cache.find(KEY) is None
+    cache.keep(KEY, ENGINE)
+    assert cache.find(KEY) == ENGINE
+    assert EngineCache(tmp_path / "engines").find(replace(KEY)) == ENGINE
+
+
+@pytest.mark.parametrize("change", OTHERS, ids=str)
+def test_whatever_differs_is_another_engine(tmp_path: Path, change: dict[str, Any]) -> None:
+    cache = EngineCache(tmp_path)
+    cache.keep(KEY, ENGINE)
+    assert cache.find(replace(KEY, **change)) is None
+
+
+def test_no_part_of_the_key_is_left_out_of_that() -> None:
+    assert {name for change in OTHERS for name in change} == {field.name for field in fields(EngineKey)}
+    options = [change["options"] for change in OTHERS if "options" in change]
+    changed = {name.name for name in fields(BuildOptions) for each in options
+               if getattr(each, name.name) != getattr(BuildOptions(), name.name)}  # fmt: skip
+    assert changed == {field.name for field in fields(BuildOptions)}
+
+
+@given(st.sampled_from([".engine", ".json"]), st.integers(0, 399), st.integers(1, 255))
+def test_an_engine_of_which_a_byte_was_changed_is_not_loaded(suffix: str, at: int, by: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cache = EngineCache(Path(folder))
+        cache.keep(KEY, ENGINE)
+        path = next(Path(folder).glob(f"*{suffix}"))
+        content = bytearray(path.read_bytes())
+        content[at % len(content)] ^= by
+        path.write_bytes(content)
+        found = cache.find(KEY)
+        assert found is None or (suffix == ".json" and found.plan == ENGINE.plan)
+        if suffix == ".engine":
+            assert found is None
+            assert not list(Path(folder).iterdir())
+
+
+def test_an_engine_without_its_label_is_none(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    cache.keep(KEY, ENGINE)
+    next(tmp_path.glob("*.json")).unlink()
+    assert cache.find(KEY) is None
+
+
+def test_an_engine_under_another_ones_name_is_not_loaded(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    other = replace(KEY, precision="int8")
+    cache.keep(KEY, ENGINE)
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_name(path.name.replace(KEY.digest(), other.digest())))
+    assert cache.find(other) is None
+
+
+def test_the_least_used_engines_go(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    keys = [replace(KEY, model_digest=model_digest(bytes([number]))) for number in range(KEPT + 1)]
+    for age, key in enumerate(keys[:-1]):
+        cache.keep(key, ENGINE)
+        os.utime(tmp_path / f"{key.digest()}.json", (age, age))
+    assert cache.find(keys[0]) == ENGINE  # used now, so the next one is the least used
+    cache.keep(keys[-1], ENGINE)
+    assert [cache.find(key) == ENGINE for key in keys] == [True, False, *[True] * (KEPT - 1)]
+    assert len(list(tmp_path.iterdir())) == 2 * KEPT
+    cache.keep(keys[-1], ENGINE)
+    assert cache.find(keys[-1]) == ENGINE
+    assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.engine"))) == KEPT
+
+
+def test_only_this_user_may_write_into_the_folder(tmp_path: Path) -> None:
+    assert EngineCache(tmp_path / "state" / "engines").make_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_a_matter_of_storage(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot be made: .*name another folder in runtime\.engines"):
+        EngineCache(tmp_path / "file" / "engines").keep(KEY, ENGINE)
+
+
+def test_an_engine_is_built_once_and_then_found(tmp_path: Path) -> None:
+    cache, told = EngineCache(tmp_path), []
+    first = make(cache, b"model", on_progress=told.append)
+    assert first == BuiltEngine(b"engine of model", "fp16")
+    assert told[-1] == 1.0
+    assert make(cache, b"model", builder="no.such.module") == first
+
+
+def test_what_the_builder_measured_serves_the_next_model(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    for model in (b"a", b"b", b"c"):
+        make(cache, model)
+    assert cache.timing_path(KEY).read_bytes() == b"mmm"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"), [(b"deadly", r"crashed \(SIG(SEGV|BUS)\)"), (b"strange", "another version")]
+)
+def test_an_engine_that_kills_its_process_or_is_refused_is_not_kept(tmp_path: Path, model: bytes, words: str) -> None:
+    cache = EngineCache(tmp_path)
+    with pytest.raises(RuntimeFault, match=words):
+        make(cache, model)
+    assert not list(tmp_path.glob("*.engine"))
+
+
+def test_an_engine_that_was_good_is_tried_again_at_each_start(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    cache.keep(replace(KEY, model_digest=model_digest(b"model")), BuiltEngine(b"now deadly", "fp16"))
+    with pytest.raises(RuntimeFault, match="crashed"):
+        make(cache, b"model")
+    assert make(cache, b"model") == BuiltEngine(b"engine of model", "fp16")
+
+
+@pytest.mark.parametrize(("model", "kind"), [(b"refused", BundleFormatError), (b"no device", RuntimeFault)])
+def test_a_refusal_says_who_must_act(tmp_path: Path, model: bytes, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        make(EngineCache(tmp_path), model)
+    assert not list(tmp_path.glob("*.engine"))
+
+
+def test_a_cancelled_building_keeps_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        make(EngineCache(tmp_path), b"model", is_cancelled=lambda: True)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,121 @@
+"""A child process is listened to, and whatever becomes of it is an answer in words."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.errors import RuntimeFault
+from appliance.runtimes.engines.child import Cancelled, run_child
+
+PROGRAM = "tests.engine_children.program"
+
+
+def run(deed: str, **changes: Any) -> dict[str, Any]:
+    return run_child(PROGRAM, ["--x", deed], **({"limit_s": 60.0} | changes))
+
+
+def children() -> set[str]:
+    return children_of(os.getpid())
+
+
+def children_of(process: int) -> set[str]:
+    """Ids of a process's children; a child that is gone and not waited for counts, too."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = status.read_text().rpartition(")")[2].split()[1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == str(process):
+            found.add(status.parent.name)
+    return found
+
+
+def test_its_last_word_is_the_result() -> None:
+    assert run("finish") == {"arguments": ["--x", "finish"]}
+
+
+def test_its_progress_is_told_as_it_comes() -> None:
+    told: list[float] = []
+    run("finish", on_progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_what_a_library_prints_among_it_does_no_harm() -> None:
+    assert run("chatter") == {"arguments": ["--x", "chatter"]}
+
+
+def test_a_line_that_comes_in_pieces_is_one_line() -> None:
+    assert run("split") == {"is": "whole"}
+
+
+@pytest.mark.parametrize("deed", ["crash", "crash_after_the_result"])
+def test_a_crash_is_a_fault_that_names_the_signal(deed: str) -> None:
+    with pytest.raises(RuntimeFault, match=r"crashed \(SIG(SEGV|BUS)\)"):
+        run(deed)
+
+
+def test_an_error_is_a_fault_with_its_last_line() -> None:
+    with pytest.raises(RuntimeFault, match=r"ended with 1: ValueError: the kernel is on fire; see `appliance check`"):
+        run("fail")
+
+
+def test_an_end_without_a_result_is_a_fault() -> None:
+    with pytest.raises(RuntimeFault, match="ended with 0 and no result"):
+        run("leave")
+
+
+def test_one_that_hangs_is_ended_and_a_fault() -> None:
+    before = children()
+    with pytest.raises(RuntimeFault, match="took too long"):
+        run("hang", limit_s=1.0)
+    assert children() == before
+
+
+def test_a_cancel_ends_it_at_once() -> None:
+    before, told = children(), []
+    started = time.monotonic()
+
+    def note(progress: float) -> None:
+        told.append(progress)
+
+    with pytest.raises(Cancelled, match="the next start does it again"):
+        run("hang", on_progress=note, is_cancelled=lambda: 0.1 in told)
+    assert time.monotonic() - started < 30
+    assert children() == before
+
+
+def test_an_interrupt_leaves_no_child_behind() -> None:
+    before = children()
+
+    def interrupt(progress: float) -> None:
+        raise KeyboardInterrupt
+
+    stop: Callable[[float], None] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run("hang", on_progress=stop)
+    assert children() == before
+
+
+def test_a_stop_of_the_station_that_starts_ends_the_child_too() -> None:
+    program = (
+        "import os, signal, sys; from appliance.runtimes.engines.child import run_child;"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+        f"run_child({PROGRAM!r}, ['hang'], limit_s=60, on_progress=lambda done: done and print('at work', flush=True))"
+    )
+    station = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert station.stdout is not None
+    assert station.stdout.readline() == "at work\n"
+    child = next(iter(children_of(station.pid)))
+    station.send_signal(signal.SIGTERM)
+    assert station.wait(30) == 0
+    station.stdout.close()
+    assert not Path(f"/proc/{child}").exists()
