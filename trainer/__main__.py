@@ -14,7 +14,7 @@ from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.pretrain_arguments import add_pretrain
 from trainer.search_arguments import add_search
-from trainer.train_arguments import add_dials, add_holdout, add_length, add_net
+from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_evaluate(commands)
     add_search(commands, EPILOG)
+    add_augment(commands, EPILOG)
     add_data(commands, EPILOG)
     add_pretrain(commands, EPILOG)
     return top

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
-from trainer.disturb import Disturb, Strengths
+from trainer.disturb import Disturb
 from trainer.model import PAD_VALUE
 from trainer.paint import paint
 from trainer.references import misplaced
+from trainer.strengths import Strengths
 from trainer.transplant import Transplants
 
 DEFECT_SHARE = 0.85
@@ -40,15 +41,12 @@ KEPT_SHARE = 0.5
 larger than a crop would else be taught as background."""
 
 
-USUAL = Strengths()
-
-
 class Augment:
     """Cut, turn and disturb.
 
     Args:
         side_px: side of the crop, a multiple of 32.
-        strengths: how much it is disturbed at most.
+        strengths: how much it is disturbed at most; None as usual.
         copper: given for binarised copper, where defects can be painted.
         transplants: defects that may be set into a crop.
     """
@@ -56,19 +54,20 @@ class Augment:
     def __init__(
         self,
         side_px: int = 320,
-        strengths: Strengths = USUAL,
+        strengths: Strengths | None = None,
         copper: Copper | None = None,
         transplants: Transplants | None = None,
     ) -> None:
+        strengths = strengths or Strengths()
         self.side_px = side_px
         self._grow = 1 + strengths.scale_percent / 100
         self._misplaced_px = strengths.misplaced_px
         self._copper = copper
         self._transplants = transplants
-        askew = A.Affine(rotate=(-strengths.turn_deg, strengths.turn_deg), fill=PAD_VALUE, p=TURNED_SHARE)
-        self._turn = A.Compose(
-            [A.D4(p=1.0), askew], bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"])
-        )
+        box = A.BboxParams(format="pascal_voc", label_fields=["labels"])
+        limits = (-strengths.turn_deg, strengths.turn_deg)
+        self._turn = A.Compose([A.D4(p=1.0)], bbox_params=box)
+        self._askew = A.Compose([A.Affine(rotate=limits, fill=PAD_VALUE, p=1.0)], bbox_params=box)
         self._disturb = Disturb(strengths)
 
     def __call__(
@@ -92,13 +91,14 @@ class Augment:
         piece = self._filled_up(piece)
         if self._copper is not None and rng.random() < PAINTED_SHARE:
             piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
-        self._turn.set_random_seed(int(rng.integers(2**31)))
-        out = self._turn(image=piece, bboxes=boxes, labels=labels)
-        return (
-            self._disturbed(out["image"].reshape(piece.shape), rng),
-            np.asarray(out["bboxes"], np.float32).reshape(-1, 4),
-            np.asarray(out["labels"], np.int64).reshape(-1),
-        )
+        for moved, share in ((self._turn, 1.0), (self._askew, TURNED_SHARE)):
+            if rng.random() < share:
+                moved.set_random_seed(int(rng.integers(2**31)))
+                out = moved(image=piece, bboxes=boxes, labels=labels)
+                piece = out["image"].reshape(piece.shape)
+                boxes = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)
+                labels = np.asarray(out["labels"], np.int64).reshape(-1)
+        return self._disturbed(piece, rng), boxes, labels
 
     def _disturbed(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Change light, focus and noise; those of the reference are its own, and it lies a little off."""

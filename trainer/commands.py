@@ -281,6 +281,7 @@ def asked_plan(arguments: argparse.Namespace) -> Plan:
         rate=chosen.get("rate", usual.rate),
         good_share=chosen.get("good_share", usual.good_share),
         variation=chosen.get("variation", usual.variation),
+        vary=chosen.get("vary", {}),
         patience=chosen.get("patience"),
     )
 

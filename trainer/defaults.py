@@ -11,11 +11,15 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.split import Split
 from trainer.pictures import steps_per_pass
 from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, USUAL_STEPS, Plan
+from trainer.strengths import Strengths
 
 LARGEST_SIDE_PX = 640
 
 DEFECT_ROOM = 1.6
 """A crop's side over the longer side of a large defect: of each class, all but one in ten are smaller."""
+
+DUST_SHARE_OF_A_DEFECT = 1 / 3
+"""Of the smallest defect's shorter side: a larger speck could be taken for one."""
 
 LEAST_STEPS = 50
 """Of an epoch, so that little data does not mean thousands of epochs with a checkpoint each."""
@@ -42,7 +46,8 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         raise ConfigError(f"--reference yes: {without[0].image} names no reference; name one for each picture")
     side_px = side_px or usual_side_px(split.train)
     batch = batch or max(4, round(USUAL_BATCH * (USUAL_SIDE_PX / side_px) ** 2))
-    plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without)
+    vary = {"dust_px": usual_dust_px(split.train), **asked.vary}
+    plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without, vary=vary)
     plan.check()
     if plan.epochs is None and plan.budget_minutes is None:
         plan = replace(plan, passes=-(-LEAST_STEPS // steps_per_pass(split.train, plan)))
@@ -62,3 +67,13 @@ def usual_side_px(train: Dataset) -> int:
         if len(boxes):
             wanted = max(wanted, DEFECT_ROOM * float(np.quantile((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 0.9)))
     return int(min(LARGEST_SIDE_PX, max(USUAL_SIDE_PX, -(-wanted // 32) * 32)))
+
+
+def usual_dust_px(train: Dataset) -> float:
+    """Return how large a speck may be that is no defect: a third of the smallest defects, and no more than usual.
+
+    Args:
+        train: the training half.
+    """
+    sides = [float((sample.boxes[:, 2:] - sample.boxes[:, :2]).min()) for sample in train.samples if len(sample.boxes)]
+    return round(min([Strengths().dust_px, *(side * DUST_SHARE_OF_A_DEFECT for side in sides)]), 2)

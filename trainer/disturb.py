@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-
 import albumentations as A  # noqa: N812 - the name that its own documentation uses
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.strengths import Strengths
 
 Pixels = NDArray[np.uint8]
 
@@ -22,45 +22,6 @@ DUST_LEVELS = 70.0
 """Most that a speck is brighter or darker than what it lies on, in grey levels of 255."""
 
 
-@dataclass(frozen=True, slots=True)
-class Strengths:
-    """The most that a picture is disturbed; less is as frequent.
-
-    Args:
-        light_percent: brightness up or down, of full scale.
-        contrast_percent: contrast up or down.
-        shadow_percent: how much darker the darkest place of a shadow is.
-        defocus_px: standard deviation of the blur.
-        motion_px: length of the smear.
-        noise_levels: standard deviation of the noise, in grey levels of 255.
-        jpeg_quality: of the worst coding, 1..100.
-        dust_px: diameter of the largest speck; none below 1.
-        turn_deg: rotation of the part in its fixture, either way.
-        scale_percent: how much larger or smaller the part is shown.
-        misplaced_px: standard deviation of what an alignment leaves between a part and its reference.
-    """
-
-    light_percent: float = 20.0
-    contrast_percent: float = 20.0
-    shadow_percent: float = 40.0
-    defocus_px: float = 1.2
-    motion_px: float = 5.0
-    noise_levels: float = 10.0
-    jpeg_quality: int = 60
-    dust_px: float = 3.0
-    turn_deg: float = 2.0
-    scale_percent: float = 40.0
-    misplaced_px: float = 0.5
-
-    def times(self, variation: float) -> Strengths:
-        """Return all of them so many times as strong; 0 is none."""
-        return replace(
-            self,
-            **{name: value * variation for name, value in asdict(self).items() if name != "jpeg_quality"},
-            jpeg_quality=max(1, round(100 - (100 - self.jpeg_quality) * variation)),
-        )
-
-
 class Disturb:
     """Change a picture as another light, another lens and another day would.
 
@@ -70,25 +31,21 @@ class Disturb:
 
     def __init__(self, strengths: Strengths) -> None:
         self._shadow, self._dust_px = strengths.shadow_percent / 100, strengths.dust_px
-        soft: list[A.BasicTransform] = []
+        light, contrast = strengths.light_percent / 100, min(0.95, strengths.contrast_percent / 100)
+        soft: list[A.ImageOnlyTransform] = []
         if strengths.defocus_px >= 0.3:
-            soft.append(A.GaussianBlur(sigma_limit=(0.3, strengths.defocus_px), blur_limit=0))
+            soft.append(A.GaussianBlur(sigma_limit=(0.3, strengths.defocus_px), blur_limit=0, p=1.0))
         if strengths.motion_px >= 3:
-            soft.append(A.MotionBlur(blur_limit=(3, int(strengths.motion_px) // 2 * 2 + 1)))
+            soft.append(A.MotionBlur(blur_limit=(3, int(strengths.motion_px - 1) // 2 * 2 + 1), p=1.0))
         if strengths.noise_levels > 0:
-            soft.append(A.GaussNoise(std_range=(strengths.noise_levels / 255 / 4, strengths.noise_levels / 255)))
-        steps: list[A.BasicTransform | A.OneOf] = [
-            A.RandomBrightnessContrast(
-                brightness_limit=strengths.light_percent / 100,
-                contrast_limit=min(0.95, strengths.contrast_percent / 100),
-                p=LIGHT_SHARE,
-            )
-        ]
-        if soft:
-            steps.append(A.OneOf(soft, p=SOFT_SHARE))
-        if strengths.jpeg_quality < 95:
-            steps.append(A.ImageCompression(quality_range=(strengths.jpeg_quality, 95), p=CODING_SHARE))
-        self._library = A.Compose(steps)
+            most = strengths.noise_levels / 255
+            soft.append(A.GaussNoise(std_range=(most / 4, most), p=1.0))
+        coding = (round(strengths.jpeg_quality), 95)
+        self._shares = (
+            (LIGHT_SHARE, [A.RandomBrightnessContrast(light, contrast, p=1.0)]),
+            (SOFT_SHARE, soft),
+            (CODING_SHARE, [A.ImageCompression(quality_range=coding, p=1.0)] if coding[0] < 95 else []),
+        )
 
     def __call__(self, piece: Pixels, rng: np.random.Generator) -> Pixels:
         """Return a disturbed copy.
@@ -97,13 +54,18 @@ class Disturb:
             piece: uint8 [height, width, 1 or 3].
             rng: the crop's own generator.
         """
-        shade, dust, seed = rng.random(), rng.random(), int(rng.integers(2**31))
-        if shade < SHADOW_SHARE and self._shadow > 0:
+        if rng.random() < SHADOW_SHARE and self._shadow > 0:
             piece = shaded(piece, rng.uniform(0.1, 1.0) * self._shadow, rng)
-        if dust < DUST_SHARE and self._dust_px >= 1:
+        if rng.random() < DUST_SHARE and self._dust_px >= 1:
             piece = dusty(piece, self._dust_px, rng)
-        self._library.set_random_seed(seed)
-        return np.asarray(self._library(image=np.ascontiguousarray(piece))["image"], np.uint8).reshape(piece.shape)
+        shape, piece = piece.shape, np.ascontiguousarray(piece)
+        for share, kinds in self._shares:
+            if rng.random() < share and kinds:
+                # each is drawn here: transforms that are composed and seeded together draw the same numbers
+                kind = kinds[rng.integers(len(kinds))]
+                kind.set_random_seed(int(rng.integers(2**31)))
+                piece = np.asarray(kind(image=piece)["image"], np.uint8).reshape(shape)
+        return piece
 
 
 def shaded(piece: Pixels, darker: float, rng: np.random.Generator) -> Pixels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from appliance.errors import ConfigError
-from trainer.augment import USUAL, Augment
+from trainer.augment import Augment
 from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.device import usable_cores
 from trainer.plan import Plan
@@ -24,7 +24,7 @@ from trainer.references import load_input, misplaced_pairs
 from trainer.transplant import Transplants
 
 MOSAIC_SHARE = 0.15
-"""Share of the crops that are put together from four pictures."""
+"""Share of the crops that are put together from four pictures; more where single pictures would leave crops empty."""
 
 LOOKAHEAD = 4
 """Batches that each loader prepares ahead."""
@@ -33,7 +33,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Images uint8 [N, side, side, C], boxes float32 [N, M, 4] and labels int64 [N, M] (-1 padded)."""
 
 _Job = tuple[int, int, NDArray[np.int64]]
-"""Epoch, step, and the samples of that step's crops."""
+"""Epoch, step, and the samples of that step's crops: of each its own, and three for a mosaic."""
 
 
 class _Order(Sampler[_Job]):
@@ -57,21 +57,22 @@ class _Crops(TorchDataset[Batch]):
             decoded = pool.map(partial(load_input, channels=plan.input_channels), self._samples)
             self._pixels = list(tracked(decoded, "decode the pictures", len(self._samples)))
         misplaced_pairs.tell()
+        filled = _filled([pixels.shape[:2] for pixels in self._pixels], plan.side_px)
+        self._mosaic_share = max(MOSAIC_SHARE, 1.0 - filled)
         others = None
         if dataset.copper is None:  # there defects are painted
             others = Transplants(self._samples, self._pixels, plan.side_px, plan.reference)
         self._augment, self._quarter = (
-            Augment(side, USUAL.times(plan.variation), dataset.copper, others)
-            for side in (plan.side_px, plan.side_px // 2)
+            Augment(side, plan.strengths, dataset.copper, others) for side in (plan.side_px, plan.side_px // 2)
         )
 
     def __getitem__(self, job: _Job) -> Batch:
         """Cut this process's part of one step's crops; called by the loaders."""
         epoch, step, members = job
         crops = []
-        for place, index in list(enumerate(members))[self._mine]:
+        for place, its_samples in list(enumerate(members))[self._mine]:
             rng = np.random.default_rng((self._seed, epoch, step, place))
-            crops.append(self._crop(index, rng))
+            crops.append(self._crop(its_samples, rng))
         most = max(len(labels) for _, _, labels in crops)
         boxes = np.zeros((len(crops), most, 4), np.float32)
         labels = np.full((len(crops), most), -1, np.int64)
@@ -81,12 +82,12 @@ class _Crops(TorchDataset[Batch]):
         images = np.stack([c[0] for c in crops])
         return torch.from_numpy(images), torch.from_numpy(boxes), torch.from_numpy(labels)
 
-    def _crop(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes, Labels]:
-        """Cut from one picture, or now and then from four: a quarter of the crop from each."""
-        if rng.random() >= MOSAIC_SHARE:
-            return self._cut(self._augment, index, rng)
+    def _crop(self, members: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes, Labels]:
+        """Cut from the first of four pictures, or now and then from all: a quarter of the crop from each."""
+        if rng.random() >= self._mosaic_share:
+            return self._cut(self._augment, int(members[0]), rng)
         half = self._quarter.side_px
-        quarters = [self._cut(self._quarter, i, rng) for i in (index, *rng.integers(len(self._samples), size=3))]
+        quarters = [self._cut(self._quarter, int(index), rng) for index in members]
         (a, b, c, d), boxes, labels = zip(*quarters, strict=True)
         places = [(0, 0), (half, 0), (0, half), (half, half)]
         moved = [found + np.array([*place, *place], np.float32) for found, place in zip(boxes, places, strict=True)]
@@ -95,6 +96,11 @@ class _Crops(TorchDataset[Batch]):
     def _cut(self, augment: Augment, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes, Labels]:
         sample = self._samples[index]
         return augment(self._pixels[index], sample.boxes, sample.labels, rng)
+
+
+def _filled(sizes: Sequence[tuple[int, ...]], side_px: int) -> float:
+    """Return how much of a crop pictures of such heights and widths fill on average, 0..1."""
+    return float(np.mean(np.minimum(np.array(sizes), side_px).prod(axis=1) / side_px**2))
 
 
 class Pictures:
@@ -144,7 +150,8 @@ class Pictures:
         bad = np.repeat(self._bad, self._copies.astype(np.int64) + extra)
         order = np.concatenate((_repeat(bad, wanted - good, rng), _repeat(np.array(self._good), good, rng)))
         rng.shuffle(order)
-        jobs = order.reshape(self.steps, self._plan.batch)
+        others = [rng.permutation(order) for _ in range(3)]
+        jobs = np.stack((order, *others), axis=1).reshape(self.steps, self._plan.batch, 4)
         self._order.jobs = [(epoch, step, members) for step, members in enumerate(jobs)]
         return iter(self._loader)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from appliance.errors import ConfigError
+from trainer.strengths import Strengths
 
 USUAL_STEPS = 10_000
 """Steps of a run whose length nobody has chosen."""
@@ -39,6 +41,7 @@ class Plan:
         device: "cpu" or "cuda".
         weights: name and digest of the file that the net begins with; None if its weights are drawn.
         variation: how much crops are disturbed (trainer.disturb): 0 not at all, 1 as usual.
+        vary: single strengths that differ from the usual ones, before they are multiplied by the variation.
         patience: end after so many judgements without a better one, with the best weights; None: never before time.
     """
 
@@ -60,7 +63,13 @@ class Plan:
     device: str = "cpu"
     weights: str | None = None
     variation: float = 1.0
+    vary: Mapping[str, float] = field(default_factory=dict)
     patience: int | None = None
+
+    @property
+    def strengths(self) -> Strengths:
+        """How much crops are disturbed at most."""
+        return Strengths(**self.vary).times(self.variation)
 
     @property
     def input_channels(self) -> int:
@@ -90,6 +99,7 @@ class Plan:
         ):
             if not 0 <= value <= most or (option == "--rate" and value == 0):
                 raise ConfigError(f"{option} {value}: must be 0 to {most}{', and not 0' * (option == '--rate')}")
+        Strengths(**self.vary).check()
         if not 1 <= self.workers <= self.batch:
             raise ConfigError(f"--workers {self.workers}: must be 1 to {self.batch}, the crops of a step")
         if self.side_px < 32:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import asdict
 
-from appliance.arguments import count, names, rate, ratio
+from appliance.arguments import count, names, new_file, rate, ratio, whole
+from trainer.datasets import source
 from trainer.plan import USUAL_STEPS, Plan
 from trainer.sizes import SIZES
+from trainer.strengths import Strengths
 
 
 def add_length(command: argparse.ArgumentParser) -> None:
@@ -42,19 +45,10 @@ def add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     command.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
     command.add_argument(
-        "--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)"
-    )
-    command.add_argument(
         "--size", choices=SIZES, default="nano", help="of the net: 0.4, 1.4 or 4.3 M parameters (default %(default)s)"
     )
     command.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
-    command.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
-    command.add_argument(
-        "--reference",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="compare each picture with that of a good part (default: if every picture names one)",
-    )
+    add_input(command)
     command.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -85,6 +79,20 @@ def add_net(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_input(command: argparse.ArgumentParser) -> None:
+    """Declare what a net is shown."""
+    command.add_argument(
+        "--crop", type=count, metavar="PX", help="side of a crop (default: 320, more for large defects)"
+    )
+    command.add_argument("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (default %(default)s)")
+    command.add_argument(
+        "--reference",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="compare each picture with that of a good part (default: if every picture names one)",
+    )
+
+
 def add_dials(command: argparse.ArgumentParser) -> None:
     """Declare what `tune` searches."""
     usual = Plan()
@@ -96,13 +104,36 @@ def add_dials(command: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the crops, that show good parts, 0..1 (default %(default)s)",
     )
+    add_vary(command)
+
+
+def add_vary(command: argparse.ArgumentParser) -> None:
+    """Declare how strongly crops are disturbed."""
     command.add_argument(
         "--variation",
         type=float,
-        default=usual.variation,
+        default=Plan().variation,
         metavar="FACTOR",
         help="of scale, light, blur and noise: 0 none, 1 as usual, at most 3 (default %(default)s)",
     )
+    each = ", ".join(f"{name} {value:g}" for name, value in asdict(Strengths()).items())
+    command.add_argument(
+        "--vary", type=strengths, default={}, metavar="NAME=VALUE,...", help=f"the most of each (default: {each})"
+    )
+
+
+def strengths(text: str) -> dict[str, float]:
+    """Read strengths by name, each with a number."""
+    found = {}
+    for item in names(text):
+        name, _, value = item.partition("=")
+        if name not in Strengths.__dataclass_fields__:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(Strengths.__dataclass_fields__)}")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{item!r} is not {name}=NUMBER") from error
+    return found
 
 
 def digest(text: str) -> str:
@@ -110,3 +141,20 @@ def digest(text: str) -> str:
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", text.lower()):
         raise argparse.ArgumentTypeError(f"{text!r} is not sha256: and 64 hexadecimal digits, as sha256sum tells them")
     return text.lower()
+
+
+def add_augment(commands: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    """Declare `trainer augment`.
+
+    Args:
+        commands: of the trainer.
+        epilog: the exit codes.
+    """
+    words = "show crops as training would show them to a net, with what is painted, transplanted and disturbed"
+    sheet = commands.add_parser("augment", help=words, description=words, epilog=epilog)
+    source.add_arguments(sheet)
+    sheet.add_argument("--preview", type=new_file, required=True, metavar="FILE.png", help="gets the picture")
+    sheet.add_argument("--seed", type=whole, default=0, help="of everything random (default %(default)s)")
+    add_input(sheet)
+    add_vary(sheet)
+    sheet.set_defaults(module="trainer.augment_command", execute="augment")

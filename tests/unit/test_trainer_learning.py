@@ -19,7 +19,6 @@ from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint, save_c
 from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
-from trainer.disturb import Strengths
 from trainer.learner import as_input
 from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
@@ -27,6 +26,7 @@ from trainer.pictures import Pictures, repeat_factors
 from trainer.plan import Plan
 from trainer.resume import differences
 from trainer.sizes import TABLE, SizeName
+from trainer.strengths import Strengths
 from trainer.train import one_cycle, train
 from trainer.validate import pad
 

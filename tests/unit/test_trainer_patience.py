@@ -15,12 +15,13 @@ import torch
 
 from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
-from trainer.augment import USUAL, Augment
+from trainer.augment import Augment
 from trainer.checkpoint import load_checkpoint
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.observer import Observer
 from trainer.plan import Plan
+from trainer.strengths import Strengths
 from trainer.train import train
 from trainer.validate import validate
 
@@ -130,7 +131,7 @@ def test_a_crop_without_variation_keeps_its_light_and_a_varied_one_does_not() ->
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     seen = {}
     for variation in (0.0, 2.0):
-        augment = Augment(96, USUAL.times(variation))
+        augment = Augment(96, Strengths().times(variation))
         seen[variation] = {int(augment(picture, *nothing, np.random.default_rng(n))[0].mean()) for n in range(12)}
     assert seen[0.0] == {120}
     assert len(seen[2.0]) > 2
