@@ -1,0 +1,105 @@
+"""What the shipped weights are worth where there is little to learn from.
+
+`python -m benchmarks.trainer.little_data --data FOLDER`: from so many defective pictures and as many good ones, spread
+over the training groups, nets are fitted for the same number of steps, once from random weights and once from the
+shipped ones, and judged on the held-out groups. As any factory's pictures would be: without references, and without
+the painted defects that only pictures of binarised copper allow.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from appliance.arguments import count, names
+from benchmarks.results import machine, write
+from trainer.backbone import find_backbone
+from trainer.datasets import source
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.sample import spread
+from trainer.datasets.split import Split, split_by_group
+from trainer.defaults import complete
+from trainer.device import choose
+from trainer.model import NetShape
+from trainer.pictures import steps_per_pass
+from trainer.plan import Plan
+from trainer.train import train
+
+COUNTS = (25, 50, 100, 200)
+STEPS = 1_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit, judge, print a table, write benchmarks/results/little_data.json."""
+    parser = argparse.ArgumentParser(prog="benchmarks.trainer.little_data", description=__doc__)
+    source.add_arguments(parser)
+    parser.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to judge on")
+    parser.add_argument(
+        "--counts", type=names, default=[str(n) for n in COUNTS], metavar="N,N", help="defective pictures"
+    )
+    parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
+    arguments = parser.parse_args(argv)
+    whole = split_by_group(read_dataset(source.Source.of(arguments)), arguments.holdout)
+    rows = []
+    for wanted in (int(text) for text in arguments.counts):
+        few = take(whole, wanted)
+        rows.append({"pictures": wanted} | {kind: fit(few, kind, arguments.steps) for kind in ("none", "auto")})
+    show(rows)
+    groups = list(whole.validation.groups())
+    write("little_data", {"machine": machine(), "steps": arguments.steps, "held_out": groups, "rows": rows})
+    return 0
+
+
+def take(whole: Split, wanted: int) -> Split:
+    """Keep so many defective pictures of the training half, and as many good ones, spread over it."""
+    bad = [sample for sample in whole.train.samples if not sample.is_good]
+    good = [sample for sample in whole.train.samples if sample.is_good]
+    few = replace(whole.train, samples=(*spread(bad, wanted), *spread(good, wanted)), copper=None)
+    return replace(whole, train=few)
+
+
+def fit(few: Split, weights: str, steps: int) -> dict[str, Any]:
+    """Fit a net and return its figures on the held-out groups."""
+    plan = complete(Plan(epochs=1, device=choose("auto")), few, side_px=None, batch=None, reference="no")
+    a_pass = steps_per_pass(few.train, plan)
+    passes = max(1, round(50 / a_pass))
+    plan = replace(plan, passes=passes, epochs=max(1, round(steps / a_pass / passes)), validate_every=10_000)
+    shape = NetShape(plan.input_channels, len(few.train.classes), plan.width, plan.depth)
+    backbone, _ = find_backbone(weights, None, shape)
+    folder = Path(tempfile.mkdtemp(prefix="little-data-"))
+    try:
+        figures = train(few, plan, folder / "run", backbone=backbone)
+    finally:
+        shutil.rmtree(folder)
+    assert figures is not None
+    return {"ap_pooled": figures.ap_pooled, "f_best": figures.best.f} | {
+        name: getattr(figures.parts, name) for name in ("bad", "escapes", "good", "overkill")
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table."""
+    table = Table(title="from so many defective pictures")
+    for name in ("", "random: AP@0.33", "escapes", "overkill", "shipped: AP@0.33", "escapes", "overkill"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = [str(row["pictures"])]
+        for each in (row["none"], row["auto"]):
+            cells += [
+                f"{each['ap_pooled']:.3f}",
+                f"{each['escapes']} of {each['bad']}",
+                f"{each['overkill']} of {each['good']}",
+            ]
+        table.add_row(*cells)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
