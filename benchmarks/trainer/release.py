@@ -1,8 +1,9 @@
 """What a release does in a second on this computer, from the pictures' files to verdicts, with each of its models.
 
 `python -m benchmarks.trainer.release --bundle FILE --data FOLDER`: each picture is decoded, laid over its reference if
-the model compares, and judged by the appliance's own code; all ways to run the model take turns on the same pictures. Once
-one picture after the other, and once with the next one prepared by another thread meanwhile, as a station's cameras do.
+the model compares, and judged by the appliance's own code; all ways to run the model take turns on the same pictures.
+Once one picture after the other, and once with the next one prepared by another thread meanwhile, as a station's
+cameras do.
 """
 
 import argparse
