@@ -136,6 +136,7 @@ class Pictures:
             pin_memory=plan.device == "cuda",
             multiprocessing_context="fork",
         )
+        next(iter(self._loader), None)  # no job yet: the loaders are forked now, before others here start threads
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Give this process's part of one epoch's batches, prepared ahead.
