@@ -28,22 +28,21 @@ def examine(device: Device) -> dict[str, Any]:
     Raises:
         RuntimeFault: the accelerator refused, or memory did not hold what was put there.
     """
-    stream = device.stream()
-    try:
-        figures = {
-            "binding": device.binding,
-            "identity": asdict(device.identity()),
-            "checks": [
-                *_round_trip(device, stream), *_refusals(device, stream), *_other_thread(device), *_turnover(device)
-            ],
-            "bandwidth": _bandwidth(device, stream),
-            "frame_up_and_down_us": _frame(device, stream),
-            "chain_of_copies": _chain(device, stream),
-        }  # fmt: skip
-    finally:
-        stream.free()
-        device.close()
-    return figures
+    with device.attached():
+        stream = device.stream()
+        try:
+            return {
+                "binding": device.binding,
+                "identity": asdict(device.identity()),
+                "checks": [
+                    *_round_trip(device, stream), *_refusals(device, stream), *_other_thread(device), *_turnover(device)
+                ],
+                "bandwidth": _bandwidth(device, stream),
+                "frame_up_and_down_us": _frame(device, stream),
+                "chain_of_copies": _chain(device, stream),
+            }  # fmt: skip
+        finally:
+            stream.free()
 
 
 def _hold(is_true: bool, what: str) -> str:
@@ -100,17 +99,15 @@ def _other_thread(device: Device) -> list[str]:
 
     def work() -> None:
         try:
-            device.attach()
-            device.attach()
-            stream, buffer, pinned = device.stream(), device.allocate(64), device.pin(64)
-            stream.fill(buffer, 9)
-            stream.download(pinned.array, buffer)
-            stream.wait()
-            seen.append(bool((pinned.array == 9).all()))
-            buffer.free()
-            pinned.free()
-            stream.free()
-            device.close()
+            with device.attached(), device.attached():
+                stream, buffer, pinned = device.stream(), device.allocate(64), device.pin(64)
+                stream.fill(buffer, 9)
+                stream.download(pinned.array, buffer)
+                stream.wait()
+                seen.append(bool((pinned.array == 9).all()))
+                buffer.free()
+                pinned.free()
+                stream.free()
         except RuntimeFault as error:
             seen.append(error)
 

@@ -40,7 +40,6 @@ def describe_accelerator() -> str:
     """
     device = open_device()
     library, identity = load_library(), device.identity()
-    device.close()
     capability = ".".join(map(str, identity.compute_capability))
     return f"{identity.name} ({capability}), {identity.driver}, {device.binding}, {library.name} {library.version}"
 
@@ -100,8 +99,15 @@ class TensorRtRuntime:
             f"{library.name} {library.version} {identity.name} {engine.precision} batch={options.max_batch} "
             f"{f'no graph ({why})' if why else 'graph'}, {device.binding}, {identity.driver}"
         )
-        blank = blank_picture(manifest)
-        for count in range(1, options.max_batch + 1):
+        try:
+            self._warm_up(options.max_batch)
+        except RuntimeFault:
+            self.close()
+            raise
+
+    def _warm_up(self, max_batch: int) -> None:
+        blank = blank_picture(self._manifest)
+        for count in range(1, max_batch + 1):
             for _ in range(WARM_UP_RUNS):
                 self.infer(np.repeat(blank, count, axis=0))
 

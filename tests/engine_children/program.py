@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -45,6 +46,13 @@ def fail() -> None:
     raise ValueError("the kernel is on fire")
 
 
+def abort() -> None:
+    finish()
+    sys.stderr.write("-----\nERROR: it was not empty.\n-----\nUse pop() to avoid this.\n-----\n")
+    sys.stderr.flush()
+    os.abort()
+
+
 def leave() -> None:
     say(progress=1.0)
 
@@ -55,7 +63,7 @@ def hang() -> None:
 
 
 DEEDS: dict[str, Callable[[], None]] = {
-    deed.__name__: deed for deed in (finish, chatter, split, crash, crash_after_the_result, fail, leave, hang)
+    deed.__name__: deed for deed in (finish, chatter, split, crash, crash_after_the_result, abort, fail, leave, hang)
 }
 
 if __name__ == "__main__":

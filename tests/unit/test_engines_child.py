@@ -68,6 +68,11 @@ def test_an_error_is_a_fault_with_its_last_line() -> None:
         run("fail")
 
 
+def test_a_library_that_ends_the_process_is_quoted_without_the_frame_around_its_words() -> None:
+    with pytest.raises(RuntimeFault, match=r"crashed \(SIGABRT\): Use pop\(\) to avoid this\.; see `appliance check`"):
+        run("abort")
+
+
 def test_an_end_without_a_result_is_a_fault() -> None:
     with pytest.raises(RuntimeFault, match="ended with 0 and no result"):
         run("leave")

@@ -2,7 +2,8 @@
 
 import ctypes
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ def _done(what: str, answer: tuple[Any, ...]) -> Any:
         cuda.cudaGetLastError()  # taken off, or TensorRT takes it for its own
         raise RuntimeFault(f"CUDA could not {what}: {code.name}; see `appliance check`, then restart the station")
     return values[0] if values else None
+
+
+def _use_device() -> None:
+    _done("use the device", cuda.cudaSetDevice(DEVICE))
 
 
 class _Owned:
@@ -151,7 +156,7 @@ class CudaPythonDevice:
         """
         self._driver = ask_driver()
         self.binding = f"cuda-bindings {importlib.metadata.version('cuda-bindings')}"
-        self.attach()
+        _use_device()
 
     def identity(self) -> DeviceIdentity:
         """Ask the accelerator who it is."""
@@ -159,9 +164,11 @@ class CudaPythonDevice:
         name = properties.name.partition(b"\0")[0].decode("utf-8", "replace")
         return DeviceIdentity(name, (int(properties.major), int(properties.minor)), self._driver.release)
 
-    def attach(self) -> None:
-        """Let the calling thread use this accelerator."""
-        _done("use the device", cuda.cudaSetDevice(DEVICE))
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Let the calling thread use this accelerator; it keeps no more of it than the number."""
+        _use_device()
+        yield
 
     def allocate(self, size_bytes: int) -> CudaBuffer:
         """Take device memory."""
@@ -178,6 +185,3 @@ class CudaPythonDevice:
     def elapsed_ms(self, begin: Any, end: Any) -> float:
         """Return the milliseconds on the accelerator's clock between two marks that have passed."""
         return float(_done("read the time", cuda.cudaEventElapsedTime(begin, end)))
-
-    def close(self) -> None:
-        """Nothing to let go of: the process shares one context, which ends with it."""

@@ -1,6 +1,7 @@
 """What the appliance wants of an accelerator; everything is asked of a binding only through these Protocols."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -135,8 +136,12 @@ class Device(Protocol):
         """Ask the accelerator who it is."""
         ...
 
-    def attach(self) -> None:
-        """Let the calling thread use this accelerator; before its first use in each thread, cheap to repeat."""
+    def attached(self) -> AbstractContextManager[None]:
+        """Let the calling thread use this accelerator for the length of a `with` block; blocks may lie in one another.
+
+        Whatever is taken, used or freed is so inside; only identity needs no block. A thread leaves nothing behind:
+        PyCUDA ends the whole process with SIGABRT where a thread ends that still has the accelerator's context.
+        """
         ...
 
     def allocate(self, size_bytes: int) -> DeviceBuffer:
@@ -153,8 +158,4 @@ class Device(Protocol):
 
     def elapsed_ms(self, begin: Any, end: Any) -> float:
         """Return the milliseconds on the accelerator's clock between two marks that have passed."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the accelerator; harmless when done before."""
         ...

@@ -1,7 +1,7 @@
 """CUDA through PyCUDA, where a board has it; it records no graphs, so the engine runs without."""
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class PycudaStream:
         """Open the queue."""
         self._stream: Any = _done("open a stream", cuda.Stream)
         self.handle = int(self._stream.handle)
+        self._marks: list[Any] = []
 
     def upload(self, target: DeviceBuffer, source: Bytes) -> None:
         """Copy an array to the beginning of device memory."""
@@ -84,6 +85,7 @@ class PycudaStream:
     def mark(self) -> Any:
         """Note the moment at which the work so far is done."""
         event = _done("create an event", cuda.Event)
+        self._marks.append(event)  # or it would be freed wherever its last user is, perhaps without the context
         _done("record an event", event.record, self._stream)
         return event
 
@@ -96,7 +98,8 @@ class PycudaStream:
         _done("finish its work", self._stream.synchronize)
 
     def free(self) -> None:
-        """Give it back; harmless when given back before."""
+        """Give it back with its marks; harmless when given back before."""
+        self._marks = []
         self._stream = None
 
 
@@ -114,8 +117,6 @@ class PycudaDevice:
         _done("start", cuda.init)
         self._device = _done("use the device", cuda.Device, DEVICE)
         self._context: Any = _done("use the device", self._device.retain_primary_context)
-        self._attached = threading.local()
-        self.attach()
 
     def identity(self) -> DeviceIdentity:
         """Ask the accelerator who it is."""
@@ -123,11 +124,19 @@ class PycudaDevice:
         major, minor = _done("read the device's properties", self._device.compute_capability)
         return DeviceIdentity(name, (int(major), int(minor)), self._driver.release)
 
-    def attach(self) -> None:
-        """Let the calling thread use this accelerator."""
-        if not getattr(self._attached, "done", False):
-            _done("use the device", self._context.push)
-            self._attached.done = True
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Have the context in the calling thread, and leave it whatever happens.
+
+        Source:
+            PyCUDA 2026.1, src/cpp/cuda.hpp: each thread has a stack of contexts, whose destructor ends the process with
+            abort() unless it is empty.
+        """
+        _done("use the device", self._context.push)
+        try:
+            yield
+        finally:
+            _done("leave the device", cuda.Context.pop)
 
     def allocate(self, size_bytes: int) -> PycudaBuffer:
         """Take device memory."""
@@ -144,9 +153,3 @@ class PycudaDevice:
     def elapsed_ms(self, begin: Any, end: Any) -> float:
         """Return the milliseconds on the accelerator's clock between two marks that have passed."""
         return float(_done("read the time", begin.time_till, end))
-
-    def close(self) -> None:
-        """Leave the context in this thread; harmless when done before."""
-        if getattr(self._attached, "done", False):
-            self._attached.done = False
-            _done("leave the device", cuda.Context.pop)

@@ -112,8 +112,9 @@ def _end(code: int) -> str:
 
 def _last_line(complaints: IO[bytes]) -> str:
     complaints.seek(0)
-    lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
-    return f": {lines[-1].strip()[:300]}" if lines else ""
+    lines = complaints.read().decode("utf-8", "replace").splitlines()
+    words = [line for line in lines if any(map(str.isalnum, line))]  # some draw a frame around what they say
+    return f": {words[-1].strip()[:300]}" if words else ""
 
 
 def say(**word: Any) -> None:

@@ -1,6 +1,7 @@
 """An engine with its memory on the accelerator: everything is taken once, and asking takes nothing more."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -89,16 +90,35 @@ class EngineSession:
             RuntimeFault: no memory, or the engine does not run.
         """
         self._device = device
-        self._stream = device.stream()
-        sizes = {name: _bytes_of(name, loaded, max_batch) for name in loaded.ports}
-        self._on_device = {name: device.allocate(size) for name, size in sizes.items()}
-        self._pinned = {name: device.pin(size) for name, size in sizes.items()}
-        arrays = {name: buffer.array for name, buffer in self._pinned.items()}
         self._loaded: LoadedEngine | None = loaded
-        self._lanes = [_Lane(loaded, self._stream, self._on_device, arrays, count) for count in range(1, max_batch + 1)]
+        self._taken = ExitStack()
+        self._lanes: list[_Lane] = []
         self.why_no_graph = "" if wants_graph else "not wanted"
-        if wants_graph:
-            self._record()
+        try:
+            with device.attached():
+                self._stream = device.stream()
+                self._taken.callback(self._stream.free)
+                self._take(loaded, max_batch)
+                if wants_graph:
+                    self._record()
+        except BaseException:
+            with suppress(RuntimeFault):  # what failed first is what is told
+                self.close()
+            raise
+
+    def _take(self, loaded: LoadedEngine, max_batch: int) -> None:
+        on_device, pinned = {}, {}
+        for name in loaded.ports:
+            size = _bytes_of(name, loaded, max_batch)
+            on_device[name] = buffer = self._device.allocate(size)
+            self._taken.callback(buffer.free)
+            memory = self._device.pin(size)
+            self._taken.callback(memory.free)
+            pinned[name] = memory.array
+        for count in range(1, max_batch + 1):
+            lane = _Lane(loaded, self._stream, on_device, pinned, count)
+            self._taken.callback(lane.free)
+            self._lanes.append(lane)
 
     def _record(self) -> None:
         for lane in self._lanes:
@@ -121,35 +141,34 @@ class EngineSession:
         Raises:
             RuntimeFault: the engine or the accelerator failed.
         """
-        self._device.attach()
         lane = self._lanes[len(images) - 1]
         np.copyto(lane.views[INPUT], images)
-        lane.ask()
+        with self._device.attached():
+            lane.ask()
         return [lane.views[name].copy() for name in OUTPUTS]
 
     def device_ms(self, images: Pixels, runs: int) -> float:
         """Return the accelerator's own milliseconds for one asking, copies included, over a number of askings."""
-        self._device.attach()
         lane = self._lanes[len(images) - 1]
         np.copyto(lane.views[INPUT], images)
-        begin = self._stream.mark()
-        for _ in range(runs):
-            lane.ask()
-        end = self._stream.mark()
-        self._stream.wait()
-        return self._device.elapsed_ms(begin, end) / runs
+        with self._device.attached():
+            begin = self._stream.mark()
+            for _ in range(runs):
+                lane.ask()
+            end = self._stream.mark()
+            self._stream.wait()
+            return self._device.elapsed_ms(begin, end) / runs
 
     def close(self) -> None:
-        """Give everything back; harmless when done before."""
-        for lane in self._lanes:
-            lane.free()
+        """Give everything back, what was taken last first; harmless when done before.
+
+        Raises:
+            RuntimeFault: the accelerator took something back with an error; the rest was given back all the same.
+        """
         self._lanes = []
+        with self._device.attached():
+            self._taken.close()
         self._loaded = None
-        for buffer in self._on_device.values():
-            buffer.free()
-        for pinned in self._pinned.values():
-            pinned.free()
-        self._stream.free()
 
 
 def _bytes_of(name: str, loaded: LoadedEngine, max_batch: int) -> int:

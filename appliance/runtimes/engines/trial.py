@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,9 +27,8 @@ def main() -> int:
         loaded = load_engine(load_library(), given.engine.read_bytes())
         if sorted(loaded.ports) != sorted((INPUT, *OUTPUTS)):
             raise RuntimeFault(f"the engine has inputs and outputs {list(loaded.ports)}; export the bundle again")
-        session = EngineSession(loaded, device, 1)
-        session.ask(np.zeros((1, *(size or 1 for size in loaded.ports[INPUT].shape[1:])), np.uint8))
-        session.close()
+        with closing(EngineSession(loaded, device, 1)) as session:
+            session.ask(np.zeros((1, *(size or 1 for size in loaded.ports[INPUT].shape[1:])), np.uint8))
     except ApplianceError as error:
         say(result={"refused": str(error)})
         return 0
