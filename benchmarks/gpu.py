@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.geometry import to_model_input
+from appliance.bundle.manifest import Precision
 from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.errors import ApplianceError, RuntimeFault
 from appliance.events import Pixels
@@ -29,23 +31,33 @@ from appliance.runtimes.engines.child import run_child, say
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.tensorrt_library import load_engine, load_library
 from benchmarks.device_memory import examine
-from benchmarks.precisions import as_fp16, as_int8
 from benchmarks.results import machine, write
+from trainer.half import to_fp16
+from trainer.quantise import observe, quantisable, to_int8
 
 LIMIT_S = 240.0
 RUNS = 2000
 SCORE_FLOOR = 0.05
 BATCH_RUNS = 500
-PRECISIONS: dict[str, Callable[[Bundle], bytes]] = {
-    "f32": lambda bundle: bundle.model_onnx,
-    "fp16": lambda bundle: as_fp16(bundle.model_onnx),
-    "int8": lambda bundle: as_int8(bundle.model_onnx, pictures(bundle)),
-}
+PRECISIONS: tuple[Precision, ...] = ("f32", "fp16", "int8")
 
 
 def pictures(bundle: Bundle) -> list[Pixels]:
     """Return the golden images as the model sees them; uint8, each of shape (height, width, channels)."""
     return [to_model_input(image.pixels(), bundle.manifest.geometry)[0] for image in bundle.golden]
+
+
+def model_of(bundle: Bundle, precision: Precision) -> bytes:
+    """Return the bundle's own file, or else what the trainer makes of its model; ranges as on the golden images."""
+    if precision in bundle.holds():
+        return bundle.model(precision)
+    if precision == "fp16":
+        return to_fp16(bundle.model_onnx)
+    return to_int8(
+        bundle.model_onnx,
+        observe(bundle.model_onnx, pictures(bundle), "percentile"),
+        quantisable(bundle.model_onnx),
+    )
 
 
 def driver(_: Bundle) -> dict[str, Any]:
@@ -58,9 +70,9 @@ def library(_: Bundle) -> dict[str, Any]:
     return {"library": found.name, "version": found.version}
 
 
-def build(bundle: Bundle, precision: str) -> dict[str, Any]:
+def build(bundle: Bundle, precision: Precision) -> dict[str, Any]:
     """Parse and build in this process; no accelerator is needed for it with TensorRT for RTX."""
-    model = PRECISIONS[precision](bundle)
+    model = model_of(bundle, precision)
     started = time.monotonic()
     building = Building(load_library(), model)
     plan = building.plan(BuildOptions(for_this_device=False), may_tell=False)
@@ -83,12 +95,14 @@ def load(bundle: Bundle, for_this_device: bool) -> dict[str, Any]:
     return {"deserialised": True, "has_a_context": context is not None, "complaints": loaded.journal.errors[-3:]}
 
 
-def run(bundle: Bundle, precision: str, binding: str | None = None, *, for_this_device: bool = True) -> dict[str, Any]:
+def run(
+    bundle: Bundle, precision: Precision, binding: str | None = None, *, for_this_device: bool = True
+) -> dict[str, Any]:
     """The runtime as the station uses it, from an empty folder of engines: exactness and latency."""
     from appliance.runtimes.onnx import OnnxRuntime
     from appliance.runtimes.tensorrt import TensorRtRuntime
 
-    model = PRECISIONS[precision](bundle)
+    model = model_of(bundle, precision)
     seen = pictures(bundle)
     reference = OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=4)
     same = OnnxRuntime(model, bundle.manifest, threads=4)
@@ -100,17 +114,17 @@ def run(bundle: Bundle, precision: str, binding: str | None = None, *, for_this_
                 model, bundle.manifest, engines=Path(folder), precision=precision, wants_graph=wants_graph,
                 binding=binding, options=BuildOptions(for_this_device=for_this_device),
             )  # fmt: skip
-            figures[name] = {
-                "describe": runtime.describe(),
-                "start_s": round(time.monotonic() - started, 2),
-                "one_picture": latency(runtime.infer, [each[None] for each in seen], RUNS),
-                "four_pictures": latency(runtime.infer, [np.stack([each] * 4) for each in seen], BATCH_RUNS),
-                "device_ms": round(runtime.device_ms(seen[0][None], 200), 4),
-                "from_onnx_runtime_with_the_same_file": difference(runtime.infer, same.infer, seen),
-                "from_onnx_runtime_in_f32": difference(runtime.infer, reference.infer, seen),
-            }
-            in_another_thread(runtime.infer, seen[0][None])
-            runtime.close()
+            with closing(runtime):
+                figures[name] = {
+                    "describe": runtime.describe(),
+                    "start_s": round(time.monotonic() - started, 2),
+                    "one_picture": latency(runtime.infer, [each[None] for each in seen], RUNS),
+                    "four_pictures": latency(runtime.infer, [np.stack([each] * 4) for each in seen], BATCH_RUNS),
+                    "device_ms": round(runtime.device_ms(seen[0][None], 200), 4),
+                    "from_onnx_runtime_with_the_same_file": difference(runtime.infer, same.infer, seen),
+                    "from_onnx_runtime_in_f32": difference(runtime.infer, reference.infer, seen),
+                }
+                in_another_thread(runtime.infer, seen[0][None])
     figures["onnx_runtime"] = {
         "describe": reference.describe(),
         "one_picture": latency(reference.infer, [each[None] for each in seen], 100),

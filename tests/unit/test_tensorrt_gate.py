@@ -7,26 +7,35 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantFormat, quantize_static
 
+from appliance.__main__ import main as simulate
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.manifest import Precision
 from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.errors import BundleFormatError, RuntimeFault
 from appliance.runtimes.engines.build import Building
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.tensorrt_library import RTX, Library, load_engine, load_library
-from benchmarks.gpu import pictures
-from benchmarks.precisions import CalibrationPictures, as_fp16, as_int8
+from benchmarks.gpu import PRECISIONS, model_of, pictures
 from tests.accelerator import why_no_driver, why_no_rtx
 from tests.models import tiny_model
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.split import split_by_group
+from trainer.evaluate import BundleRunner, judge_samples
 from trainer.graph import ContractNet, to_onnx
+from trainer.half import to_fp16
 from trainer.model import Net, NetShape
+from trainer.quantise import observe, quantisable, to_int8
 from trainer.score_calibration import ScoreMap
+from trainer.sizes import TABLE, SizeName
+from trainer.variants import Gate, make_variants
 
 pytestmark = pytest.mark.skipif(bool(why_no_rtx()), reason=f"TensorRT for RTX is absent: {why_no_rtx()}")
 OPTIONS = BuildOptions(for_this_device=False)
@@ -47,25 +56,56 @@ def built(library: Library, model: bytes) -> tuple[str, int]:
     return building.precision(), len(building.plan(OPTIONS, may_tell=False))
 
 
-def test_the_shipped_model_is_built_in_its_own_precision(library: Library, bundle: Bundle) -> None:
-    precision, size = built(library, bundle.model_onnx)
-    assert precision == "f32"
+def exported(size: SizeName, channels: int, height: int, width: int) -> dict[str, bytes]:
+    """Export a net that nobody trained as `trainer export` would: its graph is that of a trained one."""
+    torch.manual_seed(0)
+    net = Net(NetShape(channels, 3, TABLE[size].width, TABLE[size].depth))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # all alike, they would be written as one
+            torch.nn.init.normal_(module.bias, std=0.01)
+    model = to_onnx(ContractNet(net, ScoreMap(1.4, -0.2), height, width), channels)
+    seen = list(np.random.default_rng(0).integers(0, 255, (2, height, width, channels), dtype=np.uint8))
+    int8 = to_int8(model, observe(model, seen, "percentile"), quantisable(model))
+    return {"f32": model, "fp16": to_fp16(model), "int8": int8}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_shipped_model_is_built_and_computes_with_the_precision_of_its_file(
+    library: Library, bundle: Bundle, precision: Precision
+) -> None:
+    computed, size = built(library, model_of(bundle, precision))
+    assert computed == precision
     assert size > 100_000
 
 
-def test_the_shipped_model_as_fp16_is_built_and_computes_with_it(library: Library, bundle: Bundle) -> None:
-    assert built(library, as_fp16(bundle.model_onnx))[0] == "fp16"
+@pytest.mark.parametrize(
+    ("size", "channels", "height", "width"),
+    [("nano", 1, 96, 128), ("nano", 2, 96, 128), ("nano", 3, 96, 128), ("nano", 6, 96, 128),
+     ("small", 1, 96, 128), ("small", 2, 640, 640), ("small", 3, 96, 128), ("small", 6, 640, 640)],
+)  # fmt: skip
+def test_what_the_trainer_exports_is_built_in_every_precision(
+    library: Library, size: SizeName, channels: int, height: int, width: int
+) -> None:
+    models = exported(size, channels, height, width)
+    assert {name: built(library, model)[0] for name, model in models.items()} == {name: name for name in PRECISIONS}
 
 
-def test_the_shipped_model_as_symmetric_int8_is_built_and_computes_with_it(library: Library, bundle: Bundle) -> None:
-    assert built(library, as_int8(bundle.model_onnx, pictures(bundle)))[0] == "int8"
+def test_what_the_trainer_s_own_gate_lets_into_a_bundle_is_built(
+    library: Library, bundle: Bundle, tmp_path: Path
+) -> None:
+    assert simulate(["simulate", str(tmp_path), "--parts", "8", "--parts-per-family", "4", "--seed", "5"]) == 0
+    dataset = read_dataset(tmp_path)
+    split = split_by_group(dataset, dataset.groups()[:1])
+    judged, _ = judge_samples(BundleRunner(bundle.model_onnx, bundle.manifest), split.validation, is_quiet=True)
+    models = make_variants(Gate(bundle, split.validation, judged, threads=2), split, ("fp16", "int8")).models()
+    assert {name: built(library, model)[0] for name, model in models.items()} == {"fp16": "fp16", "int8": "int8"}
 
 
-@pytest.mark.parametrize("channels", [1, 3, 2, 6])
-@pytest.mark.parametrize(("height", "width"), [(96, 128), (640, 640)])
-def test_what_the_trainer_exports_is_built(library: Library, channels: int, height: int, width: int) -> None:
-    model = ContractNet(Net(NetShape(channels, 3, 32)), ScoreMap(1.4, -0.2), height, width)
-    assert built(library, to_onnx(model, channels))[0] == "f32"
+def test_int8_with_layers_that_stay_float_is_built(library: Library, bundle: Bundle) -> None:
+    model, layers = bundle.model_onnx, quantisable(bundle.model_onnx)
+    ranges = observe(model, pictures(bundle)[:2], "minmax")
+    assert built(library, to_int8(model, ranges, layers[::2]))[0] == "int8"
+    assert built(library, to_int8(model, ranges, layers[:1]))[0] == "int8"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -76,10 +116,18 @@ def test_the_tests_own_models_are_built(library: Library, channels: int) -> None
 def test_int8_as_onnx_runtime_makes_it_by_default_is_refused_with_the_reason(
     library: Library, bundle: Bundle, tmp_path: Path
 ) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static  # after runtimes.onnx
+
+    class Pictures(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = [{"image": pictures(bundle)[0][None]}]
+
+        def get_next(self) -> dict[str, Any] | None:
+            return self.left.pop() if self.left else None
+
     before, after = tmp_path / "f32.onnx", tmp_path / "int8.onnx"
     before.write_bytes(bundle.model_onnx)
-    reader = CalibrationPictures(pictures(bundle)[:1])
-    quantize_static(str(before), str(after), reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"])
+    quantize_static(str(before), str(after), Pictures(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"])
     with pytest.raises(BundleFormatError, match=r"cannot read the model: .*Int32.*; export it again"):
         Building(library, after.read_bytes())
 
