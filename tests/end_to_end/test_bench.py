@@ -10,6 +10,7 @@ import yaml
 from appliance.bench import Candidate, in_yaml, propose
 from appliance.config import RuntimeSection
 from appliance.engine import default_threads
+from tests.accelerator import why_no_accelerator
 from tests.end_to_end.test_commands import appliance
 from tests.models import tiny_bundle, tiny_model
 
@@ -25,10 +26,13 @@ def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path:
     assert ended.returncode == 0, ended.stderr
     document = json.loads(report.read_text())
     kinds = {each["kind"] for each in document["candidates"] if each["times_ms"]}
-    assert kinds == ({"onnx", "openvino"} if importlib.util.find_spec("openvino") else {"onnx"})
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    assert kinds - {"tensorrt"} == ({"onnx", "openvino"} if has_openvino else {"onnx"})
+    assert ("tensorrt" in kinds) <= (not why_no_accelerator())
     assert all(bool(each["times_ms"]) != bool(each["refusal"]) for each in document["candidates"])
     proposed = yaml.safe_load(ended.stdout[ended.stdout.index("runtime:") :])["runtime"]
-    assert proposed["threads"] == document["proposed"]["threads"] <= default_threads()
+    assert document["proposed"]["threads"] <= default_threads()
+    assert proposed.get("threads") == (None if proposed["kind"] == "tensorrt" else document["proposed"]["threads"])
     assert RuntimeSection.model_validate(proposed).kind in kinds
 
 

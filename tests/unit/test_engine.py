@@ -9,14 +9,26 @@ import yaml
 from pydantic import ValidationError
 
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.manifest import VariantName
 from appliance.check import look
 from appliance.config import RuntimeSection
 from appliance.engine import choose, prove_engine
-from appliance.errors import BundleProofError, ConfigError
+from appliance.errors import BundleProofError, ConfigError, RuntimeFault
 from appliance.processor import multiplies_int8
 from appliance.wiring import build
+from tests.accelerator import why_no_driver, why_no_rtx
 from tests.models import tiny_bundle, tiny_model
 from tests.plant import write_station
+
+
+def tensorrt(path: Path, **keys: object) -> RuntimeSection:
+    """A runtime section for TensorRT, which has no threads."""
+    return RuntimeSection.model_validate({"kind": "tensorrt", "engines": path / "engines", **keys})
+
+
+def holding(path: Path, *names: VariantName) -> Bundle:
+    variants = {name: tiny_model(64, 64) for name in names}
+    return read_bundle(tiny_bundle(path / f"{'_'.join(names)}.bundle", variants=variants))
 
 
 def bundle_of(path: Path, *, int8_is_right: bool = True) -> Bundle:
@@ -37,6 +49,36 @@ def test_onnx_runtime_stays_with_f32_and_openvino_takes_int8_where_the_processor
     assert choose(section(precision="int8"), bundle) == "int8"
 
 
+def test_tensorrt_takes_fp16_by_itself_and_int8_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    both = holding(tmp_path, "fp16", "int8")
+    assert choose(tensorrt(tmp_path), both) == "fp16"
+    assert choose(tensorrt(tmp_path), holding(tmp_path, "int8")) == "f32"
+    assert choose(tensorrt(tmp_path), holding(tmp_path)) == "f32"
+    assert choose(tensorrt(tmp_path, precision="int8"), both) == "int8"
+    assert choose(tensorrt(tmp_path, precision="f32"), both) == "f32"
+
+
+def test_openvino_and_onnx_runtime_leave_fp16_alone_unless_they_are_asked(tmp_path: Path) -> None:
+    bundle = holding(tmp_path, "fp16")
+    assert choose(section(), bundle) == choose(section(kind="openvino"), bundle) == "f32"
+    assert choose(section(precision="fp16"), bundle) == "fp16"
+
+
+def test_tensorrt_is_not_asked_for_a_model_that_the_bundle_does_not_hold(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"fp16 is not in bundle tiny revision 1, which holds f32, int8"):
+        choose(tensorrt(tmp_path, precision="fp16"), holding(tmp_path, "int8"))
+
+
+@pytest.mark.skipif(not why_no_driver(), reason="this computer has an accelerator")
+@pytest.mark.skipif(bool(why_no_rtx()), reason=f"TensorRT for RTX is absent: {why_no_rtx()}")
+def test_an_accelerator_that_refuses_the_fp16_model_is_asked_for_the_f32_model_and_both_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RuntimeFault, match="no NVIDIA driver"):
+        prove_engine(tensorrt(tmp_path), holding(tmp_path, "fp16"), lambda _: 1000.0)
+    assert "the fp16 model may not judge here, the f32 model is tried instead: this computer has no" in caplog.text
+
+
 def test_a_model_that_the_bundle_does_not_hold_is_a_matter_of_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"int8 is not in bundle tiny revision 1, which holds f32; configure auto"):
         choose(section(precision="int8"), read_bundle(tiny_bundle(tmp_path / "plain.bundle")))
@@ -46,6 +88,11 @@ def test_a_model_that_the_bundle_does_not_hold_is_a_matter_of_configuration(tmp_
 def test_a_precision_of_another_runtime_is_refused(keys: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="is not for the runtime"):
         section(**keys)
+
+
+def test_bf16_is_nothing_to_tensorrt(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="bf16 is not for the runtime tensorrt; configure auto"):
+        tensorrt(tmp_path, precision="bf16")
 
 
 @pytest.mark.parametrize(
