@@ -47,6 +47,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_holdout(train, "groups to hold out (default: a fifth)")
     add_dials(train)
     add_net(train)
+    train.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="a finished run, such as one of --size base, whose answers are learned beside the labels",
+    )
     _add_track(train, "tell the run to MLflow while it goes")
     train.add_argument("--resume", action="store_true", help="go on after a kill, from the last whole epoch")
     train.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")

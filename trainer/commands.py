@@ -39,6 +39,7 @@ from trainer.progress import results as _out
 from trainer.report_page import write_page
 from trainer.sizes import TABLE
 from trainer.stress import Robustness, sweep
+from trainer.teacher import Teacher, find_teacher
 from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
@@ -67,7 +68,7 @@ def train(arguments: argparse.Namespace) -> int:
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
-    backbone = begun_with(arguments, plan, split)
+    backbone, teacher = begun_with(arguments, plan, split), _taught_by(arguments.teacher, plan, split)
     is_told = arguments.resume or _err.quiet
     for words in [*doubts(split), *([] if is_told else leaks(split))]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
@@ -75,7 +76,7 @@ def train(arguments: argparse.Namespace) -> int:
         make_folder(arguments.out)
         write_json(arguments.out / "source.json", place.as_dict())
     observer = None if arguments.track is None else Tracking(place_of(arguments.track, arguments.out), arguments.out)
-    figures = run_training(split, plan, arguments.out, arguments.resume, backbone, observer)
+    figures = run_training(split, plan, arguments.out, arguments.resume, backbone, observer, teacher)
     if figures is None:
         return 0
     _out.print(
@@ -301,6 +302,15 @@ def begun_with(arguments: argparse.Namespace, plan: Plan, split: Split) -> Backb
     backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
     _err.print(f"the net {words}", soft_wrap=True)
     return backbone
+
+
+def _taught_by(run: Path | None, plan: Plan, split: Split) -> Teacher | None:
+    """Return the run that teaches beside the labels, and say which."""
+    if run is None:
+        return None
+    teacher = find_teacher(run, split.train.classes, plan.input_channels, split.validation.groups())
+    _err.print(f"it learns the answers of {teacher}, too", soft_wrap=True)
+    return teacher
 
 
 def _workers(arguments: argparse.Namespace, device: str) -> int:

@@ -263,6 +263,7 @@ def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, dig
             released_by=options.released_by,
             metrics={},
             backbone=state.plan.get("weights"),
+            teacher=state.plan.get("teacher"),
         ),
         digests={},
     )

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from trainer.backbone import Backbone, adopt
 from trainer.checkpoint import Checkpoint
 from trainer.device import has_fast_bf16
+from trainer.distil import LESSON_WEIGHT, distillation_loss
 from trainer.loss import detection_loss
 from trainer.model import Net
+from trainer.teacher import Teacher
 from trainer.team import Team
 
 WEIGHT_DECAY = 0.02
@@ -35,6 +37,7 @@ class Learner:
         device: where the arithmetic runs.
         is_bf16: whether to multiply in bfloat16; None asks the device.
         backbone: what a run without weights begins with; None draws everything.
+        teacher: whose answers are learned beside the labels; None: of nobody.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Learner:
         device: torch.device = CPU,
         is_bf16: bool | None = None,
         backbone: Backbone | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.state = state
         self._team = team
@@ -53,6 +57,7 @@ class Learner:
             adopt(self.net, backbone)
         self.average = Net(state.shape).to(device)
         self.average.load_state_dict(self.net.state_dict())
+        self._teacher = None if teacher is None else teacher.net(device)
         self._optimizer = make_optimizer(self.net)
         if state.weights:
             self.net.load_state_dict(state.weights)
@@ -86,9 +91,15 @@ class Learner:
         """Leave the whole batch's gradients in the net, and return the loss of this process's part."""
         images, boxes, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            logits, distances = self._shared(as_input(images))
+            seen = as_input(images)
+            logits, distances = self._shared(seen)
         losses = detection_loss(logits, distances, boxes, labels)
         loss = losses.total * self._team.share(losses.owned)
+        if self._teacher is not None:
+            with torch.no_grad(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                taught_logits, taught_distances = self._teacher(seen)
+            lesson = distillation_loss(logits, distances, taught_logits, taught_distances, losses.owned)
+            loss = loss + LESSON_WEIGHT * lesson.total * self._team.share(lesson.cells)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())

@@ -76,7 +76,8 @@ been measured. Run it in shadow mode beside people until there is evidence from 
 
 
 def _begun(lineage: Lineage) -> str:
-    return f"trained on from {lineage.backbone}" if lineage.backbone else "trained from scratch"
+    begun = f"trained on from {lineage.backbone}" if lineage.backbone else "trained from scratch"
+    return f"{begun}, with the answers of {lineage.teacher} beside the labels" if lineage.teacher else begun
 
 
 def _doubt(choice: Choice) -> str:

@@ -40,6 +40,7 @@ class Plan:
         reference: whether the model sees each picture's reference too.
         device: "cpu" or "cuda".
         weights: name and digest of the file that the net begins with; None if its weights are drawn.
+        teacher: name and digest of the run that teaches this one beside the labels; None: nobody does.
         variation: how much crops are disturbed (trainer.disturb): 0 not at all, 1 as usual.
         vary: single strengths that differ from the usual ones, before they are multiplied by the variation.
         patience: end after so many judgements without a better one, with the best weights; None: never before time.
@@ -62,6 +63,7 @@ class Plan:
     reference: bool = False
     device: str = "cpu"
     weights: str | None = None
+    teacher: str | None = None
     variation: float = 1.0
     vary: Mapping[str, float] = field(default_factory=dict)
     patience: int | None = None

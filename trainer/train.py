@@ -32,6 +32,7 @@ from trainer.plan import Plan
 from trainer.preflight import check_data
 from trainer.progress import console
 from trainer.resume import beginning
+from trainer.teacher import Teacher
 from trainer.team import Team, gathered, launched_size
 from trainer.validate import Figures, validate
 
@@ -43,6 +44,7 @@ def train(
     resume: bool = False,
     backbone: Backbone | None = None,
     observer: Observer | None = None,
+    teacher: Teacher | None = None,
 ) -> Figures | None:
     """Fit a net to the training half and judge it on the other.
 
@@ -53,6 +55,7 @@ def train(
         resume: go on from `last.pt` if it is there.
         backbone: what a new run begins with; None draws all weights.
         observer: who looks on in the first process.
+        teacher: the run whose answers are learned beside the labels; None: of nobody.
 
     Returns:
         The figures of the averaged weights on the validation half; None in a process of `torchrun` but the first.
@@ -71,19 +74,25 @@ def train(
         )
     check_folder(folder, resume)
     check_data(split, plan.input_channels)
-    plan = replace(plan, weights=str(backbone) if backbone else None)
-    work = partial(_train, split, plan, folder, backbone)
+    plan = replace(plan, weights=str(backbone) if backbone else None, teacher=str(teacher) if teacher else None)
+    work = partial(_train, split, plan, folder, backbone, teacher)
     with gathered(plan.workers, work) as team:
         return work(team, observer)
 
 
 def _train(
-    split: Split, plan: Plan, folder: Path, backbone: Backbone | None, team: Team, observer: Observer | None = None
+    split: Split,
+    plan: Plan,
+    folder: Path,
+    backbone: Backbone | None,
+    teacher: Teacher | None,
+    team: Team,
+    observer: Observer | None = None,
 ) -> Figures | None:
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     begun = team.from_first(lambda: _begin(split, plan, folder))
-    run = Learner(begun, team, own_device(plan.device, team.rank), backbone=backbone)
+    run = Learner(begun, team, own_device(plan.device, team.rank), None, backbone, teacher)
     loaders = usual_loaders(plan.device, team.size)
     pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders))
     observer = observer if observer is not None and team.is_first else Observer()

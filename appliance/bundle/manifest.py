@@ -99,6 +99,7 @@ class Lineage(Section):
 
     backbone: name and SHA-256 of the pre-trained weights that training began with; None (as in bundles that are older
     than this field) if it began with random ones.
+    teacher: name and SHA-256 of the larger net whose answers were learned beside the labels; None if there was none.
     """
 
     dataset_digest: Digest
@@ -107,6 +108,7 @@ class Lineage(Section):
     released_by: str
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
     backbone: str | None = None
+    teacher: str | None = None
 
 
 class Manifest(Section):
