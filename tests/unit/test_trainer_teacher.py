@@ -159,6 +159,9 @@ def test_a_student_that_was_stopped_and_resumed_ends_with_the_same_weights(
     whole, resumed = (load_checkpoint(tmp_path / name / "final.pt").average for name in ("whole", "stopped"))
     for name, weights in whole.items():
         assert torch.equal(weights, resumed[name]), name
+    train(split, SMALL, tmp_path / "alone")
+    alone = load_checkpoint(tmp_path / "alone" / "final.pt").average
+    assert not torch.equal(alone["class_head.weight"], whole["class_head.weight"])
 
 
 @pytest.fixture
