@@ -46,7 +46,8 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         raise ConfigError(f"--reference yes: {without[0].image} names no reference; name one for each picture")
     side_px = side_px or usual_side_px(split.train)
     batch = batch or max(4, round(USUAL_BATCH * (USUAL_SIDE_PX / side_px) ** 2))
-    vary = {"dust_px": usual_dust_px(split.train), **asked.vary}
+    dust_px = usual_dust_px(split.train)
+    vary = asked.vary if dust_px == Strengths().dust_px else {"dust_px": dust_px, **asked.vary}
     plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without, vary=vary)
     plan.check()
     if plan.epochs is None and plan.budget_minutes is None:
