@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import spread
-from trainer.datasets.source import Source
+from trainer.datasets.source import source_of
 from trainer.datasets.split import split_by_group
 from trainer.defaults import complete
 from trainer.pictures import Pictures
@@ -37,7 +37,7 @@ def augment(arguments: argparse.Namespace) -> int:
     asked = Plan(epochs=1, seed=arguments.seed, channels=arguments.channels, variation=arguments.variation)
     asked = replace(asked, vary=arguments.vary)
     asked.check()
-    split = split_by_group(read_dataset(Source.of(arguments)), seed=arguments.seed)
+    split = split_by_group(read_dataset(source_of(arguments)), seed=arguments.seed)
     plan = complete(asked, split, side_px=arguments.crop, batch=None, reference=arguments.reference)
     plan = replace(plan, batch=CROPS)
     few = replace(split.train, samples=tuple(spread(split.train.samples, MOST_PICTURES)))

@@ -20,7 +20,7 @@ from trainer.checkpoint import load_checkpoint
 from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import bundle_name, read_dataset
 from trainer.datasets.sample import Dataset
-from trainer.datasets.source import Source
+from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split, describe, split_by_group
 from trainer.defaults import complete
 from trainer.device import choose, usable_cores
@@ -59,7 +59,7 @@ def train(arguments: argparse.Namespace) -> int:
     check_folder(arguments.out, arguments.resume)
     asked = asked_plan(arguments)
     asked.check()
-    place = Source.of(arguments)
+    place = source_of(arguments)
     split = split_by_group(read_dataset(place), arguments.holdout, seed=arguments.seed)
     _show_split(split)
     plan = complete(asked, split, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
@@ -111,7 +111,7 @@ def export(arguments: argparse.Namespace) -> int:
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
-    place = Source.of(arguments) if arguments.data else _source_of(arguments.run)
+    place = source_of(arguments) if arguments.data else _source_of(arguments.run)
     state = load_checkpoint(weights_file(arguments.run))
     options.check(state.classes)
     tracking = None
@@ -163,7 +163,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if a figure is worse than asked for.
     """
-    dataset = read_dataset(Source.of(arguments))
+    dataset = read_dataset(source_of(arguments))
     if arguments.groups:
         unknown = sorted(set(arguments.groups) - set(dataset.groups()))
         if unknown:
@@ -323,10 +323,10 @@ def _workers(arguments: argparse.Namespace, device: str) -> int:
     return torch.cuda.device_count() if device == "cuda" else min(LARGEST_TEAM, usable_cores())
 
 
-def _source_of(run: Path) -> Source:
+def _source_of(run: Path) -> AnySource:
     source = run / "source.json"
     try:
-        return Source.written(json.loads(source.read_text(encoding="utf-8")))
+        return written_source(json.loads(source.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source}: not what `trainer train` writes ({error}); name the data with --data") from error
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from appliance.arguments import names, new_file
 from trainer.datasets import source
+from trainer.datasets.address import place
 from trainer.datasets.layouts.readers import NAMES
+
+_VERSIONS = "trainer.version_commands"
 
 
 def add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
@@ -25,6 +28,8 @@ def add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser], epil
     _add_check(actions, epilog)
     _add_version(actions, epilog)
     _add_diff(actions, epilog)
+    _add_pull(actions, epilog)
+    _add_verify(actions, epilog)
 
 
 def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
@@ -63,20 +68,45 @@ def _add_version(actions: argparse._SubParsersAction[argparse.ArgumentParser], e
     words = "write down once and for all what a data set holds now, why, and which version it came from"
     version = actions.add_parser("version", help=words, description=words, epilog=epilog)
     source.add_arguments(version)
-    version.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the versions")
+    target = version.add_mutually_exclusive_group(required=True)
+    target.add_argument(
+        "--to", metavar="ADDRESS", help="store it there with all of its files: a folder, s3://..., each file once"
+    )
+    target.add_argument("--out", type=Path, metavar="FOLDER", help="write it there; the pictures stay where they are")
     version.add_argument("--why", type=_words, required=True, metavar="TEXT", help="what this version is for")
     version.add_argument("--who", type=_words, required=True, metavar="NAME", help="who answers for it")
-    version.add_argument("--parent", type=Path, metavar="FILE.json", help="the version that it came from")
-    version.set_defaults(module="trainer.data_commands", execute="write_down")
+    version.add_argument(
+        "--parent", type=place, metavar="VERSION", help="the version that it came from: a file or ADDRESS@VERSION"
+    )
+    version.set_defaults(module=_VERSIONS, execute="write_down")
+
+
+def _add_pull(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    words = "bring a stored version into a folder, as COCO; train and evaluate take ADDRESS@VERSION without it"
+    pull = actions.add_parser("pull", help=words, description=words, epilog=epilog)
+    pull.add_argument("version", type=place, metavar="ADDRESS@VERSION", help="as `data version --to` told it")
+    pull.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="gets annotations.json and the pictures"
+    )
+    source.add_cache(pull)
+    pull.set_defaults(module=_VERSIONS, execute="pull")
+
+
+def _add_verify(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
+    words = "read every file of a stored version, and tell what is missing or damaged"
+    verify = actions.add_parser("verify", help=words, description=words, epilog=epilog)
+    verify.add_argument("version", type=place, metavar="ADDRESS@VERSION", help="as `data version --to` told it")
+    verify.add_argument("--json", type=new_file, metavar="FILE", help="also write all names there")
+    verify.set_defaults(module=_VERSIONS, execute="verify_stored")
 
 
 def _add_diff(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
     words = "tell which pictures were added, removed, relabelled or put into another group between two versions"
     diff = actions.add_parser("diff", help=words, description=words, epilog=epilog)
-    diff.add_argument("before", type=Path, metavar="A.json", help="the first version")
-    diff.add_argument("after", type=Path, metavar="B.json", help="the second")
+    diff.add_argument("before", type=place, metavar="A", help="the first version: a file or ADDRESS@VERSION")
+    diff.add_argument("after", type=place, metavar="B", help="the second")
     diff.add_argument("--json", type=new_file, metavar="FILE", help="also write all changes there")
-    diff.set_defaults(module="trainer.data_commands", execute="diff")
+    diff.set_defaults(module=_VERSIONS, execute="diff")
 
 
 def _words(text: str) -> str:

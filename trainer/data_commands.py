@@ -9,20 +9,17 @@ from rich.table import Table
 
 from appliance.errors import EXIT_REFUSED
 from trainer.datasets.check_page import page
-from trainer.datasets.difference import Change, as_dict, changes
 from trainer.datasets.examination import Examined, examine
 from trainer.datasets.findings import Finding, findings_as_dict
 from trainer.datasets.layouts.coco_file import check_is_new, write_coco
 from trainer.datasets.layouts.found import Found, Wishes
 from trainer.datasets.layouts.readers import read_layout
-from trainer.datasets.reading import read_dataset
-from trainer.datasets.source import Source
-from trainer.datasets.version import read_version, version_of, write_version
+from trainer.datasets.source import source_of
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 
-MOST_CASES, MOST_FILES, MOST_CHANGES = 6, 3, 40
+MOST_CASES, MOST_FILES = 6, 3
 """What the console shows; the JSON files have all."""
 
 
@@ -67,68 +64,16 @@ def check(arguments: argparse.Namespace) -> int:
     """
     from trainer.datasets.check import check_dataset  # brings torch, which `import` can do without
 
-    examined = examine(Source.of(arguments).annotations())
+    place = source_of(arguments)
+    examined = examine(place.annotations())
     findings = check_dataset(examined, arguments.holdout)
     _show_findings(examined, findings)
     if arguments.json:
         write_json(arguments.json.path, findings_as_dict(examined, findings))
     if arguments.report:
-        arguments.report.write(page(examined, findings, arguments.data.resolve()))
+        arguments.report.write(page(examined, findings, place.root()))
         _out.print(f"{arguments.report.path}: the findings with their pictures", soft_wrap=True)
     return EXIT_REFUSED if any(finding.verdict() == "wrong" for finding in findings) else 0
-
-
-def write_down(arguments: argparse.Namespace) -> int:
-    """Write a version of a data set.
-
-    Args:
-        arguments: of `trainer data version`.
-
-    Returns:
-        The exit code.
-    """
-    parent = read_version(arguments.parent) if arguments.parent else None
-    root = arguments.data if arguments.data.is_dir() else arguments.data.parent
-    dataset = read_dataset(Source.of(arguments))
-    version = version_of(dataset, root, arguments.why, arguments.who, parent)
-    path = write_version(version, arguments.out)
-    if parent:
-        _show_changes(changes(parent, version))
-    _out.print(f"{path}: {len(version.pictures)} pictures, digest {version.digest}", soft_wrap=True)
-    return 0
-
-
-def diff(arguments: argparse.Namespace) -> int:
-    """Tell what changed between two versions.
-
-    Args:
-        arguments: of `trainer data diff`.
-
-    Returns:
-        The exit code.
-    """
-    before, after = read_version(arguments.before), read_version(arguments.after)
-    _show_changes(changes(before, after))
-    if before.classes != after.classes:
-        _out.print(f"classes: {', '.join(before.classes)} -> {', '.join(after.classes)}", soft_wrap=True)
-    if arguments.json:
-        write_json(arguments.json.path, as_dict(before, after))
-    return 0
-
-
-def _show_changes(found: list[Change]) -> None:
-    counts = Counter(change.kind for change in found)
-    title = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no changes"
-    table = Table("change", "picture", "group", "boxes", title=title)
-    for change in found[:MOST_CHANGES]:
-        sides = [entry for entry in (change.before, change.after) if entry]
-        groups = [entry.group for entry in sides]
-        boxes = [", ".join(f"{name} {n}" for name, n in entry.boxes.items()) or "good part" for entry in sides]
-        shown = [" -> ".join(dict.fromkeys(texts)) for texts in (groups, boxes)]
-        table.add_row(change.kind, change.name(), *shown)
-    _out.print(table)
-    if len(found) > MOST_CHANGES:
-        _out.print(f"and {len(found) - MOST_CHANGES} more; `trainer data diff` lists all with --json")
 
 
 def _show_findings(examined: Examined, findings: list[Finding]) -> None:

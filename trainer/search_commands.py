@@ -15,7 +15,7 @@ from trainer.crossval import CrossValidation, FoldFigures, judge_fold, sum_up
 from trainer.datasets.folds import folds_of
 from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import dataset_digest, read_dataset
-from trainer.datasets.source import Source
+from trainer.datasets.source import source_of
 from trainer.datasets.split import split_by_group
 from trainer.defaults import complete
 from trainer.files import make_folder, write_json
@@ -55,7 +55,7 @@ def tune(arguments: argparse.Namespace) -> int:
     """
     asked = asked_plan(arguments)
     asked.check()
-    outer = split_by_group(read_dataset(Source.of(arguments)), arguments.holdout, seed=arguments.seed)
+    outer = split_by_group(read_dataset(source_of(arguments)), arguments.holdout, seed=arguments.seed)
     inner = split_by_group(outer.train, seed=arguments.seed)
     _err.print(
         f"{len(outer.validation.groups())} groups are put aside; each trial learns from {len(inner.train.groups())} "
@@ -97,7 +97,7 @@ def crossval(arguments: argparse.Namespace) -> int:
     runs = [arguments.out / f"fold{number}" for number in range(1, arguments.folds + 1)]
     for run in runs:
         check_folder(run, arguments.resume)
-    place = Source.of(arguments)
+    place = source_of(arguments)
     folds = folds_of(read_dataset(place), arguments.folds, arguments.seed)
     judged = []
     for number, (fold, run) in enumerate(zip(folds, runs, strict=True), 1):

@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("--groups", type=names, default=())
     parser.add_argument("--threads", type=count, default=2)
     arguments = parser.parse_args()
-    dataset = read_dataset(source.Source.of(arguments))
+    dataset = read_dataset(source.source_of(arguments))
     kept = tuple(s for s in dataset.samples if not arguments.groups or s.group in arguments.groups)
     bundle = read_bundle(arguments.bundle)
     figures = measure(bundle, Dataset(dataset.classes, kept), arguments.threads)

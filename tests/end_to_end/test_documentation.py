@@ -23,6 +23,8 @@ from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from tests.tiny_yolo import write_tiny_yolo
 from trainer.datasets.reading import read_dataset
+from trainer.datasets.store import Store
+from trainer.datasets.stored import store_version
 from trainer.datasets.version import version_of, write_version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +99,8 @@ class Shell:
         return self._ended[command]
 
     def _here(self, text: str) -> str:
+        stored = next((self.folder / "kept" / "versions").glob("*.json"))
+        text = text.replace("{stored}", f"kept@{stored.stem}")
         return text.replace("{work}", str(self.folder)).replace("{root}", str(ROOT))
 
     def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -129,6 +133,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     for name, boards in (("first", "boards"), ("second", "fresh")):
         found = version_of(read_dataset(folder / boards), folder, "a test", "nobody", None)
         write_version(found, folder).rename(folder / f"{name}.json")
+    boards = read_dataset(folder / "boards")
+    store_version(version_of(boards, folder, "a test", "nobody", None), folder, Store(str(folder / "kept")))
     pcb = folder / "DeepPCB" / "PCBData"
     groups = dict.fromkeys(("group77000", "group50600", "group44000"), 2) | {"group00041": 8}
     write_tiny_deeppcb(pcb, groups, side_px=96)

@@ -1,18 +1,26 @@
 """A version of a data set stays as it was written, and two of them tell what changed."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from appliance.events import Box
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
+from trainer.datasets.sample import Dataset, Sample
+from trainer.datasets.version import FileName, read_version, version_of, write_version
 
 Content = dict[str, Any]
 
@@ -49,10 +57,10 @@ def test_a_version_says_what_it_holds_and_what_it_came_from(data: Path, tmp_path
     change(data, lambda content: content["annotations"].pop(0))
     second = json.loads(version(data, tmp_path / "v", "--parent", str(first), why="a box less").read_text())
     content = json.loads(first.read_text())
-    assert (content["schema"], content["parent"], content["who"]) == ("vi.dataset/1", None, "A. P.")
+    assert (content["schema"], content["parent"], content["who"]) == ("vi.dataset/2", None, "A. P.")
     assert (second["parent"], second["why"]) == (content["digest"], "a box less")
     assert len(content["pictures"]) == 12
-    assert {entry["name"] for entry in content["pictures"] if not entry["boxes"]} == {"003.png", "007.png", "011.png"}
+    assert {entry["name"] for entry in content["pictures"] if not entry["labels"]} == {"003.png", "007.png", "011.png"}
     assert first.stat().st_mode & 0o222 == 0
 
 
@@ -111,7 +119,9 @@ def test_another_reference_is_told(tmp_path: Path) -> None:
     [
         ('"why": "a test"', '"why": "another"', "was changed after it was written"),
         ('"group": "family0"', '"group": "family1"', "was changed after it was written"),
-        ("vi.dataset/1", "vi.dataset/2", "no version of a data set: schema"),
+        ('"name": "000.png"', '"name": "../000.png"', "is no name of a file below a folder"),
+        ('"label": "dent"', '"label": "bump"', "labels of no class: bump"),
+        ("vi.dataset/2", "vi.dataset/1", "no version of a data set: schema"),
         ('"classes"', '"klasses"', "no version of a data set: classes"),
         ("{", "", "no version of a data set: file"),
     ],
@@ -123,4 +133,56 @@ def test_a_version_that_was_changed_is_refused(
     forged = tmp_path / "forged.json"
     forged.write_text(first.read_text().replace(old, new, 1))
     assert main(["data", "diff", str(first), str(forged)]) == 78
-    assert f"{forged}: {says}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{forged}: " in told
+    assert says in told
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=20).filter(
+    lambda name: name not in (".", "..")
+)
+SIDES = st.floats(0, 500, width=32)
+
+
+@given(
+    names=st.lists(NAMES, min_size=1, max_size=5, unique=True),
+    classes=st.lists(NAMES, min_size=1, max_size=3, unique=True),
+    boxes=st.lists(st.tuples(SIDES, SIDES, SIDES, SIDES), max_size=4),
+    group=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    why=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
+)
+def test_a_version_is_read_as_it_was_written(
+    names: list[str], classes: list[str], boxes: list[Box], group: str, why: str
+) -> None:
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        samples = []
+        for number, name in enumerate(names):
+            path = folder / f"{number}" / name
+            path.parent.mkdir()
+            path.write_bytes(name.encode())
+            truth = np.array(boxes[number:], np.float32).reshape(-1, 4)
+            labels = np.arange(len(truth)) % len(classes)
+            samples.append(Sample(path, truth, labels, group, not len(truth), path if number else None))
+        written = version_of(Dataset(tuple(classes), tuple(samples)), folder, why, "A. P.", None)
+        path = write_version(written, folder / "v")
+        found = read_version(path)
+    assert found == written
+    for sample, entry in zip(samples, sorted(found.pictures, key=lambda entry: entry.name), strict=True):
+        assert entry.name == f"{sample.image.parent.name}/{sample.image.name}"
+        back = sorted((item.label, *item.box) for item in entry.labels)
+        assert back == sorted((classes[k], *box) for k, box in zip(sample.labels, sample.boxes.tolist(), strict=True))
+
+
+@given(
+    name=st.text(max_size=12) | st.sampled_from(["/a", "../a", "a/../b", "a//b", "a/", "", ".", "..", "a\0b", "./a"])
+)
+def test_no_name_in_a_version_leads_out_of_its_folder(name: str) -> None:
+    try:
+        found = TypeAdapter(FileName).validate_python(name)
+    except ValidationError:
+        return
+    place = Path(os.path.normpath(Path("/folder") / found))
+    assert place.is_relative_to("/folder/")
+    assert place != Path("/folder")
+    assert place.relative_to("/folder").as_posix() == name

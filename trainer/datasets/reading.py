@@ -16,7 +16,7 @@ from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
-from trainer.datasets.source import Source
+from trainer.datasets.source import AnySource, Source
 from trainer.progress import console, tracked
 
 COPPER = Copper(
@@ -27,7 +27,7 @@ COPPER = Copper(
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-def read_dataset(source: Source | Path) -> Dataset:
+def read_dataset(source: AnySource | Path) -> Dataset:
     """Read a data set in any layout that the appliance knows, and check what only learning needs.
 
     Args:

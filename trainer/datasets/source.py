@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from appliance.annotations.coco import read_coco
 from appliance.annotations.deeppcb import read_deeppcb, read_good_list
 from appliance.annotations.layouts import LAYOUTS, read_annotations
 from appliance.annotations.pictures import Annotations, with_good_parts
 from appliance.errors import ConfigError
+from trainer.datasets.address import VersionAddress, place
+from trainer.datasets.stored import StoredSource, usual_cache
 
 DATA_HELP = (
-    "a COCO file (.json) or a folder with one; or DeepPCB's layout: its folder, or a list file such as trainval.txt"
+    "a COCO file (.json) or a folder with one; DeepPCB's layout: its folder, or a list file such as trainval.txt; or "
+    "ADDRESS@VERSION, as `data version --to` told it"
 )
 
 
@@ -34,29 +37,16 @@ class Source:
     layout: Literal["coco", "deeppcb"] | None = None
     good_list: Path | None = None
 
-    @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Source:
-        """Take the arguments that `add_arguments` declares."""
-        return cls(arguments.data, arguments.list, arguments.format, arguments.good_list)
-
-    @classmethod
-    def written(cls, content: Any) -> Source:
-        """Read what `as_dict` wrote.
-
-        Raises:
-            KeyError, TypeError: it is something else.
-        """
-        if not isinstance(content, dict):
-            raise TypeError("no JSON object")
-        listing, good_list = (None if content.get(k) is None else Path(content[k]) for k in ("list", "good_list"))
-        return cls(Path(content["data"]), listing, content.get("format"), good_list)
-
     def as_dict(self) -> dict[str, str | None]:
         """Return plain values with absolute paths, for a run's source.json."""
         listing, good_list = (
             None if path is None else str(path.resolve()) for path in (self._listing(), self._good_list())
         )
         return {"data": str(self.data.resolve()), "list": listing, "format": self.layout, "good_list": good_list}
+
+    def root(self) -> Path:
+        """Return the folder that its pictures are named from, as people see them."""
+        return self.data.resolve()
 
     def annotations(self) -> Annotations:
         """Read the annotations.
@@ -108,6 +98,39 @@ class Source:
         return nested if self.layout != "coco" and nested.is_dir() else self.data
 
 
+AnySource: TypeAlias = Source | StoredSource
+
+
+def source_of(arguments: argparse.Namespace) -> AnySource:
+    """Take the arguments that `add_arguments` declares.
+
+    Raises:
+        ConfigError: Some of them say how a version's pictures are listed, which it says itself.
+    """
+    if not isinstance(arguments.data, VersionAddress):
+        return Source(arguments.data, arguments.list, arguments.format, arguments.good_list)
+    if arguments.list or arguments.format or arguments.good_list:
+        raise ConfigError(
+            f"{arguments.data}: a version says itself what it holds; leave out --list, --format, --good-list"
+        )
+    return StoredSource(arguments.data, arguments.cache)
+
+
+def written_source(content: Any) -> AnySource:
+    """Read what `as_dict` wrote.
+
+    Raises:
+        KeyError, TypeError: it is something else.
+    """
+    if not isinstance(content, dict):
+        raise TypeError("no JSON object")
+    data = place(content["data"])
+    if isinstance(data, VersionAddress):
+        return StoredSource(data, Path(content["cache"]))
+    listing, good_list = (None if content.get(k) is None else Path(content[k]) for k in ("list", "good_list"))
+    return Source(data, listing, content.get("format"), good_list)
+
+
 def add_arguments(parser: argparse.ArgumentParser, *, is_required: bool = True, data_help: str = DATA_HELP) -> None:
     """Declare the arguments that name a data set.
 
@@ -116,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, is_required: bool = True, 
         is_required: whether the command cannot do without.
         data_help: of --data.
     """
-    parser.add_argument("--data", type=Path, required=is_required, help=data_help)
+    parser.add_argument("--data", type=place, required=is_required, help=data_help)
     parser.add_argument("--list", type=Path, metavar="FILE", help="annotation or list file (default: the usual name)")
     parser.add_argument("--format", choices=("coco", "deeppcb"), help="layout (default: seen from the files)")
     parser.add_argument(
@@ -124,6 +147,18 @@ def add_arguments(parser: argparse.ArgumentParser, *, is_required: bool = True, 
         type=Path,
         metavar="FILE",
         help="pictures of good parts, one a line; DeepPCB's templates then are references only",
+    )
+    add_cache(parser)
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Declare where what was brought from an address is kept."""
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=usual_cache(),
+        metavar="FOLDER",
+        help="keeps what was brought from an address (default %(default)s)",
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from appliance.annotations.pictures import read_text
 from appliance.bundle.section import Section
@@ -20,37 +21,98 @@ from trainer.datasets.sample import Dataset, Sample
 from trainer.files import make_folder
 from trainer.progress import tracked
 
+
+def _leads_inside(name: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or name != "/".join(parts) or ".." in parts or "\0" in name:
+        raise ValueError(f"{name!r} is no name of a file below a folder")
+    return name
+
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, Field(min_length=1)]
+FileName = Annotated[str, AfterValidator(_leads_inside)]
+"""Relative, with `/`, never leaving the folder that it is named from."""
+
+
+class LabelledBox(Section):
+    """One defect: its class, and x1 y1 x2 y2 in pixels of the picture."""
+
+    label: str
+    box: tuple[float, float, float, float]
 
 
 class Entry(Section):
-    """One picture: SHA-256 of its file, of its labels, and of its reference's file; boxes: class -> how many."""
+    """One picture: SHA-256 of its file, of its labels, and of its reference's file; size_bytes of its file.
 
-    name: str
+    A good part's reference may be the picture itself.
+    """
+
+    name: FileName
     sha256: Digest
+    size_bytes: Annotated[int, Field(ge=0)]
+    labels: tuple[LabelledBox, ...]
     labels_sha256: Digest
     group: str
-    boxes: dict[str, int]
+    reference: FileName | None
     reference_sha256: Digest | None
+    reference_size_bytes: Annotated[int, Field(ge=0)] | None
+
+    @property
+    def boxes(self) -> dict[str, int]:
+        """Class -> how many."""
+        return dict(sorted(Counter(item.label for item in self.labels).items()))
 
 
 class Version(Section):
     """A data set at one moment.
 
-    data_digest: over pictures, labels, classes, groups and references; the same data has the same one wherever it lies.
-    parent: digest of the version before, None for the first. digest: over all the rest of this file.
+    layout: "deeppcb" if the pictures are binarised copper, whose defects can be painted. data_digest: over pictures,
+    labels, classes, groups and references; the same data has the same one wherever it lies. parent: digest of the
+    version before, None for the first. digest: over all the rest of this file.
     """
 
-    schema_: Literal["vi.dataset/1"] = Field(alias="schema")
+    schema_: Literal["vi.dataset/2"] = Field(alias="schema")
     why: Words
     who: Words
     when: str
     parent: Digest | None
+    layout: Literal["coco", "deeppcb"]
     classes: tuple[str, ...]
     pictures: tuple[Entry, ...]
     data_digest: Digest
     digest: Digest
+
+    @model_validator(mode="after")
+    def _labels_are_of_its_classes(self) -> Version:
+        unknown = sorted({box.label for entry in self.pictures for box in entry.labels} - set(self.classes))
+        if unknown:
+            raise ValueError(f"labels of no class: {', '.join(unknown)}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What it is called in its folder: the beginning of its data's digest."""
+        return self.data_digest[:16]
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """Return what it needs: SHA-256 of each file -> a name of it, and its size in bytes."""
+        found = {}
+        for entry in self.pictures:
+            if entry.reference_sha256 and entry.reference:
+                found[entry.reference_sha256] = (entry.reference, entry.reference_size_bytes or 0)
+        return found | {entry.sha256: (entry.name, entry.size_bytes) for entry in self.pictures}
+
+
+def root_of(dataset: Dataset, folder: Path) -> Path:
+    """Return the innermost folder that holds a data set's folder and all of its pictures.
+
+    Args:
+        dataset: what was read.
+        folder: where it was said to lie; an imported one names pictures elsewhere.
+    """
+    files = [path for sample in dataset.samples for path in (sample.image, sample.reference) if path]
+    return Path(os.path.commonpath([_plain(path) for path in (folder / "file", *files)]))
 
 
 def version_of(dataset: Dataset, root: Path, why: str, who: str, parent: Version | None) -> Version:
@@ -58,7 +120,7 @@ def version_of(dataset: Dataset, root: Path, why: str, who: str, parent: Version
 
     Args:
         dataset: what was read; the order of its pictures does not matter.
-        root: folder that the pictures are named from.
+        root: folder that the pictures are named from, above all of them.
         why: what this version is for.
         who: who answers for it.
         parent: the version before, if there was one.
@@ -69,15 +131,16 @@ def version_of(dataset: Dataset, root: Path, why: str, who: str, parent: Version
     entries = [_entry(sample, dataset.classes, root) for sample in tracked(dataset.samples, "digests")]
     entries.sort(key=lambda entry: (entry["sha256"], entry["name"]))
     content: dict[str, Any] = {
-        "schema": "vi.dataset/1",
+        "schema": "vi.dataset/2",
         "why": why,
         "who": who,
         "when": iso(utc_now(), "seconds"),
         "parent": parent and parent.digest,
+        "layout": "deeppcb" if dataset.copper else "coco",
         "classes": dataset.classes,
         "pictures": entries,
-        "data_digest": _digest([dataset.classes, sorted(_digest({**entry, "name": ""}) for entry in entries)]),
     }
+    content["data_digest"] = _data_digest(content)
     return Version.model_validate_json(json.dumps({**content, "digest": _digest(content)}))
 
 
@@ -96,7 +159,7 @@ def write_version(version: Version, folder: Path) -> Path:
         StorageError: The disk is full or refuses.
     """
     make_folder(folder)
-    path = folder / f"{version.data_digest[:16]}.json"
+    path = folder / f"{version.name}.json"
     if path.exists():
         raise ConfigError(f"{path}: this data has this version already, which stays as it is; name another folder")
     write_whole(path, dump(version))
@@ -113,38 +176,67 @@ def read_version(path: Path) -> Version:
     Raises:
         ConfigError: It cannot be read, is something else, or was changed.
     """
-    text = read_text(path)
+    return parse_version(read_text(path), str(path))
+
+
+def parse_version(text: str, where: str) -> Version:
+    """Take a version from its text, and find out whether it is as it was written.
+
+    Args:
+        text: of the file.
+        where: names it in messages.
+
+    Raises:
+        ConfigError: It is something else, or was changed.
+    """
     try:
         version = Version.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError(
-            f"{path}: no version of a data set: {in_words(error)}; take what `data version` wrote"
+            f"{where}: no version of a data set: {in_words(error)}; take what `data version` wrote"
         ) from error
     content = json.loads(text)
-    if content.pop("digest") != _digest(content):
-        raise ConfigError(f"{path}: was changed after it was written; restore the file")
+    if content.pop("digest") != _digest(content) or content["data_digest"] != _data_digest(content):
+        raise ConfigError(f"{where}: was changed after it was written; restore the file")
     return version
 
 
 def _entry(sample: Sample, classes: tuple[str, ...], root: Path) -> dict[str, Any]:
-    names = [classes[label] for label in sample.labels.tolist()]
-    is_own = sample.reference is None or sample.reference == sample.image
-    inner = sample.image.is_relative_to(root)
+    labels = sorted(
+        (classes[label], box) for label, box in zip(sample.labels.tolist(), sample.boxes.tolist(), strict=True)
+    )
+    reference = _file(sample.reference, root) if sample.reference else (None, None, None)
+    name, digest, size_bytes = _file(sample.image, root)
     return {
-        "name": (sample.image.relative_to(root) if inner else sample.image).as_posix(),
-        "sha256": _file_digest(sample.image),
-        "labels_sha256": _digest(sorted(zip(names, sample.boxes.tolist(), strict=True))),
+        "name": name,
+        "sha256": digest,
+        "size_bytes": size_bytes,
+        "labels": [{"label": label, "box": box} for label, box in labels],
+        "labels_sha256": _digest(labels),
         "group": sample.group,
-        "boxes": dict(sorted(Counter(names).items())),
-        "reference_sha256": None if is_own or sample.reference is None else _file_digest(sample.reference),
+        "reference": reference[0],
+        "reference_sha256": reference[1],
+        "reference_size_bytes": reference[2],
     }
 
 
-def _file_digest(path: Path) -> str:
+def _file(path: Path, root: Path) -> tuple[str, str, int]:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; restore or unlist it") from error
+    name = _plain(path).relative_to(_plain(root)).as_posix()
+    return name, hashlib.sha256(content).hexdigest(), len(content)
+
+
+def _plain(path: Path) -> Path:
+    """Make a path absolute and take `..` out of it, following no link: a link's own name is what people know."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _data_digest(content: dict[str, Any]) -> str:
+    nameless = [{**entry, "name": "", "reference": ""} for entry in content["pictures"]]
+    return _digest([content["layout"], content["classes"], sorted(map(_digest, nameless))])
 
 
 def _digest(content: Any) -> str:

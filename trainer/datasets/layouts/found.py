@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from appliance.annotations.pictures import check_box
@@ -44,6 +44,23 @@ class Found:
     classes: tuple[str, ...]
     pictures: tuple[FoundPicture, ...]
     remarks: tuple[str, ...] = ()
+
+    def moved(self, root: Path, folder: Path) -> Found:
+        """Return the same about pictures that were copied from one folder to another.
+
+        Args:
+            root: where they lay.
+            folder: where they lie now, under the same names.
+        """
+        moved = [
+            replace(
+                picture,
+                path=folder / picture.path.relative_to(root),
+                reference=picture.reference and folder / picture.reference.relative_to(root),
+            )
+            for picture in self.pictures
+        ]
+        return replace(self, pictures=tuple(moved))
 
 
 @dataclass(frozen=True, slots=True)
