@@ -35,6 +35,8 @@ def import_pictures(arguments: argparse.Namespace) -> int:
     check_is_new(arguments.out)
     found = read_layout(arguments.layout, arguments.source, Wishes(arguments.classes, arguments.group_pattern))
     path = write_coco(found, arguments.out)
+    if found.set_aside:
+        write_json(arguments.out / "set_aside.json", {"parts": found.set_aside})
     for words in _remarks(found):
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     table = Table(title="what was read")

@@ -6,14 +6,25 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from appliance.events import Record, Trigger, moment_of
+from appliance.events import Record, Trigger, iso, moment_of
 from appliance.stores.schema import check_kind, connect, storage_error
 
 ROWS_PER_READ = 500
 """Rows of one read, so that no reader holds a snapshot for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture on disk; path is relative to the folder of pictures."""
+
+    inspection_id: str
+    view: str
+    path: str
+    sha256: str
 
 
 class LedgerReader:
@@ -125,6 +136,38 @@ class LedgerReader:
                 (from_seq, to_seq, limit),
             ).fetchall()
         return [Record(*row) for row in found]
+
+    def span(self, since: datetime | None = None, until: datetime | None = None) -> tuple[int, int] | None:
+        """Return the first and the last number of the records of a time; None if there are none.
+
+        Args:
+            since: decided then or later; None from the first that is left.
+            until: decided before; None up to the newest.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        bounds = (iso(since) if since else "", iso(until) if until else "~")
+        with self._snapshot("looking for the records of a time") as rows:
+            first, last = rows.execute(
+                "SELECT min(seq), max(seq) FROM inspection WHERE decided_at >= ? AND decided_at < ?", bounds
+            ).fetchone()
+        return None if first is None else (int(first), int(last))
+
+    def pictures(self, from_seq: int, to_seq: int) -> Sequence[StoredPicture]:
+        """Return the pictures on disk of the records of a range, in order.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._snapshot(f"reading the pictures of records {from_seq} to {to_seq}") as rows:
+            found = rows.execute(
+                "SELECT p.inspection_id, p.view, p.path, p.sha256 FROM inspection AS i"
+                " JOIN image AS p ON p.inspection_id = i.inspection_id"
+                " WHERE i.seq BETWEEN ? AND ? ORDER BY i.seq, p.view",
+                (from_seq, to_seq),
+            ).fetchall()
+        return [StoredPicture(*row) for row in found]
 
     def depth(self) -> int:
         """Return how many records are kept for a consumer that has not acknowledged them; takes no scan.

@@ -13,9 +13,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from appliance.__main__ import main as appliance
 from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.simulator.broker import find_mosquitto
 from appliance.simulator.dataset import write_dataset
+from tests.feedback import box, judge, write_judging_station
 from tests.ledger_inspections import open_ledger, store
 from tests.models import tiny_bundle
 from tests.plant import PLACE, Plant, write_station
@@ -130,6 +132,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     write_tiny_boards(folder / "fresh", seed=9)
     write_dataset(folder / "simulated", 8, 2, parts_per_family=2, is_quiet=True)
     write_tiny_yolo(folder / "labelled")
+    (folder / "judging").mkdir()
+    config = write_judging_station(folder / "judging")
+    assert appliance(["export", "--config", str(config), "--out", str(folder / "feedback")]) == 0
+    judge(folder / "feedback", "t0", "ACCEPT")
+    judge(folder / "feedback", "t1", "REJECT", boxes=[box(10, 10)])
     for name, boards in (("first", "boards"), ("second", "fresh")):
         found = version_of(read_dataset(folder / boards), folder, "a test", "nobody", None)
         write_version(found, folder).rename(folder / f"{name}.json")

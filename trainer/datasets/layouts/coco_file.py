@@ -75,6 +75,8 @@ def write_coco(found: Found, folder: Path) -> Path:
         image["group"] = picture.group
         if picture.reference is not None:
             image["reference"] = _name(picture.reference, folder)
+        if picture.origin is not None:
+            image["origin"] = picture.origin
         images.append(image)
         for defect in picture.defects:
             category = found.classes.index(defect.label) + 1

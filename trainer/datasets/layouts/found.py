@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 from appliance.annotations.pictures import check_box
 from appliance.errors import ConfigError
@@ -28,22 +29,30 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class FoundPicture:
-    """One picture with its defects; none: a good part. size is width and height in pixels."""
+    """One picture with its defects; none: a good part. size is width and height in pixels.
+
+    origin: plain values that say who labelled it, and from where it comes; None if nobody knows.
+    """
 
     path: Path
     size: tuple[int, int]
     group: str
     defects: tuple[Defect, ...]
     reference: Path | None = None
+    origin: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All of a source; remarks are sentences that a person should read before the labels are relied on."""
+    """All of a source; remarks are sentences that a person should read before the labels are relied on.
+
+    set_aside: plain values about what was left out because people must decide.
+    """
 
     classes: tuple[str, ...]
     pictures: tuple[FoundPicture, ...]
     remarks: tuple[str, ...] = ()
+    set_aside: tuple[dict[str, Any], ...] = ()
 
     def moved(self, root: Path, folder: Path) -> Found:
         """Return the same about pictures that were copied from one folder to another.

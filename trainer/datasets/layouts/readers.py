@@ -6,13 +6,20 @@ from pathlib import Path
 
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.coco_file import found_in
+from trainer.datasets.layouts.feedback import read_stations_feedback
 from trainer.datasets.layouts.found import Found, Wishes
 from trainer.datasets.layouts.masks import read_folders, read_masks
 from trainer.datasets.layouts.voc import read_voc
 from trainer.datasets.layouts.yolo import read_yolo
 from trainer.datasets.source import Source
 
-_FOLDER_READERS = {"yolo": read_yolo, "voc": read_voc, "masks": read_masks, "folders": read_folders}
+_FOLDER_READERS = {
+    "yolo": read_yolo,
+    "voc": read_voc,
+    "masks": read_masks,
+    "folders": read_folders,
+    "feedback": read_stations_feedback,
+}
 NAMES = (*_FOLDER_READERS, "deeppcb", "coco")
 
 
