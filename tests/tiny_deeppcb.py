@@ -1,8 +1,10 @@
 """A data set in DeepPCB's own layout, small enough for a test: bright spots are defects, templates have none."""
 
+import zlib
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from tests.models import spot_picture
 
@@ -17,8 +19,11 @@ def write_tiny_deeppcb(
         folder.mkdir(parents=True)
         labels.mkdir()
         for number in range(pairs):
-            cv2.imwrite(str(folder / f"{number}_test.jpg"), spot_picture(side_px, side_px, [(1, 1, score)]))
-            cv2.imwrite(str(folder / f"{number}_temp.jpg"), spot_picture(side_px, side_px))
+            own = np.random.default_rng(zlib.crc32(f"{list_name}/{group}/{number}".encode()))
+            artwork = own.integers(0, 8, (side_px, side_px, 1), dtype=np.uint8)  # else all would be copies of one
+            for name, spots in (("test", [(1, 1, score)]), ("temp", [])):
+                picture = spot_picture(side_px, side_px, spots)
+                cv2.imwrite(str(folder / f"{number}_{name}.jpg"), np.where(picture < score, picture + artwork, picture))
             (labels / f"{number}.txt").write_text("16 16 32 32 1\n")
             lines.append(f"{group}/{group}/{number}.jpg {group}/{group}_not/{number}.txt")
     (root / list_name).write_text("\n".join(lines) + "\n")

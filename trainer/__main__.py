@@ -44,7 +44,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     source.add_arguments(train)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, log and figures")
     add_length(train)
-    add_holdout(train, "groups to hold out (default: a fifth)")
+    add_holdout(train, "groups to hold out (default: a fifth, copies on one side)")
     add_dials(train)
     add_net(train)
     train.add_argument(

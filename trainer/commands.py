@@ -17,11 +17,10 @@ from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.backbone import Backbone, find_backbone
 from trainer.checkpoint import load_checkpoint
-from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import bundle_name, read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
-from trainer.datasets.split import Split, describe, split_by_group
+from trainer.datasets.split import Split
 from trainer.defaults import complete
 from trainer.device import choose, usable_cores
 from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
@@ -37,7 +36,9 @@ from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.report_page import write_page
+from trainer.seen import apart, only, seen_groups, show_trained_on
 from trainer.sizes import TABLE
+from trainer.split_commands import divide, show_split
 from trainer.stress import Robustness, sweep
 from trainer.teacher import Teacher, find_teacher
 from trainer.tracking import Tracking, place_of, track_address
@@ -60,8 +61,8 @@ def train(arguments: argparse.Namespace) -> int:
     asked = asked_plan(arguments)
     asked.check()
     place = source_of(arguments)
-    split = split_by_group(read_dataset(place), arguments.holdout, seed=arguments.seed)
-    _show_split(split)
+    split, leak = divide(read_dataset(place), arguments.holdout, arguments.seed, arguments.allow_leakage)
+    show_split(split)
     plan = complete(asked, split, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
     geometry = check_data(split, plan.input_channels)
     _err.print(
@@ -69,8 +70,7 @@ def train(arguments: argparse.Namespace) -> int:
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
     backbone, teacher = begun_with(arguments, plan, split), _taught_by(arguments.teacher, plan, split)
-    is_told = arguments.resume or _err.quiet
-    for words in [*doubts(split), *([] if is_told else leaks(split))]:
+    for words in [*doubts(split), *([leak] if leak else [])]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)
@@ -164,16 +164,19 @@ def evaluate(arguments: argparse.Namespace) -> int:
         The exit code; 1 if a figure is worse than asked for.
     """
     dataset = read_dataset(source_of(arguments))
+    bundle = read_bundle(arguments.bundle)
+    seen = seen_groups(dataset, bundle.manifest.lineage)
     if arguments.groups:
         unknown = sorted(set(arguments.groups) - set(dataset.groups()))
         if unknown:
             raise ConfigError(f"--groups: no group {', '.join(unknown)}; there are {', '.join(dataset.groups())}")
-        dataset = Dataset(dataset.classes, tuple(s for s in dataset.samples if s.group in arguments.groups))
-    bundle = read_bundle(arguments.bundle)
+        dataset = only(dataset, frozenset(arguments.groups))
+    dataset, trained_on = apart(dataset, seen)
     runner = _runner(arguments, bundle, arguments.precision)
     judged, detect_ms_p50 = judge_samples(runner, dataset)
     figures = report(judged, bundle.manifest, detect_ms_p50)
     _show_report(figures)
+    known = show_trained_on(runner, trained_on) if trained_on else None
     refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
     for words in refusals:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
@@ -186,7 +189,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         borne = {name: asdict(tolerance) for name, tolerance in tolerances.items()}
         extra = {"bundle_digest": bundle.digest, "refused": refusals, "tolerances": borne}
         extra |= {"engine": runner.describe(), "parity": {name: asdict(row) for name, row in parity.items()}}
-        write_json(arguments.json.path, figures.as_dict() | extra)
+        write_json(arguments.json.path, figures.as_dict() | extra | {"trained_on": known.as_dict() if known else None})
     return 1 if refusals else 0
 
 
@@ -329,21 +332,6 @@ def _source_of(run: Path) -> AnySource:
         return written_source(json.loads(source.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source}: not what `trainer train` writes ({error}); name the data with --data") from error
-
-
-def _show_split(split: Split) -> None:
-    rows = describe(split)
-    table = Table(title="what was read")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name in ("group", "split") else "right")
-    shown = rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]
-    for row in shown:
-        table.add_row(*(str(value) for value in row.values()))
-    for half, name in ((split.train, "train"), (split.validation, "validation")):
-        good = sum(sample.is_good for sample in half.samples)
-        counts = [str(count) for count in half.boxes_per_class().values()]
-        table.add_row(f"{len(half.groups())} groups", name, str(len(half.samples)), str(good), *counts, style="bold")
-    _out.print(table)
 
 
 def _show_report(figures: Report) -> None:

@@ -13,7 +13,17 @@ from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import MAX_IMAGES, GoldenImage
-from appliance.bundle.manifest import DefectClass, Geometry, Lineage, Manifest, Name, Outputs, Tolerance, VariantName
+from appliance.bundle.manifest import (
+    MOST_HELD_OUT,
+    DefectClass,
+    Geometry,
+    Lineage,
+    Manifest,
+    Name,
+    Outputs,
+    Tolerance,
+    VariantName,
+)
 from appliance.errors import BundleProofError, ConfigError
 from appliance.events import Pixels
 from appliance.optics.statistics import measure
@@ -264,6 +274,7 @@ def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, dig
             metrics={},
             backbone=state.plan.get("weights"),
             teacher=state.plan.get("teacher"),
+            held_out=state.holdout if len(state.holdout) <= MOST_HELD_OUT else (),
         ),
         digests={},
     )

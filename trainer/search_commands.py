@@ -13,7 +13,6 @@ from rich.table import Table
 from trainer.commands import asked_plan, begun_with
 from trainer.crossval import CrossValidation, FoldFigures, judge_fold, sum_up
 from trainer.datasets.folds import folds_of
-from trainer.datasets.leakage import leaks
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.source import source_of
 from trainer.datasets.split import split_by_group
@@ -22,6 +21,7 @@ from trainer.files import make_folder, write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.search_arguments import USUAL_TRIAL_STEPS
+from trainer.split_commands import divide
 from trainer.train import check_folder
 from trainer.train import train as run_training
 from trainer.tune import Search, search
@@ -55,15 +55,19 @@ def tune(arguments: argparse.Namespace) -> int:
     """
     asked = asked_plan(arguments)
     asked.check()
-    outer = split_by_group(read_dataset(source_of(arguments)), arguments.holdout, seed=arguments.seed)
-    inner = split_by_group(outer.train, seed=arguments.seed)
+    dataset = read_dataset(source_of(arguments))
+    if arguments.holdout:  # nobody looks at these, not even for copies; the training that follows does
+        outer = split_by_group(dataset, arguments.holdout)
+    else:
+        outer, _ = divide(dataset, (), arguments.seed, arguments.allow_leakage)
+    inner, leak = divide(outer.train, (), arguments.seed, arguments.allow_leakage)
     _err.print(
         f"{len(outer.validation.groups())} groups are put aside; each trial learns from {len(inner.train.groups())} "
         f"groups and is judged on {len(inner.validation.groups())}",
         soft_wrap=True,
     )
-    for words in leaks(inner):
-        _err.print(f"trainer: beware: {words}", soft_wrap=True)
+    if leak:
+        _err.print(f"trainer: beware: {leak}", soft_wrap=True)
     identity = {
         "data": dataset_digest(outer.whole()),
         "groups put aside": list(outer.validation.groups()),
@@ -122,6 +126,8 @@ def _command(arguments: argparse.Namespace, dials: dict[str, Any]) -> list[str]:
             words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     if arguments.holdout:
         words += ["--holdout", ",".join(arguments.holdout)]
+    if arguments.allow_leakage:
+        words += ["--allow-leakage"]
     for name, usual in _USUAL.items():
         if getattr(arguments, name) != usual:
             words += [f"--{name}", str(getattr(arguments, name))]

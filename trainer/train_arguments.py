@@ -37,7 +37,14 @@ def add_length(command: argparse.ArgumentParser) -> None:
 
 def add_holdout(command: argparse.ArgumentParser, help_text: str) -> None:
     """Declare which groups are held out."""
-    command.add_argument("--holdout", type=names, default=(), metavar="A,B", help=help_text)
+    command.add_argument(
+        "--holdout", type=source.held_groups, default=(), metavar="A,B", help=f"{help_text}; or @FILE with one a line"
+    )
+    command.add_argument(
+        "--allow-leakage",
+        action="store_true",
+        help="go on although held-out pictures are copies of training pictures; the figures then flatter",
+    )
 
 
 def add_net(command: argparse.ArgumentParser) -> None:

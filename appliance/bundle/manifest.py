@@ -74,6 +74,9 @@ class Tolerance(Section):
     max_score_difference: Ratio
 
 
+MOST_HELD_OUT = 1000
+
+
 class Variant(Section):
     """What the trainer found out about a model of another precision; differences are those to model.onnx.
 
@@ -100,6 +103,7 @@ class Lineage(Section):
     backbone: name and SHA-256 of the pre-trained weights that training began with; None (as in bundles that are older
     than this field) if it began with random ones.
     teacher: name and SHA-256 of the larger net whose answers were learned beside the labels; None if there was none.
+    held_out: names of these groups; empty in older bundles, and where there are more than MOST_HELD_OUT.
     """
 
     dataset_digest: Digest
@@ -109,6 +113,7 @@ class Lineage(Section):
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
     backbone: str | None = None
     teacher: str | None = None
+    held_out: Annotated[tuple[str, ...], Field(max_length=MOST_HELD_OUT)] = ()
 
 
 class Manifest(Section):

@@ -1,6 +1,7 @@
 """What is wrong with a data set is found before training, counted, and named by file."""
 
 import json
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -189,23 +190,59 @@ def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(data: P
 
 
 @pytest.mark.parametrize("quality", [None, 60])
-def test_a_copy_on_both_sides_of_the_split_is_leakage_and_training_warns_of_it(
+def test_a_copy_on_both_sides_of_the_split_is_leakage_and_training_refuses_it(
     data: Path, capsys: pytest.CaptureFixture[str], quality: int | None
 ) -> None:
     pixels = load_picture(data / "000.png", 1)
     name = "copy.png" if quality is None else "copy.jpg"
     cv2.imwrite(str(data / name), pixels, [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality])
     add(data, name, "family1", like=0)
-    found = checked(data, code=1)
+    divided = ["--holdout", "family0"]
+    found = checked(data, *divided, code=1)
     assert found["wrong: leakage"] == [("group family0 and group family1", ["000.png", name])]
-    divides_none = checked(data, "--holdout", "family2")
-    assert divides_none["warning: copies in several groups"] == found["wrong: leakage"]
-    run = ["--out", str(data.parent / "run"), "--epochs", "1", "--batch", "4", "--crop", "64"]
+    for words in ((), ("--holdout", "family2")):
+        assert checked(data, *words)["warning: copies in several groups"] == found["wrong: leakage"]
     capsys.readouterr()
-    assert main(["train", "--data", str(data), *run]) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert "beware: 1 of 4 held-out pictures are there for training too" in told
+    train = ["train", "--data", str(data), "--epochs", "1", "--batch", "4", "--crop", "64", "--workers", "1"]
+    assert main([*train, *divided, "--out", str(data.parent / "refused")]) == 78
+    told = capsys.readouterr().err
+    assert "1 of 4 held-out pictures are there for training too" in told
     assert f"{data}/000.png (group family0) is like {data}/{name} (group family1)" in told
+    assert not (data.parent / "refused").exists()
+    assert main([*train, *divided, "--allow-leakage", "--out", str(data.parent / "allowed")]) == 0
+    assert "beware: 1 of 4 held-out pictures are there" in " ".join(capsys.readouterr().err.split())
+    assert main([*train, "--out", str(data.parent / "drawn")]) == 0
+    assert "held-out pictures are there" not in capsys.readouterr().err
+
+
+def test_the_split_is_shown_and_written_down_with_copies_on_one_side(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(data / "000.png", data / "copy.png")
+    add(data, "copy.png", "family1", like=0)
+    for seed in range(4):
+        words = ["--seed", str(seed), "--json", str(data / "s.json"), "--out", str(data / "held.txt")]
+        assert main(["data", "split", "--data", str(data), *words]) == 0
+        rows = {row["group"]: row["split"] for row in json.loads((data / "s.json").read_text())["groups"]}
+        assert rows["family0"] == rows["family1"] != rows["family2"]
+        held = (data / "held.txt").read_text().split()
+        assert held == sorted(group for group, half in rows.items() if half == "validation")
+    assert "2 groups share copies" in capsys.readouterr().out
+    assert main(["data", "split", "--data", str(data), "--holdout", f"@{data / 'held.txt'}"]) == 0
+    assert main(["data", "split", "--data", str(data), "--holdout", "family1"]) == 1
+    assert "refused: 1 of " in capsys.readouterr().err
+
+
+def test_where_all_groups_share_copies_nothing_is_held_out_without_a_word(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for group in ("family1", "family2"):
+        shutil.copy(data / "000.png", data / f"{group}.png")
+        add(data, f"{group}.png", group, like=0)
+    assert ("each group shares copies with the others") in checked(data, code=1)["wrong: groups"][0][0]
+    capsys.readouterr()
+    assert main(["train", "--data", str(data), "--out", str(data.parent / "run")]) == 78
+    assert "nothing can be held out: pictures of all groups are alike" in capsys.readouterr().err
 
 
 def test_one_group_and_an_unknown_one_cannot_be_divided(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,34 @@ def test_a_draw_leaves_every_kind_and_good_parts_on_both_sides_where_it_can(tmp_
         for half in (split.train, split.validation):
             assert all(half.boxes_per_class().values())
             assert any(sample.is_good for sample in half.samples)
+
+
+@given(
+    ties=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=8),
+    seed=st.integers(0, 50),
+)
+def test_groups_that_share_copies_are_never_drawn_apart(ties: list[tuple[int, int]], seed: int) -> None:
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    samples = tuple(Sample(Path("p"), *nothing, f"g{number % 12}", is_good=True) for number in range(48))
+    named = [(f"g{one}", f"g{other}") for one, other in ties]
+    held = set(split_by_group(Dataset(("a",), samples), seed=seed, ties=named).validation.groups())
+    assert all((one in held) == (other in held) for one, other in named)
+
+
+def test_a_drawn_split_holds_out_about_the_same_share_of_every_kind() -> None:
+    rng = np.random.default_rng(0)
+    samples = []
+    for group in range(40):
+        rare = group % 8 == 0
+        for _ in range(int(rng.integers(4, 12))):
+            labels = np.array([int(rare and rng.random() < 0.9)], np.int64)
+            samples.append(Sample(Path("p"), np.zeros((1, 4), np.float32), labels, f"g{group:02d}", is_good=False))
+        samples.append(replace(samples[-1], boxes=np.zeros((0, 4), np.float32), labels=labels[:0], is_good=True))
+    dataset = Dataset(("often", "rare"), tuple(samples))
+    whole = dataset.boxes_per_class()
+    for seed in range(20):
+        half = split_by_group(dataset, seed=seed).validation
+        share = len(half.samples) / len(samples)
+        for name, count in half.boxes_per_class().items():
+            tolerance = max(0.05, 2 * (share * (1 - share) / whole[name]) ** 0.5)
+            assert abs(count / whole[name] - share) <= tolerance + 1e-9

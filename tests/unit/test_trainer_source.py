@@ -92,7 +92,9 @@ def _small_and_large(folder: Path) -> Path:
     return path
 
 
-def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(tmp_path: Path) -> None:
+def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = _small_and_large(tmp_path / "data").parent
     run, bundle, figures = (str(tmp_path / name) for name in ("My Run", "b.bundle", "figures.json"))
     named = ["--data", str(data), "--format", "coco"]
@@ -104,7 +106,15 @@ def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(tmp_path: Path)
     assert manifest.revision > 202601010000
     assert [item.name for item in manifest.classes] == ["mt_scratch", "mt_dent"]
     assert (manifest.geometry.fit, manifest.geometry.channels) == ("pad", 1)
-    assert json.loads(Path(figures).read_text())["pictures"] == 16
+    found = json.loads(Path(figures).read_text())
+    held = read_bundle(Path(bundle)).manifest.lineage.held_out
+    assert set(found["groups"]) == set(held)
+    assert set(found["trained_on"]["groups"]).isdisjoint(held)
+    assert found["pictures"] + found["trained_on"]["pictures"] == 16
+    one = next(iter(found["trained_on"]["groups"]))
+    capsys.readouterr()
+    assert main(["evaluate", "--bundle", bundle, *named, "--groups", one]) == 0
+    assert "trained on these very pictures" in capsys.readouterr().err
 
 
 def test_where_every_picture_has_a_reference_the_model_compares_unless_told_otherwise(pcb: Path) -> None:
@@ -119,7 +129,8 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
         assert {image.pixels().shape[2] for image in written.golden} == {channels}
         judged = ["--data", str(pcb), "--list", "test.txt", "--json", figures]
         assert main(["evaluate", "--bundle", bundle, *judged]) == 0
-        assert json.loads(Path(figures).read_text())["pictures"] == 6
+        found = json.loads(Path(figures).read_text())
+        assert (found["pictures"], found["trained_on"]) == (6, None)
 
 
 def test_a_reference_that_is_asked_for_and_not_named_is_refused(

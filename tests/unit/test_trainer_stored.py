@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from appliance.errors import StorageError
 from tests.s3_server import BUCKET, CREDENTIALS, S3Server
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
@@ -19,6 +20,7 @@ from trainer.__main__ import main
 from trainer.datasets.address import VersionAddress, place
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
+from trainer.datasets.store import Store
 from trainer.datasets.stored import StoredSource
 
 SAID = ["--why", "a test", "--who", "A. P."]
@@ -127,6 +129,14 @@ def test_a_stored_version_is_never_written_over(
     assert json.loads((tmp_path / "d.json").read_text())["changes"] == []
 
 
+def test_of_two_that_store_at_once_one_is_refused(address: str) -> None:
+    store = Store(address)
+    store.add_version("0123456789abcdef", b"first")
+    with pytest.raises(StorageError):
+        store.add_version("0123456789abcdef", b"second")
+    assert Store(address).version("0123456789abcdef") == "first"
+
+
 def test_versions_of_several_addresses_are_compared(data: Path, server: S3Server, tmp_path: Path) -> None:
     there, here = keep(data, f"{S3}-compared"), keep(data, str(tmp_path / "store"))
     assert main(["data", "diff", there, here, "--json", str(tmp_path / "d.json")]) == 0
@@ -174,7 +184,9 @@ def test_what_is_missing_or_damaged_is_told_and_put_back(
     report = tmp_path / "found.json"
     assert main(["data", "verify", version, "--json", str(report)]) == 1
     assert {kind: len(names) for kind, names in json.loads(report.read_text()).items()} == {"missing": 1, "damaged": 1}
-    assert "1 missing: " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "1 missing: " in told
+    assert keys[1].removeprefix("sets-damaged/") in told
     words = ["train", "--data", version, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
     assert main(words) == 78
     assert "1 missing: " in capsys.readouterr().err

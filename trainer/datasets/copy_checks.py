@@ -24,18 +24,19 @@ SAME_CONTENT = 0.9
 Pair = tuple[int, int]
 
 
-def check_copies(examined: Examined, held: frozenset[str]) -> Iterator[Finding]:
-    """Look for copies and for what they spoil.
+def check_copies(examined: Examined, held: frozenset[str], exact: list[Pair], near: list[Pair]) -> Iterator[Finding]:
+    """Tell of copies and of what they spoil.
 
     Args:
         examined: all pictures.
         held: groups that the training would hold out.
+        exact: pairs of one file, as `copies` found them.
+        near: pairs that look the same.
 
     Yields:
         One finding per check, also where all is well.
     """
     pictures = examined.annotations.pictures
-    exact, near = _pairs(examined)
     yield Finding(
         "exact copies",
         False,
@@ -77,7 +78,15 @@ def check_copies(examined: Examined, held: frozenset[str]) -> Iterator[Finding]:
     )
 
 
-def _pairs(examined: Examined) -> tuple[list[Pair], list[Pair]]:
+def copies(examined: Examined) -> tuple[list[Pair], list[Pair]]:
+    """Look for copies.
+
+    Args:
+        examined: all pictures.
+
+    Returns:
+        Pairs of one file, and pairs that look the same, as indices into the annotations.
+    """
     sound = examined.sound()
     by_digest: dict[str, list[int]] = defaultdict(list)
     for at, _, facts in sound:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 
 from appliance.errors import ConfigError
-from trainer.datasets.likeness import alike, looks_of
-from trainer.datasets.sample import Dataset, load_picture
-from trainer.datasets.split import Split, split_by_group
-from trainer.progress import tracked
+from trainer.datasets.leakage import copies_across_groups
+from trainer.datasets.sample import Dataset
+from trainer.datasets.split import Split, split_by_group, tied_groups
 
 
 def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
@@ -27,7 +26,8 @@ def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
     """
     if wanted < 2:
         raise ConfigError(f"--folds {wanted}: must be at least 2")
-    clusters = _clusters(dataset)
+    ties = [(one.group, other.group) for one, other in copies_across_groups(dataset)]
+    clusters = [sorted(tied) for tied in tied_groups(dataset.groups(), ties)]
     if len(clusters) < wanted:
         raise ConfigError(
             f"--folds {wanted}: the groups make {len(clusters)} that can be told apart (copies count as one); "
@@ -49,14 +49,3 @@ def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
                 f"--folds {wanted}: the groups {', '.join(names)} have no defect to be judged on; ask for fewer folds"
             )
     return tuple(split_by_group(dataset, tuple(names)) for names in held)
-
-
-def _clusters(dataset: Dataset) -> list[list[str]]:
-    """Return the groups, those together that hold copies of each other."""
-    samples = dataset.samples
-    looks = [looks_of(load_picture(sample.image, 1)[:, :, 0]) for sample in tracked(samples, "looking for copies")]
-    leader = {name: name for name in dataset.groups()}
-    for first, second in alike(looks, looks):
-        one, other = (leader[samples[at].group] for at in (first, second))
-        leader = {name: one if its == other else its for name, its in leader.items()}
-    return [[name for name in leader if leader[name] == of] for of in sorted(set(leader.values()))]

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
+from itertools import pairwise
+
 from trainer.datasets.likeness import Looks, alike, looks_of
-from trainer.datasets.sample import Sample, load_picture
+from trainer.datasets.sample import Dataset, Sample, load_picture
 from trainer.datasets.split import Split
 from trainer.progress import tracked
 
+Pair = tuple[Sample, Sample]
 
-def leaks(split: Split) -> list[str]:
-    """Look for pictures of the held-out groups that training sees too, as they are or saved again.
+
+def copies_across_groups(dataset: Dataset) -> list[Pair]:
+    """Look for pictures that another group has too, as they are or saved again.
 
     Args:
-        split: both halves.
+        dataset: all of it.
 
     Returns:
-        No sentence, or one that counts them and names the first pair.
+        Pairs of two groups; of many copies of one picture not every pair, but all are linked.
 
     Raises:
         ConfigError: A picture is missing or damaged.
     """
-    looks = {
-        id(sample): _looks(sample) for sample in tracked(split.whole().samples, "looking for copies across the split")
-    }
-    first, second = ([looks[id(sample)] for sample in half.samples] for half in (split.train, split.validation))
-    pairs = alike(first, second)
-    if not pairs:
-        return []
-    trained, held = split.train.samples[pairs[0][0]], split.validation.samples[pairs[0][1]]
-    pictures = len({j for _, j in pairs})
-    return [
-        f"{pictures} of {len(second)} held-out pictures are there for training too, as a copy or nearly one, so the "
-        f"figures flatter: {held.image} (group {held.group}) is like {trained.image} (group {trained.group}); "
-        "give them one group; `trainer data check` lists all"
+    samples = dataset.samples
+    looks: list[Looks] = []
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for at, sample in enumerate(tracked(samples, "looking for copies in other groups")):
+        pixels = load_picture(sample.image, 1)[:, :, 0]
+        looks.append(looks_of(pixels))
+        same[hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()].append(at)
+    pairs = set(alike(looks, looks)) | {pair for members in same.values() for pair in pairwise(members)}
+    return [(samples[i], samples[j]) for i, j in sorted(pairs) if samples[i].group != samples[j].group]
+
+
+def leaks(split: Split, copies: list[Pair]) -> str | None:
+    """Say which pictures of the held-out groups training would see too.
+
+    Args:
+        split: both halves.
+        copies: of the whole data set.
+
+    Returns:
+        A sentence that counts them and names the first pair; None if there are none.
+    """
+    held = set(split.validation.groups())
+    divided = [
+        (one, other) if one.group in held else (other, one)
+        for one, other in copies
+        if (one.group in held) != (other.group in held)
     ]
-
-
-def _looks(sample: Sample) -> Looks:
-    return looks_of(load_picture(sample.image, 1)[:, :, 0])
+    if not divided:
+        return None
+    (shown, trained), pictures = divided[0], len({id(one) for one, _ in divided})
+    return (
+        f"{pictures} of {len(split.validation.samples)} held-out pictures are there for training too, as a copy or "
+        f"nearly one, so the figures flatter: {shown.image} (group {shown.group}) is like {trained.image} (group "
+        f"{trained.group}); give them one group; `trainer data check` lists all"
+    )

@@ -11,6 +11,7 @@ from appliance.annotations.coco import read_coco
 from appliance.annotations.deeppcb import read_deeppcb, read_good_list
 from appliance.annotations.layouts import LAYOUTS, read_annotations
 from appliance.annotations.pictures import Annotations, with_good_parts
+from appliance.arguments import names
 from appliance.errors import ConfigError
 from trainer.datasets.address import VersionAddress, place
 from trainer.datasets.stored import StoredSource, usual_cache
@@ -162,6 +163,19 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def held_groups(text: str) -> tuple[str, ...]:
+    """Read names of groups with commas between them, or @FILE with one a line, as `data split --out` wrote it."""
+    if not text.startswith("@"):
+        return names(text)
+    try:
+        found = tuple(filter(None, Path(text[1:]).read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error}); name what `data split` wrote") from None
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no group; write one a line")
+    return found
+
+
 def _sought(name: Path, places: list[Path], option: str) -> Path:
     nearby = [place / name for place in places]
     for path in (name, *nearby) if len(name.parts) > 1 or name.is_absolute() else (*nearby, name):
@@ -174,6 +188,6 @@ def _only_json(folder: Path) -> Path:
     usual = folder / "annotations.json"
     found = [usual] if usual.is_file() else sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")])
     if len(found) != 1:
-        names = ", ".join(path.name for path in found[:8]) or "none"
-        raise ConfigError(f"{folder}: which COCO file? There are {names}; name one with --list")
+        shown = ", ".join(path.name for path in found[:8]) or "none"
+        raise ConfigError(f"{folder}: which COCO file? There are {shown}; name one with --list")
     return found[0]

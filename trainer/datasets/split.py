@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset
 
+Counts: TypeAlias = NDArray[np.int64]
+
 MOST_DRAWS = 50
+
+EVEN_ENOUGH = 0.05
+"""So far may a class' held-out share be from that of all pictures; more where there are few, as chance has it."""
 
 MOST_OF_SHARE = 1.25
 """Drawn groups hold out no more than this times what is wanted, if they can."""
@@ -32,7 +41,13 @@ class Split:
         return replace(self.train, samples=self.train.samples + self.validation.samples)
 
 
-def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float = 0.2, seed: int = 0) -> Split:
+def split_by_group(
+    dataset: Dataset,
+    holdout: tuple[str, ...] = (),
+    share: float = 0.2,
+    seed: int = 0,
+    ties: Iterable[tuple[str, str]] = (),
+) -> Split:
     """Hold out whole groups.
 
     Args:
@@ -40,6 +55,7 @@ def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float
         holdout: names of the groups to hold out; empty to draw them.
         share: share of the pictures to hold out at least when groups are drawn, 0..1.
         seed: seed of the draw.
+        ties: pairs of groups that a draw must not divide, because they share copies.
 
     Returns:
         The split; every sample is in exactly one half.
@@ -51,7 +67,13 @@ def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float
     unknown = sorted(set(holdout) - set(groups))
     if unknown:
         raise ConfigError(f"holdout: no group {', '.join(unknown)}; the groups are {', '.join(groups)}")
-    split = _divided(dataset, set(holdout)) if holdout else _drawn(dataset, share, seed)
+    tied = tied_groups(groups, ties)
+    if not holdout and len(tied) == 1 and len(groups) > 1:
+        raise ConfigError(
+            "nothing can be held out: pictures of all groups are alike, so that each group is tied to the others; take "
+            "copies off the list (`trainer data check` shows them), or say --allow-leakage: its figures flatter"
+        )
+    split = _divided(dataset, set(holdout) if holdout else _drawn(dataset, tied, share, seed))
     if not split.train.samples or not split.validation.samples:
         raise ConfigError(
             f"holdout: of the groups {', '.join(groups)} none is left on one side; at least two groups are needed, "
@@ -60,51 +82,94 @@ def split_by_group(dataset: Dataset, holdout: tuple[str, ...] = (), share: float
     return split
 
 
+def tied_groups(groups: Iterable[str], ties: Iterable[tuple[str, str]]) -> list[frozenset[str]]:
+    """Join groups that a draw must not divide.
+
+    Args:
+        groups: names of all.
+        ties: pairs that must stay together.
+
+    Returns:
+        What can be drawn, by the first name in each.
+    """
+    unit = {group: frozenset([group]) for group in groups}
+    for one, other in ties:
+        joined = unit[one] | unit[other]
+        unit.update(dict.fromkeys(joined, joined))
+    return sorted(set(unit.values()), key=min)
+
+
 def _divided(dataset: Dataset, held: set[str]) -> Split:
     train = tuple(s for s in dataset.samples if s.group not in held)
     validation = tuple(s for s in dataset.samples if s.group in held)
     return Split(replace(dataset, samples=train), replace(dataset, samples=validation))
 
 
-def _drawn(dataset: Dataset, share: float, seed: int) -> Split:
-    """Draw until both halves have every kind of defect and good parts; if none has, take what lacks the least."""
-    draws = (_divided(dataset, _draw(dataset, share, seed * MOST_DRAWS + turn)) for turn in range(MOST_DRAWS))
-    best: tuple[int, Split] | None = None
-    for split in draws:
-        lacking = sum(_lacks(half) for half in (split.train, split.validation))
-        if best is None or lacking < best[0]:
-            best = lacking, split
-        if not lacking:
+def _drawn(dataset: Dataset, tied: list[frozenset[str]], share: float, seed: int) -> set[str]:
+    """Draw until both halves have every kind of defect and good parts, in about equal shares; else take the best."""
+    tally = _tally(dataset)
+    draws = (_draw(tally, tied, share, seed * MOST_DRAWS + turn) for turn in range(MOST_DRAWS))
+    best: tuple[tuple[int, float], set[str]] | None = None
+    for held in draws:
+        rank = _lacking(tally, held), _unevenness(tally, held)
+        if best is None or rank < best[0]:
+            best = rank, held
+        if rank == (0, 0.0):
             break
     assert best is not None
     return best[1]
 
 
-def _lacks(half: Dataset) -> int:
-    """Count what a half lacks: defects at all weigh most, then each class, then good parts."""
-    missing = sum(not count for count in half.boxes_per_class().values())
-    has_bad = any(not sample.is_good for sample in half.samples)
-    return 100 * (not has_bad) + 2 * missing + (not any(sample.is_good for sample in half.samples))
+def _tally(dataset: Dataset) -> dict[str, Counts]:
+    """Count the pictures of each group: all, bad ones, good ones, and those of each class."""
+    found = {group: np.zeros(3 + len(dataset.classes), np.int64) for group in dataset.groups()}
+    for sample in dataset.samples:
+        counts = found[sample.group]
+        counts[0] += 1
+        counts[2 if sample.is_good else 1] += 1
+        counts[3 + np.unique(sample.labels)] += 1
+    return found
 
 
-def _draw(dataset: Dataset, share: float, seed: int) -> set[str]:
+def _halves(tally: dict[str, Counts], held: set[str]) -> tuple[Counts, Counts]:
+    whole: Counts = sum(tally.values(), np.zeros(1, np.int64))
+    part: Counts = sum((tally[group] for group in held), np.zeros_like(whole))
+    return whole - part, part
+
+
+def _lacking(tally: dict[str, Counts], held: set[str]) -> int:
+    """Count what the halves lack: defects at all weigh most, then each class, then good parts."""
+    missing = [half == 0 for half in _halves(tally, held)]
+    return sum(int(100 * half[1] + half[2] + 2 * half[3:].sum()) for half in missing)
+
+
+def _unevenness(tally: dict[str, Counts], held: set[str]) -> float:
+    """Return how much more the shares of classes and good parts differ than chance would have it; 0 if not at all."""
+    train, validation = _halves(tally, held)
+    whole = np.maximum(train + validation, 1)
+    share = validation[0] / whole[0]
+    chance = np.maximum(EVEN_ENOUGH, 2 * np.sqrt(share * (1 - share) / whole[2:]))
+    return float(np.maximum(np.abs(validation[2:] / whole[2:] - share) - chance, 0.0).max())
+
+
+def _draw(tally: dict[str, Counts], tied: list[frozenset[str]], share: float, seed: int) -> set[str]:
     """Draw groups until enough is held out; one that would hold out far too much is passed over while others do."""
-    sizes = Counter(sample.group for sample in dataset.samples)
-    drawn = sorted(sizes)
+    sizes = {unit: int(sum(tally[group][0] for group in unit)) for unit in tied}
+    drawn = list(tied)
     random.Random(seed).shuffle(drawn)
-    wanted = share * len(dataset.samples)
-    held: set[str] = set()
-    passed_over: list[str] = []
-    while drawn and len(held) < len(sizes) - 1 and sum(sizes[name] for name in held) < wanted:
-        group = drawn.pop()
-        if sum(sizes[name] for name in held) + sizes[group] > MOST_OF_SHARE * wanted:
-            passed_over.append(group)
+    wanted = share * sum(sizes.values())
+    held: set[frozenset[str]] = set()
+    passed_over: list[frozenset[str]] = []
+    while drawn and len(held) < len(sizes) - 1 and sum(sizes[unit] for unit in held) < wanted:
+        unit = drawn.pop()
+        if sum(sizes[one] for one in held) + sizes[unit] > MOST_OF_SHARE * wanted:
+            passed_over.append(unit)
         else:
-            held.add(group)
+            held.add(unit)
     has_room = len(held) < len(sizes) - 1
-    if has_room and passed_over and sum(sizes[name] for name in held) < wanted / 2:
-        held.add(min(passed_over, key=lambda name: (sizes[name], name)))
-    return held
+    if has_room and passed_over and sum(sizes[unit] for unit in held) < wanted / 2:
+        held.add(min(passed_over, key=lambda unit: (sizes[unit], min(unit))))
+    return {group for unit in held for group in unit}
 
 
 def describe(split: Split) -> list[dict[str, str | int]]:

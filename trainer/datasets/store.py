@@ -8,6 +8,7 @@ Source: filesystem-spec.readthedocs.io, "Configuration" (options from files and 
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,9 +131,7 @@ class Store:
 
     def _write(self, path: str, content: bytes, mode: str) -> None:
         if self.local_folder is not None:
-            make_folder(Path(path).parent)
-            write_whole(Path(path), content)
-            Path(path).chmod(0o444)
+            _write_here(Path(path), content, mode)
             return
         with self._asked(f"writing {path}"):
             self._files.pipe_file(path, content, mode=mode)
@@ -147,3 +146,20 @@ class Store:
                 f"{self.address}: {doing} failed: {error or type(error).__name__}; check the address, its endpoint, "
                 "and this user's rights and credentials, then repeat the command"
             ) from error
+
+
+def _write_here(path: Path, content: bytes, mode: str) -> None:
+    make_folder(path.parent)
+    if mode != "create":
+        write_whole(path, content)
+        path.chmod(0o444)
+        return
+    draft = path.with_name(f".{secrets.token_hex(6)}.part")
+    write_whole(draft, content)
+    draft.chmod(0o444)
+    try:
+        path.hardlink_to(draft)  # whole, and only if nobody was quicker
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}; check space and rights") from error
+    finally:
+        draft.unlink()

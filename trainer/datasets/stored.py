@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,10 +33,25 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Lacks:
-    """What is wrong with a stored version: names of files that are not there, and of those that are not as stored."""
+    """What is wrong with a stored version: files, by name and place, that are not there, or are not as stored."""
 
     missing: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, version: Version, found: Mapping[str, object]) -> Lacks:
+        """Take what was found of each file: "missing", "damaged", or anything else if it is sound.
+
+        Args:
+            version: whose files.
+            found: by digest.
+        """
+        files = version.files()
+        kinds = (
+            tuple(f"{files[it][0]} (objects/{it[:2]}/{it})" for it, said in found.items() if said == kind)
+            for kind in ("missing", "damaged")
+        )
+        return cls(*kinds)
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.damaged)
@@ -50,7 +65,7 @@ class Lacks:
             if names
         )
         return (
-            f"{version}: {said}; remove damaged files from {version.address}/objects, and store the same data there "
+            f"{version}: {said}; remove damaged ones from {version.address}, and store the same data there "
             "again: what is missing is put back"
         )
 
@@ -202,10 +217,7 @@ def bring(store: Store, version: Version, cache: Path) -> tuple[dict[str, Path],
 
     wanted = version.files()
     found = dict(zip(wanted, _together(one, list(wanted), "files of the version"), strict=True))
-    lacking = {
-        kind: tuple(wanted[digest][0] for digest, is_ in found.items() if is_ == kind) for kind in Lacks.__slots__
-    }
-    return {digest: path for digest, path in found.items() if isinstance(path, Path)}, Lacks(**lacking)
+    return {digest: path for digest, path in found.items() if isinstance(path, Path)}, Lacks.of(version, found)
 
 
 def verify(store: Store, version: Version) -> Lacks:
@@ -223,7 +235,7 @@ def verify(store: Store, version: Version) -> Lacks:
 
     wanted = version.files()
     found = dict(zip(wanted, _together(state, list(wanted), "verifying"), strict=True))
-    return Lacks(**{kind: tuple(wanted[d][0] for d, is_ in found.items() if is_ == kind) for kind in Lacks.__slots__})
+    return Lacks.of(version, found)
 
 
 def _together(work: Callable[[Item], Result], items: Sequence[Item], name: str) -> Iterator[Result]:
