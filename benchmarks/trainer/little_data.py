@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
     arguments = parser.parse_args(argv)
-    whole = split_by_group(read_dataset(source.Source.of(arguments)), arguments.holdout)
+    whole = split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
     rows = []
     for wanted in (int(text) for text in arguments.counts):
         few = take(whole, wanted)
