@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -46,8 +47,7 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         raise ConfigError(f"--reference yes: {without[0].image} names no reference; name one for each picture")
     side_px = side_px or usual_side_px(split.train)
     batch = batch or max(4, round(USUAL_BATCH * (USUAL_SIDE_PX / side_px) ** 2))
-    dust_px = usual_dust_px(split.train)
-    vary = asked.vary if dust_px == Strengths().dust_px else {"dust_px": dust_px, **asked.vary}
+    vary = {**usual_strengths(split.train), **asked.vary}
     plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without, vary=vary)
     plan.check()
     if plan.epochs is None and plan.budget_minutes is None:
@@ -70,11 +70,17 @@ def usual_side_px(train: Dataset) -> int:
     return int(min(LARGEST_SIDE_PX, max(USUAL_SIDE_PX, -(-wanted // 32) * 32)))
 
 
-def usual_dust_px(train: Dataset) -> float:
-    """Return how large a speck may be that is no defect: a third of the smallest defects, and no more than usual.
+def usual_strengths(train: Dataset) -> dict[str, float]:
+    """Return the strengths that this data asks for where they are not the usual ones.
+
+    Pictures of binarised copper are made after the light: no shadow is left on them, no smear, and no part lies askew.
+    A speck of dust, which is no defect, has no more than a third of the smallest defect.
 
     Args:
         train: the training half.
     """
+    if train.copper is not None:
+        return dict.fromkeys(("shadow_percent", "motion_px", "dust_px", "turn_deg"), 0.0)
     sides = [float((sample.boxes[:, 2:] - sample.boxes[:, :2]).min()) for sample in train.samples if len(sample.boxes)]
-    return round(min([Strengths().dust_px, *(side * DUST_SHARE_OF_A_DEFECT for side in sides)]), 2)
+    largest_px = min(sides, default=math.inf) * DUST_SHARE_OF_A_DEFECT
+    return {"dust_px": round(largest_px, 2)} if largest_px < Strengths().dust_px else {}

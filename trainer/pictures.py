@@ -57,11 +57,11 @@ class _Crops(TorchDataset[Batch]):
             decoded = pool.map(partial(load_input, channels=plan.input_channels), self._samples)
             self._pixels = list(tracked(decoded, "decode the pictures", len(self._samples)))
         misplaced_pairs.tell()
-        filled = _filled([pixels.shape[:2] for pixels in self._pixels], plan.side_px)
-        self._mosaic_share = max(MOSAIC_SHARE, 1.0 - filled)
-        others = None
-        if dataset.copper is None:  # there defects are painted
+        others, self._mosaic_share = None, 0.0
+        if dataset.copper is None:  # there defects are painted, and a seam would part its tracks
             others = Transplants(self._samples, self._pixels, plan.side_px, plan.reference)
+            filled = _filled([pixels.shape[:2] for pixels in self._pixels], plan.side_px)
+            self._mosaic_share = max(MOSAIC_SHARE, 1.0 - filled)
         self._augment, self._quarter = (
             Augment(side, plan.strengths, dataset.copper, others) for side in (plan.side_px, plan.side_px // 2)
         )

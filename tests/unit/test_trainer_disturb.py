@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.datasets.reading import read_dataset
+from trainer.datasets.reading import COPPER, read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import split_by_group
-from trainer.defaults import complete, usual_dust_px
+from trainer.defaults import complete, usual_strengths
 from trainer.disturb import Disturb, dusty, shaded
 from trainer.model import PAD_VALUE
 from trainer.pictures import Pictures
@@ -85,8 +85,14 @@ def test_a_speck_is_no_larger_than_dust(seed: int, largest: float) -> None:
 def test_a_speck_is_smaller_than_the_smallest_defect() -> None:
     tiny = Dataset(("a",), (_sample([[10, 10, 13, 30]], [0]), _sample([], [])))
     large = Dataset(("a",), (_sample([[10, 10, 60, 60]], [0]),))
-    assert usual_dust_px(tiny) == 1.0
-    assert usual_dust_px(large) == Strengths().dust_px
+    assert usual_strengths(tiny) == {"dust_px": 1.0}
+    assert usual_strengths(large) == {}
+
+
+def test_what_is_left_behind_when_copper_is_binarised_does_not_disturb_it() -> None:
+    copper = Dataset(("open",), (_sample([[10, 10, 60, 60]], [0]),), COPPER)
+    gone = replace(Strengths(), **usual_strengths(copper))
+    assert (gone.shadow_percent, gone.motion_px, gone.dust_px, gone.turn_deg) == (0, 0, 0, 0)
 
 
 def test_a_transplant_carries_what_the_defect_changed_and_nothing_else() -> None:
