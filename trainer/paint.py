@@ -9,6 +9,8 @@ open.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +105,7 @@ def _paint_defect(
             continue
         margin = rng.uniform(7, 12)
         box = (left - margin, top - margin, left + width + margin, top + height + margin)
-        if min(box) < -margin / 2 or max(box) > side + margin / 2 or _overlaps(box, boxes):
+        if min(box) < -margin / 2 or max(box) > side + margin / 2 or overlaps(box, boxes):
             continue
         rows = slice(max(0, top - SURROUNDINGS_PX), top + height + SURROUNDINGS_PX)
         columns = slice(max(0, left - SURROUNDINGS_PX), left + width + SURROUNDINGS_PX)
@@ -175,7 +177,13 @@ def _paint_artwork(picture: Pixels, boxes: Boxes, rng: np.random.Generator) -> N
         return
 
 
-def _overlaps(box: tuple[float, ...], boxes: Boxes) -> bool:
+def overlaps(box: Sequence[float] | NDArray[np.float32], boxes: Boxes) -> bool:
+    """Tell whether a box touches one of others.
+
+    Args:
+        box: x1 y1 x2 y2.
+        boxes: float32 [N, 4].
+    """
     apart = (boxes[:, 0] > box[2]) | (boxes[:, 2] < box[0]) | (boxes[:, 1] > box[3]) | (boxes[:, 3] < box[1])
     return not bool(apart.all())
 

@@ -69,8 +69,8 @@ def pretrain(arguments: argparse.Namespace) -> int:
     data = pack(net, notes)
     arguments.out.write(data)
     results.print(
-        f"AP@0.33 on {arguments.pictures} pictures that were not learned: {ap['with']:.4f} with a reference, "
-        f"{ap['without']:.4f} without\n{arguments.out.path}: {len(data) / 1e6:.2f} MB after {steps} steps",
+        f"AP@0.33 on the defective ones of {arguments.pictures} pictures that were not learned: {ap['with']:.4f} with "
+        f"a reference, {ap['without']:.4f} without\n{arguments.out.path}: {len(data) / 1e6:.2f} MB after {steps} steps",
         soft_wrap=True,
     )
     if arguments.json:

@@ -1,4 +1,4 @@
-"""Defects of other training pictures, set into a crop: what little data shows once is shown in many places.
+"""Defects of training pictures, set into other places: what little data shows once is shown in many places.
 
 Only what a defect changes is carried over, the difference to the sound surface: to the reference where there is one,
 else to what the rim of the box lets expect.
@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.datasets.sample import Boxes, Labels, Sample
+from trainer.datasets.sample import Boxes, Labels, Sample, spread
+from trainer.paint import overlaps
 
 RIM = 0.25
 """Of a box's longer side, taken along around it; the change fades out over this rim."""
@@ -22,6 +23,8 @@ LARGEST_SHARE = 0.5
 """Of a crop's side; larger defects are shaped by their part and stay there."""
 
 MOST_OF_A_CLASS = 100
+"""Evenly spread over the pictures."""
+
 FAINTEST, STRONGEST = 0.7, 1.3
 _TRIES = 5
 
@@ -54,13 +57,15 @@ class Transplants:
     def __init__(
         self, samples: Sequence[Sample], pixels: Sequence[NDArray[np.uint8]], side_px: int, has_reference: bool
     ) -> None:
-        self._by_class: dict[int, list[Change]] = {}
+        found: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = {}
         for sample, picture in zip(samples, pixels, strict=True):
             for box, label in zip(sample.boxes, sample.labels, strict=True):
-                known = self._by_class.setdefault(int(label), [])
-                if (box[2:] - box[:2]).max() <= LARGEST_SHARE * side_px and len(known) < MOST_OF_A_CLASS:
-                    known.append(_change(picture, box, int(label), has_reference))
-        self._by_class = {label: known for label, known in self._by_class.items() if known}
+                if (box[2:] - box[:2]).max() <= LARGEST_SHARE * side_px:
+                    found.setdefault(int(label), []).append((picture, box))
+        self._by_class = {
+            label: [_change(picture, box, label, has_reference) for picture, box in spread(places, MOST_OF_A_CLASS)]
+            for label, places in found.items()
+        }
 
     def __call__(
         self, piece: NDArray[np.uint8], boxes: Boxes, labels: Labels, rng: np.random.Generator
@@ -86,7 +91,7 @@ class Transplants:
         for _ in range(_TRIES if min(room_y, room_x) >= 0 else 0):
             left, top = int(rng.integers(room_x + 1)), int(rng.integers(room_y + 1))
             place = box + np.array([left, top, left, top], np.float32)
-            if _overlaps(place, boxes):
+            if overlaps(place, boxes):
                 continue
             piece = piece.copy()
             under = piece[top : top + height, left : left + width, :channels]
@@ -132,8 +137,3 @@ def _turned(change: Change, turn: int) -> tuple[NDArray[np.float32], NDArray[np.
         width = levels.shape[1]
         levels, (x1, x2) = levels[:, ::-1], (width - x2, width - x1)
     return levels, np.array([x1, y1, x2, y2], np.float32)
-
-
-def _overlaps(box: NDArray[np.float32], boxes: Boxes) -> bool:
-    apart = (boxes[:, 0] > box[2]) | (boxes[:, 2] < box[0]) | (boxes[:, 1] > box[3]) | (boxes[:, 3] < box[1])
-    return not bool(apart.all())

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from appliance.bundle.picture import decode, size_px
 from appliance.errors import ConfigError
 
+Item = TypeVar("Item")
 Boxes = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
@@ -85,8 +87,8 @@ class Dataset:
         return {name: found[index] for index, name in enumerate(self.classes)}
 
 
-def spread(items: Sequence[Sample], wanted: int) -> Sequence[Sample]:
-    """Return so many of the samples, evenly spread over them; all if there are no more."""
+def spread(items: Sequence[Item], wanted: int) -> Sequence[Item]:
+    """Return so many of the items, evenly spread over them; all if there are no more."""
     return [items[i * len(items) // wanted] for i in range(wanted)] if wanted < len(items) else items
 
 
