@@ -13,7 +13,7 @@ import onnx
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Tolerance, Variant, VariantName
 from appliance.bundle.proof import prove
-from appliance.errors import BundleProofError
+from appliance.errors import BundleError, BundleProofError, ConfigError, RuntimeFault
 from appliance.optics.detector import Detector
 from trainer.calibration_set import choose_samples, digests, load_inputs
 from trainer.datasets.sample import Dataset
@@ -21,7 +21,7 @@ from trainer.datasets.split import Split
 from trainer.evaluate import EngineName, Runner, judge_samples, load_runtime
 from trainer.half import to_fp16
 from trainer.layers import convolutions
-from trainer.metrics import Judged, average_precision, rank, rejected
+from trainer.metrics import Judged, Parts, average_precision, judge_parts, rank, rejected
 from trainer.quantise import METHODS, Method, observe, quantisable, rank_layers, to_int8
 
 MOST_DROP = 0.003
@@ -32,13 +32,17 @@ LOOSEST = Tolerance(min_iou=0.6, max_score_difference=0.3)
 
 RANKING_PICTURES = 8
 
+_NOT_RUN = (BundleError, RuntimeFault, ConfigError)
+"""How a runtime here refuses a model: a matter of that model alone, model.onnx ran before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A model of another precision and what it costs."""
+    """A model of another precision and what it costs; worse: how it judges parts worse, empty if it does not."""
 
     model_onnx: bytes
     variant: Variant
+    worse: str = ""
 
 
 @dataclass(slots=True)
@@ -59,13 +63,14 @@ class Variants:
         for each in attempts:
             if isinstance(each, str):
                 words = each
-            elif each.variant.ap_drop <= MOST_DROP:
+            elif each.variant.ap_drop <= MOST_DROP and not each.worse:
                 self.made[name] = each
                 return
             else:
-                kept = len(each.variant.kept_float)
-                words = f"AP@0.33 falls by {each.variant.ap_drop:.4f}, even with {kept} layers with 32 bits"
-        self.refused[name] = f"{words}; at most {MOST_DROP} is allowed, so the bundle holds no {name} model"
+                fall = f"AP@0.33 falls by {each.variant.ap_drop:.4f}, of which {MOST_DROP} is allowed"
+                cost = each.worse if each.variant.ap_drop <= MOST_DROP else fall
+                words = f"{cost}, even with {len(each.variant.kept_float)} layers with 32 bits"
+        self.refused[name] = f"{words}; so the bundle holds no {name} model"
 
     def models(self) -> dict[VariantName, bytes]:
         """Return the files of those that passed."""
@@ -98,6 +103,7 @@ class Gate:
         self._ap = _ap(judged)
         self._limits = np.array([item.limit for item in base.manifest.classes])
         self._rejected = [rejected(part, self._limits) for part in judged]
+        self._parts = judge_parts(judged, self._limits)
 
     def judge(self, name: VariantName, model_onnx: bytes, variant: Variant) -> Made:
         """Measure what a model costs.
@@ -109,25 +115,29 @@ class Gate:
 
         Raises:
             BundleProofError: it does not do on the golden images what model.onnx does.
+            BundleError, RuntimeFault, ConfigError: an engine does not run it here.
         """
-        tolerances, aps, changed = [], [], []
+        tolerances, aps, changed, worse = [], [], [], []
         for engine in engines():
             if engine == "openvino" and name == "fp16":
                 continue  # on processors it would compute with 32 bits
             runtime = load_runtime(engine, model_onnx, self.base.manifest, self._threads, name)
-            tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))
-            judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset)
+            try:
+                tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))
+                judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset)
+            finally:
+                runtime.close()
             aps.append(_ap(judged))
+            worse.append(how_worse(self._parts, judge_parts(judged, self._limits)))
             found = [rejected(part, self._limits) for part in judged]
             changed.append(sum(one != other for one, other in zip(found, self._rejected, strict=True)))
-            runtime.close()
         loosest = Tolerance(
             min_iou=min(each.min_iou for each in tolerances),
             max_score_difference=max(each.max_score_difference for each in tolerances),
         )
         figures = {"tolerance": loosest, "ap": min(aps), "ap_drop": self._ap - min(aps)}
         parts = {"parts": len(self._rejected), "parts_changed": max(changed)}
-        return Made(model_onnx, variant.model_copy(update=figures | parts))
+        return Made(model_onnx, variant.model_copy(update=figures | parts), max(worse, key=bool))
 
     def _tolerance(self, name: VariantName, detector: Detector, variant: Variant) -> Tolerance:
         manifest = self.base.manifest.with_variants({name: variant.model_copy(update={"tolerance": LOOSEST})})
@@ -182,7 +192,11 @@ def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
         found[method] = 1.0 if isinstance(made, str) else made.variant.ap_drop
         yield made
     best = min(METHODS, key=lambda method: found[method])
-    harmful = rank_layers(model_onnx, ranges[best], pictures[:RANKING_PICTURES], gate.base.manifest)
+    try:
+        harmful = rank_layers(model_onnx, ranges[best], pictures[:RANKING_PICTURES], gate.base.manifest)
+    except _NOT_RUN as error:
+        yield _not_run(error)
+        return
     count = 1
     while count <= len(layers) // 2:
         yield without(harmful[:count], best)
@@ -219,6 +233,31 @@ def attempt(
         return gate.judge(name, model, blank)
     except BundleProofError as error:
         return f"on the golden images it finds other things ({str(error).partition('. ')[0]})"
+    except _NOT_RUN as error:
+        return _not_run(error)
+
+
+def _not_run(error: Exception) -> str:
+    return f"it does not run here ({str(error).partition('; ')[0]})"
+
+
+def how_worse(before: Parts, now: Parts) -> str:
+    """Say whether a model lets more bad parts through, or stops more good ones.
+
+    Args:
+        before: what model.onnx does with the parts.
+        now: what the other model does with the same ones.
+
+    Returns:
+        Words; empty if neither is worse.
+    """
+    counts = (
+        ("bad parts accepted", before.escapes, now.escapes, now.bad),
+        ("good parts rejected", before.overkill, now.overkill, now.good),
+    )
+    return " and ".join(
+        f"{what} rise from {was} to {found} of {parts}" for what, was, found, parts in counts if found > was
+    )
 
 
 def _ap(judged: list[Judged]) -> float:

@@ -28,12 +28,12 @@ from trainer.evaluate import BundleRunner, judge_samples
 from trainer.graph import ContractNet, to_onnx
 from trainer.half import to_fp16
 from trainer.layers import convolutions
-from trainer.metrics import Judged
+from trainer.metrics import Judged, Parts
 from trainer.model import Net, NetShape
 from trainer.parity import compare_all
 from trainer.quantise import METHODS, observe, quantisable, rank_layers, to_int8
 from trainer.score_calibration import ScoreMap
-from trainer.variants import MOST_DROP, Gate, Variants, attempt, make_variants
+from trainer.variants import MOST_DROP, Gate, Made, Variants, attempt, how_worse, make_variants
 
 SIDE_PX = 96
 HELD_OUT = ("family0", "family1")
@@ -227,6 +227,43 @@ def test_what_costs_too_much_is_refused_with_how_much(made: Variants) -> None:
     chosen.take("int8", [costly])
     assert chosen.made == {}
     assert "AP@0.33 falls by 0.0031" in chosen.refused["int8"]
+
+
+def test_a_model_that_rejects_more_good_parts_is_refused_whatever_its_ap(gate: Gate, boards: Split) -> None:
+    parts = list(boards.validation.samples)
+    chosen = next(place for place, sample in enumerate(parts) if len(sample.labels))
+    parts[chosen] = replace(parts[chosen], boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64))
+    dataset = replace(boards.validation, samples=tuple(parts))
+    bundle = gate.base
+    judged, _ = judge_samples(BundleRunner(bundle.model_onnx, bundle.manifest), dataset, is_quiet=True)
+    judged[chosen] = judged[chosen].take(np.zeros(len(judged[chosen].labels), bool))  # a model that knows it is good
+    made = attempt(Gate(bundle, dataset, judged, threads=1), "fp16", to_fp16(bundle.model_onnx), "conversion", (), ())
+    assert isinstance(made, Made)
+    assert made.variant.ap_drop <= MOST_DROP
+    variants = Variants()
+    variants.take("fp16", [made])
+    assert variants.made == {}
+    assert "good parts rejected rise from 0 to 1 of" in variants.refused["fp16"]
+
+
+def test_more_escapes_are_not_made_good_by_less_overkill() -> None:
+    before = Parts(bad=9, good=5, escapes=1, overkill=2)
+    assert how_worse(before, replace(before, escapes=2, overkill=0)) == "bad parts accepted rise from 1 to 2 of 9"
+    assert how_worse(before, replace(before, escapes=0)) == how_worse(before, before) == ""
+
+
+def test_a_model_that_does_not_run_is_refused_in_words(gate: Gate) -> None:
+    model = onnx.load_from_string(to_fp16(gate.base.model_onnx))
+    body = set(convolutions(model)[0])
+    weights = {node.input[1] for node in model.graph.node if node.name in body}
+    for item in model.graph.initializer:
+        if item.name in weights:  # as numbers become that 16 bits do not hold
+            item.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item) * np.float16(np.nan), item.name))
+    variants = Variants()
+    variants.take("fp16", [attempt(gate, "fp16", bytes(model.SerializeToString()), "conversion", (), ())])
+    assert variants.made == {}
+    assert "it does not run here (" in variants.refused["fp16"]
+    assert "so the bundle holds no fp16 model" in variants.refused["fp16"]
 
 
 def test_an_export_writes_what_passed_and_says_what_did_not(exported: Path) -> None:
