@@ -132,6 +132,7 @@ def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
         config.runtime,
         bundle,
         lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
+        recipe.reject_limits(),
     )
     engine.runtime.close()
     seen = (

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,13 +76,19 @@ def choose(settings: RuntimeSection, bundle: Bundle) -> Computed:
     return settings.precision
 
 
-def prove_engine(settings: RuntimeSection, bundle: Bundle, budget_ms: Callable[[Runtime], float]) -> Engine:
+def prove_engine(
+    settings: RuntimeSection,
+    bundle: Bundle,
+    budget_ms: Callable[[Runtime], float],
+    limits: Mapping[str, float] | None = None,
+) -> Engine:
     """Load the model that this device should run and prove it; if that is refused, judge with model.onnx and say so.
 
     Args:
         settings: the configuration's runtime section.
         bundle: the release.
         budget_ms: tells of a runtime how long one picture may take.
+        limits: class -> score from which the line rejects; None takes the manifest's.
 
     Returns:
         The proved engine.
@@ -93,17 +99,21 @@ def prove_engine(settings: RuntimeSection, bundle: Bundle, budget_ms: Callable[[
     """
     wanted = choose(settings, bundle)
     try:
-        return _proved(settings, bundle, wanted, budget_ms)
+        return _proved(settings, bundle, wanted, budget_ms, limits)
     except (BundleError, RuntimeFault) as error:
         if model_of(wanted) == "f32":
             raise
         log.warning("the %s model may not judge here, the f32 model is tried instead: %s", wanted, error)
-        engine = _proved(settings, bundle, "f32", budget_ms)
+        engine = _proved(settings, bundle, "f32", budget_ms, limits)
         return Engine(engine.runtime, engine.precision, engine.proof, f"{wanted}: {error}")
 
 
 def _proved(
-    settings: RuntimeSection, bundle: Bundle, precision: Computed, budget_ms: Callable[[Runtime], float]
+    settings: RuntimeSection,
+    bundle: Bundle,
+    precision: Computed,
+    budget_ms: Callable[[Runtime], float],
+    limits: Mapping[str, float] | None,
 ) -> Engine:
     runtime = make_runtime(settings, bundle, precision)
     try:
@@ -112,6 +122,7 @@ def _proved(
             Detector(runtime, bundle.manifest).detect,
             latency_budget_ms=budget_ms(runtime),
             precision=model_of(precision),
+            limits=limits,
         )
     except (BundleError, RuntimeFault):
         runtime.close()

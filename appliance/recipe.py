@@ -151,6 +151,10 @@ class BoundRecipe:
     limits: Mapping[str, ClassLimits]
     references: Mapping[str, tuple[Reference, ...]]
 
+    def reject_limits(self) -> dict[str, float]:
+        """Return class -> score from which the line rejects."""
+        return {label: limits.reject_limit for label, limits in self.limits.items()}
+
 
 class Recipe(Section):
     """A recipe as written; deadlines count from the trigger's reception.

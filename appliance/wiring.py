@@ -75,6 +75,7 @@ class Appliance:
             config.runtime,
             bundle,
             lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
+            recipe.reject_limits(),
         )
         self.proof = self._engine.proof
         inference = Inference(recipe, bundle.manifest, self._engine.runtime)

@@ -2,13 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.golden import file_name
-from appliance.bundle.manifest import Manifest, Precision, Tolerance
+from appliance.bundle.manifest import Precision, Tolerance
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Box, Detection, Pixels
 
@@ -47,6 +47,7 @@ def prove(
     *,
     latency_budget_ms: float,
     precision: Precision = "f32",
+    limits: Mapping[str, float] | None = None,
 ) -> Proof:
     """Run the golden images and compare with what the trainer found on them.
 
@@ -57,6 +58,7 @@ def prove(
         detect: the very function that the line will use, with the engine that it will use.
         latency_budget_ms: longest acceptable median time of one `detect`.
         precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
+        limits: class -> score from which the line rejects; None takes the manifest's. A variant may change no verdict.
 
     Returns:
         The measurements, for the record.
@@ -68,6 +70,7 @@ def prove(
     """
     tolerance, floor = bundle.manifest.tolerance_of(precision), bundle.manifest.outputs.score_floor
     optional_below = floor + tolerance.max_score_difference
+    limits = {item.name: item.limit for item in bundle.manifest.classes} if limits is None else limits
     differences: list[str] = []
     pairs: list[_Pair] = []
     for index, image in enumerate(bundle.golden):
@@ -80,7 +83,7 @@ def prove(
         differences += [f"{name}: {_words(it)} is found besides" for it in extra if not it.score < optional_below]
         differences += [f"{name}: {text}" for pair in matched for text in _apart(pair, tolerance)]
         if precision != "f32":  # whose tolerance is wide enough to hide another verdict
-            differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, bundle.manifest)]
+            differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, limits)]
     if differences:
         raise _refused(bundle, differences)
     median_ms = _median_ms(bundle, detect)
@@ -158,8 +161,9 @@ def _apart(pair: _Pair, tolerance: Tolerance) -> list[str]:
     return differences
 
 
-def _other_verdict(expected: tuple[Detection, ...], found: tuple[Detection, ...], manifest: Manifest) -> list[str]:
-    limits = {item.name: item.limit for item in manifest.classes}
+def _other_verdict(
+    expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Mapping[str, float]
+) -> list[str]:
     before, now = (any(it.score >= limits[it.label] for it in each) for each in (expected, found))
     return [f"the part is {'rejected' if now else 'accepted'} here and was not there"] if before != now else []
 

@@ -88,6 +88,19 @@ def test_a_wide_tolerance_does_not_hide_another_verdict(tmp_path: Path) -> None:
         prove(bundle, less_sure, latency_budget_ms=1000, precision="int8")
 
 
+def test_the_verdict_is_compared_at_the_limits_of_the_line(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "t.bundle", variants={"int8": tiny_model(64, 64)}))
+
+    def less_sure(pixels: Pixels) -> tuple[Detection, ...]:
+        found = {150: (spot_detection(0, 0, 150), spot_detection(2, 1, 255)), 200: (spot_detection(1, 1, 195),)}
+        return found.get(150 if pixels[0, 0, 0] == 150 else int(pixels.max()), ())
+
+    assert prove(bundle, less_sure, latency_budget_ms=1000, precision="int8").detections == 3
+    limits = {item.name: 200 / 255 - 0.01 for item in bundle.manifest.classes}
+    with pytest.raises(BundleProofError, match="the part is accepted here and was not there"):
+        prove(bundle, less_sure, latency_budget_ms=1000, precision="int8", limits=limits)
+
+
 def test_the_documentation_names_every_key_of_a_variant() -> None:
     words = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
     assert not [name for name in Variant.model_fields if f"`{name}`" not in words]
