@@ -116,6 +116,30 @@ def test_only_this_user_may_write_into_the_folder(tmp_path: Path) -> None:
     assert EngineCache(tmp_path / "state" / "engines").make_folder().stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("rights", [0o720, 0o702])
+def test_a_folder_in_which_others_may_write_gives_and_takes_no_engine(tmp_path: Path, rights: int) -> None:
+    cache = EngineCache(tmp_path / "engines")
+    cache.keep(KEY, ENGINE)
+    (tmp_path / "engines").chmod(rights)
+    says = rf"engines: belongs to user .* rights {rights:o}.*; remove it, or name"
+    with pytest.raises(StorageError, match=says):
+        cache.find(KEY)
+    with pytest.raises(StorageError, match=says):
+        cache.keep(KEY, ENGINE)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder away")
+def test_a_folder_of_another_user_gives_and_takes_no_engine(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "engines")
+    cache.keep(KEY, ENGINE)
+    os.chown(tmp_path / "engines", 12345, -1)
+    says = "engines: belongs to user 12345"
+    with pytest.raises(StorageError, match=says):
+        cache.find(KEY)
+    with pytest.raises(StorageError, match=says):
+        cache.keep(KEY, ENGINE)
+
+
 def test_a_folder_that_cannot_be_made_is_a_matter_of_storage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot be made: .*name another folder in runtime\.engines"):

@@ -39,8 +39,9 @@ class EngineCache:
         """Return the engine that was built for exactly this key, or None if there is none to be trusted.
 
         Raises:
-            StorageError: it is there and cannot be read.
+            StorageError: it is there and cannot be read, or others than this user may write there.
         """
+        self._check_owner()
         label, plan_path = self._paths(key)
         try:
             written, plan = label.read_bytes(), plan_path.read_bytes()
@@ -69,7 +70,7 @@ class EngineCache:
         """Write an engine down, its label last; the least used ones beyond KEPT go.
 
         Raises:
-            StorageError: the disk is full or refuses.
+            StorageError: the disk is full or refuses, or others than this user may write there.
         """
         self.make_folder()
         label, plan_path = self._paths(key)
@@ -100,7 +101,7 @@ class EngineCache:
         """Return the folder, which now exists; nobody but this user may write there.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the disk refuses, or others than this user may write there.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,7 +109,21 @@ class EngineCache:
             raise StorageError(
                 f"{self._folder} cannot be made: {error.strerror}; name another folder in runtime.engines"
             ) from error
+        self._check_owner()
         return self._folder
+
+    def _check_owner(self) -> None:
+        """Refuse a folder where somebody else could put an engine, which runs as this user."""
+        try:
+            found = self._folder.stat()
+        except OSError:  # reading or making it says why
+            return
+        if os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+            raise StorageError(
+                f"{self._folder}: belongs to user {found.st_uid} with rights {found.st_mode & 0o777:o}, so others than "
+                f"this user ({os.getuid()}) could put an engine there; remove it, or name another folder in "
+                "runtime.engines, which only this user may write to (chmod 700)"
+            )
 
     def _paths(self, key: EngineKey) -> tuple[Path, Path]:
         name = key.digest()
