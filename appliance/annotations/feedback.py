@@ -10,11 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from appliance.annotations.file_name import FileName
 from appliance.bundle.section import Section
 from appliance.bundle.strict_json import in_words
 from appliance.errors import ConfigError
@@ -22,9 +24,19 @@ from appliance.errors import ConfigError
 EXPORT, RECORDS, PICTURES, HUMAN = "export.json", "records.jsonl", "pictures.jsonl", "human.jsonl"
 PICTURE_FOLDER = "pictures"
 
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _is_moment(text: str) -> str:
+    _moment(text)
+    return text
+
+
 Words = Annotated[str, Field(min_length=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
+Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$"), AfterValidator(_is_moment)]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,7 +58,7 @@ class ExportedPicture(Section):
 
     inspection_id: Words
     view: Words
-    path: Words
+    path: FileName
     sha256: Digest
 
 
@@ -71,6 +83,11 @@ class HumanVerdict(Section):
     who: Words
     at: Utc
     boxes: tuple[HumanBox, ...] | None = None
+
+    @property
+    def moment(self) -> datetime:
+        """When it was said; as text, moments with and without milliseconds are in no order."""
+        return _moment(self.at)
 
     @model_validator(mode="after")
     def _accepts_nothing_defective(self) -> "HumanVerdict":

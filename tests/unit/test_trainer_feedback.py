@@ -89,6 +89,10 @@ def test_a_label_says_where_it_comes_from(export: Path) -> None:
         ),
         ([("REJECT", "Ann", {})], "bad, and nobody marked where"),
         ([("REJECT", "Ann", {"boxes": []})], "bad, and nobody marked where"),
+        (
+            [("REJECT", "Ann", {"boxes": [box(1, 1), box(1, 1, view="side")]})],
+            "a defect is marked in view side, of which there is no picture here",
+        ),
     ],
 )
 def test_a_part_on_which_people_disagree_is_set_aside_and_listed(
@@ -109,7 +113,10 @@ def test_who_changes_their_mind_counts_once(export: Path) -> None:
     judge(export, "t0", "ACCEPT", at="2026-11-10T10:00:00.000Z")
     judge(export, "t1", "REJECT", boxes=[box(1, 1)])
     judge(export, "t1", "REJECT", boxes=[box(60, 60)])
+    judge(export, "t2", "ACCEPT", at="2026-11-10T06:00:00.500Z")
+    judge(export, "t2", "REJECT", at="2026-11-10T06:00:00Z", boxes=[box(1, 1)])
     found = taken(export)
+    assert found["part-of-t2"]["boxes"] == []
     assert found["part-of-t0"]["boxes"] == []
     assert found["part-of-t1"]["boxes"] == [("scratch", [60, 60, 20, 20])]
 
@@ -159,9 +166,14 @@ def _cut_records(export: Path) -> None:
             "human.jsonl:2: file: Value error, an",
         ),
         (lambda export: judge(export, "t1", "REJECT", boxes=[box(90, 1)]), "human.jsonl:2: box 90.0, 1.0, 110.0"),
+        (lambda export: judge(export, "t1", "ACCEPT", at="2026-13-10T08:00:00Z"), "human.jsonl:2: at: Value error"),
         (
-            lambda export: judge(export, "t1", "REJECT", boxes=[box(1, 1, view="side")]),
-            "in view side, of which there is",
+            lambda export: swap(export / "pictures.jsonl", '"path":"', '"path":"../'),
+            "pictures.jsonl:1: path: Value error, '../",
+        ),
+        (
+            lambda export: swap(export / "pictures.jsonl", '"path":"', '"path":"/'),
+            "pictures.jsonl:1: path: Value error, '/",
         ),
         (lambda export: judge(export, "t1", "REJECT", device_id="e"), "is about device 'e', the records are of 'd'"),
         (lambda export: judge(export, "t0", "REJECT", "Bob"), "no part has a picture and people who agree"),

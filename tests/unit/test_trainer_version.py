@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from appliance.annotations.file_name import FileName
 from appliance.events import Box
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.sample import Dataset, Sample
-from trainer.datasets.version import FileName, read_version, version_of, write_version
+from trainer.datasets.version import read_version, version_of, write_version
 
 Content = dict[str, Any]
 

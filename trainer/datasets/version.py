@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from appliance.annotations.file_name import FileName
 from appliance.annotations.pictures import read_text
 from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, in_words
@@ -21,18 +22,8 @@ from trainer.datasets.sample import Dataset, Sample
 from trainer.files import make_folder
 from trainer.progress import tracked
 
-
-def _leads_inside(name: str) -> str:
-    parts = PurePosixPath(name).parts
-    if not parts or name != "/".join(parts) or ".." in parts or "\0" in name:
-        raise ValueError(f"{name!r} is no name of a file below a folder")
-    return name
-
-
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, Field(min_length=1)]
-FileName = Annotated[str, AfterValidator(_leads_inside)]
-"""Relative, with `/`, never leaving the folder that it is named from."""
 
 
 class LabelledBox(Section):

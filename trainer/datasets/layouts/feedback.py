@@ -15,6 +15,8 @@ from trainer.datasets.sample import picture_size
 SAME_BOX_IOU = 0.5
 """Two people mean the same defect if their boxes overlap so far and have one label."""
 
+ASIDE = "people disagree, or it is bad and nobody marked where, or a view that they marked has no picture here"
+
 Said = tuple[str, HumanVerdict]
 
 
@@ -27,8 +29,8 @@ class _Truth:
 def read_stations_feedback(source: Path, wishes: Wishes) -> Found:
     """Read what `appliance export` wrote, with people's verdicts in `human.jsonl`.
 
-    Of each person the last verdict on a part counts. A part is set aside where people disagree, and where it is bad and
-    nobody marked where. What the machine said is no truth.
+    Of each person the last verdict on a part counts. A part is set aside where people disagree, where it is bad and
+    nobody marked where, and where a view that they marked has no picture here. What the machine said is no truth.
 
     Args:
         source: the folder.
@@ -42,7 +44,7 @@ def read_stations_feedback(source: Path, wishes: Wishes) -> Found:
     days = {part.record.decided_at[:10] for part in feedback.judged}
     for part in feedback.judged:
         last = _last_of_each(part.verdicts)
-        truth = _agreed(last)
+        truth = _shown(_agreed(last), part)
         if not part.pictures:
             without += 1
         elif isinstance(truth, str):
@@ -54,7 +56,7 @@ def read_stations_feedback(source: Path, wishes: Wishes) -> Found:
         raise ConfigError(f"{source}: no part has a picture and people who agree; ask them about more parts")
     labels = sorted({defect.label for picture in pictures for defect in picture.defects})
     remarks = (
-        (len(aside), "parts are set aside, see set_aside.json: people disagree, or it is bad and nobody marked where"),
+        (len(aside), f"parts are set aside, see set_aside.json: {ASIDE}"),
         (without, "judged parts have no picture here"),
         (feedback.unjudged, "parts that nobody judged are left out: what the machine said is no truth"),
         (feedback.strangers, "verdicts are about parts that are not in this export"),
@@ -65,7 +67,7 @@ def read_stations_feedback(source: Path, wishes: Wishes) -> Found:
 
 def _last_of_each(verdicts: tuple[Said, ...]) -> list[Said]:
     last: dict[str, Said] = {}
-    for said in sorted(verdicts, key=lambda item: item[1].at):  # stable: of one moment the later line
+    for said in sorted(verdicts, key=lambda item: item[1].moment):  # stable: of one moment the later line
         last.pop(said[1].who, None)
         last[said[1].who] = said
     return list(last.values())
@@ -86,6 +88,14 @@ def _agreed(verdicts: list[Said]) -> _Truth | str:
     return _Truth(*marked[-1])
 
 
+def _shown(truth: _Truth | str, part: JudgedPart) -> _Truth | str:
+    """Return the truth, or why nothing can be learned from it: of a marked view there is no picture."""
+    unknown = [] if isinstance(truth, str) else sorted({box.view for box in truth.boxes} - part.pictures.keys())
+    if not unknown:
+        return truth
+    return f"a defect is marked in view {', '.join(unknown)}, of which there is no picture here"
+
+
 def _are_same(first: tuple[HumanBox, ...], second: tuple[HumanBox, ...]) -> bool:
     left = list(second)
     for box in first:
@@ -98,12 +108,6 @@ def _are_same(first: tuple[HumanBox, ...], second: tuple[HumanBox, ...]) -> bool
 
 
 def _pictures(part: JudgedPart, truth: _Truth, last: list[Said], group: str, wishes: Wishes) -> list[FoundPicture]:
-    unknown = sorted({box.view for box in truth.boxes} - part.pictures.keys())
-    if unknown:
-        raise ConfigError(
-            f"{truth.where}: marks a defect in view {', '.join(unknown)}, of which there is no picture; there is "
-            f"{', '.join(part.pictures)}"
-        )
     found = []
     for view, path in part.pictures.items():
         size = picture_size(path, truth.where)
