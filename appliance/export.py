@@ -134,6 +134,10 @@ def _take(picture: StoredPicture, source: Path, folder: Path, index: IO[bytes], 
     except FileNotFoundError:
         taken.gone.append(picture.path)
         return
+    except OSError as error:
+        raise StorageError(
+            f"{source / picture.path}: cannot be read ({error.strerror}); check the disk and this user's rights there"
+        ) from error
     if hashlib.sha256(content).hexdigest() != picture.sha256:
         taken.damaged.append(picture.path)
         return

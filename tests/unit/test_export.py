@@ -72,6 +72,15 @@ def test_pictures_that_are_gone_or_damaged_are_told_and_left_out(
     assert len((out / "pictures.jsonl").read_text().splitlines()) == 4
 
 
+def test_a_picture_that_cannot_be_read_is_named(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = min((station.parent / "images").rglob("*.png"))
+    first.unlink()
+    first.mkdir()
+    out = export(station, code=74)
+    assert f"{first}: cannot be read (Is a directory); check the disk" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_what_is_left_after_a_purge_is_exported_with_its_chain(station: Path) -> None:
     with open_ledger(station.parent / "ledger.db", device_id="d") as ledger:
         ledger.acknowledge("plant", 6)
