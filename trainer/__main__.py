@@ -14,7 +14,7 @@ from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.pretrain_arguments import add_pretrain
 from trainer.search_arguments import add_search
-from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net
+from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net, add_patience
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
@@ -44,6 +44,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     source.add_arguments(train)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, log and figures")
     add_length(train)
+    add_patience(train)
     add_holdout(train, "groups to hold out (default: a fifth, copies on one side)")
     add_dials(train)
     add_net(train)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import fsspec
@@ -43,14 +44,28 @@ class Backbone:
         name: of the file.
         digest: SHA-256 of the file, 64 hexadecimal digits.
         tensors: float32, by the net's own names; those of the class head are not among them.
+        holdout: groups that the run whose weights they are never learned from; None if they are of no run.
+        dataset_digest: of that run's data; empty if it is not known.
     """
 
     name: str
     digest: str
     tensors: dict[str, Tensor]
+    holdout: tuple[str, ...] | None = None
+    dataset_digest: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} sha256:{self.digest}"
+
+    def may_have_learned(self, judged_on: Iterable[str]) -> str:
+        """Say which held-out groups the run behind the weights did not hold out; empty if none, or if there is no run.
+
+        Args:
+            judged_on: names of the groups.
+        """
+        learned = [] if self.holdout is None else sorted(set(judged_on) - set(self.holdout))
+        more = f" and {len(learned) - 3} more" if len(learned) > 3 else ""
+        return f"did not hold out {', '.join(learned[:3])}{more}" if learned else ""
 
 
 def find_backbone(asked: str, digest: str | None, shape: NetShape) -> tuple[Backbone | None, str]:
@@ -70,7 +85,8 @@ def find_backbone(asked: str, digest: str | None, shape: NetShape) -> tuple[Back
         return None, "begins with weights drawn at random (--weights none)"
     if asked != "auto":
         found = _fitted(asked, _read(asked, digest), shape)
-        return found, f"begins with {found}"
+        known = "" if found.holdout is not None else "; nothing is known of the pictures that it learned from"
+        return found, f"begins with {found}{known}"
     file = shipped_file(shape)
     if file is None:
         return None, "begins with weights drawn at random: none are shipped for a net of this width and depth"
@@ -149,7 +165,8 @@ def _is_carried(name: str) -> bool:
 
 def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     """Bring a file's tensors into the net's shape, or say why that cannot be."""
-    found = {name: tensor.float() for name, tensor in _tensors(where, data).items() if _is_carried(name)}
+    tensors, holdout, of_data = _content(where, data)
+    found = {name: tensor.float() for name, tensor in tensors.items() if _is_carried(name)}
     wanted = {name: tensor.shape for name, tensor in Net(shape).state_dict().items() if _is_carried(name)}
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:
@@ -171,19 +188,27 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
                 f"{where}: does not fit this net: {name} is {told[0]} and must be {told[1]}; "
                 "choose the --size that it was made with, or --weights none"
             )
-    return Backbone(where.rsplit("/", 1)[-1], hashlib.sha256(data).hexdigest(), tensors)
+    return Backbone(_file_name(where), hashlib.sha256(data).hexdigest(), tensors, holdout, of_data)
 
 
-def _tensors(where: str, data: bytes) -> dict[str, Tensor]:
-    """Decode a safetensors file, a torch state dict, or a run's own checkpoint."""
+def _file_name(where: str) -> str:
+    """Return the name of a file without what a signed address adds: that is a secret, and a run tells the name."""
+    parts = urlsplit(where)
+    return ((parts.path or parts.netloc) if "://" in where else where).rsplit("/", 1)[-1]
+
+
+def _content(where: str, data: bytes) -> tuple[dict[str, Tensor], tuple[str, ...] | None, str]:
+    """Decode a safetensors file, a torch state dict, or a run's own checkpoint: that knows its held-out groups, too."""
     try:
-        if where.endswith(".safetensors"):
-            return parse(data)
+        if _file_name(where).endswith(".safetensors"):
+            return parse(data), None, ""
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        content = content.get("average", content)
-        if not all(isinstance(value, Tensor) for value in content.values()):
+        tensors = content.get("average", content)
+        if not all(isinstance(value, Tensor) for value in tensors.values()):
             raise ValueError("it is no dict of tensors")
-        return dict(content)
+        is_run = "average" in content and "holdout" in content
+        holdout = tuple(str(name) for name in content["holdout"]) if is_run else None
+        return dict(tensors), holdout, str(content.get("dataset_digest", "")) if is_run else ""
     except (SafetensorError, AttributeError, *DAMAGE) as error:
         raise ConfigError(
             f"{where}: is damaged or holds no weights ({error}); a .safetensors file or a torch state dict is needed"

@@ -17,7 +17,7 @@ from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.backbone import Backbone, find_backbone
 from trainer.checkpoint import load_checkpoint
-from trainer.datasets.reading import bundle_name, read_dataset
+from trainer.datasets.reading import bundle_name, dataset_digest, read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
@@ -69,7 +69,8 @@ def train(arguments: argparse.Namespace) -> int:
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
     )
-    backbone, teacher = begun_with(arguments, plan, split), _taught_by(arguments.teacher, plan, split)
+    backbone = begun_with(arguments, plan, split.whole(), split.validation.groups())
+    teacher = _taught_by(arguments.teacher, plan, split)
     for words in [*doubts(split), *([leak] if leak else [])]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
@@ -290,21 +291,44 @@ def asked_plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def begun_with(arguments: argparse.Namespace, plan: Plan, split: Split) -> Backbone | None:
+def begun_with(
+    arguments: argparse.Namespace, plan: Plan, whole: Dataset, judged_on: tuple[str, ...]
+) -> Backbone | None:
     """Return the weights that a net begins with, and say which.
 
     Args:
         arguments: of `trainer train`, `tune` or `crossval`.
         plan: completed.
-        split: its classes count.
+        whole: all of the data, what is held out included.
+        judged_on: names of the groups that some net of this command is judged on, or of one that follows.
 
     Raises:
-        ConfigError: The file is missing, damaged, another one, or of another net.
+        ConfigError: The file is missing, damaged, another one, of another net, or of a run that may have learned from
+            what is judged on.
     """
-    shape = NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth)
+    shape = NetShape(plan.input_channels, len(whole.classes), plan.width, plan.depth)
     backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
     _err.print(f"the net {words}", soft_wrap=True)
+    if backbone is None:
+        return None
+    if learned := backbone.may_have_learned(judged_on):
+        learned = f"--weights {backbone.name}: that run {learned}, which is judged on here; the figures would flatter"
+        if not vars(arguments).get("allow_leakage"):
+            other = "; --allow-leakage begins with it all the same" if "allow_leakage" in arguments else ""
+            raise ConfigError(f"{learned}: repeat its --holdout and --seed, or choose other --weights{other}")
+        _err.print(f"trainer: beware: {learned}", soft_wrap=True)
+    _compare_data(str(backbone), backbone.dataset_digest, whole)
     return backbone
+
+
+def _compare_data(name: str, digest: str, whole: Dataset) -> None:
+    """Say so if a run had other data: a group of the same name may then hold other pictures."""
+    if digest and digest != dataset_digest(whole):
+        _err.print(
+            f"trainer: beware: {name} was made with other pictures, labels or held-out groups than these; see that it "
+            "never learned from a picture that is held out here, else the figures flatter",
+            soft_wrap=True,
+        )
 
 
 def _taught_by(run: Path | None, plan: Plan, split: Split) -> Teacher | None:
@@ -313,6 +337,7 @@ def _taught_by(run: Path | None, plan: Plan, split: Split) -> Teacher | None:
         return None
     teacher = find_teacher(run, split.train.classes, plan.input_channels, split.validation.groups())
     _err.print(f"it learns the answers of {teacher}, too", soft_wrap=True)
+    _compare_data(str(teacher), teacher.dataset_digest, split.whole())
     return teacher
 
 

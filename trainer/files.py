@@ -27,7 +27,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def append_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Add a line of JSON to a log.
+    """Add a line of JSON to a log; a last line that was only begun is ended first.
 
     Args:
         path: the log.
@@ -37,7 +37,11 @@ def append_json(path: Path, content: Mapping[str, Any]) -> None:
         StorageError: The disk is full or refuses.
     """
     try:
-        with path.open("ab") as file:
+        with path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # the power went while the last line was written
+                    file.write(b"\n")
             file.write(_json(content))
             file.flush()
             os.fsync(file.fileno())

@@ -167,7 +167,8 @@ def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, in
     at = _best_f(judged, is_within & (paid == paid[is_within].min()))
     reason = f"{name} at most {100 * most:g} %: {int(counts[at])} of {of} on the held-out groups"
     if is_supported.any():
-        return Choice(float(LIMITS[at]), f"{reason}, surely not above {100 * bounds[int(counts[at])]:.3g} %")
+        bound = f"{100 * bounds[int(counts[at])]:.3g} %"
+        return Choice(float(LIMITS[at]), f"{reason} (95 % bound {bound}, on the parts that it was chosen on)")
     needed = f"; it takes {parts_needed(most)} of them without a failure" if 0 < most < 1 else ""
     return Choice(
         float(LIMITS[at]),

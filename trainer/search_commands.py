@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from optuna import Study
@@ -16,6 +17,7 @@ from trainer.datasets.folds import folds_of
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.source import source_of
 from trainer.datasets.split import split_by_group
+from trainer.datasets.stored import usual_cache
 from trainer.defaults import complete
 from trainer.files import make_folder, write_json
 from trainer.progress import console as _err
@@ -28,7 +30,7 @@ from trainer.tune import Search, search
 
 _OPTIONS = {"rate": "--rate", "variation": "--variation", "good_share": "--good-share", "side_px": "--crop"}
 
-_ONE_SEARCH = ("seed", "epochs", "batch", "crop", "size", "width", "channels", "reference", "weights")
+_ONE_SEARCH = ("seed", "epochs", "batch", "crop", "size", "width", "channels", "reference")
 """Options that make another search of it: its trials could not be compared."""
 
 _USUAL = {
@@ -68,13 +70,17 @@ def tune(arguments: argparse.Namespace) -> int:
     )
     if leak:
         _err.print(f"trainer: beware: {leak}", soft_wrap=True)
+    wanted = Search(inner, asked, USUAL_TRIAL_STEPS, arguments.crop, arguments.batch, arguments.reference, {})
+    judged_on = inner.validation.groups() + outer.validation.groups()
+    backbone = begun_with(arguments, wanted.plan(wanted.usual()), outer.whole(), judged_on)
     identity = {
         "data": dataset_digest(outer.whole()),
         "groups put aside": list(outer.validation.groups()),
+        "groups that trials are judged on": list(inner.validation.groups()),
+        "--weights": str(backbone) if backbone else "none",
         **{f"--{name}": getattr(arguments, name) for name in _ONE_SEARCH},
     }
-    wanted = Search(inner, asked, USUAL_TRIAL_STEPS, arguments.crop, arguments.batch, arguments.reference, identity)
-    backbone = begun_with(arguments, wanted.plan(wanted.usual()), inner)
+    wanted = replace(wanted, identity=identity)
     study = search(wanted, backbone, arguments.out, arguments.trials, arguments.minutes)
     ended = sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: -_value(trial))
     _show_trials(study, ended)
@@ -102,14 +108,16 @@ def crossval(arguments: argparse.Namespace) -> int:
     for run in runs:
         check_folder(run, arguments.resume)
     place = source_of(arguments)
-    folds = folds_of(read_dataset(place), arguments.folds, arguments.seed)
+    dataset = read_dataset(place)
+    folds = folds_of(dataset, arguments.folds, arguments.seed)
     judged = []
     for number, (fold, run) in enumerate(zip(folds, runs, strict=True), 1):
         _err.print(f"fold {number} of {len(folds)}: held out {', '.join(fold.validation.groups())}", soft_wrap=True)
         plan = complete(asked, fold, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
+        backbone = begun_with(arguments, plan, dataset, dataset.groups())
         make_folder(run)
         write_json(run / "source.json", place.as_dict())
-        run_training(fold, plan, run, arguments.resume, begun_with(arguments, plan, fold))
+        run_training(fold, plan, run, arguments.resume, backbone)
         judged.append(judge_fold(fold, run))
     figures = sum_up(judged)
     _show_folds(figures)
@@ -121,9 +129,11 @@ def crossval(arguments: argparse.Namespace) -> int:
 def _command(arguments: argparse.Namespace, dials: dict[str, Any]) -> list[str]:
     """Return the training that the best dials ask for, on the same data with the same groups held out."""
     words = ["trainer", "train", "--data", str(arguments.data), "--out", str(arguments.out / "best")]
-    for name in ("list", "format", "good_list", "batch"):
+    for name in ("list", "format", "good_list", "batch", "weights_digest"):
         if getattr(arguments, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    if arguments.cache != usual_cache():
+        words += ["--cache", str(arguments.cache)]
     if arguments.holdout:
         words += ["--holdout", ",".join(arguments.holdout)]
     if arguments.allow_leakage:

@@ -25,12 +25,14 @@ class Teacher:
         digest: SHA-256 of its `final.pt`, 64 hexadecimal digits.
         shape: of the net.
         tensors: its averaged weights.
+        dataset_digest: of the data that it was trained and judged on; empty if it is not known.
     """
 
     name: str
     digest: str
     shape: NetShape
     tensors: dict[str, Tensor]
+    dataset_digest: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} sha256:{self.digest}"
@@ -70,7 +72,8 @@ def find_teacher(run: Path, classes: tuple[str, ...], channels: int, holdout: tu
     tensors = averaged_net(state, file).state_dict()
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ConfigError(f"{file}: holds a number that is none, so it can teach nothing; train it again")
-    return Teacher(run.resolve().name, hashlib.sha256(file.read_bytes()).hexdigest(), state.shape, tensors)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Teacher(run.resolve().name, digest, state.shape, tensors, state.dataset_digest)
 
 
 def _check(state: Checkpoint, file: Path, classes: tuple[str, ...], channels: int, holdout: tuple[str, ...]) -> None:

@@ -90,6 +90,7 @@ class Tracking(Observer):
         self._store: Store | None = None
         self._state: Checkpoint | None = None
         self._is_gone = False
+        self._has_told_broken = False
         note = _read_note(folder)
         is_here = note.get("address") == _told(place)
         self._run_id: str | None = note.get("run_id") if is_here else None
@@ -192,7 +193,15 @@ class Tracking(Observer):
     def _catch_up(self) -> None:
         store, run_id = self._opened()
         values, last = [], self._epoch
-        for entry in _entries(self._folder / "log.jsonl"):
+        entries, broken = _entries(self._folder / "log.jsonl")
+        if broken and not self._has_told_broken:
+            self._has_told_broken = True
+            console.print(
+                f"trainer: beware: {self._folder / 'log.jsonl'}: {broken} line{'s are' if broken > 1 else ' is'} no "
+                "JSON (the power went meanwhile?) and left out",
+                soft_wrap=True,
+            )
+        for entry in entries:
             if entry["epoch"] > last:  # an epoch that a kill made the run repeat is there twice, and the same
                 last = entry["epoch"]
                 names = entry.keys() - {"step"}
@@ -254,9 +263,16 @@ def _origin(state: Checkpoint) -> tuple[dict[str, object], dict[str, str]]:
     return params, tags | environment()
 
 
-def _entries(log: Path) -> list[dict[str, Any]]:
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    return [json.loads(line) for line in lines]
+def _entries(log: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return a log's entries, and how many of its lines are none."""
+    lines = log.read_bytes().splitlines() if log.is_file() else []
+    entries = []
+    for line in lines:
+        try:
+            entries.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return entries, len(lines) - len(entries)
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

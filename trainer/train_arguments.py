@@ -26,6 +26,10 @@ def add_length(command: argparse.ArgumentParser) -> None:
         help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
     )
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
+
+
+def add_patience(command: argparse.ArgumentParser) -> None:
+    """Declare when to end early; not for crossval, whose figures would choose the weights that they are of."""
     command.add_argument(
         "--patience",
         type=count,

@@ -57,6 +57,12 @@ def test_groups_that_hold_copies_of_each_other_are_held_out_together(tmp_path: P
             assert len({"family0", "family5"} & set(fold.validation.groups())) in (0, 2)
 
 
+def test_what_a_fold_is_judged_by_cannot_choose_its_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["crossval", "--data", str(tmp_path), "--out", str(tmp_path / "folds"), "--patience", "2"])
+    assert "unrecognized arguments: --patience" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("wanted", "words"), [(1, "at least 2"), (4, "make 3 that can be told apart")])
 def test_folds_that_cannot_be_are_refused(tmp_path: Path, wanted: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -73,8 +73,11 @@ def test_a_dear_escape_lowers_the_limit_and_a_dear_overkill_raises_it() -> None:
 
 def test_a_target_that_the_parts_support_is_kept_by_its_bound() -> None:
     judged = parts([*[0.2] * 4, *[0.9] * 196], [0.1] * 150 + [0.4] * 50)
-    choice = choose(judged, Wish(max_escapes=0.06))  # 4 of 200: surely below 5.04 %, so no good part need be rejected
+    choice = choose(judged, Wish(max_escapes=0.06))  # 4 of 200: bound 5.04 %, so no good part need be rejected
     assert not choice.doubt
+    assert choice.reason.endswith(
+        "4 of 200 on the held-out groups (95 % bound 5.04 %, on the parts that it was chosen on)"
+    )
     assert counted(judged, choice.limit).overkill == 0
     assert share(counted(judged, choice.limit).escapes, 200).high <= 0.06
     strict = choose(judged, Wish(max_escapes=0.05))

@@ -306,6 +306,13 @@ def test_weights_come_from_a_server_if_their_digest_is_told(file: Path, server: 
         find_backbone(f"{server}/absent.safetensors", _digest(file), SHAPE)
 
 
+def test_the_secret_of_a_signed_address_is_not_told_with_the_weights(file: Path, server: str) -> None:
+    found, words = find_backbone(f"{server}/{file.name}?signature=se/cret#part", _digest(file), SHAPE)
+    assert str(found) == f"{file.name} {_digest(file)}"
+    assert "cret" not in words
+    assert "nothing is known of the pictures that it learned from" in words
+
+
 def test_pretraining_writes_what_training_begins_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = tmp_path / "small.safetensors"
     dials = ["--steps", "2", "--batch", "4", "--side", "128", "--pictures", "6", "--workers", "1", "--device", "cpu"]

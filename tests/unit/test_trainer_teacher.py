@@ -138,6 +138,45 @@ def test_who_cannot_teach_is_refused_in_words(root: Path, tmp_path: Path, capsys
     refused("let it train to its end", spoiled)
 
 
+def test_weights_of_a_run_that_learned_what_is_judged_on_are_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        return " ".join(capsys.readouterr().err.split())
+
+    weights, run = ["--width", "16", "--weights", str(root / "large" / "final.pt")], str(tmp_path / "run")
+    words = "that run did not hold out family1, which is judged on here"
+    assert _train(root, run, *weights, holdout="family1") == 78
+    assert f"{words}; the figures would flatter: repeat its --holdout and --seed" in said()
+    dials = ["--data", str(root / "data"), "--epochs", "1", "--batch", "4", "--crop", "64", "--workers", "1", *weights]
+    assert main(["tune", "--out", run, "--trials", "1", "--holdout", "family0", *dials]) == 78
+    assert "that run did not hold out family" in said()
+    assert main(["crossval", "--out", run, "--folds", "2", *dials]) == 78
+    assert "did not hold out family1, family2, family3, which" in said()
+    assert not Path(run).exists()
+    assert _train(root, run, *weights, "--epochs", "1", "--allow-leakage", holdout="family1") == 0
+    assert f"beware: --weights final.pt: {words}" in said()
+    assert _train(root, str(tmp_path / "again"), *weights, "--epochs", "1") == 0
+    told = said()
+    assert "beware: final.pt" not in told
+    assert "nothing is known" not in told
+
+
+def test_a_run_of_other_pictures_is_said_where_it_teaches_or_is_begun_with(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path / "other", pictures=20, groups=4)
+    options = ["--width", "16", "--epochs", "1", "--teacher", str(root / "large")]
+    options += ["--weights", str(root / "large" / "final.pt")]
+    assert _train(root, str(tmp_path / "same"), *options) == 0
+    assert "was made with other pictures" not in capsys.readouterr().err
+    assert _train(root, str(tmp_path / "run"), *options, data=str(tmp_path / "other")) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    for name in ("large", "final.pt"):
+        digest = _digest(root / "large").removeprefix("large ")
+        assert f"beware: {name} {digest} was made with other pictures, labels or held-out groups" in said
+
+
 class _Killed(Exception):
     """What ends a run after its second epoch."""
 

@@ -116,6 +116,29 @@ def test_a_killed_run_goes_on_as_the_same_run(tmp_path: Path) -> None:
     assert len(client.search_runs([client.get_run(str(before["run_id"])).info.experiment_id])) == 1
 
 
+def test_a_line_that_was_only_begun_when_the_power_went_does_not_end_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split, run = boards(tmp_path / "data"), tmp_path / "run"
+
+    class Stopped(Tracking):
+        def sees_epoch(self, entry: Mapping[str, float]) -> None:
+            super().sees_epoch(entry)
+            if entry["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(split, PLAN, run, observer=Stopped(place_of("", run), run))
+    with (run / "log.jsonl").open("ab") as log:
+        log.write(b'{"epoch": 3, "lo\xff')
+    assert train(split, PLAN, run, resume=True, observer=Tracking(place_of("", run), run)) is not None
+    lines = (run / "log.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines[:2] + lines[3:]] == [1, 2, 3, 4]
+    assert " ".join(capsys.readouterr().err.split()).count("1 line is no JSON") == 1
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(epochs_of(client, str(note(run)["run_id"]), "loss")) == 4
+
+
 class Disturbed(Tracking):
     """Kills or starts the server after an epoch."""
 

@@ -1,5 +1,6 @@
 """A search: on which pictures it is done, that it gives up what is worse, and that it goes on after a kill."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -10,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main, parser
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
+from trainer.model import Net, NetShape
 from trainer.plan import Plan
 from trainer.tune import Search, search
 
@@ -112,3 +115,29 @@ def test_a_file_that_is_no_search_is_refused_in_words(tmp_path: Path, capsys: py
     assert "study.db: is no search" in capsys.readouterr().err
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(tmp_path / "search" / "study.db").execute("select 1 from sqlite_master")
+
+
+def test_the_training_repeats_weights_and_cache_and_a_search_goes_on_with_the_same_weights_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
+    weights = tmp_path / "start.pt"
+
+    def words(seed: int) -> list[str]:
+        torch.manual_seed(seed)
+        torch.save(Net(NetShape(1, 2, 8)).state_dict(), weights)
+        digest = "sha256:" + hashlib.sha256(weights.read_bytes()).hexdigest()
+        more = ["--weights", str(weights), "--weights-digest", digest, "--cache", str(tmp_path / "cache")]
+        return tune(tmp_path, "--trials", "1", "--crop", "64", *more)
+
+    first = words(1)
+    assert main(first) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: trainer ")]
+    training = parser().parse_args(shlex.split(line)[2:])
+    asked = parser().parse_args(first)
+    for name in ("weights", "weights_digest", "cache"):
+        assert getattr(training, name) == getattr(asked, name), name
+    assert main(words(2)) == 78
+    assert f"is a search with --weights start.pt {asked.weights_digest} (now start.pt sha256:" in " ".join(
+        capsys.readouterr().err.split()
+    )
