@@ -28,6 +28,10 @@ from trainer.sizes import TABLE
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of what `--weights auto` takes, a file for each size of net; docs/training.md tells how they are made."""
 
+PLENTY = 600
+"""Of so many defective pictures and more, `auto` draws the weights: of DeepPCB's thousand, pre-trained nets learned no
+more than others (docs/training.md)."""
+
 LARGEST_BYTES = 256 << 20
 """A larger file holds no weights of this net."""
 
@@ -68,13 +72,14 @@ class Backbone:
         return f"did not hold out {', '.join(learned[:3])}{more}" if learned else ""
 
 
-def find_backbone(asked: str, digest: str | None, shape: NetShape) -> tuple[Backbone | None, str]:
+def find_backbone(asked: str, digest: str | None, shape: NetShape, defective: int = 0) -> tuple[Backbone | None, str]:
     """Return the weights that a net is to begin with, and a line that says which.
 
     Args:
-        asked: "auto" for the shipped file if it fits, "none", or a path or an address.
+        asked: "auto" for the shipped file if it fits and data is scarce, "none", or a path or an address.
         digest: what the file must have, "sha256:HEX"; needed unless the file is local.
         shape: of the net.
+        defective: pictures with defects that there are to learn from, and to judge on.
 
     Raises:
         ConfigError: The file is missing, damaged, another one, or of another net.
@@ -90,6 +95,11 @@ def find_backbone(asked: str, digest: str | None, shape: NetShape) -> tuple[Back
     file = shipped_file(shape)
     if file is None:
         return None, "begins with weights drawn at random: none are shipped for a net of this width and depth"
+    if defective >= PLENTY:
+        return None, (
+            f"begins with weights drawn at random: {defective} defective pictures are enough for that "
+            f"(--weights {file} takes the shipped ones)"
+        )
     found = _fitted(str(file), _read(str(file), None), shape)
     return found, f"begins with {found}"
 

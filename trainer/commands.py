@@ -307,7 +307,8 @@ def begun_with(
             what is judged on.
     """
     shape = NetShape(plan.input_channels, len(whole.classes), plan.width, plan.depth)
-    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape)
+    defective = sum(not sample.is_good for sample in whole.samples)
+    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape, defective)
     _err.print(f"the net {words}", soft_wrap=True)
     if backbone is None:
         return None

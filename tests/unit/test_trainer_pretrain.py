@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.backbone import adapted, adopt, find_backbone, pack, shipped_file
+from trainer.backbone import PLENTY, adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net, NetShape
@@ -243,6 +243,14 @@ def test_auto_goes_without_where_the_shipped_file_does_not_fit() -> None:
     found, told = find_backbone("auto", None, NetShape(2, 3, width=40))
     assert found is None
     assert "drawn at random" in told
+
+
+def test_auto_goes_without_where_there_is_plenty_to_learn_from() -> None:
+    found, told = find_backbone("auto", None, NetShape(2, 3), defective=PLENTY)
+    assert found is None
+    assert f"{PLENTY} defective pictures are enough" in told
+    scarce, _ = find_backbone("auto", None, NetShape(2, 3), defective=PLENTY - 1)
+    assert scarce is not None
 
 
 def test_nano_and_small_together_fit_four_megabytes() -> None:
