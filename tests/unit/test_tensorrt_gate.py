@@ -37,7 +37,10 @@ from trainer.score_calibration import ScoreMap
 from trainer.sizes import TABLE, SizeName
 from trainer.variants import Gate, make_variants
 
-pytestmark = pytest.mark.skipif(bool(why_no_rtx()), reason=f"TensorRT for RTX is absent: {why_no_rtx()}")
+pytestmark = [
+    pytest.mark.gate,
+    pytest.mark.skipif(bool(why_no_rtx()), reason=f"TensorRT for RTX is absent: {why_no_rtx()}"),
+]
 OPTIONS = BuildOptions(for_this_device=False)
 
 

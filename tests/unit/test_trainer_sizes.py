@@ -70,7 +70,7 @@ def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
         cv2.imwrite(str(picture), cv2.copyMakeBorder(pixels, 0, 0, 0, width - height, cv2.BORDER_REPLICATE))
     run, bundle, figures = (str(tmp_path / name) for name in ("run", "part.bundle", "figures.json"))
     named = ["--out", bundle, "--name", "tiny", "--revision", "1"]
-    dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--threads", "1", "--holdout", "family0"]
+    dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--workers", "1", "--holdout", "family0"]
     assert main(["train", "--data", str(path), "--out", run, *dials]) == 0
     assert main(["export", run, *named, "--golden", "4", "--precisions", "f32"]) == 0
     assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]) == 0
