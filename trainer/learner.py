@@ -14,6 +14,7 @@ from trainer.device import has_fast_bf16
 from trainer.distil import LESSON_WEIGHT, distillation_loss
 from trainer.loss import detection_loss
 from trainer.model import Net
+from trainer.pictures import Batch
 from trainer.teacher import Teacher
 from trainer.team import Team
 
@@ -23,9 +24,6 @@ AVERAGE_DECAY = 0.995
 AVERAGE_WARM_STEPS = 200
 
 CPU = torch.device("cpu")
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images uint8, boxes and labels, as trainer.pictures gives them."""
 
 
 class Learner:
