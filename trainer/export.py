@@ -156,8 +156,8 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     runner = BundleRunner(model_onnx, manifest, options.threads)
     golden = _golden(pieces, runner, file)
-    judged, detect_ms_p50 = judge_samples(runner, split.validation)
-    figures = report(judged, manifest, detect_ms_p50)
+    judged, spent = judge_samples(runner, split.validation)
+    figures = report(judged, manifest, spent)
     tolerances = sweep(runner, split.validation) if options.is_stressed else {}
     lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
     manifest = manifest.model_copy(update={"lineage": lineage})
