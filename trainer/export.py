@@ -29,12 +29,13 @@ from appliance.events import Pixels
 from appliance.optics.statistics import measure
 from appliance.runtimes.onnx import OnnxRuntime
 from trainer.calibration_set import load_piece
+from trainer.candidates import CANDIDATES
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.sample import Dataset, load_picture, spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
-from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
+from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
 from trainer.operating_point import SCORE_FLOOR, Choice, Wish, choose

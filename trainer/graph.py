@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from appliance.errors import ConfigError
+from trainer.candidates import CANDIDATES, pick
 from trainer.model import SIDE_MULTIPLE, STRIDE, Net, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
 
 OPSET = 17
 """The newest that TensorRT 10.3 (JetPack 6) takes without surprises."""
-
-CANDIDATES = 100
-"""Boxes per picture that leave the graph."""
 
 
 class ContractNet(nn.Module):
@@ -64,11 +62,8 @@ class ContractNet(nn.Module):
             calibrated) and labels int64 [N, 100].
         """
         logits, distances = self.net(image.float().permute(0, 3, 1, 2) * (1.0 / 255.0))
-        logits, distances = logits.flatten(2), distances.flatten(2).transpose(1, 2)
-        best = torch.amax(logits, dim=1)
-        top, cells = torch.topk(best, CANDIDATES, dim=1)
-        labels = torch.gather(torch.argmax(logits, dim=1), 1, cells)
-        rows = cells.unsqueeze(2)
+        top, cells, labels = pick(logits)
+        rows, distances = cells.unsqueeze(2), distances.flatten(2).transpose(1, 2)
         boxes = torch.gather(decode_boxes(distances, self.centres), 1, torch.cat((rows, rows, rows, rows), dim=2))
         boxes = torch.minimum(torch.relu(boxes), self.limits)
         return boxes, torch.sigmoid(self.slope * top + self.shift), labels

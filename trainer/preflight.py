@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
+from trainer.candidates import CANDIDATES
 from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
-from trainer.graph import CANDIDATES
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, STRIDE
 from trainer.progress import tracked
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from appliance.events import Pixels
 from appliance.optics.detections import Candidates, suppress
+from trainer.candidates import CANDIDATES, pick
 from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.device import usable_cores
-from trainer.graph import CANDIDATES
 from trainer.learner import as_input
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
@@ -114,10 +114,9 @@ def detect(net: Net, images: Tensor) -> tuple[Boxes, np.ndarray, Labels]:
     height, width = images.shape[1:3]
     device = next(net.parameters()).device
     logits, distances = net(as_input(images.to(device)))
-    best, labels = logits.flatten(2).amax(1), logits.flatten(2).argmax(1)
-    top, cells = best.topk(min(CANDIDATES, best.shape[1]), dim=1)
+    top, cells, labels = pick(logits, min(CANDIDATES, logits[0].numel()))
     boxes = decode_boxes(distances.flatten(2).transpose(1, 2), cell_centres(height, width).to(device))
     boxes = boxes.gather(1, cells[..., None].expand(-1, -1, 4))
     limit = torch.tensor([width, height, width, height], dtype=torch.float32, device=device)
     boxes = torch.minimum(boxes.clamp(min=0.0), limit)
-    return boxes.cpu().numpy(), top.sigmoid().cpu().numpy(), labels.gather(1, cells).cpu().numpy()
+    return boxes.cpu().numpy(), top.sigmoid().cpu().numpy(), labels.cpu().numpy()
