@@ -66,8 +66,6 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 
 {_class_rows(manifest, figures, split)}
 
-| group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
-|---|---|---|---|
 {_group_rows(figures)}
 
 ## What it bears
@@ -133,7 +131,10 @@ def _group_rows(figures: Report) -> str:
     worst = sorted(
         figures.groups.items(), key=lambda item: math.inf if math.isnan(item[1].ap_pooled) else item[1].ap_pooled
     )
-    return "\n".join(
+    head = f"""| group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
+|---|---|---|---|
+"""
+    return head + "\n".join(
         f"| {name} | {_share(row.ap_pooled)} | {row.parts.escapes} of {row.parts.bad} "
         f"| {row.parts.overkill} of {row.parts.good} |"
         for name, row in worst[:MOST_GROUPS]
