@@ -3,13 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance.errors import ApplianceError, BundleFormatError, RuntimeFault
 from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.engines.child import say
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.tensorrt_library import RTX, Journal, Library, load_library
+
+if TYPE_CHECKING:
+    from appliance.runtimes.tensorrt_library import tensorrt
 
 MEBIBYTE = 1 << 20
 TOLD_STEP = 0.01
@@ -81,7 +84,7 @@ class Building:
             timing.write_bytes(bytes(cache.serialize()))
         return bytes(plan)
 
-    def _config(self, options: BuildOptions) -> Any:
+    def _config(self, options: BuildOptions) -> "tensorrt.IBuilderConfig":
         trt = self._library.module
         config = self._builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MEBIBYTE)
@@ -97,7 +100,7 @@ class Building:
         config.add_optimization_profile(profile)
         return config
 
-    def _timing_cache(self, config: Any, timing: Path | None) -> Any:
+    def _timing_cache(self, config: "tensorrt.IBuilderConfig", timing: Path | None) -> "tensorrt.ITimingCache | None":
         if timing is None or self._library.name == RTX:  # which measures on the device when the engine is loaded
             return None
         kept = timing.read_bytes() if timing.exists() else b""
@@ -109,7 +112,7 @@ class Building:
         return cache
 
 
-def _monitor(library: Library) -> Any:
+def _monitor(library: Library) -> "tensorrt.IProgressMonitor":
     """Return the builder's listener: it tells how much of the outermost phases is done."""
     parent: Any = library.module.IProgressMonitor
 
@@ -133,7 +136,8 @@ def _monitor(library: Library) -> Any:
                 say(progress=round(share, 3))
             return True
 
-    return Monitor()
+    monitor: tensorrt.IProgressMonitor = Monitor()
+    return monitor
 
 
 def main() -> int:
