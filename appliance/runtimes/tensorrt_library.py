@@ -35,6 +35,7 @@ class TensorRt(Protocol):
     Builder: "type[tensorrt.Builder]"
     BuilderFlag: "type[tensorrt.BuilderFlag]"
     ComputeCapability: "type[tensorrt.ComputeCapability]"
+    DeviceType: "type[tensorrt.DeviceType]"
     ILogger: "type[tensorrt.ILogger]"
     IProgressMonitor: "type[tensorrt.IProgressMonitor]"
     MemoryPoolType: "type[tensorrt.MemoryPoolType]"
@@ -126,11 +127,16 @@ def _import() -> tuple[str, str, TensorRt]:
     )
 
 
-def load_engine(library: Library, plan: bytes) -> LoadedEngine:
+def load_engine(library: Library, plan: bytes, dla_core: int | None = None) -> LoadedEngine:
     """Make an engine of a built plan; the driver must have been asked before (accelerator.driver.ask_driver).
 
     A plan is code of a kind: only one that this device built itself is ever loaded, and the host code that a plan may
     carry is not (engine_host_code_allowed stays off).
+
+    Args:
+        library: TensorRT.
+        plan: the engine as it was built.
+        dla_core: that it was built for; None for none.
 
     Raises:
         RuntimeFault: the library refuses the plan or the accelerator.
@@ -139,6 +145,8 @@ def load_engine(library: Library, plan: bytes) -> LoadedEngine:
     logger = journal.logger(library)
     try:
         runtime = library.module.Runtime(logger)
+        if runtime is not None and dla_core is not None:
+            runtime.DLA_core = dla_core
         engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
     except (RuntimeError, TypeError) as error:
         raise RuntimeFault(
