@@ -202,7 +202,7 @@ def test_a_device_as_far_off_as_its_tolerance_allows_judges_every_golden_image_a
     bundle = read_bundle(path)
     assert [image.kind for image in bundle.golden] == [image.kind for image in golden]
     detect = Detector(OnnxRuntime(bundle.model_onnx, bundle.manifest), bundle.manifest).detect
-    assert prove(bundle, detect, latency_budget_ms=1000.0).images == len(golden)
+    prove(bundle, detect, latency_budget_ms=1000.0)  # refuses nothing
     most = manifest.tolerance.max_score_difference
     for image in bundle.golden:
         best = margin(image.detections, LIMITS)
