@@ -16,6 +16,7 @@ from rich.text import Text
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
+from appliance.device_state import describe, read_device_state
 from appliance.documents import Document
 from appliance.engine import prove_engine
 from appliance.errors import ApplianceError, CameraError, refused_path
@@ -92,6 +93,7 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
     yield _guarded("ledger", lambda: _ledger(config.ledger.path))
     images = config.images
     yield _guarded("image store's disk", lambda: _disk("image store's disk", images.directory, images.min_free_mb))
+    yield Finding("device", True, describe(read_device_state()))
     yield _processor(config)
     yield _accelerator(config)
     begin("broker")
