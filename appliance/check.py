@@ -136,8 +136,8 @@ def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
     )
     engine.runtime.close()
     seen = (
-        f"{engine.describe()}; {engine.proof.images} golden images as at the trainer, median "
-        f"{engine.proof.median_latency_ms:.1f} ms; providers here: {', '.join(available_providers())}"
+        f"{engine.describe()}; {engine.proof.comparison.images} golden images as at the trainer, p99 "
+        f"{engine.proof.timing.p99_ms:.1f} ms; providers here: {', '.join(available_providers())}"
     )
     if not engine.refused:
         return Finding("runtime and proof", True, seen)

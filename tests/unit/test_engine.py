@@ -109,7 +109,7 @@ def test_the_model_that_was_asked_for_judges_if_it_proves_itself(tmp_path: Path)
     engine = prove_engine(section(precision="int8"), bundle_of(tmp_path), lambda _: 1000.0)
     assert (engine.precision, engine.refused) == ("int8", "")
     assert " int8 " in engine.describe()
-    assert engine.proof.detections == 3
+    assert engine.proof.comparison.detections == 3
 
 
 def test_a_model_that_fails_its_proof_is_replaced_by_the_f32_model_and_everybody_is_told(
