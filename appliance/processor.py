@@ -15,10 +15,53 @@ def multiplies_int8(cpu_info: Path = CPU_INFO) -> bool:
     Args:
         cpu_info: where the kernel tells the processor's abilities; where there is no such file the answer is no.
     """
+    return not _INT8_FLAGS.isdisjoint(flags(cpu_info))
+
+
+def flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
+    """Return the names of what the first core can do, as the kernel writes them; empty where it does not tell.
+
+    Args:
+        cpu_info: where the kernel tells the processor's abilities.
+    """
     if not cpu_info.exists():
-        return False
-    flags = (line.partition(":")[2].split() for line in cpu_info.read_text().splitlines() if line.startswith("flags"))
-    return not _INT8_FLAGS.isdisjoint(next(flags, ()))
+        return frozenset()
+    return frozenset((_value(cpu_info.read_text(errors="replace"), "flags", "Features") or "").split())
+
+
+def name(cpu_info: Path = CPU_INFO) -> str | None:
+    """Return what the processor is called, None where the kernel does not tell; see name_of.
+
+    Args:
+        cpu_info: where the kernel tells it.
+    """
+    return name_of(cpu_info.read_text(errors="replace")) if cpu_info.exists() else None
+
+
+def name_of(cpu_info: str) -> str | None:
+    """Find the processor's name in the kernel's words.
+
+    Processors of ARM have none there: what they tell is who designed the core, and its number.
+
+    Args:
+        cpu_info: text of /proc/cpuinfo.
+
+    Source:
+        Linux arch/x86/kernel/cpu/proc.c and arch/arm64/kernel/cpuinfo.c.
+    """
+    if named := _value(cpu_info, "model name"):
+        return named
+    designer, part = _value(cpu_info, "CPU implementer"), _value(cpu_info, "CPU part")
+    return f"implementer {designer}, part {part}" if designer and part else None
+
+
+def _value(cpu_info: str, *keys: str) -> str | None:
+    """Return what stands behind the first line of these keys."""
+    for line in cpu_info.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in keys:
+            return value.strip()
+    return None
 
 
 class Wakefulness:

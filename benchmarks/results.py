@@ -7,19 +7,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from appliance import processor
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """Describe this machine as far as it matters for a figure."""
-    processor = "unknown"
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "processor": processor,
+        "processor": processor.name() or "unknown",
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "system": platform.system(),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 
+from appliance import processor
 from appliance.errors import ConfigError
 
 MOST_LOADERS = 16
@@ -67,6 +67,4 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bfloat16 in hardware; without that, autocast only costs time."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="ascii", errors="replace") if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
+    return not processor.flags().isdisjoint({"avx512_bf16", "amx_bf16"})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+
+from appliance import processor
 
 
 def environment() -> dict[str, str]:
@@ -19,13 +20,6 @@ def environment() -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "system": platform.system(),
-        "processor": _processor(),
+        "processor": processor.name() or platform.processor() or platform.machine(),
         "cores": str(os.cpu_count() or 0),
     }
-
-
-def _processor() -> str:
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
