@@ -19,9 +19,10 @@ from appliance.arguments import count, new_file
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.proof import compare
+from appliance.certification.certificate import Computed
 from appliance.config import MAX_THREADS, RuntimeSection
 from appliance.demo.station import SHIPPED_BUNDLE
-from appliance.engine import Computed, default_threads, make_runtime, model_of
+from appliance.engine import default_threads, make_runtime, model_of
 from appliance.errors import ApplianceError
 from appliance.events import Pixels
 from appliance.optics.detector import Detector

@@ -93,6 +93,7 @@ class TensorRtRuntime:
         )
         loaded = load_engine(library, engine.plan)
         check_ports(loaded.ports, manifest)
+        self.built = engine.identity(key)
         self._session = EngineSession(loaded, device, options.max_batch, wants_graph=wants_graph)
         why = self._session.why_no_graph
         self._words = (

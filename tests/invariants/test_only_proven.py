@@ -33,7 +33,7 @@ def golden(*detections: tuple[int, int, int]) -> GoldenImage:
 def test_a_proven_bundle_judges_and_its_digest_is_in_the_record(config: Path) -> None:
     digest = read_bundle(tiny_bundle(config.parent / "tiny.bundle")).digest
     with build(config) as appliance:
-        assert appliance.proof.bundle_digest == digest
+        assert appliance.certificate.subject.bundle_digest == digest
         appliance.station.on_trigger(TriggerRequest("t-1", "part-1"))
     with build(config) as again:
         record = again.ledger.find("t-1")
