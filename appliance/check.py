@@ -17,6 +17,7 @@ from appliance.activation import few_golden
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
+from appliance.device_state import describe, read_device_state
 from appliance.documents import Document
 from appliance.errors import ApplianceError, CameraError, refused_path
 from appliance.events import Frame, Trigger
@@ -91,6 +92,7 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
     yield _guarded("ledger", lambda: _ledger(config.ledger.path))
     images = config.images
     yield _guarded("image store's disk", lambda: _disk("image store's disk", images.directory, images.min_free_mb))
+    yield Finding("device", True, describe(read_device_state()))
     yield _processor(config)
     yield _accelerator(config)
     begin("broker")
@@ -127,7 +129,7 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
 
 
 def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
-    engine = activate_configured(config, bundle, recipe)
+    engine = activate_configured(config, bundle, recipe, read_device_state())
     engine.runtime.close()
     certificate = engine.certificate
     result, proved = certificate.result, f"certificate {certificate.id[:12]} of {certificate.proved_at}"

@@ -88,6 +88,12 @@ def read_device_state(root: Path = Path("/")) -> DeviceState:
     )
 
 
+def describe(state: DeviceState) -> str:
+    """Return what a device tells in one line, for a person; what could not be understood is named too."""
+    told = [f"{WORDS[name]} {value}" for name in WORDS if (value := getattr(state, name)) is not None]
+    return "; ".join([*told, *state.unread]) or "tells nothing about itself"
+
+
 def differences(before: DeviceState, now: DeviceState) -> list[str]:
     """Say in words what is another than it was; nothing if a proof from before still holds.
 

@@ -22,15 +22,19 @@ class PartInspection:
     the part before, because the model looks at both.
     """
 
-    def __init__(self, recipe: BoundRecipe, inference: Inference) -> None:
+    def __init__(
+        self, recipe: BoundRecipe, inference: Inference, note_inference_ms: Callable[[float], None] = lambda _: None
+    ) -> None:
         """Bind the stages.
 
         Args:
             recipe: what to inspect and which limits decide.
             inference: finds defects on each view of that recipe.
+            note_inference_ms: told what the model took for each part that it was shown, all views together.
         """
         self._recipe = recipe
         self._inference = inference
+        self._note_inference_ms = note_inference_ms
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="correct")
 
     def __call__(
@@ -51,6 +55,8 @@ class PartInspection:
             seen = measuring.result()
             alignment = laid.alignment if laid else None
             results.append(ViewResult(view.name, frame, seen.statistics, found, seen.offset_px, alignment))
+        if "infer" in stage_us:
+            self._note_inference_ms(stage_us["infer"] / 1000)
         return _timed(stage_us, "decide", partial(decide, results, self._recipe)), tuple(results)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from appliance.bundle import strict_json
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.certification.certificate import Certificate
 from appliance.config import load_config
-from appliance.device_state import WORDS
+from appliance.device_state import WORDS, read_device_state
 from appliance.wiring import activate_configured, load_bound_recipe
 
 _SHOWN_OF_A_DIGEST = 12
@@ -31,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(config.bundle)
     recipe = load_bound_recipe(config, bundle)
     with Console(stderr=True).status("proving the bundle on this device"):
-        engine = activate_configured(config, bundle, recipe, again=arguments.again)
+        engine = activate_configured(config, bundle, recipe, read_device_state(), again=arguments.again)
     engine.runtime.close()
     tell(Console(soft_wrap=True, highlight=False, markup=False), engine, bundle)
     _write(arguments.json, engine.certificate)

@@ -100,6 +100,7 @@ class Station:
         self._gate = threading.Condition()
         self._arriving: set[str] = set()
         self._stopping_because = "the station has not started"
+        self._held_because = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -140,7 +141,15 @@ class Station:
     @property
     def stopped_because(self) -> str:
         """Why no parts are taken, in words; empty while they are."""
-        return self._stopping_because or self._verdicts.refusal
+        return self._stopping_because or self._held_because or self._verdicts.refusal
+
+    def hold(self, because: str) -> None:
+        """Take no more parts; those that were taken get their verdict.
+
+        Args:
+            because: why, in words; empty to take parts again.
+        """
+        self._held_because = because
 
     # -- from the links: LineEvents ----------------------------------------------------------------------------------
 
@@ -152,7 +161,7 @@ class Station:
         """
         with self._gate:
             self._gate.wait_for(lambda: request.trigger_id not in self._arriving)
-            if self._stopping_because or self._verdicts.is_waiting_for_disk:
+            if self._stopping_because or self._held_because or self._verdicts.is_waiting_for_disk:
                 raise StorageError(f"trigger {request.trigger_id} is not taken: {self.stopped_because}")
             self._arriving.add(request.trigger_id)
         try:

@@ -21,12 +21,14 @@ from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSetting
 from appliance.certification.folder import CertificateFolder
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
-from appliance.device_state import read_device_state
+from appliance.device_state import DeviceState, read_device_state
+from appliance.device_watch import DeviceWatch
 from appliance.documents import Document
 from appliance.errors import ConfigError
 from appliance.events import Inspection, Record, Versions, new_id
 from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
 from appliance.inspection import PartInspection
+from appliance.latency_watch import LatencyWatch
 from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
@@ -61,7 +63,13 @@ CAMERAS: dict[str, tuple[type[BaseModel], Callable[[str, Any, Clock], Camera]]] 
 class Appliance:
     """A wired station with its stores and links; a `with` block runs it."""
 
-    def __init__(self, config: Config, document: Document, on_record: Callable[[Inspection, Record, int], None] | None):
+    def __init__(
+        self,
+        config: Config,
+        document: Document,
+        on_record: Callable[[Inspection, Record, int], None] | None,
+        device_root: Path = Path("/"),
+    ):
         """Load, prove and wire everything; nothing runs yet.
 
         Raises:
@@ -71,9 +79,10 @@ class Appliance:
         """
         self.boot_id = new_id()
         self.clock = SystemClock()
+        proved_on = read_device_state(device_root)
         bundle = read_bundle(config.bundle)
         recipe = load_bound_recipe(config, bundle)
-        self._engine = activate_configured(config, bundle, recipe)
+        self._engine = activate_configured(config, bundle, recipe, proved_on)
         self.certificate = self._engine.certificate
         inference = Inference(recipe, bundle.manifest, self._engine.runtime)
         cameras = make_cameras(config, document, recipe, self.clock)
@@ -89,20 +98,13 @@ class Appliance:
         self.versions = versions(config, document, bundle, recipe, self._engine)
         self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
         delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
-        verdicts = Verdicts(
-            Recorder(self.ledger, self.images, self.clock, self.versions),
-            delivery,
-            self.clock,
-            note_late=self.ledger.note_late,
-            probe=self.ledger.probe,
-            on_record=on_record,
-        )
-        self._inspection = PartInspection(recipe, inference)
+        latency = LatencyWatch(latency_budget_ms(recipe, inference) * inference.tiles)
+        self._inspection = PartInspection(recipe, inference, latency.add)
         self.station = Station(
             cameras=cameras,
             inspect=self._inspection,
             ledger=self.ledger,
-            verdicts=verdicts,
+            verdicts=self._verdicts(delivery, on_record),
             delivery=delivery,
             clock=self.clock,
             watchdog=self.watchdog,
@@ -111,6 +113,7 @@ class Appliance:
             ),
             status=self._status,
         )
+        self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
 
     def __enter__(self) -> "Appliance":
         """Answer for parts left open, then take triggers."""
@@ -119,12 +122,14 @@ class Appliance:
             link.open(self.station)
         if self._retention is not None:
             self._retention.start()
+        self.device_watch.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the open parts come to their verdict, then close everything."""
+        self.device_watch.stop()
         self.station.stop()
         for link in self.links:
             link.close()
@@ -134,6 +139,16 @@ class Appliance:
         self.images.close()
         self.ledger.close()
         self._engine.runtime.close()
+
+    def _verdicts(self, delivery: Delivery, on_record: Callable[[Inspection, Record, int], None] | None) -> Verdicts:
+        return Verdicts(
+            Recorder(self.ledger, self.images, self.clock, self.versions),
+            delivery,
+            self.clock,
+            note_late=self.ledger.note_late,
+            probe=self.ledger.probe,
+            on_record=on_record,
+        )
 
     def _link(self, settings: MqttSettings, bundle: Bundle, recipe: BoundRecipe) -> MqttLink:
         manifest = bundle.manifest
@@ -145,6 +160,12 @@ class Appliance:
             certificate=self.certificate.summary(),
         )
         return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=lambda: description)
+
+    def _alarm(self, name: str, text: str) -> None:
+        for link in self.links:
+            link.send_alarm(name, text)
+        if not self.links:
+            log.warning("%s", text)
 
     def _state(self) -> StationState:
         reason = self.station.stopped_because
@@ -166,22 +187,28 @@ class Appliance:
                 "removed": images.removed,
                 "problem": images.problem,
             },
+            "device": self.device_watch.status(),
             "links": [link.status() for link in self.links],
         }
 
 
-def build(config_path: Path, on_record: Callable[[Inspection, Record, int], None] | None = None) -> Appliance:
+def build(
+    config_path: Path,
+    on_record: Callable[[Inspection, Record, int], None] | None = None,
+    device_root: Path = Path("/"),
+) -> Appliance:
     """Wire the appliance that a configuration file describes.
 
     Args:
         config_path: the YAML file.
         on_record: told of each committed inspection and the microseconds that the commit took.
+        device_root: the folder that stands for "/" where the device tells about itself.
 
     Raises:
         ConfigError, BundleError, StorageError: see Appliance.
     """
     config, document = load_config(config_path)
-    return Appliance(config, document, on_record)
+    return Appliance(config, document, on_record, device_root)
 
 
 def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
@@ -237,7 +264,7 @@ def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
 
 
 def activate_configured(
-    config: Config, bundle: Bundle, recipe: BoundRecipe, *, again: bool = False, root: Path = Path("/")
+    config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *, again: bool = False
 ) -> Engine:
     """Load what may judge here by the configuration: with a valid certificate, or after a proof.
 
@@ -245,8 +272,8 @@ def activate_configured(
         config: the station's.
         bundle: the release.
         recipe: the one in force.
+        device: as it is now.
         again: proves even though a certificate is valid.
-        root: where the device tells its state.
 
     Raises:
         ConfigError, BundleError, RuntimeFault, StorageError: see appliance.activation.activate.
@@ -262,7 +289,7 @@ def activate_configured(
         config.runtime,
         bundle,
         terms,
-        device=read_device_state(root),
+        device=device,
         certificates=CertificateFolder(config.certificates),
         again=again,
     )

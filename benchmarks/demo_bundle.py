@@ -16,7 +16,9 @@ from appliance.__main__ import main as appliance
 from trainer.__main__ import main as trainer
 
 BUNDLE = Path(__file__).parent.parent / "appliance" / "bundles" / "demo.bundle"
-LARGEST_BYTES = 4_000_000
+LARGEST_BYTES = 10_000_000
+"""32 golden images of 640 x 640 grey pixels with a camera's noise take 6 MB, the three models 3 MB."""
+
 REVISION = 2
 """Of the bundle that ships; raise it before each rebuild, since two releases never share a number."""
 

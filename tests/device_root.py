@@ -59,9 +59,45 @@ PANEL_PC = {
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
-    """Write files below a root, over what is there; returns the root."""
+    """Write files below a root, each at once as the kernel does, over what is there; returns the root."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        unseen = path.with_name(f".{path.name}")
+        unseen.write_text(content, encoding="utf-8")
+        unseen.replace(path)
     return root
+
+
+CALM = {
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    "sys/class/thermal/thermal_zone0/temp": "51281\n",
+    "sys/class/thermal/thermal_zone1/type": "tj-thermal\n",
+    "sys/class/thermal/thermal_zone1/temp": "97468\n",
+    "sys/class/thermal/thermal_zone2/type": "cv0-thermal\n",
+    "sys/class/thermal/thermal_zone2/temp": "-256000\n",
+    "sys/class/thermal/cooling_device0/type": "pwm-fan\n",
+    "sys/class/thermal/cooling_device0/cur_state": "3\n",
+    "sys/class/thermal/cooling_device1/type": "cpufreq-cpu0\n",
+    "sys/class/thermal/cooling_device1/cur_state": "0\n",
+    "sys/class/thermal/cooling_device2/type": "gpu-throttle-alert\n",
+    "sys/class/thermal/cooling_device2/cur_state": "0\n",
+    "sys/class/thermal/cooling_device3/type": "hot-surface-alert\n",
+    "sys/class/thermal/cooling_device3/cur_state": "0\n",
+    "sys/class/hwmon/hwmon0/name": "pwmfan\n",
+    "sys/class/hwmon/hwmon3/name": "soctherm_oc\n",
+    "sys/class/hwmon/hwmon3/oc1_event_cnt": "0\n",
+    "sys/class/hwmon/hwmon3/oc1_throt_en": "1\n",
+    "sys/class/hwmon/hwmon3/oc2_event_cnt": "15\n",
+    "sys/class/hwmon/hwmon3/oc2_throt_en": "0\n",
+    "sys/class/hwmon/hwmon3/oc3_event_cnt": "37\n",
+    "sys/class/hwmon/hwmon3/oc3_throt_en": "1\n",
+} | {
+    f"sys/devices/system/cpu/cpu{core}/thermal_throttle/{name}": value
+    for core in (0, 1)
+    for name, value in {"core_throttle_count": "4\n", "package_throttle_count": "9\n"}.items()
+}
+"""What tells of heat and current, while nothing is held back: all kinds at once, which no single device has."""
+
+HOT_GPU = {"sys/class/thermal/cooling_device2/cur_state": "1\n"}
+COOL_GPU = {"sys/class/thermal/cooling_device2/cur_state": "0\n"}

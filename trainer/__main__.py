@@ -86,7 +86,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="f32,...",
         help="f32, and fp16 and int8 if they pass their gate (default: all)",
     )
-    export.add_argument("--golden", type=count, default=8, help="number of golden images (default %(default)s)")
+    export.add_argument(
+        "--golden", type=count, default=32, help="golden images, if the data have so many (default %(default)s)"
+    )
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")

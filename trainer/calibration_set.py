@@ -54,12 +54,26 @@ def load_piece(sample: Sample, geometry: Geometry, number: int) -> Pixels:
     Returns:
         A picture of at most the model's size.
     """
-    picture = load_input(sample, geometry.channels)
-    height, width = picture.shape[:2]
-    x, y = width / 2, height / 2
+    centre = None
     if not sample.is_good:
         x1, y1, x2, y2 = sample.boxes[number % len(sample.boxes)].tolist()
-        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        centre = (x1 + x2) / 2, (y1 + y2) / 2
+    return piece_around(load_input(sample, geometry.channels), geometry, centre)
+
+
+def piece_around(picture: Pixels, geometry: Geometry, centre: tuple[float, float] | None) -> Pixels:
+    """Cut a piece of the model's size out of a picture.
+
+    Args:
+        picture: uint8 [height, width, channels].
+        geometry: the model's input.
+        centre: x and y in pixels around which it is cut, as far as the picture's edges let it; None for the middle.
+
+    Returns:
+        A picture of at most the model's size.
+    """
+    height, width = picture.shape[:2]
+    x, y = centre or (width / 2, height / 2)
     left = round(max(min(x - geometry.width / 2, width - geometry.width), 0))
     top = round(max(min(y - geometry.height / 2, height - geometry.height), 0))
     return np.ascontiguousarray(picture[top : top + geometry.height, left : left + geometry.width])

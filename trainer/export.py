@@ -28,12 +28,12 @@ from appliance.errors import BundleProofError, ConfigError
 from appliance.events import Pixels
 from appliance.optics.statistics import measure
 from appliance.runtimes.onnx import OnnxRuntime
-from trainer.calibration_set import load_piece
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.sample import Dataset, load_picture, spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
+from trainer.golden import GOLDEN_IMAGES, choose_golden, counted, settle
 from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
@@ -62,7 +62,7 @@ class ExportOptions:
         revision: integer that only grows.
         released_by: the person who answers for it.
         severities: class name -> severity; "major" for a class that is not named.
-        golden: number of golden images.
+        golden: number of golden images, if the data have so many.
         threads: processor threads for the checks.
         is_stressed: whether to measure what the model bears.
         wish: what the limit is to be chosen for.
@@ -73,7 +73,7 @@ class ExportOptions:
     revision: int
     released_by: str
     severities: dict[str, Literal["critical", "major", "minor"]]
-    golden: int = 8
+    golden: int = GOLDEN_IMAGES
     threads: int = 1
     is_stressed: bool = True
     wish: Wish = field(default_factory=Wish)
@@ -151,39 +151,41 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         update={"classes": tuple(item.model_copy(update={"limit": choice.limit}) for item in raw.classes)}
     )
 
-    pieces = golden_pieces(split.validation, geometry, options.golden)
-    inputs = [to_model_input(piece, geometry)[0] for piece in pieces]
-    score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     runner = BundleRunner(model_onnx, manifest, options.threads)
-    golden = _golden(pieces, runner, file)
     judged, detect_ms_p50 = judge_samples(runner, split.validation)
-    figures = report(judged, manifest, detect_ms_p50)
     tolerances = sweep(runner, split.validation) if options.is_stressed else {}
+    pool = _golden(split.validation, judged, runner, options.golden, tolerances, file)
+    inputs = [to_model_input(image.pixels(), geometry)[0] for image in pool]
+    score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
+    figures = report(judged, manifest, detect_ms_p50)
     lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
     manifest = manifest.model_copy(update={"lineage": lineage})
     baseline = _baseline(split, geometry.picture_channels)
-    base = Bundle(manifest, model_onnx, tuple(golden), baseline, "", "")
+    base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
     variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
     manifest = manifest.with_variants(variants.told())
+    golden = settle(pool, manifest, options.golden)
     bundle = write_bundle(
         target,
         manifest,
         model_onnx=model_onnx,
         golden=golden,
         baseline=baseline,
-        model_card=write_model_card(manifest, figures, split, calibration, choice),
+        model_card=write_model_card(manifest, figures, split, calibration, choice, counted(golden)),
         variants=variants.models(),
     )
     return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice, variants)
 
 
-def _golden(pieces: list[Pixels], runner: BundleRunner, file: Path) -> list[GoldenImage]:
-    golden = [GoldenImage.from_pixels(piece, runner.detect(piece)) for piece in pieces]
-    if not any(image.detections for image in golden):
+def _golden(
+    dataset: Dataset, judged: list[Judged], runner: BundleRunner, wanted: int, borne: dict[str, Robustness], file: Path
+) -> list[GoldenImage]:
+    pool = choose_golden(dataset, judged, runner, wanted, borne)
+    if not any(image.detections for image in pool[:wanted]):
         raise ConfigError(
-            f"{file}: finds nothing on any of {len(golden)} golden images; train longer, or raise --golden"
+            f"{file}: finds nothing on any of {len(pool[:wanted])} golden images; train longer, or raise --golden"
         )
-    return golden
+    return pool
 
 
 def weights_file(run: Path) -> Path:
@@ -236,23 +238,6 @@ def compare(model: ContractNet, runtime: OnnxRuntime, pictures: list[Pixels]) ->
             "report this as a defect of the trainer"
         )
     return worst_score, worst_px
-
-
-def golden_pieces(dataset: Dataset, geometry: Geometry, wanted: int) -> list[Pixels]:
-    """Choose golden images: defective and good parts in turn, spread over the data set.
-
-    Args:
-        dataset: the validation half.
-        geometry: the model's input; larger pictures are cut to it, around a defect if they have one.
-        wanted: how many.
-
-    Returns:
-        Pictures of at most the model's size.
-    """
-    bad = [s for s in dataset.samples if not s.is_good]
-    good = [s for s in dataset.samples if s.is_good]
-    chosen = [*spread(bad, wanted - wanted // 2 if good else wanted), *spread(good, wanted // 2)]
-    return [load_piece(sample, geometry, number) for number, sample in enumerate(chosen)]
 
 
 def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, digest: str) -> Manifest:

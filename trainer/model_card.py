@@ -17,7 +17,12 @@ MOST_GROUPS = 12
 
 
 def write_model_card(
-    manifest: Manifest, figures: Report, split: Split, calibration: Calibration, choice: Choice
+    manifest: Manifest,
+    figures: Report,
+    split: Split,
+    calibration: Calibration,
+    choice: Choice,
+    golden: Mapping[str, int],
 ) -> str:
     """Write the card.
 
@@ -27,6 +32,7 @@ def write_model_card(
         split: what it was trained and judged on.
         calibration: errors before and after.
         choice: what the limit was chosen for.
+        golden: kind of golden image -> how many.
 
     Returns:
         Markdown.
@@ -68,6 +74,10 @@ One thing at a time, on held-out pictures, before the AP falls by more than a po
 
 Beside the model that the figures above are of, the bundle holds: {_variants(manifest)}.
 
+## What a device proves
+
+That it finds on {sum(golden.values())} golden images what this model finds: {_golden(golden)}.
+
 ## Where not to rely on it
 
 On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
@@ -102,6 +112,10 @@ def _variants(manifest: Manifest) -> str:
 def _borne(metrics: Mapping[str, float]) -> str:
     found = [f"{name.removeprefix('bears_')} {value:g}" for name, value in metrics.items() if name.startswith("bears_")]
     return ", ".join(found) or "not measured"
+
+
+def _golden(golden: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in golden.items())
 
 
 def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:

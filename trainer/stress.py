@@ -91,8 +91,18 @@ def _ap(runner: Runner, dataset: Dataset, change: Change, level: float) -> float
     return average_precision(rank(judged))
 
 
+def brighter(picture: Pixels, percent: float) -> Pixels:
+    """Return a picture under more light, as a camera without gamma gives it.
+
+    Args:
+        picture: uint8, any shape.
+        percent: more light; below 0 less.
+    """
+    return np.asarray(np.clip(picture * np.float32(1 + percent / 100), 0, 255), np.uint8)
+
+
 def _brighter(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
-    return np.clip(picture * np.float32(1 + level / 100), 0, 255).astype(np.uint8), boxes
+    return brighter(picture, level), boxes
 
 
 def _darker(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:

@@ -160,6 +160,7 @@ def test_check_finds_a_sound_station_sound(station: Path) -> None:
     computers = ("clock", "processor")  # what they say depends on where the test runs
     wrong = [name for name, finding in findings.items() if not finding["is_ok"] and name not in computers]
     assert not wrong, findings
+    assert "; memory in MiB " in findings["device"]["seen"]
     assert findings["processor"]["is_ok"] == (not LATENCY_DEVICE.exists() or os.access(LATENCY_DEVICE, os.W_OK))
     assert "golden images as at the trainer" in findings["runtime and proof"]["seen"]
     assert findings["camera top"]["seen"] == "64x64, 1 channel(s)"

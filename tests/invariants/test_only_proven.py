@@ -10,6 +10,7 @@ import yaml
 from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.bundle.golden import GoldenImage
 from appliance.config import RuntimeSection, load_config
+from appliance.device_state import read_device_state
 from appliance.errors import BundleError, BundleProofError, BundleSlowError, ConfigError, RuntimeFault
 from appliance.ports import TriggerRequest
 from appliance.runtimes.engines.cache import EngineCache
@@ -176,7 +177,7 @@ def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
     recipe, root = load_bound_recipe(settings, bundle), write(config.parent / "root", JETSON)
 
     def start() -> tuple[str, str]:
-        engine = activate_configured(settings, bundle, recipe, root=root)
+        engine = activate_configured(settings, bundle, recipe, read_device_state(root))
         engine.runtime.close()
         return engine.certificate.id, "; ".join(engine.why_proved)
 

@@ -68,6 +68,15 @@ def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert set(bundle.manifest.digests) == set(unpack(path.read_bytes(), "x")) - {"manifest.json"}
 
 
+def test_what_a_golden_image_is_there_for_is_said_or_not(data: bytes) -> None:
+    listing = json.loads(unpack(data, "x")["golden/detections.json"])
+    assert all("kind" not in image for image in listing["images"])  # so that what nobody said changes no byte
+    assert {image.kind for image in read_bundle(data).golden} == {None}
+    said = edit(data, "golden/detections.json", lambda it: it["images"][1].update(kind="near_limit"))
+    assert [image.kind for image in read_bundle(said).golden] == [None, "near_limit", None]
+    refuse(edit(data, "golden/detections.json", lambda it: it["images"][1].update(kind="nice")), "images.1.kind")
+
+
 def test_colours_keep_their_order() -> None:
     red = np.zeros((8, 8, 3), np.uint8)
     red[:, :, 0] = 200

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.device_state import WORDS, DeviceState, differences, parse_cores, read_device_state
+from appliance.device_state import WORDS, DeviceState, describe, differences, parse_cores, read_device_state
 from appliance.processor import flags, name, name_of
 from tests.device_root import GPU_CLOCK, JETSON, PANEL_PC, POLICY, write
 
@@ -70,6 +70,13 @@ def test_each_change_is_told_in_words_and_alone(changed: dict[str, str], told: s
     sentences = differences(before, read_device_state(write(tmp_path, changed)))
     assert len(sentences) == 1
     assert told in sentences[0]
+
+
+def test_a_device_is_told_in_one_line_with_what_could_not_be_understood(tmp_path: Path) -> None:
+    told = describe(read_device_state(write(tmp_path, JETSON | {"etc/nv_tegra_release": "new"})))
+    assert told.startswith("board NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super; processor implem")
+    assert told.endswith("; power mode MAXN_SUPER (2); /etc/nv_tegra_release is not understood: 'new'")
+    assert describe(DeviceState()) == "tells nothing about itself"
 
 
 def test_what_comes_and_goes_is_a_difference_too() -> None:

@@ -19,7 +19,7 @@ from trainer.commands import refuse
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import load_picture
 from trainer.evaluate import BundleRunner, judge_samples, report
-from trainer.export import compare, golden_pieces
+from trainer.export import compare
 from trainer.graph import CANDIDATES, ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged
 from trainer.model import Net, NetShape
@@ -132,6 +132,8 @@ def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
     assert bundle.baseline.count == 5
     assert "family0, family1" in bundle.model_card
     assert len(bundle.golden) == 4
+    assert [image.kind for image in bundle.golden[:2]] == ["clear_bad", "clear_good"]
+    assert "That it finds on 4 golden images what this model finds: 1 clear bad, 1 clear good, " in bundle.model_card
 
 
 def test_the_golden_images_hold_what_the_bundle_finds(run: Path) -> None:
@@ -235,12 +237,6 @@ def test_where_parts_overlap_the_limit_shares_the_pain() -> None:
     escapes = np.mean(np.linspace(0.5, 0.99, 100) < limit)
     overkill = np.mean(np.linspace(0.01, 0.6, 100) >= limit)
     assert escapes == pytest.approx(2 * overkill, abs=0.03)  # as the targets are
-
-
-def test_golden_images_of_small_pictures_are_whole(tmp_path: Path) -> None:
-    dataset = read_dataset(write_tiny_boards(tmp_path, side_px=64))
-    pieces = golden_pieces(dataset, Geometry(width=96, height=96, channels=1, fit="pad", pad_value=114), 4)
-    assert [piece.shape for piece in pieces] == [(64, 64, 1)] * 4
 
 
 def test_what_could_not_be_measured_is_refused_when_asked_for() -> None:

@@ -11,14 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import read_bundle
-from appliance.bundle.manifest import Geometry
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split
 from trainer.defaults import complete, usual_side_px
-from trainer.export import golden_pieces
 from trainer.loss import assign
 from trainer.metrics import Judged, at_limit, judge_parts, rank
 from trainer.model import cell_centres
@@ -94,14 +91,6 @@ def test_a_net_that_finds_nothing_makes_no_bundle(tmp_path: Path, capsys: pytest
     assert main(["export", run, *named]) == 78
     assert "finds nothing" in capsys.readouterr().err
     assert not Path(bundle).exists()
-
-
-def test_a_golden_image_of_a_large_picture_shows_its_defect(tmp_path: Path) -> None:
-    path = write_tiny_boards(tmp_path, side_px=400)
-    geometry = Geometry(width=96, height=128, channels=1, fit="exact", pad_value=114)
-    pieces = golden_pieces(read_dataset(path), geometry, 6)
-    assert [piece.shape for piece in pieces] == [(128, 96, 1)] * 6
-    assert all(piece.max() == 250 or piece.min() == 5 for piece in pieces[:3])
 
 
 def _owners(*boxes: tuple[float, float, float, float]) -> list[int]:

@@ -1,0 +1,178 @@
+"""Notices while parts are inspected that the device is another than it was proved on, or that something holds it back.
+
+Nothing here is on a verdict's way: a thread of its own reads files every ten seconds, and what the proof of latency
+needs is measured on live parts anyway (docs/decisions/0020-a-changed-device.md).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from appliance.device_state import DeviceState, differences, read_device_state
+from appliance.latency_watch import LatencyWatch, LiveLatency
+from appliance.throttling import Throttling, read_throttling, signs
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 10.0
+FREE_LOOKS = 6
+"""So many looks in a row must find nothing before throttling is over: a minute."""
+
+REMINDER_LOOKS = 60
+"""While throttling lasts, people are told again after so many looks: ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """The latency proved again on live parts: what had changed, the device as it is since, and the times."""
+
+    changed: tuple[str, ...]
+    device: DeviceState
+    latency: LiveLatency
+
+
+class DeviceWatch:
+    """Looks at the device now and then; start() and stop() run it in a thread of its own."""
+
+    def __init__(
+        self,
+        proved_on: DeviceState,
+        latency: LatencyWatch,
+        *,
+        alarm: Callable[[str, str], None],
+        hold: Callable[[str], None],
+        root: Path = Path("/"),
+        every_s: float = EVERY_S,
+        on_repeated: Callable[[Repetition], None] | None = None,
+    ) -> None:
+        """Prepare; nothing runs before start().
+
+        Args:
+            proved_on: the device as it was when the bundle was proved.
+            latency: gets the times of live parts.
+            alarm: tells people: one word, and what happened and what to do next.
+            hold: makes the station take no more parts for a reason; an empty one makes it take parts again.
+            root: the folder that stands for "/" of the device.
+            every_s: seconds between two looks of the thread.
+            on_repeated: told when the latency was proved again, and kept.
+        """
+        self._proved_on = proved_on
+        self._latency = latency
+        self._alarm = alarm
+        self._hold = hold
+        self._root = root
+        self._every_s = every_s
+        self._looking = threading.Lock()
+        self._on_repeated = on_repeated
+        self._seen: Throttling | None = None
+        self._free_looks = 0
+        self._throttled_looks = 0
+        self._throttled: tuple[str, ...] = ()
+        self._changed: tuple[str, ...] = ()
+        self._repetition: Repetition | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+
+    def start(self) -> None:
+        """Begin with a first look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the look that is being taken."""
+        self._stop.set()
+        self._thread.join()
+
+    def status(self) -> dict[str, Any]:
+        """Return how the device is, what changed, what holds it back, and how far the latency is proved again."""
+        repetition = self._repetition
+        return {
+            "changed": list(self._changed),
+            "throttled": list(self._throttled),
+            "latency_parts": self._latency.collected,
+            "latency_parts_needed": self._latency.runs if self._changed else 0,
+            "latency": asdict(repetition.latency) if repetition else None,
+            "unread": list(self._proved_on.unread),
+        }
+
+    def look(self) -> None:
+        """Look once; called again and again by the thread, and by whoever cannot wait for it."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
+        throttling = read_throttling(self._root)
+        self._judge_throttling(signs(self._seen or throttling, throttling))
+        self._seen = throttling
+        now = read_device_state(self._root)
+        if self._throttled:
+            # The kernel shows a limit that a cooler sets like one that a person sets; it goes when the heat goes.
+            now = replace(now, processor_clock=self._proved_on.processor_clock, gpu_clock=self._proved_on.gpu_clock)
+        self._judge_state(now)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.look()
+            self._stop.wait(self._every_s)
+
+    def _judge_throttling(self, found: list[str]) -> None:
+        if found:
+            self._free_looks = 0
+            self._throttled = tuple(found)
+            if self._throttled_looks % REMINDER_LOOKS == 0:
+                self._alarm(
+                    "throttled",
+                    f"the device is held back, parts may be late: {'; '.join(found)}; look after its cooling and its "
+                    "power supply, or set a lower power mode",
+                )
+            self._throttled_looks += 1
+        elif self._throttled:
+            self._free_looks += 1
+            if self._free_looks >= FREE_LOOKS:
+                log.info("nothing holds the device back any more")
+                self._throttled, self._throttled_looks = (), 0
+
+    def _judge_state(self, now: DeviceState) -> None:
+        changed = tuple(differences(self._proved_on, now))
+        if changed != self._changed:
+            self._changed = changed
+            self._take_note()
+        if not changed:
+            return
+        result = self._latency.result()
+        if result is not None:
+            self._judge_latency(result, now)
+
+    def _take_note(self) -> None:
+        if not self._changed:
+            self._latency.end()
+            self._hold("")
+            log.info("the device is as it was proved again: the proof holds")
+            return
+        self._latency.begin()
+        self._alarm(
+            "device_changed",
+            f"the device is not as it was proved: {'; '.join(self._changed)}; the next {self._latency.runs} parts show "
+            "whether it is fast enough; set it back, or restart the station to prove it anew",
+        )
+
+    def _judge_latency(self, result: LiveLatency, now: DeviceState) -> None:
+        self._latency.end()
+        times = (
+            f"99 in 100 of {result.runs} parts took at most {result.p99_ms:g} ms in the model, {result.budget_ms:g} ms"
+        )
+        self._repetition = Repetition(self._changed, now, result)
+        if not result.is_within:
+            because = (
+                f"the device is too slow since it changed: {'; '.join(self._changed)}; {times} are allowed; "
+                "set it back, or restart the station to prove it anew"
+            )
+            self._hold(because)
+            self._alarm("device_slow", because)
+            return
+        log.info("the changed device is fast enough: %s are allowed; %s", times, "; ".join(self._changed))
+        self._proved_on, self._changed = now, ()
+        if self._on_repeated is not None:
+            self._on_repeated(self._repetition)

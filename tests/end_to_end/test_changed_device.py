@@ -1,0 +1,59 @@
+"""A whole station whose device changes under it: the plant hears of it, and live parts prove the latency again."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+
+from appliance.latency_watch import LIVE_RUNS
+from appliance.links.topics import Topics
+from appliance.ports import TriggerRequest
+from appliance.simulator.broker import EmbeddedBroker
+from appliance.wiring import build
+from tests.device_root import CALM, HOT_GPU, JETSON, write
+from tests.models import tiny_bundle
+from tests.plant import write_station
+from tests.stations import Line, mqtt_settings, until
+
+PLACE = ("enterprise", "site", "area", "line", "station", "device_id")
+
+
+def test_the_plant_hears_of_heat_and_of_a_new_power_mode_and_live_parts_prove_the_latency_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(tmp_path / "root", JETSON | CALM)
+    tiny_bundle(tmp_path / "tiny.bundle")
+    config = write_station(tmp_path)
+    with EmbeddedBroker("amqtt") as broker:
+        settings = mqtt_settings(broker.port)
+        place = {name: getattr(settings, name) for name in PLACE}
+        changes = {"device": place, "mqtt": {"port": broker.port}, "runtime": {"threads": 1}}
+        config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
+        line = Line(broker.port, Topics.of(settings), is_mqtt5=False)
+        with build(config, device_root=root) as appliance, caplog.at_level(logging.INFO):
+            until(lambda: line.documents(line.topics.heartbeat), "the link is up")
+            write(root, HOT_GPU)
+            appliance.device_watch.look()
+            write(root, {"var/lib/nvpmodel/status": "pmode:0000"})
+            appliance.device_watch.look()
+            alarms = until(
+                lambda: (
+                    {each["name"]: each["text"] for each in line.documents(line.topics.alarm)}
+                    if len(line.documents(line.topics.alarm)) >= 3
+                    else None
+                ),
+                "the alarms about the broker, the heat and the mode",
+            )
+            for number in range(LIVE_RUNS):
+                appliance.station.on_trigger(TriggerRequest(f"t-{number}", f"part-{number}"))
+                until(lambda seq=number + 1: appliance.ledger.last_seq() == seq, "the verdict")
+            appliance.device_watch.look()
+            status = appliance.station.on_command("status", {})["device"]
+        line.close()
+    assert "the cooler gpu-throttle-alert is at step 1" in alarms["throttled"]
+    assert "the power mode was MAXN_SUPER (2) and is 15W (0) now" in alarms["device_changed"]
+    assert status["latency"]["runs"] == LIVE_RUNS
+    assert status["latency"]["p99_ms"] <= status["latency"]["budget_ms"]
+    assert status["changed"] == []
+    assert "the changed device is fast enough" in caplog.text

@@ -1,0 +1,181 @@
+"""A device that changes while parts are inspected: who is told, and whether parts are still taken."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from appliance.device_state import read_device_state
+from appliance.device_watch import FREE_LOOKS, REMINDER_LOOKS, DeviceWatch, Repetition
+from appliance.errors import StorageError
+from appliance.latency_watch import LatencyWatch
+from tests.device_root import CALM, COOL_GPU, GPU_CLOCK, HOT_GPU, JETSON, POLICY, write
+from tests.line import Line, eventually
+
+SLOWER_MODE = {"var/lib/nvpmodel/status": "pmode:0000\n"}
+AS_PROVED = {"var/lib/nvpmodel/status": JETSON["var/lib/nvpmodel/status"]}
+CHANGED = "the power mode was MAXN_SUPER (2) and is 15W (0) now"
+RUNS = 20
+
+
+@dataclass
+class Watched:
+    """A device in a folder, its watch, and whatever the watch told the station."""
+
+    root: Path
+    alarms: list[tuple[str, str]] = field(default_factory=list)
+    holds: list[str] = field(default_factory=list)
+    repetitions: list[Repetition] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        write(self.root, JETSON | CALM)
+        self.latency = LatencyWatch(10.0, RUNS)
+        self.watch = DeviceWatch(
+            read_device_state(self.root),
+            self.latency,
+            alarm=lambda name, text: self.alarms.append((name, text)),
+            hold=self.holds.append,
+            root=self.root,
+            on_repeated=self.repetitions.append,
+        )
+
+    def becomes(self, files: dict[str, str]) -> None:
+        write(self.root, files)
+        self.watch.look()
+
+    def runs(self, *times_ms: float) -> None:
+        for spent_ms in times_ms:
+            self.latency.add(spent_ms)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path / "root")
+
+
+def test_a_device_that_stays_as_it_is_costs_nobody_a_word(watched: Watched) -> None:
+    for _ in range(3):
+        watched.runs(99.0)
+        watched.watch.look()
+    assert (watched.alarms, watched.holds, watched.repetitions) == ([], [], [])
+    assert watched.watch.status()["changed"] == []
+    assert watched.latency.collected == 0
+
+
+def test_a_changed_power_mode_is_told_once_and_the_next_parts_are_measured(watched: Watched) -> None:
+    watched.becomes(SLOWER_MODE)
+    watched.watch.look()
+    assert [name for name, _ in watched.alarms] == ["device_changed"]
+    assert CHANGED in watched.alarms[0][1]
+    watched.runs(3.0)
+    status = watched.watch.status()
+    assert (status["changed"], status["latency_parts"], status["latency_parts_needed"]) == ([CHANGED], 1, RUNS)
+    assert watched.holds == []
+
+
+def test_parts_that_stay_fast_prove_the_latency_again(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    watched.becomes(SLOWER_MODE)
+    watched.runs(*[3.0] * (RUNS - 1))
+    watched.watch.look()
+    assert watched.repetitions == []
+    watched.runs(9.0)
+    with caplog.at_level(logging.INFO):
+        watched.watch.look()
+    repetition = watched.repetitions[0]
+    assert repetition.changed == (CHANGED,)
+    assert repetition.device == read_device_state(watched.root)
+    assert (repetition.latency.runs, repetition.latency.budget_ms) == (RUNS, 10.0)
+    assert 3.0 <= repetition.latency.p99_ms <= 9.0
+    assert "the changed device is fast enough" in caplog.text
+    assert watched.watch.status()["changed"] == []
+    assert watched.watch.status()["latency"]["p50_ms"] == 3.0
+    assert watched.holds == []
+
+
+def test_a_device_that_got_too_slow_takes_no_more_parts_until_it_is_set_back(watched: Watched) -> None:
+    watched.becomes(SLOWER_MODE)
+    watched.runs(*[3.0] * (RUNS - 1), 60.0)
+    watched.watch.look()
+    watched.watch.look()
+    assert [name for name, _ in watched.alarms] == ["device_changed", "device_slow"]
+    assert len(watched.holds) == 1
+    assert CHANGED in watched.holds[0]
+    assert "10 ms are allowed" in watched.holds[0]
+    assert watched.repetitions == []
+    watched.becomes(AS_PROVED)
+    assert watched.holds[1:] == [""]
+    assert watched.watch.status()["changed"] == []
+
+
+def test_a_second_change_begins_the_measurement_anew(watched: Watched) -> None:
+    watched.becomes(SLOWER_MODE)
+    watched.runs(*[3.0] * (RUNS - 1))
+    watched.becomes({f"{GPU_CLOCK}/max_freq": "306000000"})
+    assert watched.latency.collected == 0
+    assert "17000000.gpu 306000000..306000000 Hz now" in watched.alarms[-1][1]
+
+
+def test_heat_is_told_at_once_and_while_it_lasts_again(watched: Watched) -> None:
+    watched.watch.look()
+    watched.becomes(HOT_GPU)
+    assert [name for name, _ in watched.alarms] == ["throttled"]
+    assert "the cooler gpu-throttle-alert is at step 1" in watched.alarms[0][1]
+    assert "97.468 C" in watched.watch.status()["throttled"][-1]
+    for _ in range(REMINDER_LOOKS - 1):
+        watched.watch.look()
+    assert len(watched.alarms) == 1
+    watched.watch.look()
+    assert [name for name, _ in watched.alarms] == ["throttled", "throttled"]
+
+
+def test_heat_is_over_after_a_minute_without_it(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    watched.becomes(HOT_GPU)
+    with caplog.at_level(logging.INFO):
+        watched.becomes(COOL_GPU)
+        for _ in range(FREE_LOOKS - 2):
+            watched.watch.look()
+        assert watched.watch.status()["throttled"]
+        watched.watch.look()
+    assert watched.watch.status()["throttled"] == []
+    assert "nothing holds the device back any more" in caplog.text
+
+
+def test_a_clock_that_heat_lowers_is_no_other_device_while_the_heat_lasts(watched: Watched) -> None:
+    lower = {f"{GPU_CLOCK}/max_freq": "612000000", f"{POLICY.format(0)}/scaling_max_freq": "1113600"}
+    watched.becomes(HOT_GPU | lower)
+    assert [name for name, _ in watched.alarms] == ["throttled"]
+    watched.becomes(COOL_GPU)
+    for _ in range(FREE_LOOKS):
+        watched.watch.look()
+    assert [name for name, _ in watched.alarms] == ["throttled", "device_changed"]
+    assert "612000000 Hz now" in watched.alarms[-1][1]
+
+
+def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_open_ones_their_verdict(
+    tmp_path: Path,
+) -> None:
+    root = write(tmp_path / "root", JETSON)
+    latency = LatencyWatch(0.5, RUNS)
+    with Line(tmp_path) as line:
+        watch = DeviceWatch(
+            read_device_state(root), latency, alarm=lambda *_: None, hold=line.station.hold, root=root, every_s=0.01
+        )
+        watch.start()
+        line.inspection.gate.clear()
+        line.trigger("open")
+        write(root, SLOWER_MODE)
+        assert eventually(lambda: watch.status()["changed"] != [])
+        for _ in range(RUNS):
+            latency.add(1.0)
+        assert eventually(lambda: line.station.stopped_because != "")
+        assert CHANGED in line.station.on_command("status", {})["stopped_because"]
+        with pytest.raises(StorageError, match="the device is too slow since it changed"):
+            line.trigger("next")
+        line.inspection.gate.set()
+        line.wait_for(1)
+        write(root, AS_PROVED)
+        assert eventually(lambda: line.station.stopped_because == "")
+        line.trigger("later")
+        line.wait_for(2)
+        watch.stop()
