@@ -1,12 +1,13 @@
 """The golden proof: this device, with this engine, gets the trainer's detections from this bundle, and in time."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.endurance import LARGEST_GROWTH_BYTES, Timing, time_runs
-from appliance.bundle.golden import file_name
+from appliance.bundle.golden import GoldenKind, file_name
 from appliance.bundle.manifest import Precision, Tolerance
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Box, Detection, Pixels
@@ -32,6 +33,7 @@ Detect = Callable[[Pixels], tuple[Detection, ...]]
 class Comparison:
     """How near this device came to the trainer; worst_iou is 1 and worst_score_difference 0 with nothing to compare.
 
+    kinds: what the golden images are there for, as far as somebody said, and how many of each there are.
     agreement_ap: average precision with the trainer's detections at or above their class's limit as the truth.
     """
 
@@ -40,6 +42,7 @@ class Comparison:
     worst_iou: float
     worst_score_difference: float
     agreement_ap: float
+    kinds: Mapping[GoldenKind, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ def compare(
         worst_iou=min((pair.iou for pair in pairs), default=1.0),
         worst_score_difference=max((pair.score_difference for pair in pairs), default=0.0),
         agreement_ap=agreement,
+        kinds=Counter(image.kind for image in bundle.golden if image.kind is not None),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from appliance.bundle import strict_json
+from appliance.bundle.golden import GoldenKind
 from appliance.bundle.manifest import Digest, Ratio
 from appliance.bundle.proof import Proof
 from appliance.bundle.section import Section
@@ -88,11 +89,13 @@ class Latency(Section):
 class Result(Section):
     """How near this device came to the trainer (appliance.bundle.proof), and what it took.
 
+    kinds: what the golden images are there for, as far as the bundle says, and how many of each there are.
     budget_ms: what a picture might take when this was proved. attempts: rounds of timed runs until one was good.
     memory_growth_bytes: None where the system does not tell.
     """
 
     images: Annotated[int, Field(ge=1)]
+    kinds: dict[GoldenKind, int]
     detections: Annotated[int, Field(ge=0)]
     verdict_differences: Literal[0]
     worst_iou: Ratio
@@ -180,6 +183,7 @@ def certify(
     times = {"p50": timing.p50_ms, "p95": timing.p95_ms, "p99": timing.p99_ms, "max": timing.max_ms}
     result = Result(
         images=compared.images,
+        kinds=dict(compared.kinds),
         detections=compared.detections,
         verdict_differences=0,
         worst_iou=compared.worst_iou,
