@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from appliance import __version__
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Digest
-from appliance.bundle.proof import compare, prove
+from appliance.bundle.proof import Detect, compare, prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState
 from appliance.engine import candidates, default_threads, make_runtime, model_of
 from appliance.errors import BundleError, RuntimeFault
-from appliance.events import iso, utc_now
+from appliance.events import Detection, Pixels, iso, utc_now
+from appliance.health import LongStart
 from appliance.optics.detector import Detector
 from appliance.ports import Runtime
 from appliance.runtimes.engines.key import model_digest
@@ -160,7 +161,7 @@ class _Attempt:
             budget_ms = self.terms.budget_ms(runtime)
             proof = prove(
                 self.bundle,
-                Detector(runtime, self.bundle.manifest).detect,
+                self._detect(runtime),
                 latency_budget_ms=budget_ms,
                 precision=model_of(precision),
                 limits=self.terms.limits,
@@ -177,8 +178,16 @@ class _Attempt:
         return Engine(runtime, precision, certificate, tuple(why))
 
     def _compare(self, runtime: Runtime, precision: Computed) -> None:
-        detect = Detector(runtime, self.bundle.manifest).detect
-        compare(self.bundle, detect, precision=model_of(precision), limits=self.terms.limits)
+        compare(self.bundle, self._detect(runtime), precision=model_of(precision), limits=self.terms.limits)
+
+    def _detect(self, runtime: Runtime) -> Detect:
+        detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()
+
+        def detect(pixels: Pixels) -> tuple[Detection, ...]:
+            goes_on()  # a slow device takes minutes for 200 pictures, and systemd waits for less
+            return detector.detect(pixels)
+
+        return detect
 
     def _means(self, runtime: Runtime, precision: Computed) -> Means:
         built = runtime.built if isinstance(runtime, TensorRtRuntime) else None

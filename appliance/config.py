@@ -61,8 +61,8 @@ class ImagesSection(Section):
 
 
 _NOT_OF = {
-    "onnx": ("pins_threads", "engines"),
-    "openvino": ("providers", "engines"),
+    "onnx": ("pins_threads", "engines", "dla_core"),
+    "openvino": ("providers", "engines", "dla_core"),
     "tensorrt": ("threads", "providers", "pins_threads"),
 }
 """Kind of runtime -> the keys that are other runtimes'."""
@@ -75,7 +75,8 @@ class RuntimeSection(Section):
     providers: ONNX Runtime's, in order of preference. pins_threads: OpenVINO's; a pinned thread stays on one core.
     precision: auto takes the bundle's model that this runtime runs best here; fp16 and int8 are models of the bundle.
     bf16, OpenVINO's, computes the f32 model with less where the processor can. engines: TensorRT's, the folder of what
-    this device builds for itself; None: `engines` beside the ledger.
+    this device builds for itself; None: `engines` beside the ledger. dla_core: TensorRT's, the Jetson's deep learning
+    accelerator that computes what it can of a model with 16 or 8 bits; None: the GPU computes everything.
     """
 
     kind: Literal["onnx", "openvino", "tensorrt"] = "onnx"
@@ -84,6 +85,7 @@ class RuntimeSection(Section):
     precision: Literal["auto", "f32", "bf16", "fp16", "int8"] = "auto"
     pins_threads: bool = False
     engines: LocatedPath | None = None
+    dla_core: Literal[0, 1] | None = None
 
     @model_validator(mode="after")
     def _has_no_other_runtimes_keys(self) -> "RuntimeSection":

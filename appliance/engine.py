@@ -9,6 +9,7 @@ from appliance.config import MAX_THREADS, RuntimeSection
 from appliance.errors import ConfigError
 from appliance.ports import Runtime
 from appliance.processor import multiplies_int8
+from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.tensorrt import TensorRtRuntime
@@ -30,8 +31,19 @@ def choose(settings: RuntimeSection, bundle: Bundle) -> Computed:
         bundle: the release.
 
     Raises:
-        ConfigError: the configuration asks for a model that the bundle does not hold.
+        ConfigError: the configuration asks for a model that the bundle does not hold, or for a DLA with 32 bits.
     """
+    chosen = _choose(settings, bundle)
+    if settings.dla_core is not None and chosen == "f32":
+        raise ConfigError(
+            f"runtime.dla_core: a DLA computes with 16 or 8 bits, and bundle {bundle.manifest.name} revision "
+            f"{bundle.manifest.revision} would run its f32 model; export it with fp16, configure precision, or remove "
+            "the key"
+        )
+    return chosen
+
+
+def _choose(settings: RuntimeSection, bundle: Bundle) -> Computed:
     if settings.precision == "auto" and settings.kind == "tensorrt":
         return "fp16" if "fp16" in bundle.variants else "f32"
     if settings.precision == "auto":
@@ -94,8 +106,14 @@ def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precisio
         bundle.manifest,
         engines=settings.engines,
         precision=precision,
+        options=_build_options(None if precision == "f32" else settings.dla_core),
         on_progress=BuildProgress(),
     )
+
+
+def _build_options(dla_core: int | None) -> BuildOptions:
+    """Return what the builder is told; a DLA takes no number of pictures that changes, so one at a time."""
+    return BuildOptions() if dla_core is None else BuildOptions(max_batch=1, dla_core=dla_core)
 
 
 def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int, precision: Computed) -> Runtime:

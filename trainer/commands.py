@@ -174,8 +174,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         dataset = only(dataset, frozenset(arguments.groups))
     dataset, trained_on = apart(dataset, seen)
     runner = _runner(arguments, bundle, arguments.precision)
-    judged, detect_ms_p50 = judge_samples(runner, dataset)
-    figures = report(judged, bundle.manifest, detect_ms_p50)
+    judged, spent = judge_samples(runner, dataset)
+    figures = report(judged, bundle.manifest, spent)
     _show_report(figures)
     known = show_trained_on(runner, trained_on) if trained_on else None
     refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
@@ -392,5 +392,6 @@ def _show_report(figures: Report) -> None:
         f"COCO AP50 {figures.coco.ap50:.4f}, AP50-95 {figures.coco.ap50_95:.4f}\n"
         f"at the bundle's limits: precision {at.precision:.4f}, recall {at.recall:.4f}, F {at.f:.4f}; "
         f"best F {best.f:.4f} at {best.limit:.3f}\n"
-        f"calibration error {figures.calibration_error:.3f}; {figures.detect_ms_p50:.1f} ms per picture (median)"
+        f"calibration error {figures.calibration_error:.3f}; {figures.spent}, "
+        f"{figures.peak_memory_mib:.0f} MiB resident at most"
     )

@@ -34,6 +34,7 @@ from trainer.metrics import (
 )
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
+from trainer.spent import Spent, peak_memory_mib
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Report:
         groups: by group.
         cameras: by camera, where the data names one.
         calibration_error: expected, over the detections of all pictures.
-        detect_ms_p50: median time from picture to detections in milliseconds.
+        spent: time for each picture.
+        peak_memory_mib: the most that the judging process has had resident, all libraries included.
         evidence: counts and bounds behind these figures.
     """
 
@@ -75,12 +77,15 @@ class Report:
     groups: dict[str, GroupFigures]
     cameras: dict[str, GroupFigures]
     calibration_error: float
-    detect_ms_p50: float
+    spent: Spent
+    peak_memory_mib: float
     evidence: Evidence
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values; what could not be measured is nan."""
-        return asdict(self)
+        plain = asdict(self)
+        spent: dict[str, float] = plain.pop("spent")
+        return plain | spent
 
 
 EngineName = Literal["onnxruntime", "openvino"]
@@ -171,7 +176,7 @@ Show = Callable[[Sample], tuple[Pixels, Sample]]
 
 def judge_samples(
     runner: Runner, dataset: Dataset, show: Show | None = None, *, is_quiet: bool = False
-) -> tuple[list[Judged], float]:
+) -> tuple[list[Judged], Spent]:
     """Run a bundle over a data set.
 
     Args:
@@ -181,8 +186,8 @@ def judge_samples(
         is_quiet: show no bar.
 
     Returns:
-        One item per picture in the data set's order, labels as indices of the manifest's classes; and the median time
-        of one picture in milliseconds.
+        One item per picture in the data set's order, labels as indices of the manifest's classes; and the time that
+        pictures took.
 
     Raises:
         ConfigError: The data set has a class that the bundle does not know.
@@ -201,7 +206,7 @@ def judge_samples(
         times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
         judged.append(beside_truth(found, shown, dataset.classes, names))
     misplaced_pairs.tell()
-    return judged, float(np.median(times_ms)) if times_ms else float("nan")
+    return judged, Spent.of(times_ms)
 
 
 def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:
@@ -224,13 +229,13 @@ def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[st
     )
 
 
-def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Report:
+def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
     """Sum up what was judged.
 
     Args:
         judged: the pictures.
         manifest: class names and limits.
-        detect_ms_p50: median time of one picture in milliseconds.
+        spent: time that pictures took.
     """
     names = tuple(item.name for item in manifest.classes)
     limits = np.array([item.limit for item in manifest.classes])
@@ -248,7 +253,8 @@ def report(judged: list[Judged], manifest: Manifest, detect_ms_p50: float) -> Re
         groups=_by([part.group for part in judged], judged, limits),
         cameras=_by([part.camera for part in judged if part.camera], [p for p in judged if p.camera], limits),
         calibration_error=calibration_error(everything.scores, everything.right),
-        detect_ms_p50=detect_ms_p50,
+        spent=spent,
+        peak_memory_mib=peak_memory_mib(),
         evidence=gather(judged, names, limits),
     )
 

@@ -152,19 +152,19 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     )
 
     runner = BundleRunner(model_onnx, manifest, options.threads)
-    judged, detect_ms_p50 = judge_samples(runner, split.validation)
+    judged, spent = judge_samples(runner, split.validation)
     tolerances = sweep(runner, split.validation) if options.is_stressed else {}
     pool = _golden(split.validation, judged, runner, options.golden, tolerances, file)
     inputs = [to_model_input(image.pixels(), geometry)[0] for image in pool]
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
-    figures = report(judged, manifest, detect_ms_p50)
+    figures = report(judged, manifest, spent)
     lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
     manifest = manifest.model_copy(update={"lineage": lineage})
     baseline = _baseline(split, geometry.picture_channels)
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
     variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
     manifest = manifest.with_variants(variants.told())
-    golden = settle(pool, manifest, options.golden)
+    golden = settle(pool, replace(base, variants=variants.models()), options.golden, options.threads)
     bundle = write_bundle(
         target,
         manifest,

@@ -1,8 +1,8 @@
 """Which pictures a device must judge as the trainer did: clear ones, near ones, dark, bright, small and empty ones.
 
 A proof compares verdicts, and devices differ a little in their scores. So a golden image is one whose verdict does not
-hang on that little: the score that decides it is not within NEAREST of the limit, and of those near the limit none is
-within the tolerance of a model in the bundle; of the others the nearest are taken.
+hang on that little: no model of the bundle decides it with a score within NEAREST of the limit, and all decide it
+alike. Of what is left, the nearest to the limit are taken.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from itertools import islice, zip_longest
 
 import numpy as np
 
+from appliance.bundle.archive import Bundle
 from appliance.bundle.golden import GoldenImage, GoldenKind
 from appliance.bundle.manifest import Manifest
 from appliance.events import Detection, Pixels
+from appliance.optics.detector import Detector
 from trainer.calibration_set import piece_around
 from trainer.datasets.sample import Dataset, Sample, load_picture, spread
-from trainer.evaluate import Runner
+from trainer.evaluate import Runner, load_runtime
 from trainer.metrics import Judged
 from trainer.references import load_input
 from trainer.stress import Robustness, brighter
+from trainer.variants import engines_of
 
 GOLDEN_IMAGES = 32
 """So many a proof wants, at least."""
@@ -88,22 +91,33 @@ def choose_golden(
     return (chosen + others)[:wanted]
 
 
-def settle(pool: Sequence[GoldenImage], manifest: Manifest, wanted: int) -> list[GoldenImage]:
+def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int, threads: int = 1) -> list[GoldenImage]:
     """Take the golden images of a bundle out of those that were chosen.
+
+    The tolerance of a variant does not tell which of them are safe: it is the worst of all detections, also of those
+    that decide nothing, and may be wider than everything that is near the limit. So each model is asked.
 
     Args:
         pool: what `choose_golden` gave.
-        manifest: with the tolerance of each model that the bundle holds.
+        bundle: with its models of other precisions.
         wanted: how many.
+        threads: processor threads.
 
     Returns:
-        At most so many; none near the limit whose verdict the tolerance of one of the models could turn.
+        At most so many; none whose verdict one of the models turns, or decides from within NEAREST of the limit.
     """
-    tolerances = [manifest.tolerance, *(variant.tolerance for variant in manifest.variants.values())]
-    widest = max(tolerance.max_score_difference for tolerance in tolerances)
-    limits = _limits(manifest)
-    safe = [each for each in pool if each.kind != "near_limit" or abs(margin(each.detections, limits)) > widest]
-    return safe[:wanted]
+    limits = _limits(bundle.manifest)
+    for name in sorted(bundle.variants):
+        for engine in engines_of(name):
+            runtime = load_runtime(engine, bundle.variants[name], bundle.manifest, threads, name)
+            detect = Detector(runtime, bundle.manifest).detect
+            pool = [
+                image
+                for image in pool
+                if image.kind is None or _side(detect(image.pixels()), limits) == _side(image.detections, limits) != 0
+            ]
+            runtime.close()
+    return list(pool[:wanted])
 
 
 def margin(found: Sequence[Detection], limits: Mapping[str, float]) -> float:
@@ -117,6 +131,13 @@ def margin(found: Sequence[Detection], limits: Mapping[str, float]) -> float:
         -1..1; -1 where nothing was found.
     """
     return max((each.score - limits[each.label] for each in found), default=-1.0)
+
+
+def _side(found: Sequence[Detection], limits: Mapping[str, float]) -> int:
+    """Return 1 for a part that is rejected for certain, -1 for one that is accepted so, 0 where a rounding decides."""
+    nearest = min([NEAREST, *(min(limit, 1 - limit) / 2 for limit in limits.values())])
+    far = margin(found, limits)
+    return 0 if abs(far) <= nearest else (1 if far > 0 else -1)
 
 
 def counted(images: Sequence[GoldenImage]) -> dict[str, int]:
@@ -139,7 +160,6 @@ def _fitting(
 ) -> Iterator[GoldenImage]:
     """Show the drafts of a kind to the model, and keep those that are what they seemed to be."""
     limits = _limits(runner.manifest)
-    nearest = min([NEAREST, *(min(limit, 1 - limit) / 2 for limit in limits.values())])
     for draft in islice(drafts, tries):
         found = runner.detect(draft.pixels)
         far = margin(found, limits)
@@ -150,7 +170,7 @@ def _fitting(
             "near_limit": abs(far) <= NEAR,
             "empty": not found,
         }.get(kind, True)
-        if is_so and abs(far) > nearest:
+        if is_so and _side(found, limits):
             kinds.take(draft)
             yield GoldenImage.from_pixels(draft.pixels, found, kind)
 

@@ -15,6 +15,12 @@ from trainer.variants import in_words
 MOST_GROUPS = 12
 """More groups than this are not listed one by one: nobody reads a thousand names."""
 
+WHERE_NOT = """## Where not to rely on it
+
+On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
+been measured. Run it in shadow mode beside people until there is evidence from your own line.
+"""
+
 
 def write_model_card(
     manifest: Manifest,
@@ -58,12 +64,8 @@ Finds {len(manifest.classes)} kinds of defect on {colour} pictures{compared} of 
 |---|---|
 {_figures(figures, calibration)}
 
-| class | severity | limit | AP at IoU 0.33 | boxes trained on | boxes judged on |
-|---|---|---|---|---|---|
 {_class_rows(manifest, figures, split)}
 
-| group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
-|---|---|---|---|
 {_group_rows(figures)}
 
 ## What it bears
@@ -78,11 +80,7 @@ Beside the model that the figures above are of, the bundle holds: {_variants(man
 
 That it finds on {sum(golden.values())} golden images what this model finds: {_golden(golden)}.
 
-## Where not to rely on it
-
-On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
-been measured. Run it in shadow mode beside people until there is evidence from your own line.
-"""
+{WHERE_NOT}"""
 
 
 def _begun(lineage: Lineage) -> str:
@@ -119,7 +117,10 @@ def _golden(golden: Mapping[str, int]) -> str:
 
 
 def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:
-    return "\n".join(
+    head = """| class | severity | limit | AP at IoU 0.33 | boxes trained on | boxes judged on |
+|---|---|---|---|---|---|
+"""
+    return head + "\n".join(
         f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
         f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
         for item in manifest.classes
@@ -130,7 +131,10 @@ def _group_rows(figures: Report) -> str:
     worst = sorted(
         figures.groups.items(), key=lambda item: math.inf if math.isnan(item[1].ap_pooled) else item[1].ap_pooled
     )
-    return "\n".join(
+    head = f"""| group (worst first, at most {MOST_GROUPS}) | AP at IoU 0.33 | escapes | overkill |
+|---|---|---|---|
+"""
+    return head + "\n".join(
         f"| {name} | {_share(row.ap_pooled)} | {row.parts.escapes} of {row.parts.bad} "
         f"| {row.parts.overkill} of {row.parts.good} |"
         for name, row in worst[:MOST_GROUPS]

@@ -70,8 +70,8 @@ def show_trained_on(runner: Runner, dataset: Dataset) -> Report:
         runner: the model.
         dataset: pictures that it was trained on.
     """
-    judged, detect_ms_p50 = judge_samples(runner, dataset)
-    figures = report(judged, runner.manifest, detect_ms_p50)
+    judged, spent = judge_samples(runner, dataset)
+    figures = report(judged, runner.manifest, spent)
     parts = figures.parts
     results.print(
         f"left out above are {figures.pictures} pictures that the model was trained on, where figures flatter: "

@@ -32,6 +32,7 @@ from trainer.plan import Plan
 from trainer.preflight import check_data
 from trainer.progress import console
 from trainer.resume import beginning
+from trainer.spent import peak_memory_mib
 from trainer.teacher import Teacher
 from trainer.team import Team, gathered, launched_size
 from trainer.validate import Figures, validate
@@ -125,7 +126,7 @@ def _train(
                     )
                     if plan.patience is not None:
                         remember(run, figures.ap_pooled, folder)
-                entry["elapsed_s"] = run.state.elapsed_ns // 10**9
+                entry |= {"elapsed_s": run.state.elapsed_ns // 10**9, "peak_memory_mib": round(peak_memory_mib())}
                 append_json(folder / "log.jsonl", entry)
                 save_checkpoint(folder / "last.pt", run.snapshot())
                 observer.sees_epoch(entry)

@@ -86,6 +86,11 @@ def engines() -> tuple[EngineName, ...]:
     return ("onnxruntime", *(("openvino",) if importlib.util.find_spec("openvino") else ()))
 
 
+def engines_of(name: VariantName) -> tuple[EngineName, ...]:
+    """Return what a model of a precision is judged with here; OpenVINO computes fp16 with 32 bits on processors."""
+    return tuple(engine for engine in engines() if (engine, name) != ("openvino", "fp16"))
+
+
 class Gate:
     """Judges a model beside model.onnx, on all engines that are here; the worst counts.
 
@@ -118,9 +123,7 @@ class Gate:
             BundleError, RuntimeFault, ConfigError: an engine does not run it here.
         """
         tolerances, aps, changed, worse = [], [], [], []
-        for engine in engines():
-            if engine == "openvino" and name == "fp16":
-                continue  # on processors it would compute with 32 bits
+        for engine in engines_of(name):
             runtime = load_runtime(engine, model_onnx, self.base.manifest, self._threads, name)
             try:
                 tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))

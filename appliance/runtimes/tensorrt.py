@@ -76,7 +76,7 @@ class TensorRtRuntime:
             is_cancelled: asked while an engine is built; true ends that with a fault.
 
         Raises:
-            ConfigError: TensorRT or a binding of CUDA is not installed.
+            ConfigError: TensorRT or a binding of CUDA is not installed, or a DLA is asked for that is not there.
             BundleFormatError: the model is not what contract and manifest say, or TensorRT does not take it.
             RuntimeFault: there is no driver or accelerator, or engine or device refused.
             StorageError: the folder of the engines cannot be used.
@@ -91,13 +91,14 @@ class TensorRtRuntime:
         engine = find_or_build(
             EngineCache(engines), key, model_onnx, on_progress=on_progress, is_cancelled=is_cancelled
         )
-        loaded = load_engine(library, engine.plan)
+        loaded = load_engine(library, engine.plan, options.dla_core)
         check_ports(loaded.ports, manifest)
         self.built = engine.identity(key)
         self._session = EngineSession(loaded, device, options.max_batch, wants_graph=wants_graph)
         why = self._session.why_no_graph
+        on_dla = "" if options.dla_core is None else f" DLA {options.dla_core}"
         self._words = (
-            f"{library.name} {library.version} {identity.name} {engine.precision} batch={options.max_batch} "
+            f"{library.name} {library.version} {identity.name}{on_dla} {engine.precision} batch={options.max_batch} "
             f"{f'no graph ({why})' if why else 'graph'}, {device.binding}, {identity.driver}"
         )
         try:

@@ -2,14 +2,21 @@
 
 One way of asking fits 10.3 (JetPack 6.2) to 11: networks are strongly typed, so that precision stands in the model file
 and no flag of the builder chooses it; tensors go by name. Precision flags and bindings by number are gone since.
+
+NVIDIA ships no types. Where none are made of the installed library (tests/tensorrt_types.py does), every object of its
+own is Any.
 """
 
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.errors import ConfigError, RuntimeFault
 from appliance.runtimes.contract import Port
+
+if TYPE_CHECKING:
+    import tensorrt
+
+    __all__ = ["RTX", "TENSORRT", "Journal", "Library", "LoadedEngine", "load_engine", "load_library", "tensorrt"]
 
 TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
 
@@ -19,11 +26,29 @@ OLDEST = (10, 3)
 _KINDS = {"UINT8": "uint8", "FLOAT": "float32", "INT64": "int64", "HALF": "float16", "INT32": "int32"}
 
 
+class TensorRt(Protocol):
+    """All that the appliance uses of the library: the classes that the module has at its top.
+
+    ComputeCapability is there in TensorRT for RTX, and not in 10.3.
+    """
+
+    Builder: "type[tensorrt.Builder]"
+    BuilderFlag: "type[tensorrt.BuilderFlag]"
+    ComputeCapability: "type[tensorrt.ComputeCapability]"
+    DeviceType: "type[tensorrt.DeviceType]"
+    ILogger: "type[tensorrt.ILogger]"
+    IProgressMonitor: "type[tensorrt.IProgressMonitor]"
+    MemoryPoolType: "type[tensorrt.MemoryPoolType]"
+    NetworkDefinitionCreationFlag: "type[tensorrt.NetworkDefinitionCreationFlag]"
+    OnnxParser: "type[tensorrt.OnnxParser]"
+    Runtime: "type[tensorrt.Runtime]"
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """TensorRT as installed: the module itself, its name and its version."""
 
-    module: Any
+    module: TensorRt
     name: str
     version: str
 
@@ -32,8 +57,8 @@ class Library:
 class LoadedEngine:
     """An engine in this process, with everything that must live as long as it does."""
 
-    engine: Any
-    runtime: Any
+    engine: "tensorrt.ICudaEngine"
+    runtime: "tensorrt.Runtime"
     journal: "Journal"
     ports: dict[str, Port]
 
@@ -48,10 +73,11 @@ class Journal:
         """Return the newest complaint in one line, or that there is none."""
         return self.errors[-1].strip().partition("\n")[0][:300] if self.errors else "it gives no reason"
 
-    def logger(self, library: Library) -> Any:
+    def logger(self, library: Library) -> "tensorrt.ILogger":
         """Return an object that the library complains to."""
         parent: Any = library.module.ILogger
-        grave, errors = (parent.Severity.INTERNAL_ERROR, parent.Severity.ERROR), self.errors
+        severities = library.module.ILogger.Severity
+        grave, errors = (severities.INTERNAL_ERROR, severities.ERROR), self.errors
 
         class Complaints(parent):  # type: ignore[misc]
             def __init__(self) -> None:
@@ -61,7 +87,8 @@ class Journal:
                 if severity in grave:
                     errors.append(message)
 
-        return Complaints()
+        complaints: tensorrt.ILogger = Complaints()
+        return complaints
 
 
 def load_library() -> Library:
@@ -70,8 +97,7 @@ def load_library() -> Library:
     Raises:
         ConfigError: neither TensorRT nor TensorRT for RTX is installed, or it is older than JetPack 6.2's.
     """
-    name, module = _import()
-    version = str(module.__version__)
+    name, version, module = _import()
     if name == TENSORRT and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise ConfigError(
             f"TensorRT {version} is older than {OLDEST[0]}.{OLDEST[1]}; install JetPack 6.2 or newer, or kind: onnx"
@@ -79,20 +105,20 @@ def load_library() -> Library:
     return Library(module, name, version)
 
 
-def _import() -> tuple[str, ModuleType]:
+def _import() -> tuple[str, str, TensorRt]:
     reasons = []
     try:
         import tensorrt
 
         if hasattr(tensorrt, "Runtime"):  # a package without its libraries may import and be empty
-            return TENSORRT, tensorrt
+            return TENSORRT, tensorrt.__version__, tensorrt
         reasons.append("tensorrt is there without its library")
     except ImportError as error:
         reasons.append(str(error))
     try:
         import tensorrt_rtx_bindings
 
-        return RTX, tensorrt_rtx_bindings
+        return RTX, tensorrt_rtx_bindings.__version__, tensorrt_rtx_bindings
     except ImportError as error:
         reasons.append(str(error))
     raise ConfigError(
@@ -101,11 +127,16 @@ def _import() -> tuple[str, ModuleType]:
     )
 
 
-def load_engine(library: Library, plan: bytes) -> LoadedEngine:
+def load_engine(library: Library, plan: bytes, dla_core: int | None = None) -> LoadedEngine:
     """Make an engine of a built plan; the driver must have been asked before (accelerator.driver.ask_driver).
 
     A plan is code of a kind: only one that this device built itself is ever loaded, and the host code that a plan may
     carry is not (engine_host_code_allowed stays off).
+
+    Args:
+        library: TensorRT.
+        plan: the engine as it was built.
+        dla_core: that it was built for; None for none.
 
     Raises:
         RuntimeFault: the library refuses the plan or the accelerator.
@@ -114,6 +145,8 @@ def load_engine(library: Library, plan: bytes) -> LoadedEngine:
     logger = journal.logger(library)
     try:
         runtime = library.module.Runtime(logger)
+        if runtime is not None and dla_core is not None:
+            runtime.DLA_core = dla_core
         engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
     except (RuntimeError, TypeError) as error:
         raise RuntimeFault(
@@ -127,7 +160,7 @@ def load_engine(library: Library, plan: bytes) -> LoadedEngine:
     return LoadedEngine(engine, runtime, journal, _ports(engine))
 
 
-def _ports(engine: Any) -> dict[str, Port]:
+def _ports(engine: "tensorrt.ICudaEngine") -> dict[str, Port]:
     ports = {}
     for number in range(engine.num_io_tensors):
         name = engine.get_tensor_name(number)

@@ -6,7 +6,7 @@ from pathlib import Path
 from appliance.demo.station import SHIPPED_BUNDLE
 from tests.end_to_end.test_commands import appliance
 
-LARGEST_BYTES = 4_000_000
+LARGEST_BYTES = 10_000_000
 BOARDS = 200
 
 

@@ -8,15 +8,20 @@ from appliance.runtimes.engines.child import say
 parser = argparse.ArgumentParser()
 for name in ("--model", "--engine", "--timing"):
     parser.add_argument(name, type=Path)
+parser.add_argument("--dla-core", type=int)
 given, _ = parser.parse_known_args()
 model = given.model.read_bytes()
 if model == b"refused":
     say(result={"refused": "no kernel for NonMaxSuppression; export it again", "is_the_models_fault": True})
+elif model == b"no DLA":
+    say(result={"refused": "finds 0 DLA cores here; remove the key", "is_the_configurations_fault": True})
 elif model == b"no device":
     say(result={"refused": "the device is gone; look at the cable", "is_the_models_fault": False})
 else:
     before = given.timing.read_bytes() if given.timing.exists() else b""
     given.timing.write_bytes(before + b"m")
-    given.engine.write_bytes(b"engine of " + model)
+    given.engine.write_bytes(
+        b"engine of " + model + (b"" if given.dla_core is None else b" on DLA %d" % given.dla_core)
+    )
     say(progress=1.0)
     say(result={"precision": "fp16"})

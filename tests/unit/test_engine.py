@@ -59,6 +59,18 @@ def test_tensorrt_takes_fp16_by_itself_and_int8_only_where_it_is_asked_to(tmp_pa
     assert choose(tensorrt(tmp_path, precision="f32"), both) == "f32"
 
 
+def test_a_dla_is_refused_where_the_f32_model_would_judge(tmp_path: Path) -> None:
+    assert choose(tensorrt(tmp_path, dla_core=0), holding(tmp_path, "fp16")) == "fp16"
+    with pytest.raises(ConfigError, match=r"runtime.dla_core: a DLA computes with 16 or 8 bits, and bundle tiny"):
+        choose(tensorrt(tmp_path, dla_core=1), holding(tmp_path))
+
+
+@pytest.mark.parametrize("keys", [{"dla_core": 2}, {"dla_core": -1}, {"kind": "onnx", "engines": None, "dla_core": 0}])
+def test_a_dla_is_one_of_two_and_tensorrts_alone(tmp_path: Path, keys: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="dla_core"):
+        tensorrt(tmp_path, **keys)
+
+
 def test_openvino_and_onnx_runtime_leave_fp16_alone_unless_they_are_asked(tmp_path: Path) -> None:
     bundle = holding(tmp_path, "fp16")
     assert choose(section(), bundle) == choose(section(kind="openvino"), bundle) == "f32"

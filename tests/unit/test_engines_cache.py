@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import BundleFormatError, RuntimeFault, StorageError
+from appliance.errors import BundleFormatError, ConfigError, RuntimeFault, StorageError
 from appliance.runtimes.accelerator.device import DeviceIdentity
 from appliance.runtimes.engines.cache import KEPT, BuiltEngine, EngineCache
 from appliance.runtimes.engines.child import Cancelled
@@ -34,6 +34,7 @@ OTHERS: list[dict[str, Any]] = [
     {"options": BuildOptions(workspace_mib=1)},
     {"options": BuildOptions(allows_tf32=True)},
     {"options": BuildOptions(for_this_device=False)},
+    {"options": BuildOptions(dla_core=0)},
 ]
 
 
@@ -179,7 +180,15 @@ def test_an_engine_that_was_good_is_tried_again_at_each_start(tmp_path: Path) ->
     assert make(cache, b"model") == BuiltEngine(b"engine of model", "fp16")
 
 
-@pytest.mark.parametrize(("model", "kind"), [(b"refused", BundleFormatError), (b"no device", RuntimeFault)])
+def test_the_builder_is_told_which_dla_is_asked_for(tmp_path: Path) -> None:
+    key = replace(KEY, options=BuildOptions(max_batch=1, dla_core=1))
+    engine = find_or_build(EngineCache(tmp_path), key, b"model", builder=BUILDER, trial=TRIAL)
+    assert engine.plan == b"engine of model on DLA 1"
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"), [(b"refused", BundleFormatError), (b"no device", RuntimeFault), (b"no DLA", ConfigError)]
+)
 def test_a_refusal_says_who_must_act(tmp_path: Path, model: bytes, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         make(EngineCache(tmp_path), model)

@@ -19,7 +19,7 @@ from appliance.__main__ import main as simulate
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.manifest import Precision
 from appliance.demo.station import SHIPPED_BUNDLE
-from appliance.errors import BundleFormatError, RuntimeFault
+from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.engines.build import Building
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.tensorrt_library import RTX, Library, load_engine, load_library
@@ -147,6 +147,13 @@ def test_suppression_in_the_graph_is_refused_with_the_reason(library: Library) -
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with pytest.raises(BundleFormatError, match="export it again"):
         Building(library, model.SerializeToString()).plan(OPTIONS, may_tell=False)
+
+
+@pytest.mark.parametrize("core", [0, 1])
+def test_a_library_without_a_dla_refuses_to_build_for_one_and_says_what_to_do(library: Library, core: int) -> None:
+    options = BuildOptions(max_batch=1, for_this_device=False, dla_core=core)
+    with pytest.raises(ConfigError, match=rf"runtime.dla_core: {core} is asked for, and tensorrt_rtx .* finds 0 DLA c"):
+        Building(library, tiny_model(96, 64)).plan(options, may_tell=False)
 
 
 @pytest.mark.parametrize("model", [b"", b"junk" * 100, onnx.ModelProto().SerializeToString()])

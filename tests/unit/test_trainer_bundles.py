@@ -25,6 +25,7 @@ from trainer.metrics import Judged
 from trainer.model import Net, NetShape
 from trainer.operating_point import choose_limit
 from trainer.score_calibration import ScoreMap
+from trainer.spent import Spent
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +316,6 @@ def test_a_file_that_is_no_bundle_is_refused(run: Path, tmp_path: Path, capsys: 
 
 def test_without_a_defect_there_is_no_precision_recall_or_f(run: Path) -> None:
     manifest = read_bundle(run / "part.bundle").manifest
-    figures = report([_judged([0.9], False), _judged([], False)], manifest, 1.0)
+    figures = report([_judged([0.9], False), _judged([], False)], manifest, Spent.of([1.0]))
     assert all(np.isnan(value) for at in (figures.at_limits, figures.best) for value in (at.precision, at.recall, at.f))
     assert figures.parts.good == 2

@@ -64,7 +64,9 @@ def test_agreed_verdicts_become_good_parts_and_boxes(export: Path) -> None:
 def test_a_label_says_where_it_comes_from(export: Path) -> None:
     judge(export, "t1", "REJECT", boxes=[box(10, 10)])
     judge(export, "t0", "ACCEPT", "Bob")
-    origin = taken(export)["part-of-t1"]["origin"]
+    image = taken(export)["part-of-t1"]
+    origin = image["origin"]
+    assert image["camera"] == "d/top"
     record = records(export)[1]
     assert (origin["device_id"], origin["seq"], origin["inspection_id"]) == ("d", 2, record["inspection_id"])
     assert origin["record_sha256"] == records(export)[2]["prev_hash"]

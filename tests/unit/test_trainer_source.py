@@ -131,6 +131,8 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
         assert main(["evaluate", "--bundle", bundle, *judged]) == 0
         found = json.loads(Path(figures).read_text())
         assert (found["pictures"], found["trained_on"]) == (6, None)
+        assert 0.0 < found["detect_ms_p50"] <= found["detect_ms_p99"]
+        assert found["peak_memory_mib"] > 30.0  # an interpreter with numpy alone takes more
 
 
 def test_a_reference_that_is_asked_for_and_not_named_is_refused(

@@ -87,6 +87,19 @@ def test_what_was_stored_comes_back_as_it_was(data: Path, address: str, tmp_path
     assert contents(stored) == contents(read_dataset(data))
 
 
+def test_cameras_come_back_and_are_taken_over_by_an_import(data: Path, address: str, tmp_path: Path) -> None:
+    content = json.loads((data / "annotations.json").read_text())
+    for image in content["images"][1:]:
+        image["camera"] = ("left", "right")[image["id"] % 2]
+    (data / "annotations.json").write_text(json.dumps(content))
+    stored = brought(keep(data, address), tmp_path / "cache")
+    assert main(["data", "import", "--from", "coco", str(data), "--out", str(tmp_path / "set")]) == 0
+    wanted = {sample.image.name: sample.camera for sample in read_dataset(data).samples}
+    assert set(wanted.values()) == {"", "left", "right"}
+    for each in (stored, read_dataset(tmp_path / "set")):
+        assert {sample.image.name: sample.camera for sample in each.samples} == wanted
+
+
 def test_copper_and_references_come_back_too(tmp_path: Path, address: str) -> None:
     data = write_tiny_deeppcb(tmp_path / "data", {"a": 2, "b": 1}).parent
     stored = brought(keep(data, address), tmp_path / "cache")

@@ -107,6 +107,15 @@ def test_every_kind_of_change_is_told(data: Path, tmp_path: Path, capsys: pytest
     assert "1 added, 1 regrouped, 1 relabelled, 1 removed" in capsys.readouterr().out
 
 
+def test_another_camera_is_told_and_data_that_names_none_keeps_its_digest(data: Path, tmp_path: Path) -> None:
+    first = version(data, tmp_path / "v")
+    assert "camera" not in json.loads(first.read_text())["pictures"][0]
+    change(data, lambda content: content["images"][2].update(camera="left"))
+    second = version(data, tmp_path / "v")
+    assert difference(first, second) == [("other camera", "002.png")]
+    assert {entry.camera for entry in read_version(second).pictures} == {"", "left"}
+
+
 def test_another_reference_is_told(tmp_path: Path) -> None:
     data = write_tiny_deeppcb(tmp_path / "data", {"a": 1, "b": 1}).parent
     first = version(data, tmp_path / "v")

@@ -119,6 +119,7 @@ class StoredSource:
                     tuple(TruthBox(item.label, item.box, f"{self.version}: {entry.name}") for item in entry.labels),
                     f"{self.version}: {entry.name}",
                     reference=places[entry.reference] if entry.reference else None,
+                    camera=entry.camera,
                 )
                 for entry in version.pictures
             ),

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from appliance.annotations.file_name import FileName
 from appliance.annotations.pictures import read_text
@@ -36,7 +36,7 @@ class LabelledBox(Section):
 class Entry(Section):
     """One picture: SHA-256 of its file, of its labels, and of its reference's file; size_bytes of its file.
 
-    A good part's reference may be the picture itself.
+    A good part's reference may be the picture itself. camera: what took it; empty, and not written, if nobody says so.
     """
 
     name: FileName
@@ -48,6 +48,14 @@ class Entry(Section):
     reference: FileName | None
     reference_sha256: Digest | None
     reference_size_bytes: Annotated[int, Field(ge=0)] | None
+    camera: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_an_unknown_camera(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        if not self.camera:
+            del content["camera"]
+        return content
 
     @property
     def boxes(self) -> dict[str, int]:
@@ -198,6 +206,7 @@ def _entry(sample: Sample, classes: tuple[str, ...], root: Path) -> dict[str, An
     )
     reference = _file(sample.reference, root) if sample.reference else (None, None, None)
     name, digest, size_bytes = _file(sample.image, root)
+    camera = {"camera": sample.camera} if sample.camera else {}
     return {
         "name": name,
         "sha256": digest,
@@ -208,6 +217,7 @@ def _entry(sample: Sample, classes: tuple[str, ...], root: Path) -> dict[str, An
         "reference": reference[0],
         "reference_sha256": reference[1],
         "reference_size_bytes": reference[2],
+        **camera,
     }
 
 

@@ -3,13 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appliance.errors import ApplianceError, BundleFormatError, RuntimeFault
+from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.engines.child import say
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.tensorrt_library import RTX, Journal, Library, load_library
+
+if TYPE_CHECKING:
+    from appliance.runtimes.tensorrt_library import tensorrt
 
 MEBIBYTE = 1 << 20
 TOLD_STEP = 0.01
@@ -65,6 +68,7 @@ class Building:
 
         Raises:
             BundleFormatError: no kernel does what the model asks for.
+            ConfigError: a DLA is asked for, and there is none or it can compute nothing of this model.
             RuntimeFault: the accelerator refused.
         """
         config = self._config(options)
@@ -81,7 +85,7 @@ class Building:
             timing.write_bytes(bytes(cache.serialize()))
         return bytes(plan)
 
-    def _config(self, options: BuildOptions) -> Any:
+    def _config(self, options: BuildOptions) -> "tensorrt.IBuilderConfig":
         trt = self._library.module
         config = self._builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MEBIBYTE)
@@ -95,9 +99,33 @@ class Building:
         # One picture is what most views are; a view of tiles shows up to max_batch.
         profile.set_shape(INPUT, (1, *size), (1, *size), (options.max_batch, *size))
         config.add_optimization_profile(profile)
+        if options.dla_core is not None:
+            self._use_dla(config, options.dla_core)
         return config
 
-    def _timing_cache(self, config: Any, timing: Path | None) -> Any:
+    def _use_dla(self, config: "tensorrt.IBuilderConfig", core: int) -> None:
+        """Let a DLA compute what it can; what it cannot stays with the GPU.
+
+        Source:
+            TensorRT documentation, "Working with DLA": default device type, DLA core, GPU fallback mode.
+        """
+        trt, name = self._library.module, f"{self._library.name} {self._library.version}"
+        if core >= (cores := getattr(self._builder, "num_DLA_cores", 0)):  # some releases of 11 know no DLA at all
+            raise ConfigError(
+                f"runtime.dla_core: {core} is asked for, and {name} finds {cores} DLA cores here; remove the key, or "
+                "take a Jetson and a TensorRT that have one"
+            )
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = core
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+        layers = [self._network.get_layer(number) for number in range(self._network.num_layers)]
+        if not any(config.can_run_on_DLA(layer) for layer in layers):
+            raise ConfigError(
+                f"runtime.dla_core: {name} finds no layer of this {self.precision()} model that DLA core {core} can "
+                "compute; remove the key, or configure precision: fp16"
+            )
+
+    def _timing_cache(self, config: "tensorrt.IBuilderConfig", timing: Path | None) -> "tensorrt.ITimingCache | None":
         if timing is None or self._library.name == RTX:  # which measures on the device when the engine is loaded
             return None
         kept = timing.read_bytes() if timing.exists() else b""
@@ -109,7 +137,7 @@ class Building:
         return cache
 
 
-def _monitor(library: Library) -> Any:
+def _monitor(library: Library) -> "tensorrt.IProgressMonitor":
     """Return the builder's listener: it tells how much of the outermost phases is done."""
     parent: Any = library.module.IProgressMonitor
 
@@ -133,7 +161,8 @@ def _monitor(library: Library) -> Any:
                 say(progress=round(share, 3))
             return True
 
-    return Monitor()
+    monitor: tensorrt.IProgressMonitor = Monitor()
+    return monitor
 
 
 def main() -> int:
@@ -146,15 +175,24 @@ def main() -> int:
     parser.add_argument("--workspace-mib", type=int, required=True)
     parser.add_argument("--allow-tf32", action="store_true")
     parser.add_argument("--for-any-device", action="store_true", help="TensorRT for RTX only")
+    parser.add_argument("--dla-core", type=int)
     given = parser.parse_args()
-    options = BuildOptions(given.max_batch, given.workspace_mib, given.allow_tf32, not given.for_any_device)
+    options = BuildOptions(
+        given.max_batch, given.workspace_mib, given.allow_tf32, not given.for_any_device, given.dla_core
+    )
     try:
         library = load_library()
         ask_driver()
         building = Building(library, given.model.read_bytes())
         given.engine.write_bytes(building.plan(options, given.timing))
     except ApplianceError as error:
-        say(result={"refused": str(error), "is_the_models_fault": isinstance(error, BundleFormatError)})
+        say(
+            result={
+                "refused": str(error),
+                "is_the_models_fault": isinstance(error, BundleFormatError),
+                "is_the_configurations_fault": isinstance(error, ConfigError),
+            }
+        )
         return 0
     say(result={"precision": building.precision()})
     return 0

@@ -14,12 +14,14 @@ class BuildOptions:
     max_batch: pictures that may be asked about at once. workspace_mib: device memory that one layer may take.
     allows_tf32: float32 with a mantissa of 10 bits, faster and less exact. for_this_device: TensorRT for RTX could also
     build for a range of cards, and does so where there is none; TensorRT itself always builds for the one that is here.
+    dla_core: number of the Jetson's deep learning accelerator that computes what it can; None for the GPU alone.
     """
 
     max_batch: int = 4
     workspace_mib: int = 1024
     allows_tf32: bool = False
     for_this_device: bool = True
+    dla_core: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

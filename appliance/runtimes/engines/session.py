@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from appliance.events import Pixels
 from appliance.runtimes.accelerator.device import Bytes, Device, DeviceBuffer, Graph, Stream
 from appliance.runtimes.contract import OUTPUTS
 from appliance.runtimes.tensorrt_library import LoadedEngine
+
+if TYPE_CHECKING:
+    from appliance.runtimes.tensorrt_library import tensorrt
 
 INPUT = "image"
 
@@ -26,11 +29,12 @@ class _Lane:
         self._journal = loaded.journal
         self._stream = stream
         self._device = device
-        self._context: Any = loaded.engine.create_execution_context()
-        if self._context is None:
+        context: tensorrt.IExecutionContext | None = loaded.engine.create_execution_context()
+        if context is None:
             raise RuntimeFault(
                 f"the engine cannot run here: {self._journal.last()}; free memory of the accelerator, then restart"
             )
+        self._context = context
         arrays = {}
         size = loaded.ports[INPUT].shape[1:]
         if not self._context.set_input_shape(INPUT, (count, *size)):
@@ -71,7 +75,7 @@ class _Lane:
     def free(self) -> None:
         if self._graph is not None:
             self._graph.free()
-        self._context = None
+        del self._context
 
 
 class EngineSession:

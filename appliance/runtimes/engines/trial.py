@@ -21,10 +21,11 @@ def main() -> int:
     """Load the engine that the command line names and ask it once; the result goes to the parent process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", type=Path, required=True)
+    parser.add_argument("--dla-core", type=int)
     given = parser.parse_args()
     try:
         device = open_device()
-        loaded = load_engine(load_library(), given.engine.read_bytes())
+        loaded = load_engine(load_library(), given.engine.read_bytes(), given.dla_core)
         if sorted(loaded.ports) != sorted((INPUT, *OUTPUTS)):
             raise RuntimeFault(f"the engine has inputs and outputs {list(loaded.ports)}; export the bundle again")
         with closing(EngineSession(loaded, device, 1)) as session:

@@ -4,9 +4,10 @@ import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from appliance.bundle.whole_file import write_whole
-from appliance.errors import BundleFormatError, RuntimeFault
+from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
 from appliance.runtimes.engines.child import ignore, never, run_child
 from appliance.runtimes.engines.key import EngineKey
@@ -42,6 +43,7 @@ def find_or_build(
 
     Raises:
         BundleFormatError: TensorRT does not take the model.
+        ConfigError: a DLA is asked for that is not there, or that can compute nothing of the model.
         RuntimeFault: it cannot build here, or the engine crashes or is refused; a refused one is not kept.
         StorageError: the folder cannot be used.
     """
@@ -51,7 +53,7 @@ def find_or_build(
         engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
     try:
-        try_apart(engine.plan, trial)
+        try_apart(engine.plan, trial, key.options.dla_core)
     except RuntimeFault:
         cache.forget(key)
         raise
@@ -79,19 +81,31 @@ def _build(
             "--max-batch", str(options.max_batch), "--workspace-mib", str(options.workspace_mib),
             *(["--allow-tf32"] if options.allows_tf32 else []),
             *([] if options.for_this_device else ["--for-any-device"]),
+            *([] if options.dla_core is None else ["--dla-core", str(options.dla_core)]),
         ]  # fmt: skip
         result = run_child(
             builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
         )
         if refused := result.get("refused"):
-            raise (BundleFormatError if result.get("is_the_models_fault") else RuntimeFault)(refused)
+            raise _kind_of(result)(refused)
         if measured.exists():
             write_whole(timing, measured.read_bytes())
         return BuiltEngine(plan.read_bytes(), str(result["precision"]))
 
 
-def try_apart(plan: bytes, trial: str = TRIAL) -> None:
+def _kind_of(result: dict[str, Any]) -> type[ApplianceError]:
+    if result.get("is_the_configurations_fault"):
+        return ConfigError
+    return BundleFormatError if result.get("is_the_models_fault") else RuntimeFault
+
+
+def try_apart(plan: bytes, trial: str = TRIAL, dla_core: int | None = None) -> None:
     """Load an engine in a child process and ask it about an empty picture.
+
+    Args:
+        plan: the engine.
+        trial: module of the child process.
+        dla_core: that the engine was built for; None for none.
 
     Raises:
         RuntimeFault: it was refused there, crashed, or took too long.
@@ -99,6 +113,7 @@ def try_apart(plan: bytes, trial: str = TRIAL) -> None:
     with tempfile.NamedTemporaryFile(suffix=".engine") as file:
         file.write(plan)
         file.flush()
-        result = run_child(trial, ["--engine", file.name], limit_s=TRIAL_LIMIT_S)
+        on_dla = [] if dla_core is None else ["--dla-core", str(dla_core)]
+        result = run_child(trial, [*on_dla, "--engine", file.name], limit_s=TRIAL_LIMIT_S)
     if refused := result.get("refused"):
         raise RuntimeFault(str(refused))

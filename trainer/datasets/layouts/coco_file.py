@@ -36,7 +36,7 @@ def found_in(annotations: Annotations, wishes: Wishes) -> Found:
             Defect(wishes.label(truth.label, truth.where), placed(truth.box, size, truth.where))
             for truth in picture.boxes
         )
-        found.append(FoundPicture(picture.path, size, group, defects, picture.reference))
+        found.append(FoundPicture(picture.path, size, group, defects, picture.reference, camera=picture.camera))
     return Found(wishes.classes or tuple(annotations.classes), tuple(found))
 
 
@@ -73,6 +73,8 @@ def write_coco(found: Found, folder: Path) -> Path:
         width, height = picture.size
         image = {"id": number, "file_name": _name(picture.path, folder), "width": width, "height": height}
         image["group"] = picture.group
+        if picture.camera:
+            image["camera"] = picture.camera
         if picture.reference is not None:
             image["reference"] = _name(picture.reference, folder)
         if picture.origin is not None:

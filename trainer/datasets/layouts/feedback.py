@@ -117,7 +117,8 @@ def _pictures(part: JudgedPart, truth: _Truth, last: list[Said], group: str, wis
             if box.view == view
         )
         own = wishes.group(Path(path.name)) if wishes.group_pattern else group
-        found.append(FoundPicture(path, size, own, defects, origin=_origin(part, last)))
+        camera = f"{part.record.device_id}/{view}"
+        found.append(FoundPicture(path, size, own, defects, origin=_origin(part, last), camera=camera))
     return found
 
 

@@ -32,6 +32,7 @@ class FoundPicture:
     """One picture with its defects; none: a good part. size is width and height in pixels.
 
     origin: plain values that say who labelled it, and from where it comes; None if nobody knows.
+    camera: what took it; empty if nobody says so.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class FoundPicture:
     defects: tuple[Defect, ...]
     reference: Path | None = None
     origin: dict[str, Any] | None = None
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)
