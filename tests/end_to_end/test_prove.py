@@ -1,6 +1,8 @@
 """appliance prove as a user types it, check beside it, and the start that finds its certificate."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -140,3 +142,18 @@ def test_a_running_station_publishes_its_certificate_and_the_next_start_finds_it
         assert second.boot_id != first.boot_id
         assert second.versions["certificate"] == certificate.id
         assert certificates(tmp_path / "config.yaml") == [kept]
+
+
+def test_systemd_hears_that_a_start_that_proves_goes_on(station: Path, tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(30)
+        command = [sys.executable, "-m", "appliance", "run", "--config", str(station)]
+        process = subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": str(address)})
+        heard = [systemd.recv(100).decode()]
+        while heard[-1] != "READY=1":
+            heard.append(systemd.recv(100).decode())
+        process.terminate()
+        assert process.wait(30) == 0
+    assert heard[0] == "EXTEND_TIMEOUT_USEC=60000000"
