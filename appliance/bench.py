@@ -18,10 +18,11 @@ from rich.table import Table
 from appliance.arguments import count, new_file
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.geometry import to_model_input
-from appliance.bundle.proof import prove
+from appliance.bundle.proof import compare
+from appliance.certification.certificate import Computed
 from appliance.config import MAX_THREADS, RuntimeSection
 from appliance.demo.station import SHIPPED_BUNDLE
-from appliance.engine import Computed, default_threads, make_runtime, model_of
+from appliance.engine import default_threads, make_runtime, model_of
 from appliance.errors import ApplianceError
 from appliance.events import Pixels
 from appliance.optics.detector import Detector
@@ -160,12 +161,12 @@ def _proved(bundle: Bundle, candidate: Candidate, engines: Path) -> Runtime | No
     candidate.engine = runtime.describe()
     try:
         detect = Detector(runtime, bundle.manifest).detect
-        proof = prove(bundle, detect, latency_budget_ms=float("inf"), precision=model_of(candidate.precision))
+        found = compare(bundle, detect, precision=model_of(candidate.precision))
     except ApplianceError as error:
         runtime.close()
         candidate.refusal = str(error)
         return None
-    candidate.worst_score_difference = proof.worst_score_difference
+    candidate.worst_score_difference = found.worst_score_difference
     return runtime
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from appliance.activation import few_golden
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
 from appliance.device_state import describe, read_device_state
 from appliance.documents import Document
-from appliance.engine import prove_engine
 from appliance.errors import ApplianceError, CameraError, refused_path
 from appliance.events import Frame, Trigger
 from appliance.links.broker_trial import try_broker
@@ -27,9 +27,8 @@ from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.onnx import available_providers
 from appliance.runtimes.tensorrt import describe_accelerator
-from appliance.stages.infer import Inference
 from appliance.stores.queries import LedgerReader
-from appliance.wiring import latency_budget_ms, load_bound_recipe, make_cameras, mqtt_settings
+from appliance.wiring import activate_configured, load_bound_recipe, make_cameras, mqtt_settings
 
 CAMERA_TIMEOUT_S = 5.0
 CAMERA_PAUSE_S = 0.2
@@ -130,20 +129,23 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
 
 
 def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
-    engine = prove_engine(
-        config.runtime,
-        bundle,
-        lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
-        recipe.reject_limits(),
-    )
+    engine = activate_configured(config, bundle, recipe, read_device_state())
     engine.runtime.close()
+    certificate = engine.certificate
+    result, proved = certificate.result, f"certificate {certificate.id[:12]} of {certificate.proved_at}"
+    proved += f" (proved now: {'; '.join(engine.why_proved)})" if engine.why_proved else " is valid"
     seen = (
-        f"{engine.describe()}; {engine.proof.images} golden images as at the trainer, median "
-        f"{engine.proof.median_latency_ms:.1f} ms; providers here: {', '.join(available_providers())}"
+        f"{engine.describe()}; {result.images} golden images as at the trainer, p99 {result.latency_ms.p99:.1f} ms of "
+        f"{result.budget_ms:.1f} ms; {proved}; providers here: {', '.join(available_providers())}"
     )
+    if few := few_golden(bundle):
+        seen += f"; {few}"
     if not engine.refused:
         return Finding("runtime and proof", True, seen)
-    remedy = "the station judges with the f32 model, which is slower: export again, or configure precision: f32"
+    remedy = (
+        f"the station judges with the {engine.precision} model, which is slower: export again, try once more with "
+        f"appliance prove --again, or configure precision: {engine.precision}"
+    )
     return Finding("runtime and proof", False, f"{seen}; refused {engine.refused}", remedy)
 
 

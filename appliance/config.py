@@ -97,6 +97,12 @@ class RuntimeSection(Section):
         return self
 
 
+class ProofSection(Section):
+    """Where the certificates of what this device has proved lie; None: `certificates` beside the ledger."""
+
+    certificates: LocatedPath | None = None
+
+
 class ProcessorSection(Section):
     """How the processor waits for the next part; wake_up_us None: as the operating system decides.
 
@@ -122,6 +128,7 @@ class Config(Section):
     cameras: Annotated[dict[Name, CameraSection], Field(min_length=1, max_length=32)]
     mqtt: dict[str, Any] | None = None
     runtime: RuntimeSection = RuntimeSection()
+    proof: ProofSection = ProofSection()
     processor: ProcessorSection = ProcessorSection()
     queue_size: Annotated[int, Field(ge=1, le=1000)] = 4
     max_capture_delay_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
@@ -133,6 +140,11 @@ class Config(Section):
             return self
         runtime = self.runtime.model_copy(update={"engines": self.ledger.path.parent / "engines"})
         return self.model_copy(update={"runtime": runtime})
+
+    @property
+    def certificates(self) -> Path:
+        """The folder of what this device has proved."""
+        return self.proof.certificates or self.ledger.path.parent / "certificates"
 
 
 def load_config(path: Path) -> tuple[Config, Document]:

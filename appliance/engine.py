@@ -1,49 +1,18 @@
-"""The engine that judges: the configured runtime, with the bundle's model that it runs well, proved on this device."""
+"""The engine: the configured runtime with the bundle's model that it runs well; appliance.activation proves it."""
 
-import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Precision
-from appliance.bundle.proof import Proof, prove
+from appliance.certification.certificate import Computed
 from appliance.config import MAX_THREADS, RuntimeSection
-from appliance.errors import BundleError, ConfigError, RuntimeFault
-from appliance.optics.detector import Detector
+from appliance.errors import ConfigError
 from appliance.ports import Runtime
 from appliance.processor import multiplies_int8
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.tensorrt import TensorRtRuntime
-
-log = logging.getLogger(__name__)
-
-Computed = Precision | Literal["bf16"]
-"""bf16 has no model of its own: it is model.onnx, computed with less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A runtime that was proved.
-
-    Args:
-        runtime: to be closed by whoever has the engine.
-        precision: what it computes with.
-        proof: what the proof measured.
-        refused: why the model that this device would rather run does not judge here; empty if it does.
-    """
-
-    runtime: Runtime
-    precision: Computed
-    proof: Proof
-    refused: str = ""
-
-    def describe(self) -> str:
-        """Return the runtime in one line, for every record; it says so if another model was refused."""
-        return self.runtime.describe() + (" instead of a faster model that was refused" if self.refused else "")
 
 
 def model_of(precision: Computed) -> Precision:
@@ -88,58 +57,22 @@ def _choose(settings: RuntimeSection, bundle: Bundle) -> Computed:
     return settings.precision
 
 
-def prove_engine(
-    settings: RuntimeSection,
-    bundle: Bundle,
-    budget_ms: Callable[[Runtime], float],
-    limits: Mapping[str, float] | None = None,
-) -> Engine:
-    """Load the model that this device should run and prove it; if that is refused, judge with model.onnx and say so.
+def candidates(settings: RuntimeSection, bundle: Bundle) -> tuple[Computed, ...]:
+    """Return what this device computes with, the best first: each next one is for where the one before is refused.
 
     Args:
         settings: the configuration's runtime section.
         bundle: the release.
-        budget_ms: tells of a runtime how long one picture may take.
-        limits: class -> score from which the line rejects; None takes the manifest's.
-
-    Returns:
-        The proved engine.
 
     Raises:
-        ConfigError: the configuration does not fit this device or the bundle.
-        BundleError, RuntimeFault: model.onnx may not judge here either.
+        ConfigError: the configuration asks for a model that the bundle does not hold.
     """
     wanted = choose(settings, bundle)
-    try:
-        return _proved(settings, bundle, wanted, budget_ms, limits)
-    except (BundleError, RuntimeFault) as error:
-        if model_of(wanted) == "f32":
-            raise
-        log.warning("the %s model may not judge here, the f32 model is tried instead: %s", wanted, error)
-        engine = _proved(settings, bundle, "f32", budget_ms, limits)
-        return Engine(engine.runtime, engine.precision, engine.proof, f"{wanted}: {error}")
-
-
-def _proved(
-    settings: RuntimeSection,
-    bundle: Bundle,
-    precision: Computed,
-    budget_ms: Callable[[Runtime], float],
-    limits: Mapping[str, float] | None,
-) -> Engine:
-    runtime = make_runtime(settings, bundle, precision)
-    try:
-        proof = prove(
-            bundle,
-            Detector(runtime, bundle.manifest).detect,
-            latency_budget_ms=budget_ms(runtime),
-            precision=model_of(precision),
-            limits=limits,
-        )
-    except (BundleError, RuntimeFault):
-        runtime.close()
-        raise
-    return Engine(runtime, precision, proof)
+    if model_of(wanted) == "f32":
+        return (wanted,)
+    if wanted == "int8" and "fp16" in bundle.variants and settings.kind != "openvino":
+        return ("int8", "fp16", "f32")
+    return (wanted, "f32")
 
 
 def make_runtime(settings: RuntimeSection, bundle: Bundle, precision: Computed | None = None) -> Runtime:

@@ -144,7 +144,7 @@ class ViewResult:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What judged: names for people, SHA-256 digests (hex) for the record."""
+    """What judged: names for people, SHA-256 digests (hex) for the record; certificate: id of this device's proof."""
 
     software: str
     bundle: str
@@ -155,6 +155,7 @@ class Versions:
     recipe_digest: str
     config_digest: str
     runtime: str
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from appliance.errors import ConfigError
@@ -22,6 +23,7 @@ LONGEST_SILENCE_S: dict[str, float] = {
 EXIT_HUNG = 70
 EXIT_CONFIG = 78
 CHECK_S = 0.5
+EXTEND_EVERY_NS, EXTEND_BY_US = 5 * 10**9, 60 * 10**6
 
 
 class StageWatchdog:
@@ -73,6 +75,21 @@ class StageWatchdog:
             else:
                 self._on_hang(stage)
                 return
+
+
+class LongStart:
+    """Tells systemd, every few seconds at most, that this start takes longer but goes on."""
+
+    def __init__(self) -> None:
+        """Begin: the first call tells."""
+        self._told_ns = 0
+
+    def __call__(self) -> None:
+        """Note that something was done just now; may be called as often as one likes."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._told_ns > EXTEND_EVERY_NS:
+            self._told_ns = now_ns
+            notify_systemd(f"EXTEND_TIMEOUT_USEC={EXTEND_BY_US}")
 
 
 def notify_systemd(state: str) -> None:

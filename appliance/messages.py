@@ -86,7 +86,7 @@ class HeartbeatMessage(Message):
 
 
 class MetaMessage(Message):
-    """meta (out, retained): what judges here."""
+    """meta (out, retained): what judges here; certificate: of the proof on this device, in brief."""
 
     schema_: Literal["vi.meta/1"] = Field(default="vi.meta/1", alias="schema")
     device_id: Identifier
@@ -95,6 +95,7 @@ class MetaMessage(Message):
     bundle: dict[str, Any]
     recipe: dict[str, Any]
     runtime: str
+    certificate: dict[str, Any] = Field(default_factory=dict)
     consumers: list[str]
     protocol: Literal["mqtt5", "mqtt311"]
     at: Utc

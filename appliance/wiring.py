@@ -13,16 +13,17 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from appliance import __version__
+from appliance.activation import Engine, Terms, activate
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.cameras.folder import FolderCamera
 from appliance.cameras.opencv import OpenCvCamera
 from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
+from appliance.certification.folder import CertificateFolder
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
-from appliance.device_state import read_device_state
+from appliance.device_state import DeviceState, read_device_state
 from appliance.device_watch import DeviceWatch
 from appliance.documents import Document
-from appliance.engine import prove_engine
 from appliance.errors import ConfigError
 from appliance.events import Inspection, Record, Versions, new_id
 from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
@@ -81,13 +82,8 @@ class Appliance:
         proved_on = read_device_state(device_root)
         bundle = read_bundle(config.bundle)
         recipe = load_bound_recipe(config, bundle)
-        self._engine = prove_engine(
-            config.runtime,
-            bundle,
-            lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
-            recipe.reject_limits(),
-        )
-        self.proof = self._engine.proof
+        self._engine = activate_configured(config, bundle, recipe, proved_on)
+        self.certificate = self._engine.certificate
         inference = Inference(recipe, bundle.manifest, self._engine.runtime)
         cameras = make_cameras(config, document, recipe, self.clock)
         settings = mqtt_settings(config, document)
@@ -99,7 +95,7 @@ class Appliance:
         keep_days = config.ledger.keep_days
         self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
         self.watchdog = StageWatchdog(self.clock)
-        self.versions = versions(config, document, bundle, recipe, self._engine.describe())
+        self.versions = versions(config, document, bundle, recipe, self._engine)
         self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
         delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
         latency = LatencyWatch(latency_budget_ms(recipe, inference) * inference.tiles)
@@ -161,6 +157,7 @@ class Appliance:
             runtime=self._engine.describe(),
             bundle={"name": manifest.name, "revision": manifest.revision, "digest": bundle.digest},
             recipe={"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
+            certificate=self.certificate.summary(),
         )
         return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=lambda: description)
 
@@ -183,6 +180,7 @@ class Appliance:
             "outbox_depth": self.ledger.depth(),
             "acknowledged": self.ledger.acknowledged(),
             "runtime": {"engine": self._engine.describe(), "refused": self._engine.refused},
+            "certificate": self.certificate.summary(),
             "images": {
                 "written": images.written,
                 "dropped": images.dropped,
@@ -265,6 +263,38 @@ def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
     return recipe.bind(bundle.manifest, document)
 
 
+def activate_configured(
+    config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *, again: bool = False
+) -> Engine:
+    """Load what may judge here by the configuration: with a valid certificate, or after a proof.
+
+    Args:
+        config: the station's.
+        bundle: the release.
+        recipe: the one in force.
+        device: as it is now.
+        again: proves even though a certificate is valid.
+
+    Raises:
+        ConfigError, BundleError, RuntimeFault, StorageError: see appliance.activation.activate.
+    """
+    terms = Terms(
+        recipe.name,
+        recipe.version,
+        recipe.digest,
+        recipe.reject_limits(),
+        lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
+    )
+    return activate(
+        config.runtime,
+        bundle,
+        terms,
+        device=device,
+        certificates=CertificateFolder(config.certificates),
+        again=again,
+    )
+
+
 def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
     """Return how long one picture of the model's size may take, so that a part is done before the answer is due.
 
@@ -314,7 +344,7 @@ def image_policy(config: Config) -> ImagePolicy:
     )
 
 
-def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRecipe, runtime: str) -> Versions:
+def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRecipe, engine: Engine) -> Versions:
     """Name everything that judges, for every record."""
     return Versions(
         software=__version__,
@@ -325,5 +355,6 @@ def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRe
         recipe_version=recipe.version,
         recipe_digest=recipe.digest,
         config_digest=document.digest,
-        runtime=runtime,
+        runtime=engine.describe(),
+        certificate=engine.certificate.id,
     )

@@ -1,33 +1,57 @@
 """The golden proof: this device, with this engine, gets the trainer's detections from this bundle, and in time."""
 
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle
 
 from appliance.bundle.archive import Bundle
-from appliance.bundle.golden import file_name
+from appliance.bundle.endurance import LARGEST_GROWTH_BYTES, Timing, time_runs
+from appliance.bundle.golden import GoldenKind, file_name
 from appliance.bundle.manifest import Precision, Tolerance
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Box, Detection, Pixels
 
-TIMED_RUNS = 30
-"""Least number of inferences whose median is compared with the budget."""
+TIMED_RUNS = 200
+"""Least number of inferences that are timed: the 99th percentile then has two runs above it."""
+
+MOST_ATTEMPTS = 2
+"""Rounds of timed runs: another program may be in the way once, but not twice."""
+
+LEAST_AGREEMENT = 0.997
+"""Of a variant with the model that it stands for, as AP: 0.3 points are what it may cost (docs/decisions/0019)."""
+
+AGREEMENT_IOU = 0.5
 
 _SHOWN = 3
 
+Detect = Callable[[Pixels], tuple[Detection, ...]]
+"""Finds what is on one picture, as the line does."""
+
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What the proof measured; worst_iou is 1 and worst_score_difference 0 if there was nothing to compare."""
+class Comparison:
+    """How near this device came to the trainer; worst_iou is 1 and worst_score_difference 0 with nothing to compare.
 
-    bundle_digest: str
+    kinds: what the golden images are there for, as far as somebody said, and how many of each there are.
+    agreement_ap: average precision with the trainer's detections at or above their class's limit as the truth.
+    """
+
     images: int
     detections: int
     worst_iou: float
     worst_score_difference: float
-    median_latency_ms: float
+    agreement_ap: float
+    kinds: Mapping[GoldenKind, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the proof measured."""
+
+    bundle_digest: str
+    comparison: Comparison
+    timing: Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +67,64 @@ class _Pair:
 
 def prove(
     bundle: Bundle,
-    detect: Callable[[Pixels], tuple[Detection, ...]],
+    detect: Detect,
     *,
     latency_budget_ms: float,
     precision: Precision = "f32",
     limits: Mapping[str, float] | None = None,
 ) -> Proof:
-    """Run the golden images and compare with what the trainer found on them.
-
-    A detection so close to the score floor that the tolerance reaches below it may be missing, or be there as well.
+    """Compare the golden images, then run them over and over: in time, and without taking ever more memory.
 
     Args:
         bundle: the release to prove.
         detect: the very function that the line will use, with the engine that it will use.
-        latency_budget_ms: longest acceptable median time of one `detect`.
+        latency_budget_ms: longest acceptable 99th percentile of one `detect`.
         precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
-        limits: class -> score from which the line rejects; None takes the manifest's. A variant may change no verdict.
+        limits: class -> score from which the line rejects; None takes the manifest's.
 
     Returns:
         The measurements, for the record.
 
     Raises:
-        BundleProofError: detections differ by more than the manifest's tolerance; says what.
+        BundleProofError: see `compare`; or the memory grows.
         BundleSlowError: it takes too long.
+        RuntimeFault: the engine failed.
+    """
+    comparison = compare(bundle, detect, precision=precision, limits=limits)
+    name = f"bundle {bundle.manifest.name} revision {bundle.manifest.revision}"
+    runs, pictures = max(TIMED_RUNS, len(bundle.golden)), (image.pixels() for image in cycle(bundle.golden))
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        timing = time_runs(detect, pictures, runs=runs, budget_ms=latency_budget_ms, attempt=attempt)
+        is_fast = timing.p99_ms <= latency_budget_ms
+        if is_fast and timing.is_flat:
+            return Proof(bundle.digest, comparison, timing)
+    if not is_fast:
+        raise BundleSlowError(
+            f"{name} takes {timing.p99_ms:.1f} ms a picture here (99th percentile of {timing.runs} runs, "
+            f"median {timing.p50_ms:.1f} ms) and may take {latency_budget_ms:.1f} ms. The running bundle stays; "
+            "use a smaller model, or take work off this device"
+        )
+    raise BundleProofError(
+        f"{name}: the process grew by {timing.memory_growth_bytes} bytes while it looked at the same pictures again "
+        f"and again, at most {LARGEST_GROWTH_BYTES} are allowed. The running bundle stays; check the runtime's version"
+    )
+
+
+def compare(
+    bundle: Bundle, detect: Detect, *, precision: Precision = "f32", limits: Mapping[str, float] | None = None
+) -> Comparison:
+    """Look at each golden image once and compare with what the trainer found on it.
+
+    A detection so close to the score floor that the tolerance reaches below it may be missing, or be there as well.
+
+    Args:
+        bundle: the release.
+        detect: the very function that the line will use, with the engine that it will use.
+        precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
+        limits: class -> score from which the line rejects; None takes the manifest's. No verdict may be another one.
+
+    Raises:
+        BundleProofError: detections differ by more than the manifest's tolerance, or a verdict does; says what.
         RuntimeFault: the engine failed.
     """
     tolerance, floor = bundle.manifest.tolerance_of(precision), bundle.manifest.outputs.score_floor
@@ -73,8 +132,10 @@ def prove(
     limits = {item.name: item.limit for item in bundle.manifest.classes} if limits is None else limits
     differences: list[str] = []
     pairs: list[_Pair] = []
+    answers = []
     for index, image in enumerate(bundle.golden):
         found = detect(image.pixels())
+        answers.append((image.detections, found))
         matched, missing, extra = _match(image.detections, found)
         pairs += matched
         name = f"golden/{file_name(index)}"
@@ -82,25 +143,55 @@ def prove(
         differences += [f"{name}: {_words(it)} is not found" for it in missing if not it.score < optional_below]
         differences += [f"{name}: {_words(it)} is found besides" for it in extra if not it.score < optional_below]
         differences += [f"{name}: {text}" for pair in matched for text in _apart(pair, tolerance)]
-        if precision != "f32":  # whose tolerance is wide enough to hide another verdict
-            differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, limits)]
+        differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, limits)]
+    agreement = agreement_ap(answers, limits)
+    if precision != "f32" and agreement < LEAST_AGREEMENT:
+        differences.append(f"AP against model.onnx is {agreement:.4f} (at least {LEAST_AGREEMENT})")
     if differences:
         raise _refused(bundle, differences)
-    median_ms = _median_ms(bundle, detect)
-    if not median_ms <= latency_budget_ms:
-        raise BundleSlowError(
-            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} takes {median_ms:.1f} ms a picture "
-            f"here and may take {latency_budget_ms:.1f} ms. The running bundle stays; "
-            "use a smaller model, or take work off this device"
-        )
-    return Proof(
-        bundle_digest=bundle.digest,
+    return Comparison(
         images=len(bundle.golden),
         detections=len(pairs),
         worst_iou=min((pair.iou for pair in pairs), default=1.0),
         worst_score_difference=max((pair.score_difference for pair in pairs), default=0.0),
-        median_latency_ms=median_ms,
+        agreement_ap=agreement,
+        kinds=Counter(image.kind for image in bundle.golden if image.kind is not None),
     )
+
+
+def agreement_ap(
+    answers: Sequence[tuple[tuple[Detection, ...], tuple[Detection, ...]]], limits: Mapping[str, float]
+) -> float:
+    """Return the average precision of what was found, all classes pooled, 1 if it is as good as the trainer's.
+
+    What matches a detection of the trainer below its class's limit is neither right nor wrong.
+
+    Args:
+        answers: of each picture the trainer's detections and those that were found.
+        limits: class -> score at or above which a detection of the trainer counts as the truth.
+    """
+    truths = sum(_is_over(it, limits) for expected, _ in answers for it in expected)
+    judged = sorted(chain.from_iterable(_judged(*answer, limits) for answer in answers), reverse=True)
+    area, best, right = 0.0, 0.0, 0
+    precisions = []
+    for rank, (_, is_right) in enumerate(judged, 1):
+        right += is_right
+        precisions.append((right / rank, is_right))
+    for precision, is_right in reversed(precisions):  # the best that is reached at this recall or a higher one
+        best = max(best, precision)
+        area += best * is_right
+    return area / truths if truths else 1.0
+
+
+def _judged(
+    expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Mapping[str, float]
+) -> list[tuple[float, bool]]:
+    """Return score and rightness of each detection that counts; one that matches two goes to the better overlap."""
+    matched, _, extra = _match(expected, found)
+    near = [pair for pair in matched if pair.iou >= AGREEMENT_IOU]
+    wrong = [it.score for it in extra] + [pair.found.score for pair in matched if pair.iou < AGREEMENT_IOU]
+    right = [pair.found.score for pair in near if _is_over(pair.expected, limits)]
+    return [(score, True) for score in right] + [(score, False) for score in wrong]
 
 
 def _refused(bundle: Bundle, differences: list[str]) -> BundleProofError:
@@ -110,17 +201,6 @@ def _refused(bundle: Bundle, differences: list[str]) -> BundleProofError:
         f"trainer: {'; '.join(differences[:_SHOWN])}{more}. The running bundle stays; export again or check the "
         "runtime's version"
     )
-
-
-def _median_ms(bundle: Bundle, detect: Callable[[Pixels], tuple[Detection, ...]]) -> float:
-    spent_ms = []
-    runs = max(TIMED_RUNS, len(bundle.golden))
-    for image in islice(cycle(bundle.golden), runs):
-        pixels = image.pixels()
-        started_ns = time.monotonic_ns()
-        detect(pixels)
-        spent_ms.append((time.monotonic_ns() - started_ns) / 1e6)
-    return statistics.median(spent_ms)
 
 
 def _match(
@@ -164,8 +244,12 @@ def _apart(pair: _Pair, tolerance: Tolerance) -> list[str]:
 def _other_verdict(
     expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Mapping[str, float]
 ) -> list[str]:
-    before, now = (any(it.score >= limits[it.label] for it in each) for each in (expected, found))
+    before, now = (any(_is_over(it, limits) for it in each) for each in (expected, found))
     return [f"the part is {'rejected' if now else 'accepted'} here and was not there"] if before != now else []
+
+
+def _is_over(found: Detection, limits: Mapping[str, float]) -> bool:
+    return found.label in limits and found.score >= limits[found.label]
 
 
 def iou(box: Box, other: Box) -> float:

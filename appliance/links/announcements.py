@@ -37,12 +37,13 @@ class StationState:
 
 @dataclass(frozen=True, slots=True)
 class StationDescription:
-    """What judges here: bundle and recipe with name, version and digest, as `meta` publishes them."""
+    """What judges here: bundle and recipe with name, version and digest, and the certificate, as `meta` tells it."""
 
     software: str
     runtime: str = ""
     bundle: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    certificate: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Voice:
             bundle=description.bundle,
             recipe=description.recipe,
             runtime=description.runtime,
+            certificate=description.certificate,
             consumers=consumers,
             protocol=protocol,
             at=iso(self.utc()),

@@ -93,6 +93,7 @@ class TensorRtRuntime:
         )
         loaded = load_engine(library, engine.plan, options.dla_core)
         check_ports(loaded.ports, manifest)
+        self.built = engine.identity(key)
         self._session = EngineSession(loaded, device, options.max_batch, wants_graph=wants_graph)
         why = self._session.why_no_graph
         on_dla = "" if options.dla_core is None else f" DLA {options.dla_core}"

@@ -1,17 +1,27 @@
-"""Invariant 6: only a bundle that this device proves at this start may judge; nothing else reaches a station."""
+"""Invariant 6: only a bundle that this device has proved, as it is now, may judge; nothing else reaches a station."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.bundle.golden import GoldenImage
-from appliance.errors import BundleError, BundleProofError, ConfigError, RuntimeFault
+from appliance.config import RuntimeSection, load_config
+from appliance.device_state import read_device_state
+from appliance.errors import BundleError, BundleProofError, BundleSlowError, ConfigError, RuntimeFault
 from appliance.ports import TriggerRequest
-from appliance.wiring import build
+from appliance.runtimes.engines.cache import EngineCache
+from appliance.runtimes.engines.workshop import find_or_build
+from appliance.wiring import activate_configured, build, load_bound_recipe
+from tests.activated import activated
+from tests.device_root import GPU_CLOCK, JETSON, write
 from tests.models import Fault, spot_detection, spot_picture, tiny_bundle
-from tests.plant import write_station
+from tests.plant import RECIPE, write_station
+from tests.planted import another_resize, int8_gone_bad, slow_everywhere, swapped_channels, wrong_normalisation
+from tests.unit.test_engines_cache import BUILDER, KEY, TRIAL
 
 
 @pytest.fixture
@@ -33,12 +43,15 @@ def golden(*detections: tuple[int, int, int]) -> GoldenImage:
 def test_a_proven_bundle_judges_and_its_digest_is_in_the_record(config: Path) -> None:
     digest = read_bundle(tiny_bundle(config.parent / "tiny.bundle")).digest
     with build(config) as appliance:
-        assert appliance.proof.bundle_digest == digest
+        assert appliance.certificate.subject.bundle_digest == digest
         appliance.station.on_trigger(TriggerRequest("t-1", "part-1"))
     with build(config) as again:
         record = again.ledger.find("t-1")
+        status = again.station.on_command("status", {})
     assert record is not None
     assert digest in record.payload
+    assert f'"certificate":"{again.certificate.id}"' in record.payload
+    assert status["certificate"]["id"] == again.certificate.id
 
 
 @pytest.mark.parametrize(
@@ -78,3 +91,114 @@ def test_a_bundle_changed_by_one_bit_judges_nothing(config: Path) -> None:
 def test_a_missing_bundle_is_said_in_words(config: Path) -> None:
     with pytest.raises((BundleError, ConfigError), match=r"tiny\.bundle"):
         build(config)
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (wrong_normalisation, "golden/001.*spot 0.784 .* is found with score 0.727"),
+        (swapped_channels, "golden/000.*spot 0.784 .* is not found; .*the part is accepted here and was not there"),
+        (another_resize, "golden/000.* is found at .*IoU 0"),
+    ],
+)
+def test_a_device_that_prepares_pictures_otherwise_than_the_trainer_judges_nothing(
+    tmp_path: Path, plant: Callable[[Path], Path], words: str
+) -> None:
+    bundle = read_bundle(plant(tmp_path / "planted.bundle"))
+    with pytest.raises(BundleProofError, match=words):
+        activated(tmp_path, RuntimeSection(threads=1), bundle)
+    assert not (tmp_path / "certificates").exists()
+
+
+@pytest.mark.parametrize("plant", [swapped_channels, another_resize])
+def test_the_same_bundles_judge_where_nothing_is_planted(tmp_path: Path, plant: Callable[..., Path]) -> None:
+    is_planted = {swapped_channels: "is_swapped", another_resize: "is_another"}[plant]
+    bundle = read_bundle(plant(tmp_path / "honest.bundle", **{is_planted: False}))
+    activated(tmp_path, RuntimeSection(threads=1), bundle).runtime.close()
+
+
+def test_an_int8_model_gone_bad_is_replaced_and_the_certificate_says_so(tmp_path: Path) -> None:
+    wanted = RuntimeSection(threads=1, precision="int8")
+    engine = activated(tmp_path, wanted, read_bundle(int8_gone_bad(tmp_path / "b.bundle")))
+    engine.runtime.close()
+    assert (engine.precision, engine.certificate.means.precision, engine.certificate.subject.asked) == (
+        "fp16", "fp16", "int8",
+    )  # fmt: skip
+    assert [each.partition(":")[0] for each in engine.certificate.refused] == ["int8"]
+    engine = activated(tmp_path, wanted, read_bundle(int8_gone_bad(tmp_path / "b.bundle", also_fp16=True)))
+    engine.runtime.close()
+    assert engine.precision == "f32"
+    assert [each.partition(":")[0] for each in engine.certificate.refused] == ["int8", "fp16"]
+
+
+def test_an_engine_that_is_too_slow_for_the_recipe_judges_nothing(config: Path) -> None:
+    slow_everywhere(config.parent / "tiny.bundle", rounds=400)
+    (config.parent / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"deadline_ms": 11, "answer_reserve_ms": 10}))
+    with pytest.raises(BundleSlowError, match=r"takes .* ms a picture here \(99th percentile of .* may take 1\.0 ms"):
+        build(config)
+    assert not (config.parent / "certificates").exists()
+
+
+def test_an_engine_that_crashes_judges_nothing_and_does_not_take_the_station_along(tmp_path: Path) -> None:
+    key = replace(KEY, model_digest="d" * 64)
+    with pytest.raises(RuntimeFault, match="crashed"):
+        find_or_build(EngineCache(tmp_path), key, b"deadly", builder=BUILDER, trial=TRIAL)
+    assert EngineCache(tmp_path).find(key) is None
+
+
+def test_a_stale_engine_is_not_taken_but_built_anew(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    built = find_or_build(cache, KEY, b"model", builder=BUILDER, trial=TRIAL)
+    path = next(tmp_path.glob("*.engine"))
+    path.write_bytes(b"engine of another model")
+    again = find_or_build(cache, KEY, b"model", builder=BUILDER, trial=TRIAL)
+    assert (again.plan, again.identity(KEY)) == (built.plan, built.identity(KEY))
+    newer = replace(KEY, library_version="10.4.0")
+    assert cache.find(newer) is None
+    assert built.identity(newer) != built.identity(KEY)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  560.28  Wed Aug 17 2016\n"},
+            "the NVIDIA driver was 540.4.0 and is 560.28 now",
+        ),
+        ({"var/lib/nvpmodel/status": "pmode:0000"}, "the power mode was MAXN_SUPER (2) and is 15W (0) now"),
+        ({f"{GPU_CLOCK}/max_freq": "612000000\n"}, "the accelerator's clock was"),
+    ],
+)
+def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
+    config: Path, change: dict[str, str], words: str
+) -> None:
+    bundle = read_bundle(tiny_bundle(config.parent / "tiny.bundle"))
+    settings, _ = load_config(config)
+    recipe, root = load_bound_recipe(settings, bundle), write(config.parent / "root", JETSON)
+
+    def start() -> tuple[str, str]:
+        engine = activate_configured(settings, bundle, recipe, read_device_state(root))
+        engine.runtime.close()
+        return engine.certificate.id, "; ".join(engine.why_proved)
+
+    first, again = start(), start()
+    assert first == (again[0], "there is no certificate of this device yet")
+    assert again[1] == ""
+    write(root, change)
+    changed, why = start()
+    assert changed != first[0]
+    assert words in why
+    assert start() == (changed, "")
+
+
+def test_a_limit_of_the_recipe_that_was_changed_is_proved_before_anything_is_judged(config: Path) -> None:
+    tiny_bundle(config.parent / "tiny.bundle")
+    before = build(config)
+    with before:
+        pass
+    recipe = RECIPE | {"classes": {"spot": {"reject_limit": 0.9}}}
+    (config.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with build(config) as after:
+        assert after.certificate.id != before.certificate.id
+        assert after.certificate.subject.limits == {"spot": 0.9}
+        assert len(list((config.parent / "certificates").iterdir())) == 2

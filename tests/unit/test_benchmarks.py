@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
+import cv2
+
+from appliance.bundle.archive import read_bundle
+from appliance.demo.station import Scene, write_station
+from appliance.simulator.broker import EmbeddedBroker
 from appliance.stores.ledger import SqliteLedger
 from benchmarks.ledger import fill
+from benchmarks.start import starts
+from tests.models import spot_picture, tiny_bundle
 
 
 def test_the_ledger_that_is_measured_is_one_that_a_station_opens(tmp_path: Path) -> None:
@@ -12,3 +19,18 @@ def test_the_ledger_that_is_measured_is_one_that_a_station_opens(tmp_path: Path)
     ledger = SqliteLedger.open(path, "device-1", "boot-2", ["plant"])
     assert ledger.last_seq() == 100
     ledger.close()
+
+
+def test_a_start_that_is_measured_ends_with_a_verdict_and_a_certificate(tmp_path: Path) -> None:
+    path, pictures = tiny_bundle(tmp_path / "tiny.bundle"), tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "0.png"), spot_picture(64, 64))
+    with EmbeddedBroker("auto") as broker:
+        scene = Scene.recorded(pictures)
+        config = write_station(tmp_path / "station", path, read_bundle(path), scene, port=broker.port)
+        kept = []
+        for is_cold in (True, False):
+            found = starts(config, broker.port, 1, is_cold=is_cold)
+            assert 0 < found["online_s"]["p50"] < found["first_verdict_s"]["p50"]
+            kept.append(list(config.with_name("certificates").iterdir()))
+    assert kept[0] == kept[1] != []

@@ -36,10 +36,11 @@ class Device:
 def test_the_real_engine_proves_the_bundle(bundle: Bundle) -> None:
     runtime = OnnxRuntime(bundle.model_onnx, bundle.manifest)
     proof = prove(bundle, Detector(runtime, bundle.manifest).detect, latency_budget_ms=1000)
-    assert (proof.images, proof.detections, proof.bundle_digest) == (3, 3, bundle.digest)
-    assert proof.worst_iou == pytest.approx(1.0)
-    assert proof.worst_score_difference < 1e-6
-    assert 0 < proof.median_latency_ms < 1000
+    assert (proof.comparison.images, proof.comparison.detections, proof.bundle_digest) == (3, 3, bundle.digest)
+    assert proof.comparison.worst_iou == pytest.approx(1.0)
+    assert proof.comparison.worst_score_difference < 1e-6
+    assert 0 < proof.timing.p50_ms <= proof.timing.p99_ms <= proof.timing.max_ms
+    assert (proof.timing.runs, proof.comparison.agreement_ap) == (200, 1.0)
 
 
 def test_a_bundle_of_another_model_is_refused(tmp_path: Path, bundle: Bundle) -> None:
@@ -58,8 +59,8 @@ def test_small_differences_are_within_tolerance(bundle: Bundle) -> None:
     first, second = bundle.golden[2].detections
     near = (_shifted(replace(second, score=second.score - 0.019), 0.5), first)
     proof = prove(bundle, Device(bundle, near).detect, latency_budget_ms=1000)
-    assert proof.worst_iou == pytest.approx(15.5 / 16.5)
-    assert proof.worst_score_difference == pytest.approx(0.019)
+    assert proof.comparison.worst_iou == pytest.approx(15.5 / 16.5)
+    assert proof.comparison.worst_score_difference == pytest.approx(0.019)
 
 
 def test_each_kind_of_difference_is_said_in_words(bundle: Bundle) -> None:
@@ -82,7 +83,7 @@ def test_each_kind_of_difference_is_said_in_words(bundle: Bundle) -> None:
 def test_a_detection_at_the_score_floor_may_come_and_go(bundle: Bundle) -> None:
     faint = Detection("spot", 0.06, (40.0, 40.0, 50.0, 50.0))
     device = Device(bundle, (*bundle.golden[2].detections, faint))
-    assert prove(bundle, device.detect, latency_budget_ms=1000).detections == 3
+    assert prove(bundle, device.detect, latency_budget_ms=1000).comparison.detections == 3
 
 
 def test_a_slow_device_does_not_run_the_bundle(bundle: Bundle) -> None:

@@ -71,7 +71,7 @@ def test_the_proof_takes_the_tolerance_of_the_model_that_runs(tmp_path: Path) ->
     def less_sure(pixels: Pixels) -> tuple[Detection, ...]:
         return tuple(Detection(it.label, it.score - 0.05, it.box) for it in detect(pixels))
 
-    assert prove(bundle, less_sure, latency_budget_ms=1000, precision="int8").detections == 3
+    assert prove(bundle, less_sure, latency_budget_ms=1000, precision="int8").comparison.detections == 3
     with pytest.raises(BundleProofError, match=r"at most 0.02 off"):
         prove(bundle, less_sure, latency_budget_ms=1000)
 
@@ -95,7 +95,7 @@ def test_the_verdict_is_compared_at_the_limits_of_the_line(tmp_path: Path) -> No
         found = {150: (spot_detection(0, 0, 150), spot_detection(2, 1, 255)), 200: (spot_detection(1, 1, 195),)}
         return found.get(150 if pixels[0, 0, 0] == 150 else int(pixels.max()), ())
 
-    assert prove(bundle, less_sure, latency_budget_ms=1000, precision="int8").detections == 3
+    assert prove(bundle, less_sure, latency_budget_ms=1000, precision="int8").comparison.detections == 3
     limits = {item.name: 200 / 255 - 0.01 for item in bundle.manifest.classes}
     with pytest.raises(BundleProofError, match="the part is accepted here and was not there"):
         prove(bundle, less_sure, latency_budget_ms=1000, precision="int8", limits=limits)

@@ -12,11 +12,12 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.manifest import VariantName
 from appliance.check import look
 from appliance.config import RuntimeSection
-from appliance.engine import choose, prove_engine
+from appliance.engine import choose
 from appliance.errors import BundleProofError, ConfigError, RuntimeFault
 from appliance.processor import multiplies_int8
 from appliance.wiring import build
 from tests.accelerator import why_no_driver, why_no_rtx
+from tests.activated import activated
 from tests.models import tiny_bundle, tiny_model
 from tests.plant import write_station
 
@@ -87,7 +88,7 @@ def test_an_accelerator_that_refuses_the_fp16_model_is_asked_for_the_f32_model_a
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(RuntimeFault, match="no NVIDIA driver"):
-        prove_engine(tensorrt(tmp_path), holding(tmp_path, "fp16"), lambda _: 1000.0)
+        activated(tmp_path, tensorrt(tmp_path), holding(tmp_path, "fp16"))
     assert "the fp16 model may not judge here, the f32 model is tried instead: this computer has no" in caplog.text
 
 
@@ -118,10 +119,10 @@ def test_the_processor_tells_whether_it_multiplies_int8(tmp_path: Path, flags: s
 
 
 def test_the_model_that_was_asked_for_judges_if_it_proves_itself(tmp_path: Path) -> None:
-    engine = prove_engine(section(precision="int8"), bundle_of(tmp_path), lambda _: 1000.0)
+    engine = activated(tmp_path, section(precision="int8"), bundle_of(tmp_path))
     assert (engine.precision, engine.refused) == ("int8", "")
     assert " int8 " in engine.describe()
-    assert engine.proof.detections == 3
+    assert engine.certificate.result.detections == 3
 
 
 def test_a_model_that_fails_its_proof_is_replaced_by_the_f32_model_and_everybody_is_told(
@@ -147,4 +148,4 @@ def test_where_the_f32_model_fails_too_nothing_judges(tmp_path: Path) -> None:
     wrong = tiny_model(64, 64, dark=True)
     bundle = read_bundle(tiny_bundle(tmp_path / "t.bundle", model_onnx=wrong, variants={"int8": wrong}))
     with pytest.raises(BundleProofError):
-        prove_engine(section(precision="int8"), bundle, lambda _: 1000.0)
+        activated(tmp_path, section(precision="int8"), bundle)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from appliance.links.schemas import MODELS, schema_of, write_schemas
+from appliance.links.schemas import FILES, MODELS, schema_of, write_schemas
 from appliance.links.topics import Topics
 from appliance.simulator.broker import EmbeddedBroker
 from tests.plant import CONSUMER, Plant
@@ -38,10 +38,10 @@ def test_the_published_schemas_are_those_of_the_code(tmp_path: Path) -> None:
 
 def test_the_command_writes_them(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "appliance.links.schemas", str(tmp_path / "new")], check=True)
-    assert len(list((tmp_path / "new").glob("*.json"))) == len(MODELS)
+    assert len(list((tmp_path / "new").glob("*.json"))) == len(MODELS) + len(FILES)
 
 
-@pytest.mark.parametrize("topic", sorted(MODELS))
+@pytest.mark.parametrize("topic", sorted(MODELS | FILES))
 def test_every_schema_is_a_schema_and_names_its_version(topic: str) -> None:
     Draft202012Validator.check_schema(schema_of(topic))
     assert schema_of(topic)["properties"]["schema"]["const"].startswith("vi.")

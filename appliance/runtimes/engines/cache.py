@@ -21,11 +21,27 @@ SCHEMA = "vi.engine/1"
 
 
 @dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """Which engine this is: the digest of what it was built of and for, and the SHA-256 of its file."""
+
+    key_digest: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltEngine:
     """An engine as the builder wrote it; precision is what the network computes with."""
 
     plan: bytes
     precision: str
+
+    def identity(self, key: EngineKey) -> EngineIdentity:
+        """Return which engine this is.
+
+        Args:
+            key: that it was built for.
+        """
+        return EngineIdentity(key.digest(), hashlib.sha256(self.plan).hexdigest())
 
 
 class EngineCache:

@@ -1,0 +1,223 @@
+"""Which engine may judge: one with a valid certificate of this device, or one that is proved now and gets one."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from appliance import __version__
+from appliance.bundle.archive import Bundle
+from appliance.bundle.manifest import Digest
+from appliance.bundle.proof import Detect, compare, prove
+from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
+from appliance.certification.folder import CertificateFolder
+from appliance.config import RuntimeSection
+from appliance.device_state import DeviceState
+from appliance.engine import candidates, default_threads, make_runtime, model_of
+from appliance.errors import BundleError, RuntimeFault
+from appliance.events import Detection, Pixels, iso, utc_now
+from appliance.health import LongStart
+from appliance.optics.detector import Detector
+from appliance.ports import Runtime
+from appliance.runtimes.engines.key import model_digest
+from appliance.runtimes.tensorrt import TensorRtRuntime
+
+log = logging.getLogger(__name__)
+
+LEAST_GOLDEN = 32
+"""Golden images that tell enough: good, bad, near the limit, dark, bright, small, empty, a few of each."""
+
+NONE_YET = "there is no certificate of this device yet"
+ASKED_TO = "a new proof was asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a proof is for.
+
+    recipe, version, digest: the recipe's. limits: class -> score from which the line rejects.
+    budget_ms: tells of a runtime how long one picture may take.
+    """
+
+    recipe: str
+    version: int
+    digest: Digest
+    limits: Mapping[str, float]
+    budget_ms: Callable[[Runtime], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A runtime that was proved on this device.
+
+    Args:
+        runtime: to be closed by whoever has the engine.
+        precision: what it computes with.
+        certificate: of its proof.
+        why_proved: why it had to be proved now; empty if its certificate is from before and still valid.
+    """
+
+    runtime: Runtime
+    precision: Computed
+    certificate: Certificate
+    why_proved: tuple[str, ...]
+
+    @property
+    def refused(self) -> str:
+        """Why the models that this device would rather run do not judge here; empty if nothing was refused."""
+        return "; ".join(self.certificate.refused)
+
+    def describe(self) -> str:
+        """Return the runtime in one line, for every record; it says so if another model was refused."""
+        return self.runtime.describe() + (" instead of a faster model that was refused" if self.refused else "")
+
+
+def activate(
+    settings: RuntimeSection,
+    bundle: Bundle,
+    terms: Terms,
+    *,
+    device: DeviceState,
+    certificates: CertificateFolder,
+    again: bool = False,
+) -> Engine:
+    """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
+
+    Where the model that this device would rather run is refused, the next one is tried and everybody is told.
+
+    Args:
+        settings: the configuration's runtime section.
+        bundle: the release.
+        terms: what the proof is for.
+        device: as it is now.
+        certificates: where they are kept.
+        again: proves even though a certificate is valid.
+
+    Raises:
+        ConfigError: the configuration does not fit this device or the bundle.
+        BundleError, RuntimeFault: no model of the bundle may judge here.
+        StorageError: a certificate cannot be read or written.
+    """
+    chosen = candidates(settings, bundle)
+    subject = _subject(bundle, terms, chosen[0])
+    attempt = _Attempt(settings, bundle, terms, subject, device)
+    if again:
+        return attempt.prove_first(chosen, certificates, [ASKED_TO])
+    engine, why = attempt.by_certificate(certificates.newest_first())
+    return engine or attempt.prove_first(chosen, certificates, why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    settings: RuntimeSection
+    bundle: Bundle
+    terms: Terms
+    subject: Subject
+    device: DeviceState
+
+    def by_certificate(self, kept: list[Certificate]) -> tuple[Engine | None, list[str]]:
+        """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
+        void = [each.other_subject(self.subject, self.device) for each in kept]
+        possible = [each for each, words in zip(kept, void, strict=True) if not words]
+        if not possible:
+            return None, min(void, key=len, default=[NONE_YET])
+        precision = possible[0].means.precision
+        try:
+            runtime = make_runtime(self.settings, self.bundle, precision)
+        except (BundleError, RuntimeFault) as error:
+            return None, [str(error)]
+        try:
+            means, budget_ms = self._means(runtime, precision), self.terms.budget_ms(runtime)
+            why = [each.other_means(means, budget_ms) for each in possible]
+            valid = next((each for each, words in zip(possible, why, strict=True) if not words), None)
+            if valid is not None:
+                self._compare(runtime, precision)
+                return Engine(runtime, precision, valid, ()), []
+        except (BundleError, RuntimeFault) as error:
+            runtime.close()
+            return None, [str(error)]
+        runtime.close()
+        return None, min(why, key=len)
+
+    def prove_first(self, chosen: tuple[Computed, ...], certificates: CertificateFolder, why: list[str]) -> Engine:
+        """Prove one after the other until one passes, and keep its certificate."""
+        log.info("the model is proved on this device now: %s", "; ".join(why))
+        refused: list[str] = []
+        for precision in chosen[:-1]:
+            try:
+                return self._prove(precision, certificates, why, refused)
+            except (BundleError, RuntimeFault) as error:
+                after = chosen[chosen.index(precision) + 1]
+                log.warning(
+                    "the %s model may not judge here, the %s model is tried instead: %s", precision, after, error
+                )
+                refused.append(f"{precision}: {error}")
+        return self._prove(chosen[-1], certificates, why, refused)
+
+    def _prove(
+        self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
+    ) -> Engine:
+        runtime = make_runtime(self.settings, self.bundle, precision)
+        try:
+            budget_ms = self.terms.budget_ms(runtime)
+            proof = prove(
+                self.bundle,
+                self._detect(runtime),
+                latency_budget_ms=budget_ms,
+                precision=model_of(precision),
+                limits=self.terms.limits,
+            )
+            certificate = certify(
+                self.subject, self._means(runtime, precision), self.device, proof,
+                budget_ms=budget_ms, refused=tuple(refused), proved_at=iso(utc_now()),
+            )  # fmt: skip
+            path = certificates.keep(certificate)
+        except BaseException:
+            runtime.close()
+            raise
+        log.info("proved: certificate %s in %s", certificate.id[:12], path)
+        return Engine(runtime, precision, certificate, tuple(why))
+
+    def _compare(self, runtime: Runtime, precision: Computed) -> None:
+        compare(self.bundle, self._detect(runtime), precision=model_of(precision), limits=self.terms.limits)
+
+    def _detect(self, runtime: Runtime) -> Detect:
+        detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()
+
+        def detect(pixels: Pixels) -> tuple[Detection, ...]:
+            goes_on()  # a slow device takes minutes for 200 pictures, and systemd waits for less
+            return detector.detect(pixels)
+
+        return detect
+
+    def _means(self, runtime: Runtime, precision: Computed) -> Means:
+        built = runtime.built if isinstance(runtime, TensorRtRuntime) else None
+        has_threads = self.settings.kind != "tensorrt"
+        return Means(
+            software=__version__,
+            runtime=runtime.describe(),
+            threads=(self.settings.threads or default_threads()) if has_threads else None,
+            precision=precision,
+            model_digest=model_digest(self.bundle.model(model_of(precision))),
+            engine_key=built.key_digest if built else None,
+            engine_digest=built.digest if built else None,
+        )
+
+
+def _subject(bundle: Bundle, terms: Terms, asked: Computed) -> Subject:
+    return Subject(
+        bundle=bundle.manifest.name,
+        bundle_revision=bundle.manifest.revision,
+        bundle_digest=bundle.digest,
+        recipe=terms.recipe,
+        recipe_version=terms.version,
+        recipe_digest=terms.digest,
+        limits=dict(terms.limits),
+        asked=asked,
+    )
+
+
+def few_golden(bundle: Bundle) -> str:
+    """Return in words that a bundle has few golden images, so that its proof says little; empty if it has enough."""
+    if len(bundle.golden) >= LEAST_GOLDEN:
+        return ""
+    return f"only {len(bundle.golden)} golden images speak for that, {LEAST_GOLDEN} should: export the bundle anew"

@@ -1,0 +1,1 @@
+"""Certificates: what was proved, with what, on what, and with which result; kept, and void when any of it changes."""

@@ -1,0 +1,65 @@
+"""The folder of this device's certificates: one file each, written whole, and believed only as it was written."""
+
+import logging
+from pathlib import Path
+
+from appliance.bundle import strict_json
+from appliance.bundle.whole_file import write_whole
+from appliance.certification.certificate import MAX_BYTES, Certificate, read_certificate
+from appliance.errors import BundleFormatError, StorageError
+
+log = logging.getLogger(__name__)
+
+LOOKED_AT = 200
+"""Certificates, the newest, that may still be valid; older ones stay as evidence, since records name them."""
+
+
+class CertificateFolder:
+    """Keeps certificates; none is ever removed here."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; it is made when the first certificate is kept."""
+        self._folder = folder
+
+    def newest_first(self) -> list[Certificate]:
+        """Return the certificates that are as they were written; the log names the others.
+
+        Raises:
+            StorageError: one is there and cannot be read.
+        """
+        paths = sorted(self._folder.glob("*.json"), key=lambda path: path.name, reverse=True)
+        read = (self._read(path) for path in paths[:LOOKED_AT])
+        return [certificate for certificate in read if certificate is not None]
+
+    def keep(self, certificate: Certificate) -> Path:
+        """Write a certificate down; return where.
+
+        Raises:
+            StorageError: the disk is full or refuses.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder} cannot be made: {error.strerror}; name another folder in proof.certificates"
+            ) from error
+        path = self.path_of(certificate)
+        write_whole(path, strict_json.dump(certificate))
+        return path
+
+    def path_of(self, certificate: Certificate) -> Path:
+        """Return where a certificate lies: by time, then by id."""
+        moment = certificate.proved_at.translate(str.maketrans("", "", "-:."))
+        return self._folder / f"{moment}-{certificate.id[:16]}.json"
+
+    def _read(self, path: Path) -> Certificate | None:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}; check this user's rights there") from error
+        try:
+            return read_certificate(data, str(path))
+        except BundleFormatError as error:
+            log.warning("%s is not as it was written and proves nothing: %s", path, error)
+            return None

@@ -1,0 +1,114 @@
+"""appliance prove: the proof of the configured bundle on this device, and its certificate, beside the running line."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from appliance.activation import Engine, few_golden
+from appliance.arguments import OutputFile, new_file
+from appliance.bundle import strict_json
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.certification.certificate import Certificate
+from appliance.config import load_config
+from appliance.device_state import WORDS, read_device_state
+from appliance.wiring import activate_configured, load_bound_recipe
+
+_SHOWN_OF_A_DIGEST = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
+    parser.add_argument("--again", action="store_true", help="prove even though a certificate is valid")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the certificate here, too")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Prove, or find that a certificate is valid, and print it; a refusal ends with the error's own exit code."""
+    config, _ = load_config(arguments.config)
+    bundle = read_bundle(config.bundle)
+    recipe = load_bound_recipe(config, bundle)
+    with Console(stderr=True).status("proving the bundle on this device"):
+        engine = activate_configured(config, bundle, recipe, read_device_state(), again=arguments.again)
+    engine.runtime.close()
+    tell(Console(soft_wrap=True, highlight=False, markup=False), engine, bundle)
+    _write(arguments.json, engine.certificate)
+    return 0
+
+
+def tell(out: Console, engine: Engine, bundle: Bundle) -> None:
+    """Print a certificate for people: what, with what, on what, how near, how fast.
+
+    Args:
+        out: where to.
+        engine: with its certificate.
+        bundle: that was proved.
+    """
+    certificate = engine.certificate
+    if engine.why_proved:
+        out.print(f"proved now: {'; '.join(engine.why_proved)}")
+    else:
+        out.print(
+            "the certificate is valid, and each golden image came out as at the trainer once more; --again proves"
+        )
+    for table in (_what(certificate), _where(certificate), _found(certificate, bundle)):
+        out.print(table)
+    for why in certificate.refused:
+        out.print(f"refused {why}")
+    if few := few_golden(bundle):
+        out.print(few)
+
+
+def _what(certificate: Certificate) -> Table:
+    subject, means = certificate.subject, certificate.means
+    rows = {
+        "certificate": f"{certificate.id[:_SHOWN_OF_A_DIGEST]} of {certificate.proved_at}",
+        "bundle": f"{subject.bundle} revision {subject.bundle_revision}, {subject.bundle_digest[:_SHOWN_OF_A_DIGEST]}",
+        "recipe": f"{subject.recipe} version {subject.recipe_version}, {subject.recipe_digest[:_SHOWN_OF_A_DIGEST]}",
+        "limits": ", ".join(f"{label} {limit:g}" for label, limit in sorted(subject.limits.items())),
+        "software": means.software,
+        "runtime": means.runtime,
+        "precision": means.precision,
+        "model file": means.model_digest[:_SHOWN_OF_A_DIGEST],
+    }
+    if means.engine_key is not None:
+        rows["engine"] = means.engine_key[:_SHOWN_OF_A_DIGEST]
+    return _table("what and with what", rows)
+
+
+def _where(certificate: Certificate) -> Table:
+    told = {words: getattr(certificate.device, name) for name, words in WORDS.items()}
+    rows = {words: str(value) for words, value in told.items() if value is not None}
+    return _table("on what", rows | {"not understood": "; ".join(certificate.device.unread)})
+
+
+def _found(certificate: Certificate, bundle: Bundle) -> Table:
+    result, growth = certificate.result, certificate.result.memory_growth_bytes
+    times = result.latency_ms
+    rows = {
+        "golden images": f"{result.images}, {result.detections} detections",
+        "of which": ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(result.kinds.items())),
+        "verdicts": "as at the trainer, all of them",
+        "least overlap": f"{result.worst_iou:.4f}",
+        "scores": f"at most {result.worst_score_difference:.1e} off",
+        "agreement": f"AP {result.agreement_ap:.4f} against the trainer's detections",
+        "one picture": f"p50 {times.p50:.1f}, p95 {times.p95:.1f}, p99 {times.p99:.1f}, max {times.max:.1f} ms",
+        "budget": f"p99 at most {result.budget_ms:.1f} ms, {result.runs} runs, round {result.attempts}",
+        "memory": "not told by this system" if growth is None else f"{growth / 1024:+.0f} KiB over the runs",
+    }
+    return _table("how near, how fast", rows)
+
+
+def _table(title: str, rows: dict[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _write(file: OutputFile | None, certificate: Certificate) -> None:
+    if file is not None:
+        file.write(strict_json.dump(certificate).decode("ascii"))

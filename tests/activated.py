@@ -1,0 +1,40 @@
+"""Engines that were activated on a device that tells what a test wants it to tell."""
+
+from pathlib import Path
+
+from appliance.activation import Engine, Terms, activate
+from appliance.bundle.archive import Bundle
+from appliance.certification.folder import CertificateFolder
+from appliance.config import RuntimeSection
+from appliance.device_state import read_device_state
+
+BUDGET_MS = 1000.0
+ONE_THREAD = RuntimeSection(threads=1)
+
+
+def terms_of(
+    bundle: Bundle, *, digest: str = "a" * 64, limit: float | None = None, budget_ms: float = BUDGET_MS
+) -> Terms:
+    """Return the terms of a recipe with the bundle's limits, or with one limit for all classes."""
+    limits = {item.name: item.limit if limit is None else limit for item in bundle.manifest.classes}
+    return Terms("spots", 1, digest, limits, lambda _: budget_ms)
+
+
+def activated(
+    folder: Path,
+    settings: RuntimeSection,
+    bundle: Bundle,
+    *,
+    terms: Terms | None = None,
+    root: Path = Path("/"),
+    again: bool = False,
+) -> Engine:
+    """Activate a bundle; its certificates lie in `folder`/certificates, the device tells its state under `root`."""
+    return activate(
+        settings,
+        bundle,
+        terms or terms_of(bundle),
+        device=read_device_state(root),
+        certificates=CertificateFolder(folder / "certificates"),
+        again=again,
+    )

@@ -1,0 +1,159 @@
+"""appliance prove as a user types it, check beside it, and the start that finds its certificate."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from appliance.__main__ import main
+from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.certification.certificate import read_certificate
+from appliance.links.topics import Topics
+from appliance.simulator.broker import find_mosquitto
+from tests.models import tiny_bundle
+from tests.plant import RECIPE, Plant, write_station
+from tests.planted import int8_gone_bad, slow_everywhere, wrong_normalisation
+from tests.stations import Line, until
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Path:
+    tiny_bundle(tmp_path / "tiny.bundle")
+    return write_station(tmp_path)
+
+
+def certificates(config: Path) -> list[Path]:
+    return sorted((config.parent / "certificates").glob("*.json"))
+
+
+def test_prove_prints_what_was_proved_and_keeps_the_certificate(station: Path, tmp_path: Path) -> None:
+    written = tmp_path / "c.json"
+    command = [sys.executable, "-m", "appliance", "prove", "--config", str(station), "--json", str(written)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (kept,) = certificates(station)
+    certificate = read_certificate(kept.read_bytes(), "kept")
+    assert read_certificate(written.read_bytes(), "written") == certificate
+    assert (certificate.result.runs, certificate.result.images) == (200, 3)
+    for words in (
+        "proved now: there is no certificate of this device yet", certificate.id[:12], "tiny revision 1",
+        "spots version 1", "onnxruntime", "kernel", "p99", "budget", "only 3 golden images",
+    ):  # fmt: skip
+        assert words in ended.stdout, words
+
+
+def test_prove_finds_a_valid_certificate_and_proves_again_only_if_asked(
+    station: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prove", "--config", str(station)]) == 0
+    assert main(["prove", "--config", str(station)]) == 0
+    assert "the certificate is valid" in capsys.readouterr().out
+    assert len(certificates(station)) == 1
+    assert main(["prove", "--config", str(station), "--again"]) == 0
+    assert "proved now: a new proof was asked for" in capsys.readouterr().out
+    assert len(certificates(station)) == 2
+
+
+def test_prove_says_what_a_void_certificate_is_void_for(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["prove", "--config", str(station)])
+    station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | {"runtime": {"threads": 3}}))
+    assert main(["prove", "--config", str(station)]) == 0
+    assert "the number of threads was" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("plant", "code"), [(wrong_normalisation, 65), (lambda path: slow_everywhere(path, rounds=400), 75)]
+)
+def test_a_refused_bundle_gets_no_certificate_and_the_usual_exit_code(
+    station: Path, plant: object, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(station.parent / "tiny.bundle")  # type: ignore[operator]
+    hurried = RECIPE | {"deadline_ms": 11, "answer_reserve_ms": 10} if code == 75 else RECIPE
+    (station.parent / "recipe.yaml").write_text(yaml.safe_dump(hurried))
+    assert main(["prove", "--config", str(station)]) == code
+    assert "The running bundle stays" in capsys.readouterr().err
+    assert certificates(station) == []
+
+
+def test_prove_says_which_model_was_refused(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    int8_gone_bad(station.parent / "tiny.bundle")
+    settings = {"runtime": {"precision": "int8", "threads": 1}}
+    station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | settings))
+    assert main(["prove", "--config", str(station)]) == 0
+    assert "refused int8: bundle tiny revision 1 does not do here" in capsys.readouterr().out
+
+
+def test_kinds_of_golden_images_are_counted(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = station.parent / "tiny.bundle"
+    honest = read_bundle(path)
+    golden = [
+        replace(image, kind=kind) for image, kind in zip(honest.golden, ("clear_good", "dark", "dark"), strict=True)
+    ]
+    write_bundle(
+        path, honest.manifest, model_onnx=honest.model_onnx, golden=golden, baseline=honest.baseline,
+        model_card=honest.model_card,
+    )  # fmt: skip
+    assert main(["prove", "--config", str(station)]) == 0
+    assert "1 clear good, 2 dark" in capsys.readouterr().out
+
+
+def test_check_tells_the_certificate_and_does_not_prove_again(
+    station: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["prove", "--config", str(station)])
+    capsys.readouterr()
+    main(["check", "--config", str(station), "--json"])
+    (kept,) = certificates(station)
+    findings = json.loads(capsys.readouterr().out)
+    seen = next(each["seen"] for each in findings if each["what"] == "runtime and proof")
+    assert f"certificate {read_certificate(kept.read_bytes(), 'kept').id[:12]} of " in seen
+    assert " is valid" in seen
+    assert "only 3 golden images" in seen
+    (station.parent / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"version": 2}))
+    main(["check", "--config", str(station)])
+    assert "proved now: the recipe's version was 1 and is 2 now" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+def test_a_running_station_publishes_its_certificate_and_the_next_start_finds_it(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        (kept,) = certificates(tmp_path / "config.yaml")
+        certificate = read_certificate(kept.read_bytes(), "kept")
+        line = Line(plant.broker.port, Topics.of(plant.settings()))
+        meta = until(lambda: line.documents(line.topics.meta), "meta")[-1]
+        line.close()
+        plant.announce("part-1", deadline_ms=5000)
+        plant.wait_for_records(1)
+        assert plant.records[0].message.versions["certificate"] == certificate.id
+        assert meta["certificate"] == json.loads(json.dumps(certificate.summary()))
+        assert main(["prove", "--config", str(tmp_path / "config.yaml")]) == 0, "beside the running station"
+        plant.stop()
+        plant.start()
+        assert plant.consumer.wait_until_online(40)
+        plant.announce("part-2", deadline_ms=20_000)
+        plant.wait_for_records(2, timeout_s=40)
+        first, second = (record.message for record in plant.records)
+        assert second.boot_id != first.boot_id
+        assert second.versions["certificate"] == certificate.id
+        assert certificates(tmp_path / "config.yaml") == [kept]
+
+
+def test_systemd_hears_that_a_start_that_proves_goes_on(station: Path, tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(30)
+        command = [sys.executable, "-m", "appliance", "run", "--config", str(station)]
+        process = subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": str(address)})
+        heard = [systemd.recv(100).decode()]
+        while heard[-1] != "READY=1":
+            heard.append(systemd.recv(100).decode())
+        process.terminate()
+        assert process.wait(30) == 0
+    assert heard[0] == "EXTEND_TIMEOUT_USEC=60000000"

@@ -1,0 +1,112 @@
+"""Bundles with one planted defect: their golden images say what an honest trainer found, their model does otherwise."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from appliance.bundle.archive import write_bundle
+from appliance.bundle.geometry import to_model_input
+from appliance.bundle.golden import GoldenImage
+from appliance.bundle.manifest import Geometry, Manifest, VariantName
+from appliance.events import Detection, Pixels
+from appliance.optics.detector import Detector
+from appliance.runtimes.onnx import OnnxRuntime
+from tests.models import spot_picture, tiny_baseline, tiny_manifest, tiny_model, tiny_variant
+from tests.slow_model import slow_model, slow_picture
+
+LARGE_PX = (128, 96)
+
+
+def write(
+    path: Path,
+    model_onnx: bytes,
+    golden: list[GoldenImage],
+    manifest: Manifest,
+    variants: dict[VariantName, bytes] | None = None,
+) -> Path:
+    """Write a bundle of these golden images, whatever its model does with them."""
+    write_bundle(
+        path, manifest, model_onnx=model_onnx, golden=golden, baseline=tiny_baseline(), model_card="# planted\n",
+        variants=variants,
+    )  # fmt: skip
+    return path
+
+
+def wrong_normalisation(path: Path) -> Path:
+    """Divide by 275 on the device where the trainer divided by 255."""
+    model = onnx.load_from_string(tiny_model(64, 64))
+    scale = next(item for item in model.graph.initializer if item.name == "scale")
+    scale.CopyFrom(numpy_helper.from_array(np.asarray(np.float32(1 / 275)), "scale"))
+    return write(path, bytes(model.SerializeToString()), honest_golden(), tiny_manifest())
+
+
+def swapped_channels(path: Path, *, is_swapped: bool = True) -> Path:
+    """Look at blue on the device where the trainer looked at red."""
+    picture = spot_picture(64, 64, [(1, 1, 60)], channels=3)
+    picture[16:32, 16:32, 0] = 200
+    manifest = tiny_manifest(64, 64, 3)
+    golden = [GoldenImage.from_pixels(picture, found(picture, _one_channel(0), manifest))]
+    assert golden[0].detections, "the honest model sees nothing, so the test shows nothing"
+    return write(path, _one_channel(2 if is_swapped else 0), golden, manifest)
+
+
+def another_resize(path: Path, *, is_another: bool = True) -> Path:
+    """Fit pictures with bars on the device where the trainer stretched them."""
+    width, height = LARGE_PX
+    picture = spot_picture(width, height, [(2, 2, 200), (3, 2, 200), (2, 3, 200), (3, 3, 200)])
+    geometry = Geometry(width=64, height=64, channels=1, fit="letterbox", pad_value=60)
+    manifest, model = tiny_manifest(geometry=geometry), tiny_model(64, 64)
+    honest = found(picture, model, manifest)
+    stretched = np.ascontiguousarray(cv2.resize(picture, (64, 64), interpolation=cv2.INTER_LINEAR)[:, :, None])
+    assert to_model_input(stretched, geometry)[0].shape == (64, 64, 1)
+    boxes = found(stretched, model, manifest)
+    scaled = tuple(replace(it, box=(it.box[0] * 2, it.box[1] * 1.5, it.box[2] * 2, it.box[3] * 1.5)) for it in boxes)
+    assert honest
+    assert scaled
+    return write(path, model, [GoldenImage.from_pixels(picture, scaled if is_another else honest)], manifest)
+
+
+def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
+    """See nothing bright with 8 bits, and, if asked to, with 16 neither."""
+    bad = tiny_model(64, 64, dark=True)
+    variants: dict[VariantName, bytes] = {"int8": bad, "fp16": bad if also_fp16 else tiny_model(64, 64)}
+    manifest = tiny_manifest().with_variants({name: tiny_variant() for name in variants})
+    return write(path, tiny_model(64, 64), honest_golden(), manifest, variants)
+
+
+def slow_everywhere(path: Path, rounds: int) -> Path:
+    """Take long for each golden picture."""
+    return write(path, slow_model(rounds), [GoldenImage.from_pixels(slow_picture(), ())], tiny_manifest())
+
+
+def honest_golden() -> list[GoldenImage]:
+    """Return pictures with what tiny_model finds on them."""
+    pictures = [spot_picture(64, 64, spots) for spots in ([], [(1, 1, 200)], [(0, 0, 150), (2, 1, 255)])]
+    manifest = tiny_manifest()
+    return [GoldenImage.from_pixels(each, found(each, tiny_model(64, 64), manifest)) for each in pictures]
+
+
+def found(pixels: Pixels, model_onnx: bytes, manifest: Manifest) -> tuple[Detection, ...]:
+    """Return what a model finds, by the way that the device goes."""
+    runtime = OnnxRuntime(model_onnx, manifest)
+    try:
+        return Detector(runtime, manifest).detect(pixels)
+    finally:
+        runtime.close()
+
+
+def _one_channel(channel: int) -> bytes:
+    """Return tiny_model that looks at one channel of a colour picture only."""
+    model = onnx.load_from_string(tiny_model(64, 64, 3))
+    graph = model.graph
+    place = next(index for index, node in enumerate(graph.node) if node.op_type == "ReduceMean")
+    nodes = list(graph.node)
+    nodes[place] = helper.make_node("Gather", ["planes", "channel"], ["grey"], axis=1)
+    graph.initializer.append(helper.make_tensor("channel", TensorProto.INT64, [1], [channel]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return bytes(model.SerializeToString())

@@ -1,0 +1,137 @@
+"""A valid certificate is used and left as it is; one of anything else is told and proved anew."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.activation import ASKED_TO, NONE_YET, Engine, few_golden
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.config import RuntimeSection
+from appliance.errors import BundleProofError, BundleSlowError
+from tests.activated import ONE_THREAD, activated, terms_of
+from tests.device_root import JETSON, PANEL_PC, write
+from tests.models import tiny_bundle, tiny_model
+from tests.planted import int8_gone_bad
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+
+
+def start(folder: Path, bundle: Bundle, settings: RuntimeSection = ONE_THREAD, **changes: Any) -> Engine:
+    engine = activated(folder, settings, bundle, **changes)
+    engine.runtime.close()
+    return engine
+
+
+def test_a_valid_certificate_is_taken_and_its_file_is_left_alone(tmp_path: Path, bundle: Bundle) -> None:
+    first = start(tmp_path, bundle)
+    assert first.why_proved == (NONE_YET,)
+    (path,) = (tmp_path / "certificates").iterdir()
+    before = path.stat()
+    again = start(tmp_path, bundle)
+    assert (again.why_proved, again.certificate) == ((), first.certificate)
+    assert list((tmp_path / "certificates").iterdir()) == [path]
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_a_golden_image_that_comes_out_otherwise_is_refused_whatever_the_certificate_says(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    start(tmp_path, bundle)
+    changed = replace(bundle, golden=(replace(bundle.golden[0], png=bundle.golden[1].png), *bundle.golden[1:]))
+    with pytest.raises(BundleProofError, match=r"golden/000\.png"):
+        start(tmp_path, changed)
+
+
+def test_a_new_proof_can_be_asked_for(tmp_path: Path, bundle: Bundle) -> None:
+    first, again = start(tmp_path, bundle), start(tmp_path, bundle, again=True)
+    assert again.why_proved == (ASKED_TO,)
+    assert again.certificate.id != first.certificate.id
+    assert start(tmp_path, bundle).certificate == again.certificate
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"settings": RuntimeSection(threads=2)}, "the number of threads was 1 and is 2 now"),
+        ({"settings": RuntimeSection(kind="openvino", threads=1)}, "the runtime was onnxruntime"),
+        ({"digest": "f" * 64}, "the recipe's SHA-256 was aaaaaaaaaaaa and is ffffffffffff now"),
+        ({"limit": 0.6}, "the limit of spot was 0.5 and is 0.6 now"),
+    ],
+)
+def test_whatever_has_changed_is_said_and_proved_anew(
+    tmp_path: Path, bundle: Bundle, changes: dict[str, Any], words: str
+) -> None:
+    first = start(tmp_path, bundle)
+    settings = changes.pop("settings", ONE_THREAD)
+    other = start(tmp_path, bundle, settings, terms=terms_of(bundle, **changes))
+    assert words in "; ".join(other.why_proved)
+    assert other.certificate.id != first.certificate.id
+    assert start(tmp_path, bundle).certificate == first.certificate, "what is as it was then is still proved"
+
+
+def test_a_budget_below_what_was_measured_is_proved_anew_and_refused(tmp_path: Path, bundle: Bundle) -> None:
+    start(tmp_path, bundle)
+    with pytest.raises(BundleSlowError):
+        start(tmp_path, bundle, terms=terms_of(bundle, budget_ms=0.0))
+
+
+def test_another_revision_of_the_bundle_is_proved(tmp_path: Path, bundle: Bundle) -> None:
+    start(tmp_path, bundle)
+    newer = start(tmp_path, read_bundle(tiny_bundle(tmp_path / "newer.bundle", revision=2)))
+    assert "the bundle's revision was 1 and is 2 now" in newer.why_proved
+    assert newer.certificate.subject.bundle_revision == 2
+
+
+def test_a_certificate_of_another_device_proves_nothing_here(tmp_path: Path, bundle: Bundle) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    for folder, files in ((there, JETSON), (here, PANEL_PC)):
+        folder.mkdir()
+        write(folder / "root", files)
+    first = start(there, bundle, root=there / "root")
+    shutil.copytree(there / "certificates", here / "certificates")
+    moved = start(here, bundle, root=here / "root")
+    assert moved.certificate.id != first.certificate.id
+    assert any(each.startswith("the processor was") for each in moved.why_proved)
+
+
+def test_a_torn_certificate_is_none(tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    start(tmp_path, bundle)
+    (path,) = (tmp_path / "certificates").iterdir()
+    path.write_bytes(path.read_bytes()[:300])
+    assert start(tmp_path, bundle).why_proved == (NONE_YET,)
+    assert "proves nothing" in caplog.text
+
+
+def test_what_was_refused_stays_refused_while_the_certificate_is_valid(tmp_path: Path) -> None:
+    bundle = read_bundle(int8_gone_bad(tmp_path / "b.bundle"))
+    asked = RuntimeSection(threads=1, precision="int8")
+    first, again = start(tmp_path, bundle, asked), start(tmp_path, bundle, asked)
+    assert (again.precision, again.certificate, again.why_proved) == ("fp16", first.certificate, ())
+    assert again.refused.startswith("int8: bundle tiny revision 1 does not do here")
+    assert "instead of a faster model that was refused" in again.describe()
+    assert start(tmp_path, bundle, asked, again=True).precision == "fp16"
+
+
+def test_openvino_has_no_fp16_to_fall_back_to(tmp_path: Path) -> None:
+    bundle = read_bundle(int8_gone_bad(tmp_path / "b.bundle"))
+    engine = start(tmp_path, bundle, RuntimeSection(kind="openvino", threads=1, precision="int8"))
+    assert engine.precision == "f32"
+    assert len(engine.certificate.refused) == 1
+
+
+def test_few_golden_images_are_told(tmp_path: Path, bundle: Bundle) -> None:
+    assert few_golden(bundle).startswith("only 3 golden images")
+    assert few_golden(replace(bundle, golden=bundle.golden * 11)) == ""
+
+
+def test_the_certificate_names_the_model_file_that_runs(tmp_path: Path) -> None:
+    int8 = tiny_model(64, 64, candidates=100)
+    bundle = read_bundle(tiny_bundle(tmp_path / "t.bundle", variants={"int8": int8}))
+    engine = start(tmp_path, bundle, RuntimeSection(threads=1, precision="int8"))
+    assert engine.certificate.means.model_digest == bundle.manifest.digests["model_int8.onnx"]
