@@ -49,7 +49,8 @@ class Trigger:
     """A part is at the camera.
 
     trigger_id is the line's own and makes a repeated message harmless; part_id names the part.
-    received_ns and deadline_ns are on the monotonic clock; received_at is UTC.
+    received_ns and deadline_ns are on the monotonic clock; received_at is UTC. product was in force when the trigger
+    was taken; empty where an older version took it.
     """
 
     trigger_id: str
@@ -57,6 +58,7 @@ class Trigger:
     received_at: datetime
     received_ns: int
     deadline_ns: int
+    product: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class Versions:
     recipe_digest: str
     config_digest: str
     runtime: str
+    product: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What the inspection needs from the outside: Protocols of one to four methods, each with its own contract test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.events import Action, Frame, Inspection, Pixels, Record, Trigger
+from appliance.events import Action, Decision, Frame, Inspection, Pixels, Record, Trigger, ViewResult
 
 
 class Clock(Protocol):
@@ -84,6 +84,20 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Free the device's memory."""
+        ...
+
+
+class Inspect(Protocol):
+    """correct -> infer -> decide for one part; bound to a recipe and a proven bundle, used by one thread."""
+
+    def __call__(
+        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
+    ) -> tuple[Decision, tuple[ViewResult, ...]]:
+        """Judge the pictures and note each stage's microseconds.
+
+        Raises:
+            RuntimeFault: the runtime failed; the part is a FAULT.
+        """
         ...
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from appliance.errors import CameraError, RuntimeFault, StorageError
-from appliance.events import Decision, Frame, Reason, Trigger, ViewResult
-from appliance.parts import OpenParts, Part
+from appliance.events import Reason, Trigger
+from appliance.parts import NS_PER_MS, OpenParts, Part, Product
 from appliance.ports import Camera, Clock, Ledger, TriggerRequest, Watchdog
 from appliance.stages.capture import Capture
 from appliance.stages.deliver import Delivery
@@ -27,29 +27,12 @@ log = logging.getLogger(__name__)
 BEAT_S = 0.5
 CAPTURE_TIMEOUT_S = 5.0
 SETTLE_POLL_S = 0.01
-NS_PER_MS = 1_000_000
-
-
-class Inspect(Protocol):
-    """correct -> infer -> decide for one part; wiring.py binds it to a recipe and a proven bundle."""
-
-    def __call__(
-        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
-    ) -> tuple[Decision, tuple[ViewResult, ...]]:
-        """Judge the pictures and note each stage's microseconds.
-
-        Raises:
-            RuntimeFault: the runtime failed; the part is a FAULT.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class StationSettings:
-    """How long and how many: milliseconds and parts; the deadline counts from the trigger's reception."""
+    """How long and how many: milliseconds and parts."""
 
-    deadline_ms: int
-    answer_reserve_ms: int
     max_capture_delay_ms: int
     queue_size: int
 
@@ -61,7 +44,7 @@ class Station:
         self,
         *,
         cameras: Mapping[str, Camera],
-        inspect: Inspect,
+        product: Product,
         ledger: Ledger,
         verdicts: Verdicts,
         delivery: Delivery,
@@ -74,19 +57,19 @@ class Station:
 
         Args:
             cameras: view -> closed camera, one for each view of the recipe.
-            inspect: judges a part's pictures.
+            product: judges the parts.
             ledger: takes triggers.
             verdicts: records and announces.
             delivery: takes actions and knows the outbox.
             clock: monotonic for every deadline, UTC for the record.
             watchdog: told of every thread's progress.
-            settings: deadline and queue.
+            settings: capture delay and queue.
             status: what else the command `status` answers.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
         }
-        self._inspect = inspect
+        self._product = product
         self._ledger = ledger
         self._verdicts = verdicts
         self._delivery = delivery
@@ -113,7 +96,8 @@ class Station:
         """
         for trigger in self._ledger.open_triggers():
             now_ns = self._clock.monotonic_ns()  # the clock of the process that took it is gone: its time is over
-            self._verdicts.finish_abandoned(replace(trigger, received_ns=now_ns, deadline_ns=now_ns))
+            abandoned = replace(trigger, received_ns=now_ns, deadline_ns=now_ns)
+            self._verdicts.finish_abandoned(abandoned, self._product.versions)
         bodies: dict[str, Callable[[], None]] = {
             f"capture:{view}": partial(self._capture_parts, view) for view in self._captures
         }
@@ -163,13 +147,13 @@ class Station:
                 self._gate.notify_all()
 
     def _take(self, request: TriggerRequest) -> None:
-        settings = self._settings
+        product = self._product
         now_ns = self._clock.monotonic_ns()
         received_ns = now_ns if request.received_ns is None else request.received_ns
         received_at = self._clock.utc() - timedelta(microseconds=(now_ns - received_ns) // 1000)
-        deadline_ns = received_ns + settings.deadline_ms * NS_PER_MS
-        trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns)
-        part = Part(trigger, deadline_ns - settings.answer_reserve_ms * NS_PER_MS)
+        deadline_ns = received_ns + product.deadline_ms * NS_PER_MS
+        trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns, product.name)
+        part = Part(trigger, product)
         failure: tuple[Reason, str] | None = None
         try:
             if self._ledger.knows(trigger.trigger_id):
@@ -287,20 +271,20 @@ class Station:
             if part.is_settled or len(frames) != len(self._captures):
                 continue
             try:
-                decision, views = self._inspect(frames, part.stage_us)
+                decision, views = part.product.inspect(frames, part.stage_us)
             except RuntimeFault as error:
                 self._verdicts.fail(part, Reason.RUNTIME, str(error))
                 continue
             self._verdicts.finish(part, decision, views)
 
     def _answer_late_parts(self) -> None:
-        detail = f"not decided {self._settings.answer_reserve_ms} ms before the deadline"
         while not self._stop.is_set():
             self._watchdog.beat("deadline")
             self._verdicts.catch_up()
             self._watchdog.beat("deadline")
             part = self._open.next_overdue(self._clock.monotonic_ns(), BEAT_S)
             if part is not None:
+                detail = f"not decided {part.product.answer_reserve_ms} ms before the deadline"
                 self._verdicts.fail(part, Reason.DEADLINE, detail)
 
     def _offer(self, waiting: "queue.SimpleQueue[Part]", part: Part) -> bool:

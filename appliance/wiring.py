@@ -29,6 +29,7 @@ from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
 from appliance.optics.reference import lay_ms
+from appliance.parts import Product
 from appliance.ports import Camera, Clock
 from appliance.processor import Wakefulness
 from appliance.recipe import BoundRecipe, load_recipe
@@ -93,7 +94,7 @@ class Appliance:
         self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
         delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
         verdicts = Verdicts(
-            Recorder(self.ledger, self.images, self.clock, self.versions),
+            Recorder(self.ledger, self.images, self.clock),
             delivery,
             self.clock,
             note_late=self.ledger.note_late,
@@ -103,15 +104,13 @@ class Appliance:
         self._inspection = PartInspection(recipe, inference)
         self.station = Station(
             cameras=cameras,
-            inspect=self._inspection,
+            product=Product(self._inspection, self.versions, recipe.deadline_ms, recipe.answer_reserve_ms),
             ledger=self.ledger,
             verdicts=verdicts,
             delivery=delivery,
             clock=self.clock,
             watchdog=self.watchdog,
-            settings=StationSettings(
-                recipe.deadline_ms, recipe.answer_reserve_ms, config.max_capture_delay_ms, config.queue_size
-            ),
+            settings=StationSettings(config.max_capture_delay_ms, config.queue_size),
             status=self._status,
         )
 
@@ -298,4 +297,5 @@ def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRe
         recipe_digest=recipe.digest,
         config_digest=document.digest,
         runtime=runtime,
+        product=recipe.name,
     )

@@ -26,6 +26,7 @@ from appliance.events import (
     utc_now,
 )
 from appliance.health import StageWatchdog
+from appliance.parts import Product
 from appliance.ports import LineEvents, TriggerRequest
 from appliance.stages.deliver import Delivery
 from appliance.stages.record import Recorder
@@ -34,7 +35,7 @@ from appliance.stores.ledger import SqliteLedger
 from appliance.verdicts import Verdicts
 
 WAIT_S = 30.0
-VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "scripted")
+VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "scripted", "recipe")
 
 
 class SystemClock:
@@ -195,12 +196,15 @@ class Line:
         self.delivery = Delivery([self.link], self.ledger, self.clock, self.watchdog, resend_after_s=60)
         self.records: list[tuple[Inspection, Record]] = []
         self._recorded = threading.Condition()
+        product = Product(
+            self.inspection, VERSIONS, settings.pop("deadline_ms", 5000), settings.pop("answer_reserve_ms", 10)
+        )
         self.station = Station(
             cameras=self.cameras,
-            inspect=self.inspection,
+            product=product,
             ledger=self.ledger,
             verdicts=Verdicts(
-                Recorder(self.ledger, NoImages(), self.clock, VERSIONS),
+                Recorder(self.ledger, NoImages(), self.clock),
                 self.delivery,
                 self.clock,
                 note_late=self.ledger.note_late,
@@ -210,15 +214,7 @@ class Line:
             delivery=self.delivery,
             clock=self.clock,
             watchdog=self.watchdog,
-            settings=StationSettings(
-                **{
-                    "deadline_ms": 5000,
-                    "answer_reserve_ms": 10,
-                    "max_capture_delay_ms": 1000,
-                    "queue_size": 100,
-                    **settings,
-                }
-            ),
+            settings=StationSettings(**{"max_capture_delay_ms": 1000, "queue_size": 100, **settings}),
         )
 
     def _note(self, inspection: Inspection, record: Record, record_us: int) -> None:
