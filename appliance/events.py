@@ -214,6 +214,19 @@ class Action:
     deadline_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Changeover:
+    """Another product is in force from then on; at is UTC, who is a person, or what stands for one.
+
+    from_product is empty where none was in force, to_product where the configuration no longer names several.
+    """
+
+    at: datetime
+    who: str
+    from_product: str
+    to_product: str
+
+
 def utc_now() -> datetime:
     """Return the wall clock in UTC; only for what leaves the device, never for a duration."""
     return datetime.now(timezone.utc)

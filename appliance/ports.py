@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.events import Action, Decision, Frame, Inspection, Pixels, Record, Trigger, ViewResult
+from appliance.events import Action, Changeover, Decision, Frame, Inspection, Pixels, Record, Trigger, ViewResult
 
 
 class Clock(Protocol):
@@ -134,6 +134,25 @@ class Ledger(Protocol):
 
     def open_triggers(self) -> Sequence[Trigger]:
         """Return accepted triggers without a verdict, oldest first: after a crash these get FAULT(restart)."""
+        ...
+
+
+class ChangeoverLog(Protocol):
+    """Which product is in force, on disk; `run` is its only writer while it runs."""
+
+    def note_changeover(self, changeover: Changeover) -> int:
+        """Write it down, durably, before any part is judged by the new product.
+
+        Returns:
+            The number of the newest record at that moment.
+
+        Raises:
+            StorageError: nothing was written; the former product stays in force.
+        """
+        ...
+
+    def last_changeover(self) -> Changeover | None:
+        """Return the newest one; None if there never was one."""
         ...
 
 

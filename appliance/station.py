@@ -14,9 +14,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from appliance.changeover import Products
 from appliance.errors import CameraError, RuntimeFault, StorageError
 from appliance.events import Reason, Trigger
-from appliance.parts import NS_PER_MS, OpenParts, Part, Product
+from appliance.parts import NS_PER_MS, OpenParts, Part
 from appliance.ports import Camera, Clock, Ledger, TriggerRequest, Watchdog
 from appliance.stages.capture import Capture
 from appliance.stages.deliver import Delivery
@@ -44,7 +45,7 @@ class Station:
         self,
         *,
         cameras: Mapping[str, Camera],
-        product: Product,
+        products: Products,
         ledger: Ledger,
         verdicts: Verdicts,
         delivery: Delivery,
@@ -57,7 +58,7 @@ class Station:
 
         Args:
             cameras: view -> closed camera, one for each view of the recipe.
-            product: judges the parts.
+            products: what judges the parts, and which of them is in force.
             ledger: takes triggers.
             verdicts: records and announces.
             delivery: takes actions and knows the outbox.
@@ -69,7 +70,7 @@ class Station:
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
         }
-        self._product = product
+        self._products = products
         self._ledger = ledger
         self._verdicts = verdicts
         self._delivery = delivery
@@ -97,7 +98,7 @@ class Station:
         for trigger in self._ledger.open_triggers():
             now_ns = self._clock.monotonic_ns()  # the clock of the process that took it is gone: its time is over
             abandoned = replace(trigger, received_ns=now_ns, deadline_ns=now_ns)
-            self._verdicts.finish_abandoned(abandoned, self._product.versions)
+            self._verdicts.finish_abandoned(abandoned, self._products.versions_of(trigger.product))
         bodies: dict[str, Callable[[], None]] = {
             f"capture:{view}": partial(self._capture_parts, view) for view in self._captures
         }
@@ -147,18 +148,25 @@ class Station:
                 self._gate.notify_all()
 
     def _take(self, request: TriggerRequest) -> None:
-        product = self._product
+        received_ns = self._clock.monotonic_ns() if request.received_ns is None else request.received_ns
+        try:
+            if self._ledger.knows(request.trigger_id):
+                self._answer_again(request)
+            else:
+                self._take_new(request, received_ns)
+        except StorageError as error:
+            self._verdicts.refuse(error)
+            raise
+
+    def _take_new(self, request: TriggerRequest, received_ns: int) -> None:
+        product = self._products.take(request.trigger_id)
         now_ns = self._clock.monotonic_ns()
-        received_ns = now_ns if request.received_ns is None else request.received_ns
         received_at = self._clock.utc() - timedelta(microseconds=(now_ns - received_ns) // 1000)
         deadline_ns = received_ns + product.deadline_ms * NS_PER_MS
         trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns, product.name)
         part = Part(trigger, product)
         failure: tuple[Reason, str] | None = None
         try:
-            if self._ledger.knows(trigger.trigger_id):
-                self._answer_again(request)
-                return
             if now_ns >= part.answer_ns:
                 failure = Reason.DEADLINE, "it waited too long on its way in: its answer was due before its turn came"
             elif request.is_repeat:
@@ -170,9 +178,6 @@ class Station:
                 return
             part.stage_us["accept"] = self._since_us(received_ns)
             part.accept()
-        except StorageError as error:
-            self._verdicts.refuse(error)
-            raise
         finally:
             part.withdraw()
         if failure is None:
@@ -197,17 +202,20 @@ class Station:
         self._delivery.start_over()
 
     def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Carry out `status` or `replay`; the answer has `ok` and, if not, `error`."""
+        """Carry out `status`, `replay` or `changeover`; the answer has `ok` and, if not, `error`."""
         if name == "status":
             times = {
                 "record_ms": self._verdicts.commit_times.percentiles(),
                 "deliver_ms": self._delivery.action_times.percentiles(),
             }
             outrun = {"actions_outrun": self._verdicts.outrun}
-            return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **self._status()}
+            more = self._products.status() | self._status()
+            return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **more}
         if name == "replay":
             return self._delivery.replay_on_request(arguments)
-        return {"ok": False, "error": f"unknown command {name!r}; there are: replay, status"}
+        if name == "changeover":
+            return self._products.change(arguments)
+        return {"ok": False, "error": f"unknown command {name!r}; there are: changeover, replay, status"}
 
     def _answer_again(self, request: TriggerRequest) -> None:
         """Give a known trigger its verdict again: as an action while that is fresh, always as a record."""

@@ -17,6 +17,7 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.cameras.folder import FolderCamera
 from appliance.cameras.opencv import OpenCvCamera
 from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
+from appliance.changeover import Products
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
 from appliance.documents import Document
@@ -102,9 +103,11 @@ class Appliance:
             on_record=on_record,
         )
         self._inspection = PartInspection(recipe, inference)
+        product = Product(self._inspection, self.versions, recipe.deadline_ms, recipe.answer_reserve_ms)
+        self.products = Products({product.name: product}, {}, product.name, self.ledger, self.clock)
         self.station = Station(
             cameras=cameras,
-            product=Product(self._inspection, self.versions, recipe.deadline_ms, recipe.answer_reserve_ms),
+            products=self.products,
             ledger=self.ledger,
             verdicts=verdicts,
             delivery=delivery,
