@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Precision
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 Computed = Precision | Literal["bf16"]
 """bf16 has no model of its own: it is model.onnx, computed with less."""
+
+Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed], Runtime]
+"""Loads one of the bundle's models into the configured runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def prove_engine(
     bundle: Bundle,
     budget_ms: Callable[[Runtime], float],
     limits: Mapping[str, float] | None = None,
+    make: Make | None = None,
 ) -> Engine:
     """Load the model that this device should run and prove it; if that is refused, judge with model.onnx and say so.
 
@@ -89,6 +93,7 @@ def prove_engine(
         bundle: the release.
         budget_ms: tells of a runtime how long one picture may take.
         limits: class -> score from which the line rejects; None takes the manifest's.
+        make: loads a model; None for make_runtime.
 
     Returns:
         The proved engine.
@@ -99,12 +104,12 @@ def prove_engine(
     """
     wanted = choose(settings, bundle)
     try:
-        return _proved(settings, bundle, wanted, budget_ms, limits)
+        return _proved(settings, bundle, wanted, budget_ms, limits, make or make_runtime)
     except (BundleError, RuntimeFault) as error:
         if model_of(wanted) == "f32":
             raise
         log.warning("the %s model may not judge here, the f32 model is tried instead: %s", wanted, error)
-        engine = _proved(settings, bundle, "f32", budget_ms, limits)
+        engine = _proved(settings, bundle, "f32", budget_ms, limits, make or make_runtime)
         return Engine(engine.runtime, engine.precision, engine.proof, f"{wanted}: {error}")
 
 
@@ -114,8 +119,9 @@ def _proved(
     precision: Computed,
     budget_ms: Callable[[Runtime], float],
     limits: Mapping[str, float] | None,
+    make: Make,
 ) -> Engine:
-    runtime = make_runtime(settings, bundle, precision)
+    runtime = make(settings, bundle, precision)
     try:
         proof = prove(
             bundle,

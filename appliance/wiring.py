@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from appliance import __version__
-from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.proof import Proof
 from appliance.cameras.folder import FolderCamera
 from appliance.cameras.opencv import OpenCvCamera
 from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
@@ -21,26 +20,23 @@ from appliance.changeover import Products
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
 from appliance.documents import Document
-from appliance.engine import prove_engine
-from appliance.errors import ConfigError
-from appliance.events import Inspection, Record, Versions, new_id
+from appliance.engine import Engine
+from appliance.errors import StorageError
+from appliance.events import Changeover, Inspection, Record, Versions, new_id
 from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
-from appliance.inspection import PartInspection
 from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
-from appliance.optics.reference import lay_ms
-from appliance.parts import Product
 from appliance.ports import Camera, Clock
 from appliance.processor import Wakefulness
-from appliance.recipe import BoundRecipe, load_recipe
+from appliance.products import WarmProducts, first_product, load_products
 from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
 from appliance.stages.deliver import Delivery
-from appliance.stages.infer import Inference
 from appliance.stages.record import Recorder
 from appliance.station import Station, StationSettings
 from appliance.stores.images import FolderImageStore, ImagePolicy
 from appliance.stores.ledger import SqliteLedger
+from appliance.stores.queries import last_changeover_in
 from appliance.stores.retention import Retention
 from appliance.verdicts import Verdicts
 
@@ -65,34 +61,25 @@ class Appliance:
         """Load, prove and wire everything; nothing runs yet.
 
         Raises:
-            ConfigError: configuration or recipe must change.
-            BundleError: the bundle is damaged, or this device does not get the trainer's detections from it.
+            ConfigError: the configuration, or the recipe of the product in force, must change.
+            BundleError: that product's bundle is damaged, or this device does not get the trainer's detections from it.
             StorageError: the ledger or the image folder cannot be used.
         """
         self.boot_id = new_id()
         self.clock = SystemClock()
-        bundle = read_bundle(config.bundle)
-        recipe = load_bound_recipe(config, bundle)
-        self._engine = prove_engine(
-            config.runtime,
-            bundle,
-            lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
-            recipe.reject_limits(),
-        )
-        self.proof = self._engine.proof
-        inference = Inference(recipe, bundle.manifest, self._engine.runtime)
-        cameras = make_cameras(config, document, recipe, self.clock)
+        cameras = make_cameras(config, document, self.clock)
         settings = mqtt_settings(config, document)
-        consumers = settings.consumers if settings else []
-        self.ledger = SqliteLedger.open(config.ledger.path, config.device.device_id, self.boot_id, consumers)
+        last = last_changeover_in(config.ledger.path)
+        self._warm = load_products(config, document, first_product(config, document, last))
+        self.ledger = open_ledger(config, settings, self.boot_id)
+        self._products = _put_in_force(self._warm, config, last, self.ledger, self.clock, self._describe_anew)
         self.images = FolderImageStore(
             config.images.directory, image_policy(config), self.ledger.note_image, self.ledger.forget_image
         )
         keep_days = config.ledger.keep_days
         self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
         self.watchdog = StageWatchdog(self.clock)
-        self.versions = versions(config, document, bundle, recipe, self._engine.describe())
-        self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
+        self.links: list[MqttLink] = [self._link(settings)] if settings else []
         delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
         verdicts = Verdicts(
             Recorder(self.ledger, self.images, self.clock),
@@ -102,12 +89,9 @@ class Appliance:
             probe=self.ledger.probe,
             on_record=on_record,
         )
-        self._inspection = PartInspection(recipe, inference)
-        product = Product(self._inspection, self.versions, recipe.deadline_ms, recipe.answer_reserve_ms)
-        self.products = Products({product.name: product}, {}, product.name, self.ledger, self.clock)
         self.station = Station(
             cameras=cameras,
-            products=self.products,
+            products=self._products,
             ledger=self.ledger,
             verdicts=verdicts,
             delivery=delivery,
@@ -135,20 +119,30 @@ class Appliance:
             link.close()
         if self._retention is not None:
             self._retention.stop()
-        self._inspection.close()
         self.images.close()
         self.ledger.close()
-        self._engine.runtime.close()
+        self._warm.close()
 
-    def _link(self, settings: MqttSettings, bundle: Bundle, recipe: BoundRecipe) -> MqttLink:
-        manifest = bundle.manifest
-        description = StationDescription(
-            software=__version__,
-            runtime=self._engine.describe(),
-            bundle={"name": manifest.name, "revision": manifest.revision, "digest": bundle.digest},
-            recipe={"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
-        )
-        return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=lambda: description)
+    @property
+    def versions(self) -> Versions:
+        """Return what judges the product in force."""
+        return self._products.in_force.versions
+
+    @property
+    def _engine(self) -> Engine:
+        return self._warm.ready[self._products.in_force.name].engine
+
+    @property
+    def proof(self) -> Proof:
+        """Return what proved the product in force at the start."""
+        return self._engine.proof
+
+    def _link(self, settings: MqttSettings) -> MqttLink:
+        return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=lambda: describe(self.versions))
+
+    def _describe_anew(self) -> None:
+        for link in self.links:
+            link.describe_anew()
 
     def _state(self) -> StationState:
         reason = self.station.stopped_because
@@ -202,9 +196,9 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
         appliance.watchdog.start()
         settle()
         log.info(
-            "station %s takes parts: bundle %s, recipe %s, %s; the processor %s",
-            config.device.device_id, appliance.versions.bundle, appliance.versions.recipe, appliance.versions.runtime,
-            processor.seen,
+            "station %s takes parts: product %s, bundle %s, recipe %s, %s; the processor %s",
+            config.device.device_id, appliance.versions.product, appliance.versions.bundle, appliance.versions.recipe,
+            appliance.versions.runtime, processor.seen,
         )  # fmt: skip
         if processor.remedy:
             log.warning("the processor %s; %s", processor.seen, processor.remedy)
@@ -223,32 +217,48 @@ def settle() -> None:
     gc.freeze()
 
 
-def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
-    """Read the recipe and bind it to the bundle; each view must have a camera.
+def open_ledger(config: Config, settings: MqttSettings | None, boot_id: str) -> SqliteLedger:
+    """Open the station's ledger with its consumers, as its only writer.
 
     Raises:
-        ConfigError: recipe, bundle and cameras do not fit each other.
+        StorageError: another process writes it, or it cannot be used.
     """
-    recipe, document = load_recipe(config.recipe)
-    wanted, given = {view.name for view in recipe.views}, set(config.cameras)
-    if wanted != given:
-        raise ConfigError(
-            f"{config.recipe}: the recipe's views are {', '.join(sorted(wanted))}, the configuration has cameras for "
-            f"{', '.join(sorted(given))}; give each view a camera of its name, and no other"
-        )
-    return recipe.bind(bundle.manifest, document)
+    consumers = settings.consumers if settings else []
+    return SqliteLedger.open(config.ledger.path, config.device.device_id, boot_id, consumers)
 
 
-def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
-    """Return how long one picture of the model's size may take, so that a part is done before the answer is due.
+def _put_in_force(
+    warm: WarmProducts, config: Config, last: Changeover | None, ledger: SqliteLedger, clock: Clock,
+    on_change: Callable[[], None],
+) -> Products:  # fmt: skip
+    """Write down what the configuration put in force, if it did: the first of several products, or the only one.
 
-    What laying the references over the part takes is measured here, and is not the model's.
+    Raises:
+        StorageError: the disk refused, or somebody else put another product in force meanwhile.
     """
-    aligning_ms = sum(lay_ms(references) for references in recipe.references.values() if references)
-    return max(0.0, recipe.deadline_ms - recipe.answer_reserve_ms - aligning_ms) / inference.tiles
+    if ledger.last_changeover() != last:
+        raise StorageError("another product was put in force while this one was proved; start the station again")
+    before = last.to_product if last else ""
+    now = warm.in_force if config.products else ""
+    if before != now:
+        ledger.note_changeover(Changeover(clock.utc(), "configuration", before, now))
+        log.warning("product %s is in force by the configuration; until now it was %s", warm.in_force, before or "none")
+    ready = {name: each.product for name, each in warm.ready.items()}
+    return Products(ready, warm.unavailable, warm.in_force, ledger, clock, on_change)
 
 
-def make_cameras(config: Config, document: Document, recipe: BoundRecipe, clock: Clock) -> dict[str, Camera]:
+def describe(versions: Versions) -> StationDescription:
+    """Return what judges here, as `meta` tells it."""
+    return StationDescription(
+        software=versions.software,
+        runtime=versions.runtime,
+        bundle={"name": versions.bundle, "revision": versions.bundle_revision, "digest": versions.bundle_digest},
+        recipe={"name": versions.recipe, "version": versions.recipe_version, "digest": versions.recipe_digest},
+        product=versions.product,
+    )
+
+
+def make_cameras(config: Config, document: Document, clock: Clock) -> dict[str, Camera]:
     """Make each view's closed camera.
 
     Raises:
@@ -285,20 +295,4 @@ def image_policy(config: Config) -> ImagePolicy:
         encoding=images.format,
         quota_bytes=images.quota_mb * MEGABYTE,
         min_free_bytes=images.min_free_mb * MEGABYTE,
-    )
-
-
-def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRecipe, runtime: str) -> Versions:
-    """Name everything that judges, for every record."""
-    return Versions(
-        software=__version__,
-        bundle=bundle.manifest.name,
-        bundle_revision=bundle.manifest.revision,
-        bundle_digest=bundle.digest,
-        recipe=recipe.name,
-        recipe_version=recipe.version,
-        recipe_digest=recipe.digest,
-        config_digest=document.digest,
-        runtime=runtime,
-        product=recipe.name,
     )

@@ -37,12 +37,13 @@ class StationState:
 
 @dataclass(frozen=True, slots=True)
 class StationDescription:
-    """What judges here: bundle and recipe with name, version and digest, as `meta` publishes them."""
+    """What judges here: product in force, bundle and recipe with name, version and digest, as `meta` has them."""
 
     software: str
     runtime: str = ""
     bundle: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    product: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Voice:
             device_id=self.device_id,
             boot_id=self.boot_id,
             software=description.software,
+            product=description.product,
             bundle=description.bundle,
             recipe=description.recipe,
             runtime=description.runtime,

@@ -265,6 +265,21 @@ class LedgerReader:
                     self._connection.execute("ROLLBACK")
 
 
+def last_changeover_in(path: Path) -> Changeover | None:
+    """Return the newest changeover in a ledger, which the first start has yet to make perhaps.
+
+    Raises:
+        StorageError: it is not a ledger, or newer than this version.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    reader = LedgerReader(path)
+    try:
+        return reader.last_changeover()
+    finally:
+        reader.close()
+
+
 def _follows(row: tuple[int, str, str, str, str, str], seq: int, before: str | None) -> bool:
     found_seq, payload, record_hash, trigger_id, verdict, reason = row
     if found_seq != seq or hashlib.sha256(payload.encode("utf-8")).hexdigest() != record_hash:
