@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import __version__, bench, check, export, replay
+from appliance import __version__, bench, changeover_command, check, export, replay
 from appliance.demo import command as demo
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.log_pace import LogPace
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         ("demo", demo, "a broker, a simulated line and the appliance in one command"),
         ("replay", replay, "recorded pictures through the same line, with a report"),
         ("check", check, "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
+        ("changeover", changeover_command, "put another product in force, between two parts"),
         ("bench", bench, "which runtime is the fastest here, each proved on the bundle's golden images first"),
         ("export", export, "records and pictures out of the ledger, to be verified and learned from"),
         ("simulate", simulate, "write a data set of simulated circuit boards with exact truth"),
