@@ -196,8 +196,8 @@ def main() -> int:
     for name in ("answer_ms", "in_station_ms", "first_action_ms"):
         figures = document[name]
         sys.stdout.write(f"{name:18} p50 {figures['p50']:7.2f}  p99 {figures['p99']:7.2f}  max {figures['max']:7.2f}\n")
-    sys.stdout.write(f"{document['changes']} changeovers, {document['parts']} parts at {arguments.rate:g}/s: "
-                     f"lost {run.lost}, FAULT {document['faults']}, wrong product {document['wrong_product']}\n")  # fmt: skip
+    seen = f"lost {run.lost}, FAULT {document['faults']}, by the wrong product {document['wrong_product']}"
+    sys.stdout.write(f"{len(run.replies)} changeovers, {len(run.triggers)} parts at {arguments.rate:g}/s: {seen}\n")
     write("changeover", document)
     is_kept = not (run.lost or document["faults"] or document["wrong_product"])
     return 0 if is_kept and document["first_action_ms"]["p99"] < LARGEST_MS else 1
