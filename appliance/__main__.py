@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import __version__, bench, check, export, prove, replay
+from appliance import __version__, bench, changeover_command, check, export, prove, replay
 from appliance.demo import command as demo
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.log_pace import LogPace
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
         ("replay", replay, "recorded pictures through the same line, with a report"),
         ("check", check, "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
         ("prove", prove, "prove the bundle on this device and keep the certificate, beside the running line"),
+        ("changeover", changeover_command, "put another product in force, between two parts"),
         ("bench", bench, "which runtime is the fastest here, each proved on the bundle's golden images first"),
         ("export", export, "records and pictures out of the ledger, to be verified and learned from"),
         ("simulate", simulate, "write a data set of simulated circuit boards with exact truth"),

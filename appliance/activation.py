@@ -12,12 +12,13 @@ from appliance.certification.certificate import Certificate, Computed, Means, Su
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState
-from appliance.engine import candidates, default_threads, make_runtime, model_of
+from appliance.engine import candidates, default_threads, model_of
 from appliance.errors import BundleError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
 from appliance.ports import Runtime
+from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.runtimes.engines.key import model_digest
 from appliance.runtimes.tensorrt import TensorRtRuntime
 
@@ -79,6 +80,7 @@ def activate(
     device: DeviceState,
     certificates: CertificateFolder,
     again: bool = False,
+    pool: RuntimePool | None = None,
 ) -> Engine:
     """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
 
@@ -91,6 +93,7 @@ def activate(
         device: as it is now.
         certificates: where they are kept.
         again: proves even though a certificate is valid.
+        pool: lends the models; None for one of its own.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
@@ -99,7 +102,7 @@ def activate(
     """
     chosen = candidates(settings, bundle)
     subject = _subject(bundle, terms, chosen[0])
-    attempt = _Attempt(settings, bundle, terms, subject, device)
+    attempt = _Attempt(settings, bundle, terms, subject, device, RuntimePool() if pool is None else pool)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     engine, why = attempt.by_certificate(certificates.newest_first())
@@ -113,6 +116,7 @@ class _Attempt:
     terms: Terms
     subject: Subject
     device: DeviceState
+    pool: RuntimePool
 
     def by_certificate(self, kept: list[Certificate]) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
@@ -122,7 +126,7 @@ class _Attempt:
             return None, min(void, key=len, default=[NONE_YET])
         precision = possible[0].means.precision
         try:
-            runtime = make_runtime(self.settings, self.bundle, precision)
+            runtime = self.pool.lend(self.settings, self.bundle, precision)
         except (BundleError, RuntimeFault) as error:
             return None, [str(error)]
         try:
@@ -156,7 +160,7 @@ class _Attempt:
     def _prove(
         self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
     ) -> Engine:
-        runtime = make_runtime(self.settings, self.bundle, precision)
+        runtime = self.pool.lend(self.settings, self.bundle, precision)
         try:
             budget_ms = self.terms.budget_ms(runtime)
             proof = prove(
@@ -189,8 +193,8 @@ class _Attempt:
 
         return detect
 
-    def _means(self, runtime: Runtime, precision: Computed) -> Means:
-        built = runtime.built if isinstance(runtime, TensorRtRuntime) else None
+    def _means(self, runtime: LentRuntime, precision: Computed) -> Means:
+        built = runtime.lent.built if isinstance(runtime.lent, TensorRtRuntime) else None
         has_threads = self.settings.kind != "tensorrt"
         return Means(
             software=__version__,

@@ -16,7 +16,7 @@ from rich.text import Text
 from appliance.activation import few_golden
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.clock import SystemClock
-from appliance.config import Config, load_config
+from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import describe, read_device_state
 from appliance.documents import Document
 from appliance.errors import ApplianceError, CameraError, refused_path
@@ -24,11 +24,12 @@ from appliance.events import Frame, Trigger
 from appliance.links.broker_trial import try_broker
 from appliance.ports import Camera
 from appliance.processor import Wakefulness
+from appliance.products import activate_configured, first_product, load_bound_recipe
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.onnx import available_providers
 from appliance.runtimes.tensorrt import describe_accelerator
-from appliance.stores.queries import LedgerReader
-from appliance.wiring import activate_configured, load_bound_recipe, make_cameras, mqtt_settings
+from appliance.stores.queries import LedgerReader, last_changeover_in
+from appliance.wiring import make_cameras, mqtt_settings
 
 CAMERA_TIMEOUT_S = 5.0
 CAMERA_PAUSE_S = 0.2
@@ -97,21 +98,44 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
     yield _accelerator(config)
     begin("broker")
     yield _guarded("broker", lambda: _broker(config, document))
+    if config.products is not None:
+        yield _guarded("product", lambda: _product_in_force(config, document))
+    recipes: list[BoundRecipe] = []
+    for name, files in config.product_files().items():
+        yield from _product(config, f"{name}: " if name else "", files, recipes, begin)
+    if recipes:
+        yield from _cameras(config, document, recipes, begin)
+
+
+def _product_in_force(config: Config, document: Document) -> Finding:
+    last = last_changeover_in(config.ledger.path)
+    name = first_product(config, document, last)
+    if last is None or not last.to_product:
+        return Finding("product", True, f"the first start puts {name} in force")
+    return Finding("product", True, f"{name} is in force since {last.at:%Y-%m-%d %H:%M} UTC, by {last.who}")
+
+
+def _product(
+    config: Config, prefix: str, files: ProductSection, recipes: list[BoundRecipe], begin: Callable[[str], object]
+) -> Iterator[Finding]:
+    """Look at what one product stands on; adds its recipe to recipes."""
     try:
-        bundle = read_bundle(config.bundle)
+        bundle = read_bundle(files.bundle)
     except ApplianceError as error:
-        yield _not_ok("bundle", error)
+        yield _not_ok(f"{prefix}bundle", error)
         return
-    yield Finding("bundle", True, f"{bundle.manifest.name} revision {bundle.manifest.revision}, {bundle.digest[:12]}")
+    seen = f"{bundle.manifest.name} revision {bundle.manifest.revision}, {bundle.digest[:12]}"
+    yield Finding(f"{prefix}bundle", True, seen)
     try:
-        recipe = load_bound_recipe(config, bundle)
+        recipe = load_bound_recipe(config, files, bundle)
     except ApplianceError as error:
-        yield _not_ok("recipe", error)
+        yield _not_ok(f"{prefix}recipe", error)
         return
-    yield Finding("recipe", True, f"{recipe.name} version {recipe.version}, deadline {recipe.deadline_ms} ms")
-    begin("runtime and the proof on it")
-    yield _guarded("runtime and proof", lambda: _proof(config, bundle, recipe))
-    yield from _cameras(config, document, recipe, begin)
+    recipes.append(recipe)
+    yield Finding(f"{prefix}recipe", True, f"{recipe.name} version {recipe.version}, deadline {recipe.deadline_ms} ms")
+    begin(f"{prefix}runtime and the proof on it")
+    what = f"{prefix}runtime and proof"
+    yield _guarded(what, lambda: _proof(what, config, bundle, recipe))
 
 
 def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
@@ -128,7 +152,7 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
     return Finding(what, False, seen or remedy, remedy if seen else "")
 
 
-def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
+def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
     engine = activate_configured(config, bundle, recipe, read_device_state())
     engine.runtime.close()
     certificate = engine.certificate
@@ -141,25 +165,25 @@ def _proof(config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
     if few := few_golden(bundle):
         seen += f"; {few}"
     if not engine.refused:
-        return Finding("runtime and proof", True, seen)
+        return Finding(what, True, seen)
     remedy = (
         f"the station judges with the {engine.precision} model, which is slower: export again, try once more with "
         f"appliance prove --again, or configure precision: {engine.precision}"
     )
-    return Finding("runtime and proof", False, f"{seen}; refused {engine.refused}", remedy)
+    return Finding(what, False, f"{seen}; refused {engine.refused}", remedy)
 
 
 def _cameras(
-    config: Config, document: Document, recipe: BoundRecipe, begin: Callable[[str], object]
+    config: Config, document: Document, recipes: list[BoundRecipe], begin: Callable[[str], object]
 ) -> Iterator[Finding]:
     clock = SystemClock()
     try:
-        cameras = make_cameras(config, document, recipe, clock)
+        cameras = make_cameras(config, document, clock)
     except ApplianceError as error:
         yield _not_ok("cameras", error)
         return
-    for view in recipe.views:
-        camera, what = cameras[view.name], f"camera {view.name}"
+    for view, camera in cameras.items():
+        what = f"camera {view}"
         begin(what)
         now_ns = clock.monotonic_ns()
         trigger = Trigger("check", "check-000000", clock.utc(), now_ns, now_ns + int(CAMERA_TIMEOUT_S * 1e9))
@@ -170,11 +194,14 @@ def _cameras(
             continue
         finally:
             camera.close()
-        is_ok = (width, height, channels) == (view.width_px, view.height_px, view.channels)
-        remedy = (
-            "" if is_ok else f"the recipe says {view.width_px}x{view.height_px}x{view.channels}: change one of them"
+        others = sorted(
+            f"recipe {recipe.name} says {each.width_px}x{each.height_px}x{each.channels}"
+            for recipe in recipes
+            for each in recipe.views
+            if each.name == view and (each.width_px, each.height_px, each.channels) != (width, height, channels)
         )
-        yield Finding(what, is_ok, f"{width}x{height}, {channels} channel(s)", remedy)
+        remedy = f"{', '.join(others)}: change one of them" if others else ""
+        yield Finding(what, not others, f"{width}x{height}, {channels} channel(s)", remedy)
 
 
 def _first_picture(camera: Camera, trigger: Trigger, clock: SystemClock) -> Frame:

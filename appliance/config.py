@@ -11,6 +11,9 @@ from appliance.documents import Document, LocatedPath, Section, read_document
 MAX_THREADS = 64
 """What a runtime takes for one inference."""
 
+MOST_PRODUCTS = 32
+"""All of them are loaded at once."""
+
 Segment = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 """One name in a topic: letters, digits, _ . - only."""
 
@@ -112,17 +115,27 @@ class ProcessorSection(Section):
     wake_up_us: Annotated[int, Field(ge=0, le=100_000)] | None = 0
 
 
+class ProductSection(Section):
+    """The files of one product; every product's recipe has the same views, those that have a camera."""
+
+    recipe: LocatedPath
+    bundle: LocatedPath
+
+
 class Config(Section):
     """The whole file. cameras: view -> that camera's keys; mqtt: the link's keys, or absent for none.
 
+    Either bundle and recipe, or products with the product that a station begins with whose ledger knows of none.
     queue_size: parts that may wait per view before the next is a FAULT(queue_full).
     max_capture_delay_ms: a picture taken later than this after its trigger may show the next part and is refused.
     """
 
     schema_: Literal["vi.config/1"] = Field(alias="schema")
     device: DeviceSection
-    bundle: LocatedPath
-    recipe: LocatedPath
+    bundle: LocatedPath | None = None
+    recipe: LocatedPath | None = None
+    products: Annotated[dict[Name, ProductSection], Field(min_length=1, max_length=MOST_PRODUCTS)] | None = None
+    product: Name | None = None
     ledger: LedgerSection
     images: ImagesSection
     cameras: Annotated[dict[Name, CameraSection], Field(min_length=1, max_length=32)]
@@ -135,6 +148,21 @@ class Config(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
+    def _has_one_product_or_several(self) -> "Config":
+        one, several = ("bundle", "recipe"), ("products", "product")
+        given = [key for key in (*one, *several) if getattr(self, key) is not None]
+        if given not in ([*one], [*several]):
+            said = ", ".join(f"`{key}`" for key in given) or "no product"
+            raise ValueError(
+                f"the file has {said}; name `bundle` and `recipe` for one product, or `products` and `product`, the "
+                "one to begin with, for several, and nothing of both"
+            )
+        if self.product is not None and self.product not in (self.products or {}):
+            known = ", ".join(self.products or {})
+            raise ValueError(f"`product` is {self.product}, but `products` has {known}; name one of these")
+        return self
+
+    @model_validator(mode="after")
     def _keeps_engines_beside_the_ledger(self) -> "Config":
         if self.runtime.kind != "tensorrt" or self.runtime.engines:
             return self
@@ -145,6 +173,12 @@ class Config(Section):
     def certificates(self) -> Path:
         """The folder of what this device has proved."""
         return self.proof.certificates or self.ledger.path.parent / "certificates"
+
+    def product_files(self) -> dict[str, ProductSection]:
+        """Return each product's files; where there is one only, its name is empty here: it is the recipe's."""
+        if self.products is not None:
+            return dict(self.products)
+        return {"": ProductSection.model_validate({"recipe": self.recipe, "bundle": self.bundle})}
 
 
 def load_config(path: Path) -> tuple[Config, Document]:

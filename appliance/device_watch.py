@@ -92,7 +92,7 @@ class DeviceWatch:
             "changed": list(self._changed),
             "throttled": list(self._throttled),
             "latency_parts": self._latency.collected,
-            "latency_parts_needed": self._latency.runs if self._changed else 0,
+            "latency_parts_needed": self._latency.wanted,
             "latency": asdict(repetition.latency) if repetition else None,
             "unread": list(self._proved_on.unread),
         }
@@ -139,8 +139,6 @@ class DeviceWatch:
         if changed != self._changed:
             self._changed = changed
             self._take_note()
-        if not changed:
-            return
         result = self._latency.result()
         if result is not None:
             self._judge_latency(result, now)
@@ -159,12 +157,12 @@ class DeviceWatch:
         )
 
     def _judge_latency(self, result: LiveLatency, now: DeviceState) -> None:
-        self._latency.end()
         times = (
             f"99 in 100 of {result.runs} parts took at most {result.p99_ms:g} ms in the model, {result.budget_ms:g} ms"
         )
         self._repetition = Repetition(self._changed, now, result)
         if not result.is_within:
+            self._latency.end()
             because = (
                 f"the device is too slow since it changed: {'; '.join(self._changed)}; {times} are allowed; "
                 "set it back, or restart the station to prove it anew"
@@ -172,7 +170,7 @@ class DeviceWatch:
             self._hold(because)
             self._alarm("device_slow", because)
             return
+        self._latency.judged()
         log.info("the changed device is fast enough: %s are allowed; %s", times, "; ".join(self._changed))
-        self._proved_on, self._changed = now, ()
         if self._on_repeated is not None:
             self._on_repeated(self._repetition)

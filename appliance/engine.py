@@ -1,6 +1,8 @@
 """The engine: the configured runtime with the bundle's model that it runs well; appliance.activation proves it."""
 
 import os
+from collections.abc import Callable
+from typing import TypeAlias
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Precision
@@ -13,6 +15,9 @@ from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.tensorrt import TensorRtRuntime
+
+Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed], Runtime]
+"""Loads one of the bundle's models into the configured runtime."""
 
 
 def model_of(precision: Computed) -> Precision:

@@ -49,7 +49,8 @@ class Trigger:
     """A part is at the camera.
 
     trigger_id is the line's own and makes a repeated message harmless; part_id names the part.
-    received_ns and deadline_ns are on the monotonic clock; received_at is UTC.
+    received_ns and deadline_ns are on the monotonic clock; received_at is UTC. product was in force when the trigger
+    was taken; empty where an older version took it.
     """
 
     trigger_id: str
@@ -57,6 +58,7 @@ class Trigger:
     received_at: datetime
     received_ns: int
     deadline_ns: int
+    product: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class Versions:
     recipe_digest: str
     config_digest: str
     runtime: str
+    product: str
     certificate: str = ""
 
 
@@ -210,6 +213,19 @@ class Action:
     verdict: Verdict
     reason: Reason
     deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changeover:
+    """Another product is in force from then on; at is UTC, who is a person, or what stands for one.
+
+    from_product is empty where none was in force, to_product where the configuration no longer names several.
+    """
+
+    at: datetime
+    who: str
+    from_product: str
+    to_product: str
 
 
 def utc_now() -> datetime:

@@ -86,12 +86,13 @@ class HeartbeatMessage(Message):
 
 
 class MetaMessage(Message):
-    """meta (out, retained): what judges here; certificate: of the proof on this device, in brief."""
+    """meta (out, retained): what judges here, with the certificate in brief; published anew after each changeover."""
 
     schema_: Literal["vi.meta/1"] = Field(default="vi.meta/1", alias="schema")
     device_id: Identifier
     boot_id: Identifier
     software: str
+    product: str
     bundle: dict[str, Any]
     recipe: dict[str, Any]
     runtime: str

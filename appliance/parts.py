@@ -4,23 +4,49 @@ import heapq
 import threading
 from dataclasses import dataclass, field
 
-from appliance.events import Frame, Trigger
+from appliance.events import Frame, Trigger, Versions
+from appliance.ports import Inspect
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What judges the parts of one product: its recipe, bound to a proven bundle.
+
+    deadline_ms counts from the trigger's reception; the answer is due answer_reserve_ms before it.
+    """
+
+    inspect: Inspect
+    versions: Versions
+    deadline_ms: int
+    answer_reserve_ms: int
+
+    @property
+    def name(self) -> str:
+        """Return what the line calls it."""
+        return self.versions.product
 
 
 @dataclass(slots=True)
 class Part:
-    """An open part on its way; shared by the station's threads. answer_ns: when the deadline clock answers for it.
+    """An open part on its way; shared by the station's threads. product: the one in force when its trigger was taken.
 
     The disk takes the trigger while the camera and the model work; a verdict waits until it has.
     """
 
     trigger: Trigger
-    answer_ns: int
+    product: Product
     frames: dict[str, Frame] = field(default_factory=dict)
     stage_us: dict[str, int] = field(default_factory=dict)
     _settled: threading.Lock = field(default_factory=threading.Lock)
     _is_accepted: bool = False
     _has_outcome: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def answer_ns(self) -> int:
+        """Return when the deadline clock answers for it."""
+        return self.trigger.deadline_ns - self.product.answer_reserve_ms * NS_PER_MS
 
     def accept(self) -> None:
         """Say that the trigger is on disk: from now on the part must get a verdict."""

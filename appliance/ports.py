@@ -1,6 +1,6 @@
 """What the inspection needs from the outside: Protocols of one to four methods, each with its own contract test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.events import Action, Frame, Inspection, Pixels, Record, Trigger
+from appliance.events import Action, Changeover, Decision, Frame, Inspection, Pixels, Record, Trigger, ViewResult
 
 
 class Clock(Protocol):
@@ -87,6 +87,20 @@ class Runtime(Protocol):
         ...
 
 
+class Inspect(Protocol):
+    """correct -> infer -> decide for one part; bound to a recipe and a proven bundle, used by one thread."""
+
+    def __call__(
+        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
+    ) -> tuple[Decision, tuple[ViewResult, ...]]:
+        """Judge the pictures and note each stage's microseconds.
+
+        Raises:
+            RuntimeFault: the runtime failed; the part is a FAULT.
+        """
+        ...
+
+
 class Ledger(Protocol):
     """The record of every trigger and verdict; `run` is its only writer."""
 
@@ -120,6 +134,25 @@ class Ledger(Protocol):
 
     def open_triggers(self) -> Sequence[Trigger]:
         """Return accepted triggers without a verdict, oldest first: after a crash these get FAULT(restart)."""
+        ...
+
+
+class ChangeoverLog(Protocol):
+    """Which product is in force, on disk; `run` is its only writer while it runs."""
+
+    def note_changeover(self, changeover: Changeover) -> int:
+        """Write it down, durably, before any part is judged by the new product.
+
+        Returns:
+            The number of the newest record at that moment.
+
+        Raises:
+            StorageError: nothing was written; the former product stays in force.
+        """
+        ...
+
+    def last_changeover(self) -> Changeover | None:
+        """Return the newest one; None if there never was one."""
         ...
 
 

@@ -11,9 +11,10 @@ from appliance.arguments import OutputFile, new_file
 from appliance.bundle import strict_json
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.certification.certificate import Certificate
-from appliance.config import load_config
+from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import WORDS, read_device_state
-from appliance.wiring import activate_configured, load_bound_recipe
+from appliance.errors import ConfigError
+from appliance.products import activate_configured, load_bound_recipe
 
 _SHOWN_OF_A_DIGEST = 12
 
@@ -22,20 +23,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
     parser.add_argument("--again", action="store_true", help="prove even though a certificate is valid")
-    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the certificate here, too")
+    parser.add_argument("--product", metavar="NAME", help="of several products (default: each of them)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the certificate of one product here, too")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Prove, or find that a certificate is valid, and print it; a refusal ends with the error's own exit code."""
     config, _ = load_config(arguments.config)
-    bundle = read_bundle(config.bundle)
-    recipe = load_bound_recipe(config, bundle)
-    with Console(stderr=True).status("proving the bundle on this device"):
-        engine = activate_configured(config, bundle, recipe, read_device_state(), again=arguments.again)
-    engine.runtime.close()
-    tell(Console(soft_wrap=True, highlight=False, markup=False), engine, bundle)
-    _write(arguments.json, engine.certificate)
+    chosen = _chosen(config, arguments.product)
+    if arguments.json and len(chosen) > 1:
+        raise ConfigError(f"--json: one certificate goes into a file; name a --product, one of {', '.join(chosen)}")
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    for name, files in chosen.items():
+        bundle = read_bundle(files.bundle)
+        recipe = load_bound_recipe(config, files, bundle)
+        if name:
+            out.print(f"product {name}")
+        with Console(stderr=True).status("proving the bundle on this device"):
+            engine = activate_configured(config, bundle, recipe, read_device_state(), again=arguments.again)
+        engine.runtime.close()
+        tell(out, engine, bundle)
+        _write(arguments.json, engine.certificate)
     return 0
+
+
+def _chosen(config: Config, product: str | None) -> dict[str, ProductSection]:
+    files = config.product_files()
+    if product is None:
+        return files
+    if product not in files:
+        there = ", ".join(name for name in files if name) or "one only, without a name"
+        raise ConfigError(f"--product {product}: the configuration has no such product; there is {there}")
+    return {product: files[product]}
 
 
 def tell(out: Console, engine: Engine, bundle: Bundle) -> None:

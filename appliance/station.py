@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
+from appliance.changeover import Products
 from appliance.errors import CameraError, RuntimeFault, StorageError
-from appliance.events import Decision, Frame, Reason, Trigger, ViewResult
-from appliance.parts import OpenParts, Part
+from appliance.events import Reason, Trigger
+from appliance.parts import NS_PER_MS, OpenParts, Part
 from appliance.ports import Camera, Clock, Ledger, TriggerRequest, Watchdog
 from appliance.stages.capture import Capture
 from appliance.stages.deliver import Delivery
@@ -27,29 +28,12 @@ log = logging.getLogger(__name__)
 BEAT_S = 0.5
 CAPTURE_TIMEOUT_S = 5.0
 SETTLE_POLL_S = 0.01
-NS_PER_MS = 1_000_000
-
-
-class Inspect(Protocol):
-    """correct -> infer -> decide for one part; wiring.py binds it to a recipe and a proven bundle."""
-
-    def __call__(
-        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
-    ) -> tuple[Decision, tuple[ViewResult, ...]]:
-        """Judge the pictures and note each stage's microseconds.
-
-        Raises:
-            RuntimeFault: the runtime failed; the part is a FAULT.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class StationSettings:
-    """How long and how many: milliseconds and parts; the deadline counts from the trigger's reception."""
+    """How long and how many: milliseconds and parts."""
 
-    deadline_ms: int
-    answer_reserve_ms: int
     max_capture_delay_ms: int
     queue_size: int
 
@@ -61,7 +45,7 @@ class Station:
         self,
         *,
         cameras: Mapping[str, Camera],
-        inspect: Inspect,
+        products: Products,
         ledger: Ledger,
         verdicts: Verdicts,
         delivery: Delivery,
@@ -74,19 +58,19 @@ class Station:
 
         Args:
             cameras: view -> closed camera, one for each view of the recipe.
-            inspect: judges a part's pictures.
+            products: what judges the parts, and which of them is in force.
             ledger: takes triggers.
             verdicts: records and announces.
             delivery: takes actions and knows the outbox.
             clock: monotonic for every deadline, UTC for the record.
             watchdog: told of every thread's progress.
-            settings: deadline and queue.
+            settings: capture delay and queue.
             status: what else the command `status` answers.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
         }
-        self._inspect = inspect
+        self._products = products
         self._ledger = ledger
         self._verdicts = verdicts
         self._delivery = delivery
@@ -114,7 +98,8 @@ class Station:
         """
         for trigger in self._ledger.open_triggers():
             now_ns = self._clock.monotonic_ns()  # the clock of the process that took it is gone: its time is over
-            self._verdicts.finish_abandoned(replace(trigger, received_ns=now_ns, deadline_ns=now_ns))
+            abandoned = replace(trigger, received_ns=now_ns, deadline_ns=now_ns)
+            self._verdicts.finish_abandoned(abandoned, self._products.versions_of(trigger.product))
         bodies: dict[str, Callable[[], None]] = {
             f"capture:{view}": partial(self._capture_parts, view) for view in self._captures
         }
@@ -172,18 +157,25 @@ class Station:
                 self._gate.notify_all()
 
     def _take(self, request: TriggerRequest) -> None:
-        settings = self._settings
+        received_ns = self._clock.monotonic_ns() if request.received_ns is None else request.received_ns
+        try:
+            if self._ledger.knows(request.trigger_id):
+                self._answer_again(request)
+            else:
+                self._take_new(request, received_ns)
+        except StorageError as error:
+            self._verdicts.refuse(error)
+            raise
+
+    def _take_new(self, request: TriggerRequest, received_ns: int) -> None:
+        product = self._products.take(request.trigger_id)
         now_ns = self._clock.monotonic_ns()
-        received_ns = now_ns if request.received_ns is None else request.received_ns
         received_at = self._clock.utc() - timedelta(microseconds=(now_ns - received_ns) // 1000)
-        deadline_ns = received_ns + settings.deadline_ms * NS_PER_MS
-        trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns)
-        part = Part(trigger, deadline_ns - settings.answer_reserve_ms * NS_PER_MS)
+        deadline_ns = received_ns + product.deadline_ms * NS_PER_MS
+        trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns, product.name)
+        part = Part(trigger, product)
         failure: tuple[Reason, str] | None = None
         try:
-            if self._ledger.knows(trigger.trigger_id):
-                self._answer_again(request)
-                return
             if now_ns >= part.answer_ns:
                 failure = Reason.DEADLINE, "it waited too long on its way in: its answer was due before its turn came"
             elif request.is_repeat:
@@ -195,9 +187,6 @@ class Station:
                 return
             part.stage_us["accept"] = self._since_us(received_ns)
             part.accept()
-        except StorageError as error:
-            self._verdicts.refuse(error)
-            raise
         finally:
             part.withdraw()
         if failure is None:
@@ -222,17 +211,20 @@ class Station:
         self._delivery.start_over()
 
     def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Carry out `status` or `replay`; the answer has `ok` and, if not, `error`."""
+        """Carry out `status`, `replay` or `changeover`; the answer has `ok` and, if not, `error`."""
         if name == "status":
             times = {
                 "record_ms": self._verdicts.commit_times.percentiles(),
                 "deliver_ms": self._delivery.action_times.percentiles(),
             }
             outrun = {"actions_outrun": self._verdicts.outrun}
-            return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **self._status()}
+            more = self._products.status() | self._status()
+            return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **more}
         if name == "replay":
             return self._delivery.replay_on_request(arguments)
-        return {"ok": False, "error": f"unknown command {name!r}; there are: replay, status"}
+        if name == "changeover":
+            return self._products.change(arguments)
+        return {"ok": False, "error": f"unknown command {name!r}; there are: changeover, replay, status"}
 
     def _answer_again(self, request: TriggerRequest) -> None:
         """Give a known trigger its verdict again: as an action while that is fresh, always as a record."""
@@ -296,20 +288,20 @@ class Station:
             if part.is_settled or len(frames) != len(self._captures):
                 continue
             try:
-                decision, views = self._inspect(frames, part.stage_us)
+                decision, views = part.product.inspect(frames, part.stage_us)
             except RuntimeFault as error:
                 self._verdicts.fail(part, Reason.RUNTIME, str(error))
                 continue
             self._verdicts.finish(part, decision, views)
 
     def _answer_late_parts(self) -> None:
-        detail = f"not decided {self._settings.answer_reserve_ms} ms before the deadline"
         while not self._stop.is_set():
             self._watchdog.beat("deadline")
             self._verdicts.catch_up()
             self._watchdog.beat("deadline")
             part = self._open.next_overdue(self._clock.monotonic_ns(), BEAT_S)
             if part is not None:
+                detail = f"not decided {part.product.answer_reserve_ms} ms before the deadline"
                 self._verdicts.fail(part, Reason.DEADLINE, detail)
 
     def _offer(self, waiting: "queue.SimpleQueue[Part]", part: Part) -> bool:

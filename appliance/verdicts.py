@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from appliance.errors import StorageError
-from appliance.events import Action, Decision, Inspection, Reason, Record, Trigger, Verdict, ViewResult
+from appliance.events import Action, Decision, Inspection, Reason, Record, Trigger, Verdict, Versions, ViewResult
 from appliance.parts import Part
 from appliance.ports import Clock
 from appliance.report import RecentTimes
@@ -93,22 +93,27 @@ class Verdicts:
             is_first = part.settle()
             if is_first:
                 self._committing.add(trigger.trigger_id)
-        stage_us = dict(part.stage_us)
+        stage_us, versions = dict(part.stage_us), part.product.versions
         if is_first:
-            self._commit(self._recorder.assemble(trigger, decision, views, stage_us))
+            self._commit(self._recorder.assemble(trigger, versions, decision, views, stage_us))
         elif decision.verdict is not Verdict.FAULT:
-            late = self._recorder.assemble(trigger, decision, views, stage_us, keeps_images=False)
+            late = self._recorder.assemble(trigger, versions, decision, views, stage_us, keeps_images=False)
             with self._lock:
                 self._late.append(late)
         part.frames.clear()
 
-    def finish_abandoned(self, trigger: Trigger) -> None:
+    def finish_abandoned(self, trigger: Trigger, versions: Versions) -> None:
         """Give FAULT(restart) to a part that the last process left open.
+
+        Args:
+            trigger: the part's.
+            versions: of the product that was in force when it was taken.
 
         Raises:
             StorageError: the disk refuses; the part stays open.
         """
-        inspection = self._recorder.assemble(trigger, fault(Reason.RESTART, "the process ended"), (), {})
+        decision = fault(Reason.RESTART, "the process ended")
+        inspection = self._recorder.assemble(trigger, versions, decision, (), {})
         self._announce(inspection, self._recorder.record(inspection), None)
 
     def catch_up(self) -> None:

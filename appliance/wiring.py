@@ -12,37 +12,34 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from appliance import __version__
-from appliance.activation import Engine, Terms, activate
-from appliance.bundle.archive import Bundle, read_bundle
+from appliance.activation import Engine
 from appliance.cameras.folder import FolderCamera
 from appliance.cameras.opencv import OpenCvCamera
 from appliance.cameras.settings import FolderCameraSettings, OpenCvCameraSettings
-from appliance.certification.folder import CertificateFolder
+from appliance.certification.certificate import Certificate
+from appliance.changeover import Products
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
-from appliance.device_state import DeviceState, read_device_state
+from appliance.device_state import read_device_state
 from appliance.device_watch import DeviceWatch
 from appliance.documents import Document
-from appliance.errors import ConfigError
-from appliance.events import Inspection, Record, Versions, new_id
+from appliance.errors import StorageError
+from appliance.events import Changeover, Inspection, Record, Versions, new_id
 from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
-from appliance.inspection import PartInspection
 from appliance.latency_watch import LatencyWatch
 from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
-from appliance.optics.reference import lay_ms
 from appliance.ports import Camera, Clock
 from appliance.processor import Wakefulness
-from appliance.recipe import BoundRecipe, load_recipe
+from appliance.products import WarmProducts, first_product, load_products
 from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
 from appliance.stages.deliver import Delivery
-from appliance.stages.infer import Inference
 from appliance.stages.record import Recorder
 from appliance.station import Station, StationSettings
 from appliance.stores.images import FolderImageStore, ImagePolicy
 from appliance.stores.ledger import SqliteLedger
+from appliance.stores.queries import last_changeover_in
 from appliance.stores.retention import Retention
 from appliance.verdicts import Verdicts
 
@@ -73,44 +70,37 @@ class Appliance:
         """Load, prove and wire everything; nothing runs yet.
 
         Raises:
-            ConfigError: configuration or recipe must change.
-            BundleError: the bundle is damaged, or this device does not get the trainer's detections from it.
+            ConfigError: the configuration, or the recipe of the product in force, must change.
+            BundleError: that product's bundle is damaged, or this device does not get the trainer's detections from it.
             StorageError: the ledger or the image folder cannot be used.
         """
         self.boot_id = new_id()
         self.clock = SystemClock()
-        proved_on = read_device_state(device_root)
-        bundle = read_bundle(config.bundle)
-        recipe = load_bound_recipe(config, bundle)
-        self._engine = activate_configured(config, bundle, recipe, proved_on)
-        self.certificate = self._engine.certificate
-        inference = Inference(recipe, bundle.manifest, self._engine.runtime)
-        cameras = make_cameras(config, document, recipe, self.clock)
+        cameras = make_cameras(config, document, self.clock)
         settings = mqtt_settings(config, document)
-        consumers = settings.consumers if settings else []
-        self.ledger = SqliteLedger.open(config.ledger.path, config.device.device_id, self.boot_id, consumers)
+        last = last_changeover_in(config.ledger.path)
+        proved_on, latency = read_device_state(device_root), LatencyWatch()
+        in_force = first_product(config, document, last)
+        self._warm = load_products(config, document, in_force, proved_on, latency.add)
+        self.ledger = open_ledger(config, settings, self.boot_id)
+        self._products = _put_in_force(self._warm, config, last, self.ledger, self.clock, self._describe_anew)
         self.images = FolderImageStore(
             config.images.directory, image_policy(config), self.ledger.note_image, self.ledger.forget_image
         )
         keep_days = config.ledger.keep_days
         self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
         self.watchdog = StageWatchdog(self.clock)
-        self.versions = versions(config, document, bundle, recipe, self._engine)
-        self.links: list[MqttLink] = [self._link(settings, bundle, recipe)] if settings else []
+        self.links: list[MqttLink] = [self._link(settings)] if settings else []
         delivery = Delivery(self.links, self.ledger, self.clock, self.watchdog, resend_after_s=RESEND_AFTER_S)
-        latency = LatencyWatch(latency_budget_ms(recipe, inference) * inference.tiles)
-        self._inspection = PartInspection(recipe, inference, latency.add)
         self.station = Station(
             cameras=cameras,
-            inspect=self._inspection,
+            products=self._products,
             ledger=self.ledger,
             verdicts=self._verdicts(delivery, on_record),
             delivery=delivery,
             clock=self.clock,
             watchdog=self.watchdog,
-            settings=StationSettings(
-                recipe.deadline_ms, recipe.answer_reserve_ms, config.max_capture_delay_ms, config.queue_size
-            ),
+            settings=StationSettings(config.max_capture_delay_ms, config.queue_size),
             status=self._status,
         )
         self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
@@ -135,14 +125,27 @@ class Appliance:
             link.close()
         if self._retention is not None:
             self._retention.stop()
-        self._inspection.close()
         self.images.close()
         self.ledger.close()
-        self._engine.runtime.close()
+        self._warm.close()
+
+    @property
+    def versions(self) -> Versions:
+        """Return what judges the product in force."""
+        return self._products.in_force.versions
+
+    @property
+    def _engine(self) -> Engine:
+        return self._warm.ready[self._products.in_force.name].engine
+
+    @property
+    def certificate(self) -> Certificate:
+        """Return what the product in force may judge by."""
+        return self._engine.certificate
 
     def _verdicts(self, delivery: Delivery, on_record: Callable[[Inspection, Record, int], None] | None) -> Verdicts:
         return Verdicts(
-            Recorder(self.ledger, self.images, self.clock, self.versions),
+            Recorder(self.ledger, self.images, self.clock),
             delivery,
             self.clock,
             note_late=self.ledger.note_late,
@@ -150,22 +153,21 @@ class Appliance:
             on_record=on_record,
         )
 
-    def _link(self, settings: MqttSettings, bundle: Bundle, recipe: BoundRecipe) -> MqttLink:
-        manifest = bundle.manifest
-        description = StationDescription(
-            software=__version__,
-            runtime=self._engine.describe(),
-            bundle={"name": manifest.name, "revision": manifest.revision, "digest": bundle.digest},
-            recipe={"name": recipe.name, "version": recipe.version, "digest": recipe.digest},
-            certificate=self.certificate.summary(),
-        )
-        return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=lambda: description)
+    def _link(self, settings: MqttSettings) -> MqttLink:
+        return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=self._describe)
+
+    def _describe(self) -> StationDescription:
+        return describe(self.versions, self.certificate)
 
     def _alarm(self, name: str, text: str) -> None:
         for link in self.links:
             link.send_alarm(name, text)
         if not self.links:
             log.warning("%s", text)
+
+    def _describe_anew(self) -> None:
+        for link in self.links:
+            link.describe_anew()
 
     def _state(self) -> StationState:
         reason = self.station.stopped_because
@@ -226,9 +228,9 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
         appliance.watchdog.start()
         settle()
         log.info(
-            "station %s takes parts: bundle %s, recipe %s, %s; the processor %s",
-            config.device.device_id, appliance.versions.bundle, appliance.versions.recipe, appliance.versions.runtime,
-            processor.seen,
+            "station %s takes parts: product %s, bundle %s, recipe %s, %s; the processor %s",
+            config.device.device_id, appliance.versions.product, appliance.versions.bundle, appliance.versions.recipe,
+            appliance.versions.runtime, processor.seen,
         )  # fmt: skip
         if processor.remedy:
             log.warning("the processor %s; %s", processor.seen, processor.remedy)
@@ -247,64 +249,49 @@ def settle() -> None:
     gc.freeze()
 
 
-def load_bound_recipe(config: Config, bundle: Bundle) -> BoundRecipe:
-    """Read the recipe and bind it to the bundle; each view must have a camera.
+def open_ledger(config: Config, settings: MqttSettings | None, boot_id: str) -> SqliteLedger:
+    """Open the station's ledger with its consumers, as its only writer.
 
     Raises:
-        ConfigError: recipe, bundle and cameras do not fit each other.
+        StorageError: another process writes it, or it cannot be used.
     """
-    recipe, document = load_recipe(config.recipe)
-    wanted, given = {view.name for view in recipe.views}, set(config.cameras)
-    if wanted != given:
-        raise ConfigError(
-            f"{config.recipe}: the recipe's views are {', '.join(sorted(wanted))}, the configuration has cameras for "
-            f"{', '.join(sorted(given))}; give each view a camera of its name, and no other"
-        )
-    return recipe.bind(bundle.manifest, document)
+    consumers = settings.consumers if settings else []
+    return SqliteLedger.open(config.ledger.path, config.device.device_id, boot_id, consumers)
 
 
-def activate_configured(
-    config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *, again: bool = False
-) -> Engine:
-    """Load what may judge here by the configuration: with a valid certificate, or after a proof.
-
-    Args:
-        config: the station's.
-        bundle: the release.
-        recipe: the one in force.
-        device: as it is now.
-        again: proves even though a certificate is valid.
+def _put_in_force(
+    warm: WarmProducts, config: Config, last: Changeover | None, ledger: SqliteLedger, clock: Clock,
+    on_change: Callable[[], None],
+) -> Products:  # fmt: skip
+    """Write down what the configuration put in force, if it did: the first of several products, or the only one.
 
     Raises:
-        ConfigError, BundleError, RuntimeFault, StorageError: see appliance.activation.activate.
+        StorageError: the disk refused, or somebody else put another product in force meanwhile.
     """
-    terms = Terms(
-        recipe.name,
-        recipe.version,
-        recipe.digest,
-        recipe.reject_limits(),
-        lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
-    )
-    return activate(
-        config.runtime,
-        bundle,
-        terms,
-        device=device,
-        certificates=CertificateFolder(config.certificates),
-        again=again,
+    if ledger.last_changeover() != last:
+        raise StorageError("another product was put in force while this one was proved; start the station again")
+    before = last.to_product if last else ""
+    now = warm.in_force if config.products else ""
+    if before != now:
+        ledger.note_changeover(Changeover(clock.utc(), "configuration", before, now))
+        log.warning("product %s is in force by the configuration; until now it was %s", warm.in_force, before or "none")
+    ready = {name: each.product for name, each in warm.ready.items()}
+    return Products(ready, warm.unavailable, warm.in_force, ledger, clock, on_change)
+
+
+def describe(versions: Versions, certificate: Certificate) -> StationDescription:
+    """Return what judges here, as `meta` tells it."""
+    return StationDescription(
+        software=versions.software,
+        runtime=versions.runtime,
+        bundle={"name": versions.bundle, "revision": versions.bundle_revision, "digest": versions.bundle_digest},
+        recipe={"name": versions.recipe, "version": versions.recipe_version, "digest": versions.recipe_digest},
+        product=versions.product,
+        certificate=certificate.summary(),
     )
 
 
-def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
-    """Return how long one picture of the model's size may take, so that a part is done before the answer is due.
-
-    What laying the references over the part takes is measured here, and is not the model's.
-    """
-    aligning_ms = sum(lay_ms(references) for references in recipe.references.values() if references)
-    return max(0.0, recipe.deadline_ms - recipe.answer_reserve_ms - aligning_ms) / inference.tiles
-
-
-def make_cameras(config: Config, document: Document, recipe: BoundRecipe, clock: Clock) -> dict[str, Camera]:
+def make_cameras(config: Config, document: Document, clock: Clock) -> dict[str, Camera]:
     """Make each view's closed camera.
 
     Raises:
@@ -341,20 +328,4 @@ def image_policy(config: Config) -> ImagePolicy:
         encoding=images.format,
         quota_bytes=images.quota_mb * MEGABYTE,
         min_free_bytes=images.min_free_mb * MEGABYTE,
-    )
-
-
-def versions(config: Config, document: Document, bundle: Bundle, recipe: BoundRecipe, engine: Engine) -> Versions:
-    """Name everything that judges, for every record."""
-    return Versions(
-        software=__version__,
-        bundle=bundle.manifest.name,
-        bundle_revision=bundle.manifest.revision,
-        bundle_digest=bundle.digest,
-        recipe=recipe.name,
-        recipe_version=recipe.version,
-        recipe_digest=recipe.digest,
-        config_digest=document.digest,
-        runtime=engine.describe(),
-        certificate=engine.certificate.id,
     )

@@ -10,6 +10,7 @@ BENCHMARKS = {
     "memory": "resident memory from part 10,000 to part 100,000 (25 minutes)",
     "ledger": "inserts beside millions of rows and a purge (10 minutes, 14 GB of disk)",
     "start": "from the start of the process to the first verdict, with and without a certificate (2 minutes)",
+    "changeover": "from the command to the first part of another product (1 minute)",
     "gpu": "what runs on an NVIDIA accelerator, how exactly and how fast (5 minutes; needs one)",
 }
 QUICK = ("end_to_end", "simulator")

@@ -25,7 +25,7 @@ from appliance.events import (
 from appliance.stores.ledger import SqliteLedger
 
 LONG_AGO = datetime(2020, 5, 1, 12, tzinfo=timezone.utc)
-VERSIONS = Versions("0.1", "boards", 3, "a" * 64, "board", 1, "b" * 64, "c" * 64, "scripted")
+VERSIONS = Versions("0.1", "boards", 3, "a" * 64, "board", 1, "b" * 64, "c" * 64, "scripted", "board")
 STATISTICS = ImageStatistics(120.0, 30.0, 0.25, 200.0, 0.01, 0.02)
 REASONS = {
     Verdict.ACCEPT: Reason.COMPLETE,

@@ -4,16 +4,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from appliance.changeover import Products
 from appliance.errors import CameraError, StorageError
 from appliance.events import (
     Action,
+    Changeover,
     Decision,
     Frame,
     Inspection,
@@ -26,6 +28,7 @@ from appliance.events import (
     utc_now,
 )
 from appliance.health import StageWatchdog
+from appliance.parts import Product
 from appliance.ports import LineEvents, TriggerRequest
 from appliance.stages.deliver import Delivery
 from appliance.stages.record import Recorder
@@ -34,7 +37,7 @@ from appliance.stores.ledger import SqliteLedger
 from appliance.verdicts import Verdicts
 
 WAIT_S = 30.0
-VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "scripted")
+VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "scripted", "recipe")
 
 
 class SystemClock:
@@ -137,6 +140,8 @@ class RefusingLedger(SqliteLedger):
 
     refuses_accept = False
     refuses_record = False
+    refuses_changeover = False
+    before_changeover: Callable[[], object] = staticmethod(lambda: None)
     is_recording = False
     accepts: threading.Event | None = None
     commits: threading.Event | None = None
@@ -155,6 +160,12 @@ class RefusingLedger(SqliteLedger):
         if self.commits is not None:
             assert self.commits.wait(WAIT_S)
         return super().record(inspection)
+
+    def note_changeover(self, changeover: Changeover) -> int:
+        self.before_changeover()
+        if self.refuses_changeover:
+            raise StorageError("the disk is full; free some space")
+        return super().note_changeover(changeover)
 
     def note_late(self, inspection: Inspection) -> None:
         if self.refuses_record:
@@ -180,13 +191,22 @@ class Line:
     """A running station with everything around it."""
 
     def __init__(
-        self, folder: Path, *, views: Sequence[str] = ("top",), boot_id: str = "boot-1", **settings: int
+        self,
+        folder: Path,
+        *,
+        views: Sequence[str] = ("top",),
+        boot_id: str = "boot-1",
+        products: Sequence[str] = ("recipe",),
+        unavailable: Mapping[str, str] | None = None,
+        **settings: int,
     ) -> None:
         self.folder = folder
         self.clock = SystemClock()
         self.cameras = {view: ScriptedCamera(view) for view in views}
         self.camera = next(iter(self.cameras.values()))
-        self.inspection = ScriptedInspection()
+        deadline_ms, answer_reserve_ms = settings.pop("deadline_ms", 5000), settings.pop("answer_reserve_ms", 10)
+        self.inspections = {name: ScriptedInspection() for name in products}
+        self.inspection = self.inspections[products[0]]
         ledger = RefusingLedger.open(folder / "ledger.db", "device-1", boot_id)
         assert isinstance(ledger, RefusingLedger)
         self.ledger = ledger
@@ -195,12 +215,23 @@ class Line:
         self.delivery = Delivery([self.link], self.ledger, self.clock, self.watchdog, resend_after_s=60)
         self.records: list[tuple[Inspection, Record]] = []
         self._recorded = threading.Condition()
+        last = self.ledger.last_changeover()
+        self.products = Products(
+            {
+                name: Product(inspection, replace(VERSIONS, product=name), deadline_ms, answer_reserve_ms)
+                for name, inspection in self.inspections.items()
+            },
+            unavailable or {},
+            last.to_product if last else products[0],
+            self.ledger,
+            self.clock,
+        )
         self.station = Station(
             cameras=self.cameras,
-            inspect=self.inspection,
+            products=self.products,
             ledger=self.ledger,
             verdicts=Verdicts(
-                Recorder(self.ledger, NoImages(), self.clock, VERSIONS),
+                Recorder(self.ledger, NoImages(), self.clock),
                 self.delivery,
                 self.clock,
                 note_late=self.ledger.note_late,
@@ -210,15 +241,7 @@ class Line:
             delivery=self.delivery,
             clock=self.clock,
             watchdog=self.watchdog,
-            settings=StationSettings(
-                **{
-                    "deadline_ms": 5000,
-                    "answer_reserve_ms": 10,
-                    "max_capture_delay_ms": 1000,
-                    "queue_size": 100,
-                    **settings,
-                }
-            ),
+            settings=StationSettings(**{"max_capture_delay_ms": 1000, "queue_size": 100, **settings}),
         )
 
     def _note(self, inspection: Inspection, record: Record, record_us: int) -> None:
@@ -230,6 +253,9 @@ class Line:
         self, part_id: str, trigger_id: str | None = None, *, is_repeat: bool = False, received_ns: int | None = None
     ) -> None:
         self.station.on_trigger(TriggerRequest(trigger_id or f"t-{part_id}", part_id, is_repeat, received_ns))
+
+    def change_over(self, product: object, by: object = "A. Person") -> dict[str, Any]:
+        return self.station.on_command("changeover", {"product": product, "by": by})
 
     def wait_for(self, count: int) -> list[tuple[Inspection, Record]]:
         """Wait until so many verdicts are on record."""
@@ -256,7 +282,8 @@ class Line:
 
     def __exit__(self, *_: Any) -> None:
         self.camera.gate.set()
-        self.inspection.gate.set()
+        for inspection in self.inspections.values():
+            inspection.gate.set()
         self.station.stop()
         self.ledger.close()
 

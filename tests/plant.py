@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class Plant:
         recipe: dict[str, Any] | None = None,
         environment: dict[str, str] | None = None,
         clock_tolerance_ms: int = 0,
+        products: Callable[[Path], dict[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
@@ -108,6 +109,9 @@ class Plant:
             "queue_size": 50,
             "max_capture_delay_ms": 4000,
         }
+        if products is not None:
+            several = products(folder)
+            self.config = {key: self.config[key] for key in self.config if key not in ("bundle", "recipe")} | several
         self.consumer = LineConsumer(
             self.settings(), CONSUMER, on_record=self._take, wants_all=True, clock_tolerance_ms=clock_tolerance_ms
         )

@@ -231,7 +231,7 @@ def records(count: int, device_id: str = "device-07", first_seq: int = 1) -> lis
     made: list[Record] = []
     previous = FIRST_PREVIOUS_HASH
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-    versions = Versions("0.1.0", "demo", 1, "0" * 64, "board", 1, "0" * 64, "0" * 64, "onnx")
+    versions = Versions("0.1.0", "demo", 1, "0" * 64, "board", 1, "0" * 64, "0" * 64, "onnx", "board")
     for seq in range(first_seq, first_seq + count):
         trigger = Trigger(f"T{seq}", f"P{seq}", moment, 0, 10)
         inspection = Inspection(

@@ -129,5 +129,8 @@ def _alternatives(nodes: list[dict[str, Any]], definitions: dict[str, Any]) -> l
 def _inside(node: dict[str, Any], key: str | int) -> list[dict[str, Any]]:
     if key in node.get("properties", {}):
         return [node["properties"][key]]
-    inner = node.get("items") if isinstance(key, int) else node.get("additionalProperties")
-    return [inner] if isinstance(inner, dict) else []
+    if isinstance(key, int):
+        inner = [node.get("items")]
+    else:
+        inner = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+    return [each for each in inner if isinstance(each, dict)]

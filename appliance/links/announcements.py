@@ -37,12 +37,13 @@ class StationState:
 
 @dataclass(frozen=True, slots=True)
 class StationDescription:
-    """What judges here: bundle and recipe with name, version and digest, and the certificate, as `meta` tells it."""
+    """What judges here, as `meta` tells it: product in force, bundle and recipe with digests, certificate in brief."""
 
     software: str
     runtime: str = ""
     bundle: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    product: str = ""
     certificate: dict[str, Any] = field(default_factory=dict)
 
 
@@ -117,6 +118,7 @@ class Voice:
             device_id=self.device_id,
             boot_id=self.boot_id,
             software=description.software,
+            product=description.product,
             bundle=description.bundle,
             recipe=description.recipe,
             runtime=description.runtime,

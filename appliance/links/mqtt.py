@@ -70,7 +70,7 @@ class MqttLink:
             settings: broker and topics.
             boot_id: names this process's life in every message.
             state: asked once a second for the heartbeat; must be quick.
-            describe: asked at every connection for `meta`.
+            describe: asked once a second for `meta`, which is published anew when it has changed.
 
         Raises:
             ConfigError: a topic name, certificate or password file is unfit.
@@ -93,6 +93,7 @@ class MqttLink:
         self._pace = AlarmPace()
         self._next_beat_ns = 0
         self._said_state: tuple[str, str] = ("", "")
+        self._said_meta: StationDescription | None = None
         self._refused_since_ns = 0
 
     def status(self) -> dict[str, int | str]:
@@ -178,6 +179,12 @@ class MqttLink:
             count = self._pace.ask(name, text, time.monotonic_ns())
         return count > 0 and self._say_alarm(name, text, count)
 
+    def describe_anew(self) -> None:
+        """Publish `meta` now, because what judges here has changed; without a connection, at the next one."""
+        connection, self._next_beat_ns = self._connection, 0
+        if connection is not None:
+            connection.wake()
+
     # -- mqtt_session.Party -------------------------------------------------------------------------------------------
 
     def introduce(self) -> Introduction:
@@ -196,9 +203,8 @@ class MqttLink:
                 max(1, min(WINDOW, connection.receive_maximum // 2)), counts_upto=not self._settings.consumers
             )
         self._refused_since_ns = 0
-        self._said_state = ("", "")
+        self._said_state, self._said_meta = ("", ""), None
         self._beat(connection)
-        self._publish_meta(connection)
         self._line.on_connected()  # before a record can go out: the first one must be of the new start
         self._connection = connection
         if connection.protocol == "mqtt311":
@@ -262,16 +268,17 @@ class MqttLink:
                 self._said_state = (station.state, station.reason)
         payload = self._voice.heartbeat(station)
         connection.publish(Outgoing(self.topics.heartbeat, payload, qos=0, expiry_s=HEARTBEAT_EXPIRY_S))
+        now = self._describe()
+        if now != self._said_meta:
+            payload = self._voice.meta(now, list(self._settings.consumers), connection.protocol)
+            if connection.publish(Outgoing(self.topics.meta, payload, is_retained=True, token="meta")):
+                self._said_meta = now
 
     def _station_state(self) -> StationState:
         try:
             return self._state()
         except ApplianceError as error:
             return StationState(state="stopped", reason=str(error))
-
-    def _publish_meta(self, connection: Connection) -> None:
-        payload = self._voice.meta(self._describe(), list(self._settings.consumers), connection.protocol)
-        connection.publish(Outgoing(self.topics.meta, payload, is_retained=True, token="meta"))
 
     def _say_alarm(self, name: str, text: str, count: int) -> bool:
         log.warning("%s%s", text, f" ({count} times)" if count > 1 else "")

@@ -9,16 +9,16 @@ from appliance.ports import Clock, ImageStore, Ledger
 class Recorder:
     """Puts finished inspections together and commits them."""
 
-    def __init__(self, ledger: Ledger, images: ImageStore, clock: Clock, versions: Versions) -> None:
-        """Record into this ledger under these versions."""
+    def __init__(self, ledger: Ledger, images: ImageStore, clock: Clock) -> None:
+        """Record into this ledger."""
         self._ledger = ledger
         self._images = images
         self._clock = clock
-        self._versions = versions
 
     def assemble(
         self,
         trigger: Trigger,
+        versions: Versions,
         decision: Decision,
         views: tuple[ViewResult, ...],
         stage_us: dict[str, int],
@@ -29,6 +29,7 @@ class Recorder:
 
         Args:
             trigger: the part's.
+            versions: what judged it.
             decision: the verdict.
             views: what each view showed.
             stage_us: stage -> microseconds spent.
@@ -48,7 +49,7 @@ class Recorder:
             decided_at=decided_at,
             decided_ns=self._clock.monotonic_ns(),
             stage_us=stage_us,
-            versions=self._versions,
+            versions=versions,
             images=self._images.plan(inspection_id, decision.verdict.value, captured, decided_at) if captured else {},
             clock_synchronised=self._clock.is_synchronised(),
         )

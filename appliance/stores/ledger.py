@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from appliance.errors import DeliveryError
-from appliance.events import Inspection, Record, Trigger, iso, utc_now
+from appliance.events import Changeover, Inspection, Record, Trigger, iso, utc_now
 from appliance.messages import record_payload
 from appliance.stores.queries import LedgerReader
 from appliance.stores.rows import delete_oldest, insert_inspection
@@ -91,10 +91,10 @@ class SqliteLedger:
             if _is_recorded(tx, trigger.trigger_id):
                 return False
             written = tx.execute(
-                "INSERT INTO open_trigger (trigger_id, part_id, received_at, arrival)"
-                " SELECT ?, ?, ?, ifnull(max(arrival), 0) + 1 FROM open_trigger WHERE true"
+                "INSERT INTO open_trigger (trigger_id, part_id, received_at, arrival, product)"
+                " SELECT ?, ?, ?, ifnull(max(arrival), 0) + 1, ? FROM open_trigger WHERE true"
                 " ON CONFLICT (trigger_id) DO NOTHING",
-                (trigger.trigger_id, trigger.part_id, received_at),
+                (trigger.trigger_id, trigger.part_id, received_at, trigger.product),
             )
             return written.rowcount == 1
 
@@ -155,6 +155,23 @@ class SqliteLedger:
                     inspection.latency_us,
                 ),
             )
+
+    def note_changeover(self, changeover: Changeover) -> int:
+        """Write down, durably, that another product is in force, before any part is judged by it.
+
+        Returns:
+            The number of the newest record at that moment, 0 before the first.
+
+        Raises:
+            StorageError: nothing was written; the former product stays in force.
+        """
+        with self._writer.transaction(f"changing over to {changeover.to_product!r}") as tx:
+            last_seq = int(tx.execute("SELECT last_seq FROM meta").fetchone()[0])
+            tx.execute(
+                "INSERT INTO changeover (at, who, from_product, to_product, last_seq) VALUES (?, ?, ?, ?, ?)",
+                (iso(changeover.at), changeover.who, changeover.from_product, changeover.to_product, last_seq),
+            )
+        return last_seq
 
     def note_image(self, inspection_id: str, view: str, path: str, sha256: str, size_bytes: int) -> None:
         """Note that a picture is on disk, whole; shaped to be an image store's on_stored.
@@ -265,6 +282,10 @@ class SqliteLedger:
     def open_triggers(self) -> Sequence[Trigger]:
         """Return accepted triggers without a verdict, oldest first, both *_ns 0; see LedgerReader.open_triggers."""
         return self._reader.open_triggers()
+
+    def last_changeover(self) -> Changeover | None:
+        """Return which product is in force, since when and by whom; see LedgerReader.last_changeover."""
+        return self._reader.last_changeover()
 
     def pending(self, after_seq: int, limit: int) -> Sequence[Record]:
         """Return unacknowledged records with seq > after_seq in order; see LedgerReader.pending."""

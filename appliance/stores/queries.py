@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from appliance.events import Record, Trigger, iso, moment_of
+from appliance.events import Changeover, Record, Trigger, iso, moment_of
 from appliance.stores.schema import check_kind, connect, storage_error
 
 ROWS_PER_READ = 500
@@ -105,9 +105,23 @@ class LedgerReader:
         """
         with self._snapshot("reading the open triggers") as rows:
             found = rows.execute(
-                "SELECT trigger_id, part_id, received_at FROM open_trigger ORDER BY arrival"
+                "SELECT trigger_id, part_id, received_at, product FROM open_trigger ORDER BY arrival"
             ).fetchall()
-        return [Trigger(trigger, part, moment_of(moment), 0, 0) for trigger, part, moment in found]
+        return [Trigger(trigger, part, moment_of(moment), 0, 0, product) for trigger, part, moment, product in found]
+
+    def last_changeover(self) -> Changeover | None:
+        """Return the newest changeover; None if there never was one, or the ledger is of a form before the first.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._snapshot("reading the last changeover") as rows:
+            if rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'changeover'").fetchone() is None:
+                return None
+            found = rows.execute(
+                "SELECT at, who, from_product, to_product FROM changeover ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return Changeover(moment_of(found[0]), *found[1:]) if found else None
 
     def pending(self, after_seq: int, limit: int) -> Sequence[Record]:
         """Return records that some consumer has not acknowledged, with seq > after_seq, in order of seq.
@@ -249,6 +263,21 @@ class LedgerReader:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+
+def last_changeover_in(path: Path) -> Changeover | None:
+    """Return the newest changeover in a ledger, which the first start has yet to make perhaps.
+
+    Raises:
+        StorageError: it is not a ledger, or newer than this version.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    reader = LedgerReader(path)
+    try:
+        return reader.last_changeover()
+    finally:
+        reader.close()
 
 
 def _follows(row: tuple[int, str, str, str, str, str], seq: int, before: str | None) -> bool:

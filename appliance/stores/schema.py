@@ -135,7 +135,19 @@ REFERENCE_COLUMNS: Migration = (
     "ALTER TABLE frame ADD COLUMN rotation_deg REAL",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS)
+CHANGEOVERS: Migration = (
+    """CREATE TABLE changeover (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        from_product TEXT NOT NULL,
+        to_product TEXT NOT NULL,
+        last_seq INTEGER NOT NULL
+    )""",
+    "ALTER TABLE open_trigger ADD COLUMN product TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS)
 """One entry for each user_version; add to the end, never change one that was released."""
 
 BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import DeliveryError
 from appliance.links.consumer import LineConsumer
 from appliance.links.envelopes import Introduction, Outgoing, Subscription
 from appliance.links.mqtt_connection import Connection
+from appliance.links.question import ask
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.settings import MqttSettings
 from appliance.ports import TriggerRequest
@@ -77,12 +79,30 @@ def test_trigger_action_record_acknowledgement_command_and_reply_all_pass(
         client.close()
 
 
+def test_a_technician_changes_over_with_the_stations_own_certificate(
+    broker: EmbeddedBroker, certificates: Path
+) -> None:
+    station = SmallStation()
+    mine = settings(broker, certificates, "aoi2")
+    link = station.link(mine)
+    link.open(station)
+    until(lambda: station.connected, "the station is up")
+    reply = ask(mine, "changeover", {"product": "b", "by": "A. Person"})
+    assert reply.ok
+    assert station.commands == [("changeover", {"product": "b", "by": "A. Person"})]
+    with pytest.raises(DeliveryError, match=r"does not let this station write .*/aoi2/command/changeover"):
+        ask(settings(broker, certificates, "aoi9"), "changeover", {"product": "b", "by": "A. Person"}, 5.0)
+    link.close()
+
+
 @pytest.mark.parametrize(
     ("name", "topic"),
     [
         ("aoi9", "action"),
         ("aoi9", "reply/mes"),
         ("aoi9", "trigger"),
+        ("aoi9", "command/changeover"),
+        ("aoi2", "command/replay"),
         ("aoi2", "trigger"),
         ("aoi2", "ack/mes"),
         ("mes", "action"),

@@ -28,7 +28,7 @@ from tests.plant import RECIPE, Plant, write_station
 from tests.stations import Line as HeardLine
 from tests.stations import until
 
-COMMANDS = ("run", "demo", "replay", "check", "prove", "bench", "export", "simulate")
+COMMANDS = ("run", "demo", "replay", "check", "prove", "changeover", "bench", "export", "simulate")
 
 
 def appliance(*words: object, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:

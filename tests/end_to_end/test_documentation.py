@@ -21,6 +21,7 @@ from tests.feedback import box, judge, write_judging_station
 from tests.ledger_inspections import open_ledger, store
 from tests.models import tiny_bundle
 from tests.plant import PLACE, Plant, write_station
+from tests.products import with_products, write_products
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from tests.tiny_yolo import write_tiny_yolo
@@ -135,6 +136,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     (folder / "judging").mkdir()
     config = write_judging_station(folder / "judging")
     assert appliance(["export", "--config", str(config), "--out", str(folder / "feedback")]) == 0
+    (folder / "several").mkdir()
+    several = write_station(folder / "several")
+    products = write_products(folder / "several")
+    several.write_text(yaml.safe_dump(with_products(yaml.safe_load(several.read_text()), products)))
     judge(folder / "feedback", "t0", "ACCEPT")
     judge(folder / "feedback", "t1", "REJECT", boxes=[box(10, 10)])
     for name, boards in (("first", "boards"), ("second", "fresh")):

@@ -19,6 +19,7 @@ from appliance.simulator.broker import find_mosquitto
 from tests.models import tiny_bundle
 from tests.plant import RECIPE, Plant, write_station
 from tests.planted import int8_gone_bad, slow_everywhere, wrong_normalisation
+from tests.products import with_products, write_products
 from tests.stations import Line, until
 
 
@@ -58,6 +59,27 @@ def test_prove_finds_a_valid_certificate_and_proves_again_only_if_asked(
     assert main(["prove", "--config", str(station), "--again"]) == 0
     assert "proved now: a new proof was asked for" in capsys.readouterr().out
     assert len(certificates(station)) == 2
+
+
+def test_of_several_products_each_gets_a_certificate_or_the_one_that_is_named(
+    station: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    products = with_products(yaml.safe_load(station.read_text()), write_products(station.parent))
+    station.write_text(yaml.safe_dump(products))
+    written = station.parent / "written.json"
+    assert main(["prove", "--config", str(station), "--product", "tolerant", "--json", str(written)]) == 0
+    assert read_certificate(written.read_bytes(), "written").subject.recipe == "tolerant"
+    assert main(["prove", "--config", str(station)]) == 0
+    told = capsys.readouterr().out
+    assert "product plain\nproved now" in told
+    assert "product tolerant\nthe certificate is valid" in told
+    assert len(certificates(station)) == 2
+    for words, why in (
+        (("--json", str(station.parent / "both.json")), "name a --product, one of plain, tolerant"),
+        (("--product", "odd"), "no such product; there is plain, tolerant"),
+    ):
+        assert main(["prove", "--config", str(station), *words]) == 78
+        assert why in capsys.readouterr().err
 
 
 def test_prove_says_what_a_void_certificate_is_void_for(station: Path, capsys: pytest.CaptureFixture[str]) -> None:

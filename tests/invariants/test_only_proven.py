@@ -13,9 +13,10 @@ from appliance.config import RuntimeSection, load_config
 from appliance.device_state import read_device_state
 from appliance.errors import BundleError, BundleProofError, BundleSlowError, ConfigError, RuntimeFault
 from appliance.ports import TriggerRequest
+from appliance.products import activate_configured, load_bound_recipe
 from appliance.runtimes.engines.cache import EngineCache
 from appliance.runtimes.engines.workshop import find_or_build
-from appliance.wiring import activate_configured, build, load_bound_recipe
+from appliance.wiring import build
 from tests.activated import activated
 from tests.device_root import GPU_CLOCK, JETSON, write
 from tests.models import Fault, spot_detection, spot_picture, tiny_bundle
@@ -174,7 +175,10 @@ def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
 ) -> None:
     bundle = read_bundle(tiny_bundle(config.parent / "tiny.bundle"))
     settings, _ = load_config(config)
-    recipe, root = load_bound_recipe(settings, bundle), write(config.parent / "root", JETSON)
+    recipe, root = (
+        load_bound_recipe(settings, settings.product_files()[""], bundle),
+        write(config.parent / "root", JETSON),
+    )
 
     def start() -> tuple[str, str]:
         engine = activate_configured(settings, bundle, recipe, read_device_state(root))

@@ -6,8 +6,10 @@ import cv2
 
 from appliance.bundle.archive import read_bundle
 from appliance.demo.station import Scene, write_station
+from appliance.messages import CommandReply
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.stores.ledger import SqliteLedger
+from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
 from tests.models import spot_picture, tiny_bundle
@@ -34,3 +36,17 @@ def test_a_start_that_is_measured_ends_with_a_verdict_and_a_certificate(tmp_path
             assert 0 < found["online_s"]["p50"] < found["first_verdict_s"]["p50"]
             kept.append(list(config.with_name("certificates").iterdir()))
     assert kept[0] == kept[1] != []
+
+
+def test_a_part_judged_by_another_product_than_the_one_in_force_is_found() -> None:
+    first, second = ({"versions": {"product": name, "bundle_digest": name}} for name in PRODUCTS)
+    reply = CommandReply(
+        device_id="d", command="changeover", ok=True, result={"last_trigger_id": "t1", "product": PRODUCTS[1]}
+    )
+    run = Run(triggers=["t0", "t1", "t2", "t3"], asked=[(PRODUCTS[1], 1_000_000)], replies=[reply])
+    run.records = {"t0": first, "t1": first, "t2": second, "t3": second}
+    run.acted_ns = {"t0": 1, "t1": 2, "t2": 4_000_000, "t3": 9_000_000}
+    assert judged_wrongly(run) == []
+    assert first_action_ms(run) == [3.0]
+    run.records |= {"t1": second, "t3": second | {"versions": second["versions"] | {"bundle_digest": PRODUCTS[0]}}}
+    assert judged_wrongly(run) == ["t1", "t3"]

@@ -13,7 +13,9 @@ from appliance.links.settings import MqttSettings, TlsSettings
 from appliance.wiring import mqtt_settings
 
 DOC = Path(__file__).parents[2] / "docs" / "configuration.md"
-EXAMPLE, TLS_EXAMPLE = (part.split("```")[0] for part in DOC.read_text(encoding="utf-8").split("```yaml\n")[1:])
+EXAMPLE, PRODUCTS_EXAMPLE, TLS_EXAMPLE = (
+    part.split("```")[0] for part in DOC.read_text(encoding="utf-8").split("```yaml\n")[1:]
+)
 
 
 def refusal(text: str) -> str:
@@ -59,7 +61,7 @@ def test_the_example_shows_and_the_table_explains_every_key() -> None:
     keys = {key for node in nodes for key in node.get("properties", {})}
     assert keys >= set(TlsSettings.model_fields)
     assert keys - words == set()
-    assert keys - set(re.findall(r"^\s*([a-z_]+):", EXAMPLE, flags=re.MULTILINE)) == set()
+    assert keys - set(re.findall(r"^\s*([a-z_]+):", EXAMPLE + PRODUCTS_EXAMPLE, flags=re.MULTILINE)) == set()
 
 
 def without_optional(section: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -74,7 +76,8 @@ def without_optional(section: dict[str, Any], model: type[BaseModel]) -> dict[st
 
 
 def test_the_table_names_the_defaults_in_force() -> None:
-    required = without_optional(yaml.safe_load(EXAMPLE), Config)
+    example = yaml.safe_load(EXAMPLE)
+    required = without_optional(example, Config) | {key: example[key] for key in ("bundle", "recipe")}
     config = parse_document(Path("station.yaml"), yaml.safe_dump(required).encode()).into(Config)
     table = dict(re.findall(r"(?m)^\| `([a-z_.]+)` \|[^|]*\| ([^|]+?) \|", DOC.read_text(encoding="utf-8")))
     in_force: dict[str, Any] = {}
@@ -84,7 +87,9 @@ def test_the_table_names_the_defaults_in_force() -> None:
             in_force |= {f"{name}.{key}": default for key, default in value.items() if key not in given}
         elif name not in required:
             in_force[name] = value
-    assert in_force.pop("mqtt") is None
+    assert {key: in_force.pop(key) for key in ("mqtt", "products", "product")} == dict.fromkeys(
+        ("mqtt", "products", "product")
+    )
     assert {key: yaml.safe_load(table[key].strip("`")) for key in in_force} == in_force
     link = link_of(re.sub(r"(?ms)^mqtt:.*?(?=^\S)", "mqtt: {}\n", EXAMPLE)).model_dump(
         exclude=set(config.device.model_dump())
@@ -92,6 +97,41 @@ def test_the_table_names_the_defaults_in_force() -> None:
     assert {key: table[f"mqtt.{key}"].strip("`") for key in link} == {
         key: "none" if value is None else str(value) for key, value in link.items()
     }
+
+
+def with_products(text: str = PRODUCTS_EXAMPLE) -> str:
+    """The example with several products in place of one."""
+    return re.sub(r"(?m)^(bundle|recipe): .*\n", "", EXAMPLE) + text
+
+
+def test_a_station_has_one_product_or_several() -> None:
+    several = parse_document(Path("/etc/station.yaml"), with_products().encode()).into(Config)
+    assert several.product == "board-a"
+    files = several.product_files()
+    assert list(files) == ["board-a", "board-b"]
+    assert files["board-b"].recipe == Path("/etc/recipes/board_b.yaml")
+    one = parse_document(Path("/etc/station.yaml"), EXAMPLE.encode()).into(Config).product_files()
+    assert [(name, each.bundle) for name, each in one.items()] == [("", Path("/etc/bundles/boards.bundle"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (EXAMPLE + PRODUCTS_EXAMPLE, "has `bundle`, `recipe`, `products`, `product`; name `bundle`"),
+        (with_products(""), "the file has no product; name `bundle` and `recipe` for one product, or `products`"),
+        (with_products(PRODUCTS_EXAMPLE.replace("product: board-a", "")), "the file has `products`; name"),
+        (with_products("product: board-a\n"), "the file has `product`; name"),
+        (with_products() + "bundle: x.bundle\n", "the file has `bundle`, `products`, `product`; name"),
+        (with_products("bundle: x.bundle\n"), "the file has `bundle`; name"),
+        (with_products(PRODUCTS_EXAMPLE.replace("product: board-a", "product: board-c")),
+         "`product` is board-c, but `products` has board-a, board-b; name one of these"),
+        (with_products("products: {}\nproduct: a\n"), "products: "),
+        (with_products(PRODUCTS_EXAMPLE.replace("bundle:", "bundel:")), "unknown key `bundel`; did you mean `bundle`"),
+        (with_products(PRODUCTS_EXAMPLE.replace("board-b", "Board B")), "products.Board B"),
+    ],
+)  # fmt: skip
+def test_a_mix_of_one_product_and_several_is_refused_with_a_remedy(text: str, words: str) -> None:
+    assert words in refusal(text)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ SLOWER_MODE = {"var/lib/nvpmodel/status": "pmode:0000\n"}
 AS_PROVED = {"var/lib/nvpmodel/status": JETSON["var/lib/nvpmodel/status"]}
 CHANGED = "the power mode was MAXN_SUPER (2) and is 15W (0) now"
 RUNS = 20
+BUDGET_MS = 10.0
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Watched:
 
     def __post_init__(self) -> None:
         write(self.root, JETSON | CALM)
-        self.latency = LatencyWatch(10.0, RUNS)
+        self.latency = LatencyWatch(RUNS)
         self.watch = DeviceWatch(
             read_device_state(self.root),
             self.latency,
@@ -46,7 +47,7 @@ class Watched:
 
     def runs(self, *times_ms: float) -> None:
         for spent_ms in times_ms:
-            self.latency.add(spent_ms)
+            self.latency.add(BUDGET_MS, spent_ms)
 
 
 @pytest.fixture
@@ -88,7 +89,8 @@ def test_parts_that_stay_fast_prove_the_latency_again(watched: Watched, caplog: 
     assert (repetition.latency.runs, repetition.latency.budget_ms) == (RUNS, 10.0)
     assert 3.0 <= repetition.latency.p99_ms <= 9.0
     assert "the changed device is fast enough" in caplog.text
-    assert watched.watch.status()["changed"] == []
+    assert watched.watch.status()["changed"] == [CHANGED]
+    assert watched.watch.status()["latency_parts_needed"] == 0
     assert watched.watch.status()["latency"]["p50_ms"] == 3.0
     assert watched.holds == []
 
@@ -106,6 +108,24 @@ def test_a_device_that_got_too_slow_takes_no_more_parts_until_it_is_set_back(wat
     watched.becomes(AS_PROVED)
     assert watched.holds[1:] == [""]
     assert watched.watch.status()["changed"] == []
+
+
+def test_another_product_is_judged_by_its_own_budget_on_a_changed_device(watched: Watched) -> None:
+    watched.becomes(SLOWER_MODE)
+    watched.runs(*[3.0] * RUNS)
+    watched.watch.look()
+    watched.latency.add(2.0, 3.0)  # after a changeover
+    assert watched.watch.status()["latency_parts_needed"] == RUNS
+    watched.runs(3.0)  # and back: that one is judged
+    assert watched.watch.status()["latency_parts_needed"] == 0
+    for _ in range(RUNS):
+        watched.latency.add(2.0, 3.0)
+    watched.watch.look()
+    assert "2 ms are allowed" in watched.holds[0]
+    watched.becomes(AS_PROVED)
+    assert watched.holds[1:] == [""]
+    watched.latency.add(7.0, 3.0)
+    assert watched.watch.status()["latency_parts_needed"] == 0
 
 
 def test_a_second_change_begins_the_measurement_anew(watched: Watched) -> None:
@@ -156,7 +176,7 @@ def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_ope
     tmp_path: Path,
 ) -> None:
     root = write(tmp_path / "root", JETSON)
-    latency = LatencyWatch(0.5, RUNS)
+    latency = LatencyWatch(RUNS)
     with Line(tmp_path) as line:
         watch = DeviceWatch(
             read_device_state(root), latency, alarm=lambda *_: None, hold=line.station.hold, root=root, every_s=0.01
@@ -167,7 +187,7 @@ def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_ope
         write(root, SLOWER_MODE)
         assert eventually(lambda: watch.status()["changed"] != [])
         for _ in range(RUNS):
-            latency.add(1.0)
+            latency.add(0.5, 1.0)
         assert eventually(lambda: line.station.stopped_because != "")
         assert CHANGED in line.station.on_command("status", {})["stopped_because"]
         with pytest.raises(StorageError, match="the device is too slow since it changed"):

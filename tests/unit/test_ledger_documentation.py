@@ -55,6 +55,11 @@ def test_a_parts_history_has_findings_picture_and_late_result(rows: sqlite3.Conn
     assert found["picture"] == "2026-01-01/bad_top.png"
 
 
+def test_verdicts_are_counted_by_product(rows: sqlite3.Connection) -> None:
+    found = [(row["product"], row["verdict"], row["parts"]) for row in answers(rows, 3)]
+    assert found == [("board", "ACCEPT", 3), ("board", "REJECT", 1)]
+
+
 def test_records_without_a_clock_to_rely_on_are_found(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with open_ledger(path) as ledger:
@@ -64,7 +69,7 @@ def test_records_without_a_clock_to_rely_on_are_found(tmp_path: Path) -> None:
             ledger.record(replace(make_inspection(trigger), clock_synchronised=state))
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
-    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 3)] == [(2, 0), (3, None)]
+    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 4)] == [(2, 0), (3, None)]
     connection.close()
 
 

@@ -18,9 +18,10 @@ from appliance.errors import BundleSlowError
 from appliance.events import Pixels
 from appliance.optics.alignment import Aligner, Alignment
 from appliance.optics.detector import Detector
+from appliance.products import latency_budget_ms
 from appliance.recipe import BoundRecipe, Recipe
 from appliance.stages.infer import Inference
-from appliance.wiring import image_policy, latency_budget_ms, settle
+from appliance.wiring import image_policy, settle
 from tests.inspections import make_document, view_document
 from tests.models import tiny_bundle
 from tests.references import board, reference_section

@@ -1,0 +1,123 @@
+"""One command to a station and its answer, for a person at a terminal who waits for it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from appliance.errors import DeliveryError
+from appliance.events import new_id
+from appliance.links.announcements import as_json
+from appliance.links.envelopes import (
+    NO_MATCHING_SUBSCRIBERS,
+    REFUSED,
+    Answered,
+    Incoming,
+    Introduction,
+    Outgoing,
+    Subscription,
+)
+from appliance.links.mqtt_connection import Connection, Protocol, ProtocolRefusedError
+from appliance.links.settings import MqttSettings
+from appliance.links.topics import Topics
+from appliance.messages import CommandMessage, CommandReply
+
+ANSWER_S = 10.0
+COMMAND_EXPIRY_S = 5
+STEP_S = 0.5
+"""Shorter than any keepalive, which is kept between two steps."""
+
+LONGEST_KEEPALIVE_S = 5
+"""For paho before 2.2, which gives a TLS handshake so long."""
+
+
+def ask(
+    settings: MqttSettings, command: str, arguments: Mapping[str, Any], timeout_s: float = ANSWER_S
+) -> CommandReply:
+    """Send a command through the station's broker and wait for its answer.
+
+    The client id is not the station's, whose connection therefore stays. The answer comes on reply/<station>, which the
+    shipped access list opens to the station's own certificate.
+
+    Args:
+        settings: the station's.
+        command: its name.
+        arguments: JSON values.
+        timeout_s: seconds until nobody is taken to answer.
+
+    Raises:
+        ConfigError: a certificate or the password file cannot be used.
+        DeliveryError: the broker is away or refuses something, or no station answers; the message says what.
+    """
+    patient = settings.model_copy(update={"keepalive_s": min(settings.keepalive_s, LONGEST_KEEPALIVE_S)})
+    if settings.protocol != "auto":
+        return _Question(patient, command, arguments, settings.protocol).ask(timeout_s)
+    newest, oldest = get_args(Protocol)
+    try:
+        return _Question(patient, command, arguments, newest).ask(timeout_s)
+    except ProtocolRefusedError:
+        return _Question(patient, command, arguments, oldest).ask(timeout_s)
+
+
+class _Question:
+    def __init__(self, settings: MqttSettings, command: str, arguments: Mapping[str, Any], protocol: Protocol) -> None:
+        topics = Topics.of(settings)
+        self._where = f"{settings.host}:{settings.port}"
+        self._command, self._arguments = command, dict(arguments)
+        self._topic, self._answer_topic = topics.command(command), topics.reply(settings.station)
+        self._correlation = new_id()
+        client_id = f"command-{settings.device_id}-{self._correlation[-8:]}"
+        self._connection = Connection(settings, Introduction(client_id, [Subscription(self._answer_topic)]), protocol)
+
+    def ask(self, timeout_s: float) -> CommandReply:
+        try:
+            self._connection.open()
+            self._send()
+            give_up_s = time.monotonic() + timeout_s
+            while (remaining_s := give_up_s - time.monotonic()) > 0:
+                for event in self._connection.step(min(remaining_s, STEP_S)):
+                    if (reply := self._read(event)) is not None:
+                        return reply
+        finally:
+            self._connection.close()
+        raise DeliveryError(
+            f"no station answered on {self._topic} within {timeout_s:g} s; does it run, and is it connected to the "
+            f"broker {self._where}? What it did nevertheless is in its log"
+        )
+
+    def _send(self) -> None:
+        message = CommandMessage(
+            arguments=self._arguments,
+            response_topic=None if self._connection.protocol == "mqtt5" else self._answer_topic,
+            correlation=self._correlation,
+        )
+        self._connection.publish(
+            Outgoing(
+                self._topic,
+                as_json(message),
+                expiry_s=COMMAND_EXPIRY_S,
+                response_topic=self._answer_topic,
+                token=self._correlation,
+            )
+        )
+
+    def _read(self, event: Incoming | Answered) -> CommandReply | None:
+        if isinstance(event, Answered):
+            if event.code >= REFUSED:
+                raise DeliveryError(
+                    f"the broker {self._where} does not let this station write {self._topic}: {event.words}; correct "
+                    "the broker's access list, or the name that it knows this station by (certificate, username)"
+                )
+            if event.code == NO_MATCHING_SUBSCRIBERS:
+                raise DeliveryError(
+                    f"nobody hears {self._topic}: the station is not connected to the broker {self._where}; start it, "
+                    "or look at its log"
+                )
+            return None
+        self._connection.acknowledge(event)
+        try:
+            reply = CommandReply.model_validate_json(event.payload)
+        except ValidationError as error:
+            raise DeliveryError(f"{event.topic}: an answer that cannot be read; who else writes there?") from error
+        return reply if reply.correlation == self._correlation else None

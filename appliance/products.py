@@ -1,0 +1,223 @@
+"""A station's products, loaded and proved before its first part, so that a changeover has nothing to load."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from appliance import __version__
+from appliance.activation import Engine, Terms, activate
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.certification.folder import CertificateFolder
+from appliance.config import Config, ProductSection
+from appliance.device_state import DeviceState
+from appliance.documents import Document
+from appliance.errors import ApplianceError, ConfigError
+from appliance.events import Changeover, Versions
+from appliance.inspection import PartInspection
+from appliance.optics.reference import lay_ms
+from appliance.parts import Product
+from appliance.recipe import BoundRecipe, load_recipe
+from appliance.runtime_pool import RuntimePool
+from appliance.stages.infer import Inference
+
+log = logging.getLogger(__name__)
+
+
+def ignore_ms(budget_ms: float, spent_ms: float) -> None:
+    """Take no note of what the model took."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmProduct:
+    """One product that can judge at once, and the engine that it judges with."""
+
+    product: Product
+    engine: Engine
+
+
+@dataclass(slots=True)
+class WarmProducts:
+    """What a station can change to.
+
+    Args:
+        in_force: name of the product that judges first.
+        ready: product -> what judges its parts.
+        unavailable: product -> why it may not judge here, in words.
+    """
+
+    in_force: str
+    ready: dict[str, WarmProduct]
+    unavailable: dict[str, str]
+    _undo: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        """Free threads and memory of all of them."""
+        self._undo.close()
+
+
+def first_product(config: Config, document: Document, last: Changeover | None) -> str:
+    """Return the product that is in force when the station starts, as in config.product_files.
+
+    Args:
+        config: what products there are.
+        document: for the message.
+        last: the ledger's last changeover.
+
+    Raises:
+        ConfigError: the product in force by the ledger is no longer configured; a person must say what is to come.
+    """
+    if config.products is None or config.product is None:
+        return ""
+    if last is None or not last.to_product:
+        return config.product
+    if last.to_product not in config.products:
+        raise document.error(
+            ("products",),
+            f"product {last.to_product} is in force since {last.at:%Y-%m-%d %H:%M} UTC (by {last.who}) and no longer "
+            f"here; there are {', '.join(config.products)}",
+            f"add it again, or put another one in force: appliance changeover --config {document.path} "
+            "--product NAME --by WHO --stopped",
+        )
+    return last.to_product
+
+
+def load_products(
+    config: Config, document: Document, in_force: str, device: DeviceState,
+    note_inference_ms: Callable[[float, float], None] = ignore_ms, pool: RuntimePool | None = None,
+) -> WarmProducts:  # fmt: skip
+    """Load and prove every product; the bundle or the recipe of one that is not in force may be at fault.
+
+    Args:
+        config: names the products' files.
+        document: the configuration's, for its digest.
+        in_force: key of config.product_files, from first_product.
+        device: as it is now.
+        note_inference_ms: told of each part what the model may take for it and what it took, in milliseconds.
+        pool: lends the models; None for one of its own.
+
+    Returns:
+        The products, to be closed by the caller.
+
+    Raises:
+        ApplianceError: the product in force cannot judge here.
+    """
+    files = config.product_files()
+    loader = _Loader(config, document, device, note_inference_ms, RuntimePool() if pool is None else pool)
+    with ExitStack() as undo:
+        ready, unavailable = dict[str, WarmProduct](), dict[str, str]()
+        for name in sorted(files, key=lambda each: each != in_force):
+            try:
+                warm = loader.load(name, files[name], undo)
+            except ApplianceError as error:
+                if name == in_force:
+                    raise
+                log.error("product %s may not judge here, a changeover to it will be refused: %s", name, error)
+                unavailable[name] = str(error)
+            else:
+                ready[warm.product.name] = warm
+        return WarmProducts(next(iter(ready)), ready, unavailable, undo.pop_all())
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    config: Config
+    document: Document
+    device: DeviceState
+    note_inference_ms: Callable[[float, float], None]
+    pool: RuntimePool
+    _bundles: dict[Path, Bundle] = field(default_factory=dict)
+
+    def load(self, name: str, files: ProductSection, undo: ExitStack) -> WarmProduct:
+        """Load and prove one product; what must be freed goes into undo."""
+        if files.bundle not in self._bundles:
+            self._bundles[files.bundle] = read_bundle(files.bundle)
+        bundle = self._bundles[files.bundle]
+        recipe = load_bound_recipe(self.config, files, bundle)
+        engine = activate_configured(self.config, bundle, recipe, self.device, pool=self.pool)
+        undo.callback(engine.runtime.close)
+        inference = Inference(recipe, bundle.manifest, engine.runtime)
+        budget_ms = latency_budget_ms(recipe, inference) * inference.tiles
+        inspection = PartInspection(recipe, inference, partial(self.note_inference_ms, budget_ms))
+        undo.callback(inspection.close)
+        judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
+        return WarmProduct(Product(inspection, judging, recipe.deadline_ms, recipe.answer_reserve_ms), engine)
+
+
+def activate_configured(
+    config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *,
+    again: bool = False, pool: RuntimePool | None = None,
+) -> Engine:  # fmt: skip
+    """Load what may judge here by the configuration: with a valid certificate, or after a proof.
+
+    Args:
+        config: the station's.
+        bundle: the release.
+        recipe: bound to it.
+        device: as it is now.
+        again: proves even though a certificate is valid.
+        pool: lends the models; None for one of its own.
+
+    Raises:
+        ConfigError, BundleError, RuntimeFault, StorageError: see appliance.activation.activate.
+    """
+    terms = Terms(
+        recipe.name,
+        recipe.version,
+        recipe.digest,
+        recipe.reject_limits(),
+        lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
+    )
+    return activate(
+        config.runtime,
+        bundle,
+        terms,
+        device=device,
+        certificates=CertificateFolder(config.certificates),
+        again=again,
+        pool=pool,
+    )
+
+
+def load_bound_recipe(config: Config, files: ProductSection, bundle: Bundle) -> BoundRecipe:
+    """Read a product's recipe and bind it to its bundle; each view must have a camera.
+
+    Raises:
+        ConfigError: recipe, bundle and cameras do not fit each other.
+    """
+    recipe, document = load_recipe(files.recipe)
+    wanted, given = {view.name for view in recipe.views}, set(config.cameras)
+    if wanted != given:
+        raise ConfigError(
+            f"{files.recipe}: the recipe's views are {', '.join(sorted(wanted))}, the configuration has cameras for "
+            f"{', '.join(sorted(given))}; give each view a camera of its name, and no other"
+        )
+    return recipe.bind(bundle.manifest, document)
+
+
+def latency_budget_ms(recipe: BoundRecipe, inference: Inference) -> float:
+    """Return how long one picture of the model's size may take, so that a part is done before the answer is due.
+
+    What laying the references over the part takes is measured here, and is not the model's.
+    """
+    aligning_ms = sum(lay_ms(references) for references in recipe.references.values() if references)
+    return max(0.0, recipe.deadline_ms - recipe.answer_reserve_ms - aligning_ms) / inference.tiles
+
+
+def versions(document: Document, bundle: Bundle, recipe: BoundRecipe, engine: Engine, product: str) -> Versions:
+    """Name everything that judges a product, for every record."""
+    return Versions(
+        software=__version__,
+        bundle=bundle.manifest.name,
+        bundle_revision=bundle.manifest.revision,
+        bundle_digest=bundle.digest,
+        recipe=recipe.name,
+        recipe_version=recipe.version,
+        recipe_digest=recipe.digest,
+        config_digest=document.digest,
+        runtime=engine.describe(),
+        product=product,
+        certificate=engine.certificate.id,
+    )
