@@ -35,11 +35,11 @@ LARGEST_RATIO = 1.4
 WAYS = ("frame_to_action", "round_trip")
 
 
-def write_pictures(folder: Path) -> list[Path]:
+def write_pictures(folder: Path, count: int = PICTURES) -> list[Path]:
     """Write simulated boards as JPEG, as a camera's recorder would."""
     line = SimulatedLine(seed=77, defect_rate=0.1, parts_per_family=20)
     paths = []
-    for number in range(PICTURES):
+    for number in range(count):
         path = folder / f"{number:04d}.jpg"
         cv2.imwrite(str(path), line.part(number).pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
         paths.append(path)
