@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,11 @@ def bare_ms(bundle: Path, paths: list[Path], threads: int, runs: int, rate_hz: f
     return spent
 
 
-def line_run(bundle: Path, pictures: Path, parts: int, rate_hz: float) -> dict[str, Any]:
-    """Run the demo on recorded pictures and return its report."""
+def line_run(bundle: Path, pictures: Path, parts: int, rate_hz: float, more: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the demo on recorded pictures, with more of its arguments, and return its report."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = [sys.executable, "-m", "appliance", "demo", "--images", str(pictures), "--bundle", str(bundle),
-                   "--parts", str(parts), "--rate", str(rate_hz), "--json", report.name]  # fmt: skip
+                   "--parts", str(parts), "--rate", str(rate_hz), "--json", report.name, *more]  # fmt: skip
         ended = subprocess.run(command, check=False, capture_output=True, text=True)
         text = Path(report.name).read_text(encoding="utf-8")
         if not text:

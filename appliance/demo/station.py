@@ -172,14 +172,18 @@ def write_station(
         config["mqtt"] = {"host": "127.0.0.1", "port": port, "consumers": [CONSUMER]}
     if (folder / "ledger.db").exists():
         raise ConfigError(f"{folder} holds the ledger of an earlier run, whose parts would mix in; name a new folder")
+    files = {} if recipe is not None else {"recipe.yaml": _recipe(bundle, scene, deadline_ms)}
+    _write(folder, {**files, "config.yaml": _yaml(config)})
+    return folder / "config.yaml"
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if recipe is None:
-            (folder / "recipe.yaml").write_text(_recipe(bundle, scene, deadline_ms), encoding="utf-8")
-        (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
-    return folder / "config.yaml"
 
 
 def _only_view(path: Path, scene: Scene) -> View:
