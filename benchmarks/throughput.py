@@ -2,8 +2,8 @@
 
 The line is that of `end_to_end`: mosquitto, `appliance run`, JPEG files, a durable ledger, a consumer, all on the same
 cores. The bare figures are of the same runtime in an idle process, its answers checked as on the line, right before and
-right after. Exit code 1: a part was lost or a FAULT, or the way from the picture to the action took longer than
-LARGEST_RATIO times the bare model.
+right after. Exit code 1: with one of the runtimes, whatever its threads, a part was lost or a FAULT, or the way from
+the picture to the action took longer than LARGEST_RATIO times the bare model.
 """
 
 import argparse
@@ -49,7 +49,9 @@ class Pace:
         return ["--runtime", self.kind, "--precision", self.precision, "--threads", str(self.threads)]
 
 
-PACES = (Pace("onnx", "f32", 1, 60.0), Pace("openvino", "bf16", 1, 100.0))
+PACES = (Pace("onnx", "f32", 1, 60.0), Pace("openvino", "bf16", 1, 100.0), Pace("openvino", "bf16", 2, 100.0))
+"""With one thread the model leaves a core to all else, and little time between two parts to its own thread; with two
+it is the other way round. Which is better is the computer's own; a goal is met if it is met with one of them."""
 
 
 def bare_ms(bundle: Path, pace: Pace, paths: list[Path], runs: int) -> list[float]:
@@ -75,7 +77,14 @@ def measure(bundle: Path, pace: Pace, paths: list[Path], parts: int, runs: int =
     report = line_run(bundle, paths[0].parent, parts, pace.rate_hz, pace.words)
     bare = percentiles(spent + bare_ms(bundle, pace, paths, runs))
     over = {way: round(report["latency_ms"][way]["p50"] / bare["p50"], 3) for way in WAYS}
-    return {"rate_hz": pace.rate_hz, "threads": pace.threads, "bare_ms": bare, "over_bare": over, **report}
+    return {
+        "kind": pace.kind,
+        "rate_hz": pace.rate_hz,
+        "threads": pace.threads,
+        "bare_ms": bare,
+        "over_bare": over,
+        **report,
+    }
 
 
 def is_kept(found: dict[str, Any]) -> bool:
@@ -84,12 +93,17 @@ def is_kept(found: dict[str, Any]) -> bool:
     return bool(is_whole and found["over_bare"]["frame_to_action"] <= LARGEST_RATIO)
 
 
+def missed(found: list[dict[str, Any]]) -> set[str]:
+    """Return the runtimes that keep their pace with no number of threads."""
+    return {figures["kind"] for figures in found} - {figures["kind"] for figures in found if is_kept(figures)}
+
+
 def main() -> int:
     """Measure, print a table for each runtime, write benchmarks/results/throughput.json."""
     parser = argparse.ArgumentParser(prog="benchmarks throughput", description=__doc__)
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE)
     parser.add_argument("--parts", type=int, default=3000)
-    parser.add_argument("--only", choices=[pace.kind for pace in PACES], help="one runtime")
+    parser.add_argument("--only", choices=sorted({pace.kind for pace in PACES}), help="one runtime")
     parser.add_argument("--rate", type=float, help="another rate than the goal's, in parts a second")
     given = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
@@ -108,7 +122,9 @@ def main() -> int:
         words = ", ".join(f"{way} {over:.2f} x bare" for way, over in figures["over_bare"].items())
         sys.stdout.write(f"verdicts {figures['verdicts']}, losses {figures['losses']}; {words}\n")
     write("throughput", {"machine": machine(), "largest_ratio": LARGEST_RATIO, **found})
-    return 0 if all(is_kept(figures) for figures in found.values()) else 1
+    goals = missed(list(found.values()))
+    sys.stdout.write(f"\ngoals missed: {', '.join(sorted(goals)) or 'none'}\n")
+    return 1 if goals else 0
 
 
 if __name__ == "__main__":
