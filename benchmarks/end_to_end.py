@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ LARGEST_RATIO = 1.4
 WAYS = ("frame_to_action", "round_trip")
 
 
-def write_pictures(folder: Path) -> list[Path]:
+def write_pictures(folder: Path, count: int = PICTURES) -> list[Path]:
     """Write simulated boards as JPEG, as a camera's recorder would."""
     line = SimulatedLine(seed=77, defect_rate=0.1, parts_per_family=20)
     paths = []
-    for number in range(PICTURES):
+    for number in range(count):
         path = folder / f"{number:04d}.jpg"
         cv2.imwrite(str(path), line.part(number).pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
         paths.append(path)
@@ -67,11 +68,11 @@ def bare_ms(bundle: Path, paths: list[Path], threads: int, runs: int, rate_hz: f
     return spent
 
 
-def line_run(bundle: Path, pictures: Path, parts: int, rate_hz: float) -> dict[str, Any]:
-    """Run the demo on recorded pictures and return its report."""
+def line_run(bundle: Path, pictures: Path, parts: int, rate_hz: float, more: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the demo on recorded pictures, with more of its arguments, and return its report."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = [sys.executable, "-m", "appliance", "demo", "--images", str(pictures), "--bundle", str(bundle),
-                   "--parts", str(parts), "--rate", str(rate_hz), "--json", report.name]  # fmt: skip
+                   "--parts", str(parts), "--rate", str(rate_hz), "--json", report.name, *more]  # fmt: skip
         ended = subprocess.run(command, check=False, capture_output=True, text=True)
         text = Path(report.name).read_text(encoding="utf-8")
         if not text:

@@ -8,11 +8,14 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import get_args
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from appliance.arguments import count, names, new_file, rate, ratio, whole
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.config import RuntimeSection
 from appliance.demo.line import DemoLine
 from appliance.demo.screen import Screen
 from appliance.demo.station import RECIPE_DEADLINE_MS, SHIPPED_BUNDLE, Scene, write_station
@@ -40,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--optics", type=Path, metavar="FILE", help="YAML script that stages drift on the simulated boards"
     )
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE, help="another model (default: the shipped one)")
+    parser.add_argument("--runtime", choices=_choices("kind"), help="what runs the model (default: onnx)")
+    parser.add_argument("--precision", choices=_choices("precision"), help="of --runtime (default: auto)")
+    parser.add_argument(
+        "--threads", type=count, help="of the processor, for one inference (default: all cores but one)"
+    )
     parser.add_argument("--broker", choices=("auto", "mosquitto", "amqtt"), default="auto", help="default: auto")
     parser.add_argument("--directory", type=Path, help="keep ledger, pictures and configuration in this new folder")
     parser.add_argument("--svg", type=new_file, metavar="FILE", help="write the last screen here as a picture")
@@ -65,8 +73,25 @@ def execute(arguments: argparse.Namespace) -> int:
             arguments.rate,
         )  # fmt: skip
         with EmbeddedBroker(arguments.broker) as broker:
-            config = write_station(folder, arguments.bundle, bundle, scene, port=broker.port)
+            config = write_station(
+                folder, arguments.bundle, bundle, scene, port=broker.port, runtime=_runtime(arguments)
+            )
             return _run(arguments, bundle, scene, broker, config, conveyor)
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    return get_args(RuntimeSection.model_fields[key].annotation)
+
+
+def _runtime(arguments: argparse.Namespace) -> RuntimeSection | None:
+    """Return the configuration's runtime section, None if nobody asks for anything else than a station's default."""
+    asked = {"kind": arguments.runtime, "precision": arguments.precision, "threads": arguments.threads}
+    section = {key: value for key, value in asked.items() if value is not None}
+    try:
+        return RuntimeSection.model_validate(section) if section else None
+    except ValidationError as error:
+        words = "; ".join(mistake["msg"].removeprefix("Value error, ") for mistake in error.errors())
+        raise ConfigError(f"--runtime, --precision and --threads do not fit each other: {words}") from error
 
 
 def _run(

@@ -8,6 +8,7 @@ import yaml
 from appliance.bundle.archive import Bundle
 from appliance.bundle.picture import decode, size_px
 from appliance.cameras.truth import RecordedImage, list_recorded
+from appliance.config import RuntimeSection
 from appliance.errors import ConfigError, StorageError
 from appliance.optics.tiles import usual_overlap_px
 from appliance.recipe import RECIPES, View, load_recipe
@@ -124,6 +125,7 @@ def write_station(
     port: int | None,
     recipe: Path | None = None,
     deadline_ms: int = RECIPE_DEADLINE_MS,
+    runtime: RuntimeSection | None = None,
 ) -> Path:
     """Write a station's configuration and, unless one is given, its recipe.
 
@@ -135,6 +137,7 @@ def write_station(
         port: of the broker on this machine, None for no link.
         recipe: another recipe than the demo's, with one view of the scene's size.
         deadline_ms: of the demo's recipe.
+        runtime: what runs the model; None: what a station takes by default.
 
     Returns:
         The path of config.yaml.
@@ -163,18 +166,24 @@ def write_station(
         "max_capture_delay_ms": 1000,
         "queue_size": 20,
     }
+    if runtime is not None:
+        config["runtime"] = runtime.model_dump(exclude_unset=True)
     if port is not None:
         config["mqtt"] = {"host": "127.0.0.1", "port": port, "consumers": [CONSUMER]}
     if (folder / "ledger.db").exists():
         raise ConfigError(f"{folder} holds the ledger of an earlier run, whose parts would mix in; name a new folder")
+    files = {} if recipe is not None else {"recipe.yaml": _recipe(bundle, scene, deadline_ms)}
+    _write(folder, {**files, "config.yaml": _yaml(config)})
+    return folder / "config.yaml"
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if recipe is None:
-            (folder / "recipe.yaml").write_text(_recipe(bundle, scene, deadline_ms), encoding="utf-8")
-        (folder / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
-    return folder / "config.yaml"
 
 
 def _only_view(path: Path, scene: Scene) -> View:
