@@ -1,7 +1,6 @@
-"""A repository of signed updates in memory, made with python-tuf's Metadata API; what it publishes may be wrong on purpose."""
+"""A repository of signed updates in memory, made with python-tuf's Metadata API; it may publish what is wrong."""
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +9,6 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
-    Key,
     Metadata,
     MetaFile,
     Root,
@@ -158,9 +156,6 @@ class Repository:
             self.roles[name] = Targets(expires=expires or self.expires)
         self.add_key(name, delegator=delegator)
         return self.roles[name]  # type: ignore[no-any-return]
-
-    def copy_of_key(self, key: Key) -> Key:
-        return deepcopy(key)
 
     def _length_and_hashes(self, data: bytes) -> tuple[int | None, dict[str, str] | None]:
         if not self.has_hashes:

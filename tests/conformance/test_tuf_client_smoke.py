@@ -28,16 +28,9 @@ def test_a_target_arrives_through_the_executable(tmp_path: Path) -> None:
         known = ("--metadata-url", server.metadata_url, "--metadata-dir", metadata)
         assert run("--metadata-dir", metadata, "init", root) == 0
         assert run(*known, "refresh") == 0
-        wanted = (
-            "--target-name",
-            "models/boards.bundle",
-            "--target-base-url",
-            server.targets_url,
-            "--target-dir",
-            targets,
-        )
-        assert run(*known, *wanted, "download") == 0
-        assert run(*known, "--target-name", "models/none", *wanted[2:], "download") == 1
+        place = ("--target-base-url", server.targets_url, "--target-dir", targets)
+        assert run(*known, "--target-name", "models/boards.bundle", *place, "download") == 0
+        assert run(*known, "--target-name", "models/none", *place, "download") == 1
     assert [path.read_bytes() for path in targets.iterdir()] == [b"weights"]
     assert sorted(path.name for path in metadata.iterdir()) == [
         "root.json", "root_history", "snapshot.json", "targets.json", "timestamp.json",
