@@ -1,6 +1,7 @@
 """An HTTP server of updates on a real socket, which misbehaves in the ways that networks and attackers do."""
 
 import re
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,10 @@ class UpdateServer:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.metadata_url, self.targets_url = f"{self.url}/metadata/", f"{self.url}/targets/"
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from the next connection on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     @property
     def metadata_requests(self) -> list[str]:
