@@ -4,7 +4,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TypeAlias
@@ -19,7 +19,7 @@ class Exchange:
     handler: BaseHTTPRequestHandler
     path: str
     stopped: threading.Event
-    sent_bytes: list[int] = field(default_factory=list)
+    sent: dict[str, int]
 
     @property
     def first_byte(self) -> int:
@@ -36,8 +36,8 @@ class Exchange:
     def body(self, content: bytes) -> None:
         for start in range(0, len(content), PIECE_BYTES):
             piece = content[start : start + PIECE_BYTES]
+            self.sent[self.path] = self.sent.get(self.path, 0) + len(piece)
             self.handler.wfile.write(piece)
-            self.sent_bytes.append(len(piece))
 
     def drip(self, content: bytes, pause_s: float) -> None:
         """One byte after the other, until the client has had enough."""
@@ -52,12 +52,16 @@ Answer: TypeAlias = Callable[[Exchange], None]
 
 
 class UpdateServer:
-    """Serves `files` by path, with ranges, in a thread; `answers` overrules it for a path."""
+    """Serves `files` by path, with ranges, in a thread; `answers` overrules it for a path.
+
+    requests and first_bytes tell what was asked for, sent how many bytes of each path were written to sockets.
+    """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
+        self.first_bytes: list[int] = []
         self.sent: dict[str, int] = {}
         self._stopped = threading.Event()
         owner = self
@@ -107,14 +111,13 @@ class UpdateServer:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         path = handler.path.removeprefix("/")
         self.requests.append(path)
-        exchange = Exchange(handler, path, self._stopped)
+        exchange = Exchange(handler, path, self._stopped, self.sent)
+        self.first_bytes.append(exchange.first_byte)
         handler.close_connection = True
         try:
             self.answers.get(path, self._serve)(exchange)
         except OSError:
             return  # the client has gone
-        finally:
-            self.sent[path] = self.sent.get(path, 0) + sum(exchange.sent_bytes)
 
     def _serve(self, exchange: Exchange) -> None:
         content = self.files.get(exchange.path)
