@@ -103,7 +103,8 @@ class _Client(Updater):
             raise BundleTrustError(
                 f"timestamp.json: {ISSUED_AT} is {said!r}; publish it with a time such as 2026-01-31T12:00:00Z"
             ) from error
-        if moment >= min(role.expires for role in trusted.values()):
+        signed = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
+        if moment >= min(role.expires for role in signed):
             raise BundleTrustError(
                 f"timestamp.json says that it was signed at {said}, after what it vouches for expires; "
                 "correct the clock of who signs it"
