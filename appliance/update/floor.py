@@ -208,4 +208,6 @@ class Floor:
         return self.path.with_name(self.path.name + ".lock")
 
     def _write(self, state: FloorState) -> None:
+        for draft in self.path.parent.glob(f".{self.path.name}.*.part"):
+            draft.unlink(missing_ok=True)  # of a process that was killed; the lock is held
         write_whole(self.path, strict_json.dump(state))
