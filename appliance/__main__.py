@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import __version__, bench, check, export, replay
+from appliance import __version__, agent, bench, check, export, replay
 from appliance.demo import command as demo
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.log_pace import LogPace
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         ("check", check, "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
         ("bench", bench, "which runtime is the fastest here, each proved on the bundle's golden images first"),
         ("export", export, "records and pictures out of the ledger, to be verified and learned from"),
+        ("agent", agent, "signed updates: what the repository says, and files that it vouches for"),
         ("simulate", simulate, "write a data set of simulated circuit boards with exact truth"),
     ):
         command = commands.add_parser(name, help=words, description=words, epilog=EPILOG)

@@ -79,7 +79,7 @@ def crash_at(number: int, device: Device, target: str) -> str | None:
 
 
 def left_behind(folder: Path) -> dict[str, object]:
-    """What is there after a crash: each visible file, whether they are what their names say; a floor that is readable."""
+    """What is there after a crash: visible files, and whether they are what their names say; the floor is readable."""
     files = list((folder / "files").glob("[!.]*"))
     Floor(folder / "floor.json").read()
     return {

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from appliance.bundle import strict_json
 from appliance.bundle.section import Section
@@ -25,7 +25,24 @@ MAX_BYTES = 64 * 1024
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 Version = Annotated[int, Field(ge=0)]
-Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$")]
+
+
+def as_moment(text: str) -> datetime:
+    """Read a moment such as 2026-01-31T12:00:00Z.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return datetime.strptime(text, TIME_FORM).replace(tzinfo=timezone.utc)
+
+
+def as_text(moment: datetime) -> str:
+    """Write a moment in whole seconds of UTC."""
+    return moment.astimezone(timezone.utc).strftime(TIME_FORM)
+
+
+Moment = Annotated[str, AfterValidator(lambda text: as_text(as_moment(text)))]
+"""A moment in a file; the same moment is always the same text, and a later one sorts behind."""
 
 
 class Role(Section):
@@ -137,8 +154,7 @@ class Floor:
     def time(self, clock_utc: datetime) -> datetime:
         """Return the moment at which validity is judged: the clock's, or the floor where the clock is behind it."""
         known = self.read().time
-        moments = [clock_utc, self.not_before, datetime.strptime(known, TIME_FORM).replace(tzinfo=timezone.utc)
-                   if known else None]  # fmt: skip
+        moments = [clock_utc, self.not_before, as_moment(known) if known else None]
         moment = max(item for item in moments if item is not None)
         if moment > clock_utc:
             log.warning("the clock says %s, which is before %s: the latter is used", clock_utc, moment)
@@ -163,7 +179,7 @@ class Floor:
         Raises:
             StorageError: see rise.
         """
-        said = moment.astimezone(timezone.utc).strftime(TIME_FORM)
+        said = as_text(moment)
         with locked(self._lock):
             before = self.read()
             if before.time is None or said > before.time:

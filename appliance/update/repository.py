@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.ports import Clock
-from appliance.update.floor import TIME_FORM, Floor, Role, Versions
+from appliance.update.floor import Floor, Role, Versions, as_moment
 from appliance.update.lock import locked
 from appliance.update.transport import Transport
 
@@ -98,7 +98,7 @@ class _Client(Updater):
         if said is None:
             return None
         try:
-            moment = datetime.strptime(said, TIME_FORM).replace(tzinfo=timezone.utc)
+            moment = as_moment(said)
         except (TypeError, ValueError) as error:
             raise BundleTrustError(
                 f"timestamp.json: {ISSUED_AT} is {said!r}; publish it with a time such as 2026-01-31T12:00:00Z"
