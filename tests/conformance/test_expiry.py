@@ -102,3 +102,15 @@ def test_a_delegated_role_on_disk_expires_and_is_renewed(pair: Pair, tmp_path: P
     pair.repository.publish("models", "snapshot", "timestamp")
     assert download_later(pair, tmp_path, 18, "models/second") == 0
     assert pair.client.got() == [b"first", b"second"]
+
+
+@needs_clock
+def test_an_expired_timestamp_on_disk_still_forbids_an_older_snapshot(pair: Pair, tmp_path: Path) -> None:
+    pair.repository.timestamp.expires = in_days(7)
+    pair.repository.publish("snapshot", "timestamp")
+    assert pair.client.refresh() == 0
+    pair.repository.snapshot.version, pair.repository.timestamp.expires = 1, in_days(21)
+    pair.repository.publish("snapshot", bump=False)
+    pair.repository.publish("timestamp")
+    assert later(pair, tmp_path, 18, "refresh") == 1
+    assert pair.client.version("timestamp") == 2

@@ -213,6 +213,21 @@ def test_a_root_that_was_poisoned_on_disk_is_fetched_anew(pair: Pair) -> None:
     assert stored.read_bytes() == good
 
 
+def test_roots_on_disk_that_the_first_root_did_not_sign_are_fetched_anew(pair: Pair) -> None:
+    """Somebody else's whole chain lies in the folder: none of it follows from the device's own first root."""
+    pair.repository.publish("root")
+    assert pair.client.refresh() == 0
+    foreign = Repository()
+    foreign.publish("root")
+    foreign.publish("root")
+    history = pair.client.metadata / "root_history"
+    for version in (1, 2, 3):
+        (history / f"{version}.root.json").write_bytes(foreign.root_bytes(version))
+    assert pair.client.refresh() == 0
+    assert pair.client.version("root") == 2
+    assert (pair.client.metadata / "root.json").read_bytes() == pair.repository.root_bytes(2)
+
+
 def test_a_root_of_the_same_version_is_refused(pair: Pair) -> None:
     pair.repository.files["metadata/2.root.json"] = pair.repository.root_bytes()
     assert pair.client.refresh() == 1

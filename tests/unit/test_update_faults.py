@@ -1,6 +1,7 @@
 """What the device's own disk and processes do to it: kills at each step, torn files, crowds, a full disk."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,9 +12,10 @@ import pytest
 
 from appliance.errors import BundleTrustError, StorageError
 from tests.small_disk import fill, small_disk
-from tests.tuf_repository import ALL_BUT_ROOT, Repository
+from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
 from tests.update_device import Device
 from tests.update_server import UpdateServer
+from tests.wall_clock import WallClock, can_be_built
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = b"the release before", b"the new release"
@@ -132,3 +134,39 @@ def test_a_full_disk_is_told_in_words_and_left_as_it_was(
         ballast.unlink()
         assert device.repository.refresh().timestamp == 3
         assert device.download("models/old") == OLD
+
+
+DAY_S = 86_400
+SINCE_1970_S = int(in_days(0).timestamp())
+TO_2038_S = 2_147_483_000 - SINCE_1970_S
+
+
+@pytest.mark.skipif(not can_be_built(), reason="the C compiler cc is not installed (packages gcc, libc6-dev)")
+@pytest.mark.parametrize(
+    ("offset_s", "valid_days", "refused"),
+    [
+        (-SINCE_1970_S + DAY_S, -1, "timestamp.json is expired"),  # what has expired stays so at a clock in 1970 ...
+        (-5 * 365 * DAY_S, -1, "timestamp.json is expired"),
+        (-SINCE_1970_S + DAY_S, 1, ""),  # ... and what has not is taken
+        (25 * DAY_S, 1, "timestamp.json is expired"),
+        (TO_2038_S, 1, "root.json is expired"),
+    ],
+    ids=["1970, expired", "5 years ago, expired", "1970, valid", "in 25 days", "2038"],
+)
+def test_the_devices_own_clock_may_say_anything(
+    device: Device, repository: Repository, tmp_path: Path, offset_s: int, valid_days: int, refused: str
+) -> None:
+    device.clock.synchronised = True
+    device.repository.refresh()
+    repository.timestamp.expires = in_days(valid_days)
+    repository.publish("timestamp")
+    clock = WallClock(tmp_path)
+    clock.set_by(offset_s)
+    ended = subprocess.run(
+        child("refresh", device, 1), cwd=ROOT, env=os.environ | clock.environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (ended.returncode != 0, refused in ended.stderr) == (bool(refused), True), ended.stderr
+    repository.timestamp.expires = in_days(1)
+    repository.publish("timestamp")
+    assert device.repository.refresh().timestamp == 5
