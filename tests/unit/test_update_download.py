@@ -91,6 +91,7 @@ def test_a_server_that_knows_no_ranges_costs_the_bytes_but_not_the_file(tmp_path
 
     server.answers[PATH] = whole
     assert store.fetch(TARGET).read_bytes() == CONTENT
+    assert server.first_bytes == [0, 300_000]
 
 
 def test_a_server_may_send_less_than_was_asked_for(tmp_path: Path, server: UpdateServer) -> None:

@@ -98,6 +98,17 @@ def test_endless_data_ends_at_what_was_allowed(answer: Answer) -> None:
         assert sum(server.sent.values()) < 30_000_000  # what the sockets of both sides may have held
 
 
+def test_not_one_byte_more_is_handed_on_where_nobody_says_how_long_it_is() -> None:
+    def one_more(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        exchange.body(b"6\r\nhello!\r\n0\r\n\r\n")
+
+    with serving(one_more) as (_, url):
+        with pytest.raises(DeliveryError, match="5 at most were signed"):
+            read(url, most_bytes=5)
+        assert read(url, most_bytes=6) == b"hello!"
+
+
 def silent(exchange: Exchange) -> None:
     exchange.stopped.wait()
 
