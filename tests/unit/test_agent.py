@@ -1,7 +1,10 @@
 """appliance agent as a user calls it, against a repository over TLS."""
 
+import os
 import re
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from tests.certificates import make_certificates, needs_openssl
 from tests.tuf_repository import Repository
 from tests.update_server import UpdateServer
 
-DOC = (Path(__file__).parents[2] / "docs" / "updates.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+DOC = (ROOT / "docs" / "updates.md").read_text(encoding="utf-8")
 EXAMPLE = DOC.split("```yaml\n")[1].split("```")[0]
 NAME = "models/boards.bundle"
 
@@ -162,3 +166,16 @@ def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
 def test_every_key_is_documented() -> None:
     keys = [*AgentConfig.model_fields, *(f"limits.{name}" for name in TransferLimits.model_fields)]
     assert not [key for key in keys if key != "limits" and f"`{key}`" not in DOC]
+
+
+@needs_openssl
+def test_without_the_extra_a_person_is_told_what_to_install(station: Station, tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "tuf"
+    absent.mkdir(parents=True)
+    (absent / "__init__.py").write_text("raise ModuleNotFoundError('No module named tuf', name='tuf')\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(absent.parent), str(ROOT)])}
+    command = [sys.executable, "-m", "appliance", "agent", "refresh", "--config", str(station.config)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    assert "pip install 'inspection-appliance[agent]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
