@@ -1,6 +1,6 @@
 """A repository of signed updates in memory, made with python-tuf's Metadata API; it may publish what is wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
@@ -123,12 +123,12 @@ class Repository:
         content: bytes,
         role: str = "targets",
         hashes: Iterable[str] = ("sha256",),
-        custom: Mapping[str, Any] | None = None,
+        custom: Any = None,
     ) -> TargetFile:
         """Vouch for a file and serve it; publish the role afterwards."""
         target = TargetFile.from_data(name, content, list(hashes))
         if custom is not None:
-            target.unrecognized_fields["custom"] = dict(custom)
+            target.unrecognized_fields["custom"] = custom
         self.roles[role].targets[name] = target
         self.files[self.path_of(target)] = content
         return target

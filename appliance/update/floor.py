@@ -21,7 +21,8 @@ from appliance.update.lock import locked
 log = logging.getLogger(__name__)
 
 SCHEMA = "vi.update-floor/1"
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 4_000_000
+"""More than the keys of any root that is accepted can fill."""
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 Version = Annotated[int, Field(ge=0)]

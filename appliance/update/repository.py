@@ -32,6 +32,9 @@ LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 CHECKED_HASHES = {"sha256": 64, "sha512": 128}
 """Algorithm -> hex digits; a target has at least one of them, and no other."""
 
+KIND = re.compile(r"[a-z0-9_-]{1,32}")
+"""What is counted against older releases of the same kind."""
+
 URL_SAFE = "/%!$&'()*+,;=:@~"
 """What stays as it is in a target's path, which TUF writes as in an address already."""
 
@@ -269,11 +272,15 @@ def _as_target(found: TargetFile, path: str) -> Target:
     for algorithm, digest in found.hashes.items():
         if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
             raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
-    kind, sequence = (found.custom or {}).get("kind"), (found.custom or {}).get("seq")
-    if (kind is None) != (sequence is None) or not isinstance(kind, str | None) or not _is_sequence(sequence):
-        raise BundleTrustError(f"{name}: kind {kind!r} and seq {sequence!r} belong together; publish both or neither")
-    return Target(name, quote(path, safe=URL_SAFE), found.length, found.hashes, kind, sequence)
+    return Target(name, quote(path, safe=URL_SAFE), found.length, found.hashes, *_release(name, found.custom))
 
 
-def _is_sequence(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+def _release(name: str, custom: object) -> tuple[str, int] | tuple[None, None]:
+    if custom is None or (isinstance(custom, dict) and not {"kind", "seq"} & custom.keys()):
+        return None, None
+    kind, sequence = (custom.get("kind"), custom.get("seq")) if isinstance(custom, dict) else (custom, None)
+    if isinstance(kind, str) and KIND.fullmatch(kind) and type(sequence) is int and sequence >= 0:
+        return kind, sequence
+    raise BundleTrustError(
+        f"{name}: kind {kind!r} and seq {sequence!r} do not make a release; publish both, such as model and 8, or neither"
+    )

@@ -226,6 +226,7 @@ def test_a_failed_refresh_raises_the_floor_to_what_it_has_verified(line: Line) -
 def test_releases_are_counted_per_kind(line: Line) -> None:
     for sequence in (7, 8):
         line.repository.add_target(f"models/{sequence}", b"w%d" % sequence, custom={"kind": "model", "seq": sequence})
+    line.repository.add_target("notes", b"text", custom={"author": "somebody"})
     line.repository.add_target("apps/1", b"app", custom={"kind": "app", "seq": 1})
     line.repository.update()
     target = line.device.repository.find("models/8")
@@ -234,16 +235,20 @@ def test_releases_are_counted_per_kind(line: Line) -> None:
     with pytest.raises(ReplayError, match="model release 7 is offered"):
         line.device.repository.find("models/7")
     assert line.device.repository.find("apps/1").releases == {"app": 1}
+    assert line.device.repository.find("notes").releases == {}
 
 
-@pytest.mark.parametrize(
-    "custom", [{"kind": "model"}, {"seq": 1}, {"kind": 1, "seq": 1}, {"kind": "model", "seq": "1"},
-               {"kind": "model", "seq": True}, {"kind": "model", "seq": -1}],
-)  # fmt: skip
-def test_a_release_that_says_half_is_refused(line: Line, custom: dict[str, object]) -> None:
+HALF = [
+    {"kind": "model"}, {"seq": 1}, {"kind": 1, "seq": 1}, {"kind": "model", "seq": "1"}, {"kind": "model", "seq": True},
+    {"kind": "model", "seq": -1}, {"kind": "", "seq": 1}, {"kind": "m" * 33, "seq": 1}, ["model"], "model",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("custom", HALF)
+def test_a_release_that_says_half_is_refused(line: Line, custom: object) -> None:
     line.repository.add_target("models/a", b"w", custom=custom)
     line.repository.update()
-    with pytest.raises(BundleTrustError, match="belong together"):
+    with pytest.raises(BundleTrustError, match="do not make a release"):
         line.device.repository.find("models/a")
 
 
