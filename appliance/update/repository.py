@@ -282,5 +282,5 @@ def _release(name: str, custom: object) -> tuple[str, int] | tuple[None, None]:
     if isinstance(kind, str) and KIND.fullmatch(kind) and type(sequence) is int and sequence >= 0:
         return kind, sequence
     raise BundleTrustError(
-        f"{name}: kind {kind!r} and seq {sequence!r} do not make a release; publish both, such as model and 8, or neither"
+        f"{name}: kind {kind!r} and seq {sequence!r} are no release; publish both, such as model and 8, or neither"
     )

@@ -248,7 +248,7 @@ HALF = [
 def test_a_release_that_says_half_is_refused(line: Line, custom: object) -> None:
     line.repository.add_target("models/a", b"w", custom=custom)
     line.repository.update()
-    with pytest.raises(BundleTrustError, match="do not make a release"):
+    with pytest.raises(BundleTrustError, match="are no release"):
         line.device.repository.find("models/a")
 
 
