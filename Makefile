@@ -46,7 +46,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,s3,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,s3,agent,dev]'
 	@touch $@ $(VENV)/.demo
 
 # A TensorRT that builds engines where there is no accelerator (95 MB, proprietary, for tests only).

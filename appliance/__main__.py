@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import __version__, bench, changeover_command, check, export, prove, replay
+from appliance import __version__, agent, bench, changeover_command, check, export, prove, replay
 from appliance.demo import command as demo
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.log_pace import LogPace
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         ("changeover", changeover_command, "put another product in force, between two parts"),
         ("bench", bench, "which runtime is the fastest here, each proved on the bundle's golden images first"),
         ("export", export, "records and pictures out of the ledger, to be verified and learned from"),
+        ("agent", agent, "signed updates: what the repository says, and files that it vouches for"),
         ("simulate", simulate, "write a data set of simulated circuit boards with exact truth"),
     ):
         command = commands.add_parser(name, help=words, description=words, epilog=EPILOG)

@@ -47,6 +47,10 @@ class BundleTrustError(BundleError):
     """Nobody whom this device trusts vouches for the bundle."""
 
 
+class ReplayError(BundleTrustError):
+    """Something older than this device has seen is offered as the newest: worth an alarm."""
+
+
 class DeliveryError(ApplianceError):
     """The network said no: the record stays in the outbox and is sent again."""
 

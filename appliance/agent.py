@@ -1,0 +1,62 @@
+"""appliance agent: signed updates in; so far what the repository says, and single files from it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.clock import SystemClock
+from appliance.errors import ConfigError
+from appliance.update.settings import AgentConfig, load_agent_config
+
+if TYPE_CHECKING:
+    from appliance.update.repository import TrustedRepository
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    refresh = tasks.add_parser("refresh", help="bring the repository's metadata up to date and say what holds now")
+    download = tasks.add_parser("download", help="fetch a file that the repository vouches for and say where it lies")
+    download.add_argument("name", metavar="NAME", help="its path in the repository, such as models/boards.bundle")
+    for task in (refresh, download):
+        task.add_argument("--config", type=Path, required=True, help="the agent's configuration (YAML)")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Do one task; every refusal is an error with words and an exit code."""
+    config = load_agent_config(arguments.config)
+    said = _refresh(config) if arguments.task == "refresh" else _download(config, arguments.name)
+    sys.stdout.write(said + "\n")
+    return 0
+
+
+def _refresh(config: AgentConfig) -> str:
+    versions = _repository(config).refresh()
+    return f"root {versions.root}, timestamp {versions.timestamp}, snapshot {versions.snapshot}"
+
+
+def _download(config: AgentConfig, name: str) -> str:
+    target = _repository(config).find(name)
+    from appliance.update.download import TargetStore
+
+    store = TargetStore(config.files, config.targets_url, config.make_transport(), config.reserve_bytes)
+    path = store.fetch(target)
+    config.make_floor().rise_to_releases(target.releases)
+    return str(path)
+
+
+def _repository(config: AgentConfig) -> "TrustedRepository":
+    try:
+        from appliance.update.repository import TrustedRepository
+    except ModuleNotFoundError as error:
+        raise ConfigError("updates are not installed here: pip install 'inspection-appliance[agent]'") from error
+    return TrustedRepository(
+        "online",
+        config.metadata_url,
+        config.metadata,
+        root=config.read_root(),
+        floor=config.make_floor(),
+        transport=config.make_transport(),
+        clock=SystemClock(),
+    )

@@ -1,0 +1,230 @@
+"""What this device never goes back behind: versions of the repository, releases, and time.
+
+It lies outside the repository's own folder, so that torn or restored metadata is no way back to an old release.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from appliance.bundle import strict_json
+from appliance.bundle.section import Section
+from appliance.bundle.whole_file import write_whole
+from appliance.errors import BundleFormatError, ReplayError, StorageError
+from appliance.update.lock import locked
+
+log = logging.getLogger(__name__)
+
+SCHEMA = "vi.update-floor/1"
+MAX_BYTES = 4_000_000
+"""More than the keys of any root that is accepted can fill."""
+TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
+
+Version = Annotated[int, Field(ge=0)]
+
+
+def as_moment(text: str) -> datetime:
+    """Read a moment such as 2026-01-31T12:00:00Z.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return datetime.strptime(text, TIME_FORM).replace(tzinfo=timezone.utc)
+
+
+def as_text(moment: datetime) -> str:
+    """Write a moment in whole seconds of UTC."""
+    return moment.astimezone(timezone.utc).strftime(TIME_FORM)
+
+
+Moment = Annotated[str, AfterValidator(lambda text: as_text(as_moment(text)))]
+"""A moment in a file; the same moment is always the same text, and a later one sorts behind."""
+
+
+class Role(Section):
+    """Who may sign for an online role: key ids, and how many of them must."""
+
+    keyids: tuple[str, ...] = ()
+    threshold: Annotated[int, Field(ge=1)] = 1
+
+    def is_rotated_to(self, newer: "Role") -> bool:
+        """Return whether what was signed by these keys is no longer believed under the newer ones."""
+        return len(set(self.keyids) & set(newer.keyids)) < newer.threshold
+
+
+class Versions(Section):
+    """Verified metadata: the newest root, and what its timestamp says; 0: none yet."""
+
+    root: Version
+    timestamp: Version
+    snapshot: Version
+    timestamp_role: Role
+    snapshot_role: Role
+
+
+class FloorState(Section):
+    """The file: per repository the highest versions, per kind the highest release, and the latest time known good."""
+
+    schema_: Annotated[Literal["vi.update-floor/1"], Field(alias="schema")] = "vi.update-floor/1"
+    time: Moment | None = None
+    repositories: dict[str, Versions] = Field(default_factory=dict)
+    releases: dict[str, Version] = Field(default_factory=dict)
+
+    def risen_to(self, repository: str, offered: Versions) -> "FloorState":
+        """Judge verified metadata; the pure core of the floor.
+
+        Args:
+            repository: its name.
+            offered: what was verified by signature.
+
+        Returns:
+            The state with the floor at what was offered.
+
+        Raises:
+            ReplayError: it is older than what this device has seen.
+
+        Source:
+            TUF specification 1.0.34, sections 5.3.11 (keys of timestamp or snapshot rotated: their versions begin
+            anew), 5.4.3 and 5.4.4 (rollback), 5.3.5 (root).
+        """
+        seen = self.repositories.get(repository)
+        if seen is None:
+            return self._with(repository, offered)
+        _refuse_older(repository, "root", offered.root, seen.root)
+        is_rotated = offered.root > seen.root and (
+            seen.timestamp_role.is_rotated_to(offered.timestamp_role)
+            or seen.snapshot_role.is_rotated_to(offered.snapshot_role)
+        )
+        if is_rotated:
+            return self._with(repository, offered)
+        if offered.timestamp == 0:  # only a newer root was verified
+            kept = {"timestamp": seen.timestamp, "snapshot": seen.snapshot}
+            return self._with(repository, offered.model_copy(update=kept))
+        _refuse_older(repository, "timestamp", offered.timestamp, seen.timestamp)
+        _refuse_older(repository, "snapshot", offered.snapshot, seen.snapshot)
+        return self._with(repository, offered)
+
+    def _with(self, repository: str, versions: Versions) -> "FloorState":
+        return self.model_copy(update={"repositories": {**self.repositories, repository: versions}})
+
+
+def _refuse_older(repository: str, role: str, offered: int, seen: int) -> None:
+    if offered < seen:
+        raise ReplayError(
+            f"repository {repository}: {role} version {offered} is offered, and this device has seen {seen}: somebody "
+            "replays an old state, or the repository was restored from a copy; nothing is taken from it. Find out "
+            f"which, and publish {role} version {seen + 1} or newer"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The file with the floor; every change is on disk before it counts.
+
+    not_before: when the device's image was built; no time before it is believed.
+    """
+
+    path: Path
+    not_before: datetime | None = None
+
+    def read(self) -> FloorState:
+        """Return the floor; that of a new device if there is no file yet.
+
+        Raises:
+            StorageError: the file cannot be read or is damaged; it is never taken for a new device's.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return FloorState()
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error.strerror}; check the disk and the rights") from error
+        try:
+            return strict_json.parse(data, FloorState, schema=SCHEMA, origin=str(self.path), max_bytes=MAX_BYTES)
+        except BundleFormatError as error:
+            raise StorageError(
+                f"{self.path}: the floor against old releases is damaged, so nothing is installed; restore it from "
+                "the device's backup, or let a person who may set up devices begin it anew"
+            ) from error
+
+    def time(self, clock_utc: datetime) -> datetime:
+        """Return the moment at which validity is judged: the clock's, or the floor where the clock is behind it."""
+        known = self.read().time
+        moments = [clock_utc, self.not_before, as_moment(known) if known else None]
+        moment = max(item for item in moments if item is not None)
+        if moment > clock_utc:
+            log.warning("the clock says %s, which is before %s: the latter is used", clock_utc, moment)
+        return moment
+
+    def rise(self, repository: str, offered: Versions) -> None:
+        """Raise the floor to verified metadata.
+
+        Raises:
+            ReplayError: the metadata is below the floor, which stays.
+            StorageError: the floor cannot be read or written; the metadata must not be used.
+        """
+        with locked(self._lock):
+            before = self.read()
+            after = before.risen_to(repository, offered)
+            if after != before:
+                self._write(after)
+
+    def rise_to_time(self, moment: datetime) -> None:
+        """Raise the time; only for a moment from signed metadata or of a synchronised clock, all verified at it.
+
+        Raises:
+            StorageError: see rise.
+        """
+        said = as_text(moment)
+        with locked(self._lock):
+            before = self.read()
+            if before.time is None or said > before.time:
+                self._write(before.model_copy(update={"time": said}))
+
+    def check_releases(self, offered: Mapping[str, int]) -> None:
+        """Refuse a release with a lower sequence number than one of its kind that this device has taken.
+
+        Args:
+            offered: kind -> sequence number.
+
+        Raises:
+            ReplayError: it is older; a way back is a new number for the old content.
+        """
+        taken = self.read().releases
+        for kind, sequence in offered.items():
+            if sequence < taken.get(kind, 0):
+                raise ReplayError(
+                    f"{kind} release {sequence} is offered, and this device has taken {taken[kind]}; "
+                    f"to go back, publish the old content as release {taken[kind] + 1}"
+                )
+
+    def rise_to_releases(self, taken: Mapping[str, int]) -> None:
+        """Note releases that this device has taken.
+
+        Args:
+            taken: kind -> sequence number.
+
+        Raises:
+            StorageError: see rise.
+        """
+        with locked(self._lock):
+            before = self.read()
+            highest = {**before.releases}
+            for kind, sequence in taken.items():
+                highest[kind] = max(sequence, highest.get(kind, 0))
+            if highest != before.releases:
+                self._write(before.model_copy(update={"releases": highest}))
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_name(self.path.name + ".lock")
+
+    def _write(self, state: FloorState) -> None:
+        for draft in self.path.parent.glob(f".{self.path.name}.*.part"):
+            draft.unlink(missing_ok=True)  # of a process that was killed; the lock is held
+        write_whole(self.path, strict_json.dump(state))

@@ -1,0 +1,34 @@
+"""One process at a time in a folder; the others wait."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance.errors import StorageError
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock, which ends with the process at the latest.
+
+    Args:
+        path: a file that is only there for this; its folder is made.
+
+    Yields:
+        When nobody else holds it; who holds it is bounded by the limits of transfers.
+
+    Raises:
+        StorageError: the folder refuses a file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; check space and rights") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,286 @@
+"""The trusted client of a repository of signed updates: what it says, as far as it may be believed."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
+from tuf.api.metadata import Role as TufRole
+from tuf.api.metadata import TargetFile, Timestamp
+from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
+
+from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
+from appliance.ports import Clock
+from appliance.update.floor import Floor, Role, Versions, as_moment
+from appliance.update.lock import locked
+from appliance.update.transport import Transport
+
+ISSUED_AT = "issued_at"
+"""Key of timestamp.json's signed part: when it was signed, which TUF itself does not say."""
+
+LARGEST_METADATA_BYTES = 5_000_000
+LITTER = re.compile(r"tmp[a-z0-9_]{8}")
+"""What python-tuf leaves in its folder when it is killed between writing and renaming."""
+
+CHECKED_HASHES = {"sha256": 64, "sha512": 128}
+"""Algorithm -> hex digits; a target has at least one of them, and no other."""
+
+KIND = re.compile(r"[a-z0-9_-]{1,32}")
+"""What is counted against older releases of the same kind."""
+
+URL_SAFE = "/%!$&'()*+,;=:@~"
+"""What stays as it is in a target's path, which TUF writes as in an address already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file that the repository vouches for.
+
+    name: its TUF path. path: where it lies under the targets' address. digests: algorithm -> hex, all are checked.
+    kind, sequence: what is counted against older releases; None: this target is not counted.
+    """
+
+    name: str
+    path: str
+    length: int
+    digests: Mapping[str, str]
+    kind: str | None = None
+    sequence: int | None = None
+
+    @property
+    def releases(self) -> dict[str, int]:
+        """Kind -> sequence number, empty where the target is not counted."""
+        return {} if self.kind is None or self.sequence is None else {self.kind: self.sequence}
+
+
+class _Fetcher(FetcherInterface):
+    """Metadata over our transport; all of one refresh until one moment."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._ends_at = time.monotonic() + transport.limits.refresh_s
+
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        with self._transport.get(url, most_bytes=max_length, ends_at=self._ends_at) as answer:
+            if answer.status != 200:
+                raise DownloadHTTPError(f"{url}: the server answers {answer.status}", answer.status)
+            return b"".join(answer.chunks(max_length))
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        yield self.download_bytes(url, LARGEST_METADATA_BYTES)
+
+
+class _Client(Updater):
+    """python-tuf's client, which judges expiry at our time and says what it verified."""
+
+    def judge_at(self, moment: datetime) -> None:
+        self._trusted_set.reference_time = moment
+
+    def verified(self) -> Versions:
+        trusted = self._trusted_set
+        timestamp = trusted.timestamp if Timestamp.type in trusted else None
+        return Versions(
+            root=trusted.root.version,
+            timestamp=timestamp.version if timestamp else 0,
+            snapshot=timestamp.snapshot_meta.version if timestamp else 0,
+            timestamp_role=_role(trusted.root.roles["timestamp"]),
+            snapshot_role=_role(trusted.root.roles["snapshot"]),
+        )
+
+    def issued_at(self) -> datetime | None:
+        """When the timestamp was signed, if it says so; never after anything that was verified with it expires."""
+        trusted = self._trusted_set
+        said: Any = trusted.timestamp.unrecognized_fields.get(ISSUED_AT)
+        if said is None:
+            return None
+        try:
+            moment = as_moment(said)
+        except (TypeError, ValueError) as error:
+            raise BundleTrustError(
+                f"timestamp.json: {ISSUED_AT} is {said!r}; publish it with a time such as 2026-01-31T12:00:00Z"
+            ) from error
+        signed = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
+        if moment >= min(role.expires for role in signed):
+            raise BundleTrustError(
+                f"timestamp.json says that it was signed at {said}, after what it vouches for expires; "
+                "correct the clock of who signs it"
+            )
+        return moment
+
+    def where(self, target: TargetFile) -> str:
+        """The path under the targets' address: with the first digest in front where the root says so."""
+        if not self._trusted_set.root.consistent_snapshot:
+            return target.path
+        folder, slash, name = target.path.rpartition("/")
+        return f"{folder}{slash}{next(iter(target.hashes.values()))}.{name}"
+
+
+def _role(role: TufRole) -> Role:
+    return Role(keyids=tuple(sorted(role.keyids)), threshold=role.threshold)
+
+
+class TrustedRepository:
+    """One repository as this device knows it; several processes may use the same folder."""
+
+    def __init__(
+        self,
+        name: str,
+        metadata_url: str,
+        folder: Path,
+        *,
+        root: bytes,
+        floor: Floor,
+        transport: Transport,
+        clock: Clock,
+    ) -> None:
+        """Take the device's settings; nothing is read or asked yet.
+
+        Args:
+            name: under which the floor keeps this repository's versions.
+            metadata_url: where its metadata lies.
+            folder: for its metadata alone; made if it is not there.
+            root: root.json of the device's image, where all trust begins; never one from the folder.
+            floor: what this device never goes back behind.
+            transport: how files get here.
+            clock: what time it is, and whether something keeps it right.
+
+        Raises:
+            ConfigError: the address is none that this device may ask.
+        """
+        transport.check_address(metadata_url)
+        self._name, self._url, self._folder, self._root = name, metadata_url, folder, root
+        self._floor, self._transport, self._clock = floor, transport, clock
+
+    def refresh(self) -> Versions:
+        """Bring the metadata up to date.
+
+        Returns:
+            The versions that hold now.
+
+        Raises:
+            ReplayError: the repository is older than this device has seen.
+            BundleTrustError: it is not signed as it must be, has expired, or contradicts itself.
+            DeliveryError: the network or the server said no.
+            StorageError: the disk said no.
+            ConfigError: the image's own root is no valid root.
+        """
+        with locked(self._lock), self._refreshed() as client:
+            return client.verified()
+
+    def find(self, name: str) -> Target:
+        """Bring the metadata up to date and look a target up.
+
+        Args:
+            name: its TUF path, such as models/boards.bundle.
+
+        Returns:
+            What the repository vouches for.
+
+        Raises:
+            BundleTrustError: nobody vouches for it, or not in a way that can be checked here.
+            ReplayError: it is an older release than this device has taken.
+            DeliveryError, StorageError, ConfigError: see refresh.
+        """
+        with locked(self._lock), self._refreshed() as client:
+            found = client.get_targetinfo(name)
+            if found is None:
+                raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
+            target = _as_target(found, client.where(found))
+        self._floor.check_releases(target.releases)
+        return target
+
+    @property
+    def _lock(self) -> Path:
+        return self._folder.with_name(f".{self._folder.name}.lock")
+
+    @contextmanager
+    def _refreshed(self) -> Iterator[_Client]:
+        with self._in_words():
+            self._clear_litter()
+            client = self._open()
+            now = self._clock.utc()
+            client.judge_at(self._floor.time(now))
+            try:
+                client.refresh()
+            finally:
+                self._rise(client)  # a failed refresh, too, may have verified something newer, or something older
+            self._rise_to_time(client, now)
+            yield client
+
+    def _open(self) -> _Client:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return _Client(str(self._folder), self._url, fetcher=_Fetcher(self._transport), bootstrap=self._root)
+        except RepositoryError as error:
+            raise ConfigError(
+                f"the root.json of this device is no valid root ({error}); name the one that came with the repository"
+            ) from error
+
+    def _rise(self, client: _Client) -> None:
+        try:
+            self._floor.rise(self._name, client.verified())
+        except ReplayError:
+            for path in self._folder.glob("*.json"):
+                if path.name != "root.json":
+                    path.unlink(missing_ok=True)  # signed once, and not what holds
+            raise
+
+    def _rise_to_time(self, client: _Client, now: datetime) -> None:
+        issued_at = client.issued_at()
+        if issued_at is not None:
+            self._floor.rise_to_time(issued_at)
+        if self._clock.is_synchronised():
+            self._floor.rise_to_time(now)
+
+    def _clear_litter(self) -> None:
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if LITTER.fullmatch(path.name):
+                    path.unlink()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except ExpiredMetadataError as error:
+            raise BundleTrustError(
+                f"{self._url}: {error} (it is {self._floor.time(self._clock.utc()):%Y-%m-%d %H:%M} UTC here): the "
+                "repository is no longer kept, or somebody holds newer metadata back; publish anew, or set the clock"
+            ) from error
+        except RepositoryError as error:
+            raise BundleTrustError(f"{self._url}: {error}; look at who signs and publishes there") from error
+        except DownloadError as error:
+            raise DeliveryError(f"{error}; check the address and the server") from error
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or self._folder}: {error.strerror}; check space, rights and the disk"
+            ) from error
+
+
+def _as_target(found: TargetFile, path: str) -> Target:
+    """Take over what python-tuf found, as far as it can be checked and asked for here."""
+    name = found.path
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise BundleTrustError(f"{name!r}: no path below the targets' address; publish it under another name")
+    for algorithm, digest in found.hashes.items():
+        if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
+            raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
+    return Target(name, quote(path, safe=URL_SAFE), found.length, found.hashes, *_release(name, found.custom))
+
+
+def _release(name: str, custom: object) -> tuple[str, int] | tuple[None, None]:
+    if custom is None or (isinstance(custom, dict) and not {"kind", "seq"} & custom.keys()):
+        return None, None
+    kind, sequence = (custom.get("kind"), custom.get("seq")) if isinstance(custom, dict) else (custom, None)
+    if isinstance(kind, str) and KIND.fullmatch(kind) and type(sequence) is int and sequence >= 0:
+        return kind, sequence
+    raise BundleTrustError(
+        f"{name}: kind {kind!r} and seq {sequence!r} are no release; publish both, such as model and 8, or neither"
+    )

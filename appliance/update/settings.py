@@ -1,0 +1,94 @@
+"""The agent's configuration: where updates come from, where trust begins, and where things lie (docs/updates.md)."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from appliance.documents import LocatedPath, Section, read_document
+from appliance.errors import ConfigError
+from appliance.update.floor import Floor, Moment, as_moment
+from appliance.update.pace import TransferLimits
+from appliance.update.transport import Transport
+
+MEGABYTE = 10**6
+MAX_ROOT_BYTES = 512_000
+
+
+class AgentConfig(Section):
+    """agent.yaml.
+
+    root: the root.json that the device's image brings. floor: another place than state, if possible another partition.
+    built_at: when the image was built; no time before it is believed. reserve_mb: what downloads leave free.
+    """
+
+    metadata_url: str
+    targets_url: str
+    root: LocatedPath
+    state: LocatedPath
+    floor: LocatedPath
+    ca_file: LocatedPath | None = None
+    built_at: Moment | None = None
+    reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
+    limits: TransferLimits = TransferLimits()
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What downloads leave free on the disk."""
+        return self.reserve_mb * MEGABYTE
+
+    @property
+    def metadata(self) -> Path:
+        """The folder of the repository's metadata, and of nothing else."""
+        return self.state / "metadata"
+
+    @property
+    def files(self) -> Path:
+        """The folder of verified files."""
+        return self.state / "files"
+
+    def make_floor(self) -> Floor:
+        """Return what this device never goes back behind."""
+        return Floor(self.floor, as_moment(self.built_at) if self.built_at else None)
+
+    def make_transport(self) -> Transport:
+        """Return how files get here."""
+        return Transport(self.limits, self.ca_file)
+
+    def read_root(self) -> bytes:
+        """Return the root of the device's image.
+
+        Raises:
+            ConfigError: the file cannot be read or is none.
+        """
+        try:
+            with self.root.open("rb") as file:
+                content = file.read(MAX_ROOT_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(f"{self.root}: {error.strerror}; name the root.json that the image brings") from error
+        if len(content) > MAX_ROOT_BYTES:
+            raise ConfigError(f"{self.root}: more than {MAX_ROOT_BYTES} bytes; this is no root.json, check the path")
+        return content
+
+
+def load_agent_config(path: Path) -> AgentConfig:
+    """Read agent.yaml.
+
+    Raises:
+        ConfigError: a person must correct the file, or one that it names.
+    """
+    document = read_document(path)
+    config = document.into(AgentConfig)
+    transport = config.make_transport()
+    for key in ("metadata_url", "targets_url"):
+        try:
+            transport.check_address(getattr(config, key))
+        except ConfigError as error:
+            problem, _, remedy = str(error).partition("; ")
+            raise document.error((key,), problem, remedy) from error
+    if config.ca_file is not None and not config.ca_file.is_file():
+        raise document.error(("ca_file",), f"{config.ca_file} is not there", "name the authority's certificate (PEM)")
+    if config.state in (config.floor, *config.floor.parents):
+        problem = f"{config.floor} lies in the state folder"
+        raise document.error(("floor",), problem, "put it elsewhere, so that both are not lost at once")
+    return config

@@ -1,0 +1,94 @@
+"""The appliance's update client behind the command line that a conformance suite of TUF clients speaks.
+
+What a device keeps apart from the metadata (the image's root, the floor, fetched files) lies beside the metadata
+folder, in one of its own that `init` begins anew: nothing is carried from one client to the next. Plain http to this
+computer is allowed here, and time is the process's clock alone: nothing is known about its synchronisation.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from appliance.bundle.whole_file import write_whole
+from appliance.clock import SystemClock
+from appliance.errors import ApplianceError
+from appliance.update.download import TargetStore
+from appliance.update.floor import Floor
+from appliance.update.pace import TransferLimits
+from appliance.update.repository import TrustedRepository
+from appliance.update.transport import Transport
+
+TRANSPORT = Transport(TransferLimits(), allows_plain_loopback=True)
+
+
+class Device:
+    """What belongs to the client of one metadata folder."""
+
+    def __init__(self, metadata: Path) -> None:
+        self.metadata = metadata
+        self.folder = metadata.with_name(f".{metadata.name}.device")
+        self.root = self.folder / "root.json"
+
+    def begin(self, root: Path) -> None:
+        """Become a new device with this root."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        write_whole(self.root, root.read_bytes())
+        shown = self.metadata / "root.json"  # what is trusted now; where trust begins is self.root
+        shown.unlink(missing_ok=True)
+        shown.write_bytes(root.read_bytes())
+
+    def repository(self, url: str) -> TrustedRepository:
+        """Know the repository at this address."""
+        return TrustedRepository(
+            "online",
+            url,
+            self.metadata,
+            root=self.root.read_bytes(),
+            floor=Floor(self.folder / "floor.json"),
+            transport=TRANSPORT,
+            clock=SystemClock(lambda: -1),
+        )
+
+    def download(self, url: str, name: str, targets_url: str, folder: Path) -> None:
+        """Fetch a target into the folder; one that is there already stays untouched."""
+        target = self.repository(url).find(name)
+        content = TargetStore(self.folder / "targets", targets_url, TRANSPORT).fetch(target).read_bytes()
+        path = folder / quote(name, safe="")
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0: done, 1: refused."""
+    parser = argparse.ArgumentParser(prog="tuf_client", description=__doc__)
+    parser.add_argument("--metadata-dir", type=Path, required=True)
+    parser.add_argument("--metadata-url")
+    parser.add_argument("--target-name")
+    parser.add_argument("--target-base-url")
+    parser.add_argument("--target-dir", type=Path)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("init").add_argument("root", type=Path)
+    commands.add_parser("refresh")
+    commands.add_parser("download")
+    given = parser.parse_args(argv)
+    device = Device(given.metadata_dir)
+    try:
+        if given.command == "init":
+            device.begin(given.root)
+        elif given.command == "refresh":
+            device.repository(given.metadata_url).refresh()
+        else:
+            device.download(given.metadata_url, given.target_name, given.target_base_url, given.target_dir)
+    except (ApplianceError, OSError) as error:
+        sys.stderr.write(f"tuf_client: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

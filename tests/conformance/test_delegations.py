@@ -1,0 +1,108 @@
+"""In which order delegated roles are asked, and who may vouch for which path."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conformance.device import Pair
+from tests.tuf_repository import ALL_BUT_ROOT, Repository
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One role lets another vouch for paths."""
+
+    delegator: str
+    role: str
+    paths: tuple[str, ...] = ("*",)
+    terminating: bool = False
+
+
+def edges(words: str) -> list[Edge]:
+    """Read such as `targets>A A>C! B>C:*.py`; ! ends the search, : names the paths."""
+    found = []
+    for word in words.split():
+        names, _, path = word.partition(":")
+        delegator, role = names.rstrip("!").split(">")
+        found.append(Edge(delegator, role, (path or "*",), names.endswith("!")))
+    return found
+
+
+GRAPHS = {
+    "targets>A": "A",
+    "targets>A targets>B": "A B",
+    "targets>A targets>B B>C": "A B C",
+    "targets>A targets>B A>C A>D": "A C D B",
+    "targets>A targets>B A>C C>D": "A C D B",
+    "targets>A targets>B A>C! A>D": "A C",
+    "targets>A targets>B A>C! C>D": "A C D",
+    "targets>A:*.py targets>B A>C": "B",
+    "targets>A targets>B A>C:*.py C>D": "A B",
+    "targets>A targets>B B>C C>D D>B": "A B C D",
+    "targets>A targets>B B>C A>C": "A C B",
+    "targets>A targets>B B>C A>C:*.py": "A B C",
+}
+
+
+def publish(repository: Repository, graph: list[Edge]) -> None:
+    for edge in graph:
+        repository.delegate(edge.role, list(edge.paths), delegator=edge.delegator, terminating=edge.terminating)
+    repository.publish(*dict.fromkeys(edge.role for edge in graph), *ALL_BUT_ROOT)
+
+
+@pytest.mark.parametrize(("graph", "order"), GRAPHS.items())
+def test_roles_are_asked_in_preorder(pair: Pair, graph: str, order: str) -> None:
+    publish(pair.repository, edges(graph))
+    assert pair.client.download("missing") == 1
+    assert pair.server.metadata_requests[4:] == [f"1.{role}.json" for role in order.split()]
+
+
+def test_a_role_that_two_delegate_to_needs_the_keys_of_whom_it_is_reached_by(pair: Pair) -> None:
+    """In a diamond each delegator's own keys count: A's consent is not B's."""
+    repository = pair.repository
+    publish(repository, edges("targets>A:*.a targets>B:*.b A>C B>C"))
+    assert repository.roles["B"].delegations.roles["C"].keyids != repository.roles["A"].delegations.roles["C"].keyids
+    repository.add_target("x.b", b"content", role="C")
+    repository.signers["C"] = repository.signers["C"][:1]  # A's key alone
+    repository.publish("C", *ALL_BUT_ROOT)
+    assert pair.client.download("x.b") == 1
+    assert pair.client.got() == []
+
+
+TREE = "targets>A:*.md targets>B:releases/*/* B>C:releases/x/* B>D:releases/y/*.zip"
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "asked"),
+    [
+        ("targetfile", "targets", ""),
+        ("README.md", "A", "A"),
+        ("releases/x/x_v1", "C", "B C"),
+        ("releases/y/y_v1.zip", "D", "B D"),
+    ],
+)
+def test_a_target_is_found_where_its_path_leads(pair: Pair, name: str, role: str, asked: str) -> None:
+    publish(pair.repository, edges(TREE))
+    pair.repository.add_target(name, b"content", role=role)
+    pair.repository.publish(*{role, "targets"} - {"targets"}, *ALL_BUT_ROOT)
+    assert pair.client.download(name) == 0
+    assert pair.client.got() == [b"content"]
+    version = {role: 2}
+    expected = [f"{version.get(item, 1)}.{item}.json" for item in asked.split()]
+    assert pair.server.metadata_requests[4:] == expected
+
+
+def test_a_role_vouches_for_nothing_outside_its_paths(pair: Pair) -> None:
+    publish(pair.repository, edges(TREE))
+    pair.repository.add_target("releases/z/z_v1.zip", b"content", role="D")
+    pair.repository.publish("D", *ALL_BUT_ROOT)
+    assert pair.client.download("releases/z/z_v1.zip") == 1
+    assert pair.client.got() == []
+
+
+def test_the_search_ends_after_as_many_roles_as_agreed(pair: Pair) -> None:
+    publish(pair.repository, [Edge("targets", f"R{number}") for number in range(40)])
+    pair.repository.add_target("deep", b"content", role="R39")
+    pair.repository.publish("R39", *ALL_BUT_ROOT)
+    assert pair.client.download("deep") == 1
+    assert len(pair.server.metadata_requests[4:]) == 32

@@ -1,0 +1,181 @@
+"""appliance agent as a user calls it, against a repository over TLS."""
+
+import os
+import re
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from appliance.__main__ import main
+from appliance.update.pace import TransferLimits
+from appliance.update.settings import AgentConfig, load_agent_config
+from tests.certificates import make_certificates, needs_openssl
+from tests.tuf_repository import Repository
+from tests.update_server import UpdateServer
+
+ROOT = Path(__file__).parents[2]
+DOC = (ROOT / "docs" / "updates.md").read_text(encoding="utf-8")
+EXAMPLE = DOC.split("```yaml\n")[1].split("```")[0]
+NAME = "models/boards.bundle"
+
+
+class Station:
+    """A station's folder with agent.yaml, and the repository that it names."""
+
+    def __init__(self, folder: Path, server: UpdateServer, repository: Repository) -> None:
+        self.folder, self.server, self.repository = folder, server, repository
+        self.config = folder / "agent.yaml"
+        (folder / "root.json").write_bytes(repository.root_bytes())
+        address = server.url.replace("http:", "https:")
+        self.keys = {
+            "metadata_url": f"{address}/metadata", "targets_url": f"{address}/targets", "root": "root.json",
+            "state": "agent", "floor": "floor/floor.json", "ca_file": "ca.crt", "reserve_mb": 0,
+        }  # fmt: skip
+        self.configure()
+
+    def configure(self, **keys: object) -> None:
+        self.config.write_text(yaml.safe_dump({**self.keys, **keys}))
+
+    def agent(self, *words: str) -> int:
+        return main(["agent", *words, "--config", str(self.config)])
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    make_certificates(tmp_path, {"server": "ca"})
+    repository = Repository()
+    repository.add_target(NAME, b"weights", custom={"kind": "model", "seq": 3})
+    repository.update()
+    with UpdateServer(repository.files) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+        server.use_tls(context)
+        yield Station(tmp_path, server, repository)
+
+
+@needs_openssl
+def test_refresh_says_what_holds(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+    assert station.agent("refresh") == 0
+    assert capsys.readouterr().out == "root 1, timestamp 2, snapshot 2\n"
+    assert (station.folder / "floor" / "floor.json").is_file()
+
+
+@needs_openssl
+def test_download_says_where_the_file_lies(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert station.agent("download", NAME) == 0
+        assert Path(capsys.readouterr().out.strip()).read_bytes() == b"weights"
+    assert len(station.server.target_requests) == 1
+
+
+@needs_openssl
+def test_an_older_release_is_refused_from_then_on(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+    assert station.agent("download", NAME) == 0
+    station.repository.add_target(NAME, b"older", custom={"kind": "model", "seq": 2})
+    station.repository.update()
+    assert station.agent("download", NAME) == 65
+    assert "publish the old content as release 4" in capsys.readouterr().err
+
+
+def loses_the_repository(station: Station) -> None:
+    station.server.files = {}
+
+
+def loses_a_signature(station: Station) -> None:
+    station.repository.signers["timestamp"].clear()
+    station.repository.publish("timestamp")
+
+
+def is_set_back(station: Station) -> None:
+    assert station.agent("refresh") == 0
+    (station.folder / "agent").rename(station.folder / "lost")
+    station.repository.timestamp.version = 1
+    station.repository.publish("timestamp", bump=False)
+
+
+def has_no_root(station: Station) -> None:
+    (station.folder / "root.json").unlink()
+
+
+def has_a_damaged_floor(station: Station) -> None:
+    (station.folder / "floor").mkdir()
+    (station.folder / "floor" / "floor.json").write_text("{}")
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("happens", "code", "words"),
+    [
+        (loses_the_repository, 1, "answers 404; check"),
+        (loses_a_signature, 65, "look at who signs"),
+        (is_set_back, 65, "timestamp version 1 is offered, and this device has seen 2"),
+        (has_no_root, 78, "name the root.json that the image brings"),
+        (has_a_damaged_floor, 74, "the floor against old releases is damaged"),
+    ],
+)
+def test_each_refusal_has_its_code_and_its_words(
+    station: Station, capsys: pytest.CaptureFixture[str], happens: Callable[[Station], None], code: int, words: str
+) -> None:
+    happens(station)
+    capsys.readouterr()
+    assert station.agent("refresh") == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"metadata_url": "http://127.0.0.1/x"}, "metadata_url: http://127.0.0.1/x: updates are fetched by https only"),
+        ({"targets_url": "ftp://x/y"}, "targets_url: ftp://x/y: updates are fetched"),
+        ({"floor": "agent/floor.json"}, "floor: .*lies in the state folder; put it elsewhere"),
+        ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt is not there; name"),
+        ({"built_at": "2026-13-01T00:00:00Z"}, "built_at: "),
+        ({"built_at": "yesterday"}, "built_at: "),
+        ({"limits": {"min_bytes_per_s": 100, "max_bytes_per_s": 150}}, "twice min_bytes_per_s"),
+        ({"reserve": 1}, "reserve"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_line(
+    station: Station, capsys: pytest.CaptureFixture[str], keys: dict[str, object], words: str
+) -> None:
+    station.configure(**keys)
+    assert station.agent("refresh") == 78
+    said = capsys.readouterr().err
+    assert re.search(words, said)
+    assert re.search(r"agent\.yaml:\d+: ", said)
+
+
+def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
+    authority = tmp_path / "plant-ca.pem"
+    authority.touch()
+    path = tmp_path / "agent.yaml"
+    path.write_text(EXAMPLE.replace("/etc/inspection/plant-ca.pem", str(authority)))
+    config = load_agent_config(path)
+    assert config.limits == TransferLimits()
+    assert config.floor == Path("/var/lib/inspection-floor/floor.json")
+
+
+def test_every_key_is_documented() -> None:
+    keys = [*AgentConfig.model_fields, *(f"limits.{name}" for name in TransferLimits.model_fields)]
+    assert not [key for key in keys if key != "limits" and f"`{key}`" not in DOC]
+
+
+@needs_openssl
+def test_without_the_extra_a_person_is_told_what_to_install(station: Station, tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "tuf"
+    absent.mkdir(parents=True)
+    (absent / "__init__.py").write_text("raise ModuleNotFoundError('No module named tuf', name='tuf')\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(absent.parent), str(ROOT)])}
+    command = [sys.executable, "-m", "appliance", "agent", "refresh", "--config", str(station.config)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    assert "pip install 'inspection-appliance[agent]'" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,172 @@
+"""What the device's own disk and processes do to it: kills at each step, torn files, crowds, a full disk."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import BundleTrustError, StorageError
+from tests.small_disk import fill, small_disk
+from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
+from tests.update_device import Device
+from tests.update_server import UpdateServer
+from tests.wall_clock import WallClock, can_be_built
+
+ROOT = Path(__file__).resolve().parents[2]
+OLD, NEW = b"the release before", b"the new release"
+
+
+@pytest.fixture
+def repository() -> Repository:
+    repository = Repository()
+    repository.delegate("models", ["models/*"], terminating=True)
+    repository.add_target("models/old", OLD, role="models", custom={"kind": "model", "seq": 1})
+    repository.publish("models", *ALL_BUT_ROOT)
+    return repository
+
+
+@pytest.fixture
+def server(repository: Repository) -> Iterator[UpdateServer]:
+    with UpdateServer(repository.files) as server:
+        yield server
+
+
+@pytest.fixture
+def device(tmp_path: Path, server: UpdateServer, repository: Repository) -> Device:
+    """A device that has taken the old release; the repository has a newer one by now."""
+    device = Device(tmp_path / "device", server, repository.root_bytes())
+    assert device.download("models/old") == OLD
+    repository.add_target("models/new", NEW, role="models", custom={"kind": "model", "seq": 2})
+    repository.publish("root", "models", *ALL_BUT_ROOT)
+    return device
+
+
+def child(what: str, device: Device, last: object) -> list[str]:
+    root = device.folder.with_name("root.json")
+    root.write_bytes(device.root)
+    return [
+        sys.executable,
+        "-m",
+        "tests.update_child",
+        what,
+        str(device.folder),
+        device.server.url,
+        str(root),
+        str(last),
+    ]
+
+
+def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that_goes_on(device: Device) -> None:
+    ended = subprocess.run(child("crash", device, "models/new"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    steps = [json.loads(line) for line in ended.stdout.splitlines()]
+    kinds = Counter(step["step"] for step in steps if step["step"] != "open")
+    assert kinds.total() >= 18
+    assert min(kinds[name] for name in ("replace", "fsync", "symlink", "unlink")) >= 2
+    for step in steps:
+        assert step["right"], step
+        assert step["visible"] in ([OLD.decode()], sorted([OLD.decode(), NEW.decode()])), step
+        assert (step["content"], step["timestamp"], step["litter"]) == (NEW.decode(), 3, []), step
+    assert {len(step["visible"]) for step in steps} == {1, 2}
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def halved(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+NAMES = ["root.json", "root_history/1.root.json", "timestamp.json", "snapshot.json", "targets.json", "models.json"]
+
+
+@pytest.mark.parametrize("tear", [emptied, zeroed, deleted, halved])
+@pytest.mark.parametrize("names", [[name] for name in NAMES] + [NAMES[2:4], NAMES[1:]], ids="+".join)
+def test_a_torn_file_is_no_way_back_and_no_dead_end(
+    device: Device, repository: Repository, names: list[str], tear: Callable[[Path], None]
+) -> None:
+    old = dict(repository.files)
+    repository.publish("models", *ALL_BUT_ROOT)
+    assert device.download("models/new") == NEW
+    for name in names:
+        tear(device.metadata / name)
+    device.server.files = old
+    with pytest.raises(BundleTrustError):
+        device.repository.refresh()
+    device.server.files = repository.files
+    assert device.repository.refresh().timestamp == 4
+    assert device.download("models/new") == NEW
+
+
+def test_four_processes_share_a_folder(device: Device) -> None:
+    crowd = [subprocess.Popen(child("refresh", device, 10), cwd=ROOT) for _ in range(4)]
+    assert [process.wait() for process in crowd] == [0, 0, 0, 0]
+    assert device.repository.refresh().timestamp == 3
+
+
+def test_a_full_disk_is_told_in_words_and_left_as_it_was(
+    tmp_path: Path, server: UpdateServer, repository: Repository
+) -> None:
+    with small_disk(tmp_path / "disk", 1_000_000) as disk:
+        device = Device(disk / "device", server, repository.root_bytes())
+        device.download("models/old")
+        repository.publish(*ALL_BUT_ROOT)
+        kept = {path: path.read_bytes() for path in device.folder.rglob("*") if path.is_file()}
+        ballast = fill(disk)
+        with pytest.raises(StorageError, match=r"No space left on device; check space"):
+            device.repository.refresh()
+        assert {path: path.read_bytes() for path in kept} == kept
+        ballast.unlink()
+        assert device.repository.refresh().timestamp == 3
+        assert device.download("models/old") == OLD
+
+
+DAY_S = 86_400
+SINCE_1970_S = int(in_days(0).timestamp())
+TO_2038_S = 2_147_483_000 - SINCE_1970_S
+
+
+@pytest.mark.skipif(not can_be_built(), reason="the C compiler cc is not installed (packages gcc, libc6-dev)")
+@pytest.mark.parametrize(
+    ("offset_s", "valid_days", "refused"),
+    [
+        (-SINCE_1970_S + DAY_S, -1, "timestamp.json is expired"),  # what has expired stays so at a clock in 1970 ...
+        (-5 * 365 * DAY_S, -1, "timestamp.json is expired"),
+        (-SINCE_1970_S + DAY_S, 1, ""),  # ... and what has not is taken
+        (25 * DAY_S, 1, "timestamp.json is expired"),
+        (TO_2038_S, 1, "root.json is expired"),
+    ],
+    ids=["1970, expired", "5 years ago, expired", "1970, valid", "in 25 days", "2038"],
+)
+def test_the_devices_own_clock_may_say_anything(
+    device: Device, repository: Repository, tmp_path: Path, offset_s: int, valid_days: int, refused: str
+) -> None:
+    device.clock.synchronised = True
+    device.repository.refresh()
+    repository.timestamp.expires = in_days(valid_days)
+    repository.publish("timestamp")
+    clock = WallClock(tmp_path)
+    clock.set_by(offset_s)
+    ended = subprocess.run(
+        child("refresh", device, 1), cwd=ROOT, env=os.environ | clock.environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (ended.returncode != 0, refused in ended.stderr) == (bool(refused), True), ended.stderr
+    repository.timestamp.expires = in_days(1)
+    repository.publish("timestamp")
+    assert device.repository.refresh().timestamp == 5

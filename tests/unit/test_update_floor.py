@@ -1,0 +1,146 @@
+"""The floor: what a device never goes back behind, judged by a pure core and kept in a file of its own."""
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import ReplayError, StorageError
+from appliance.update.floor import Floor, FloorState, Role, Versions
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+KEYS_A, KEYS_B = Role(keyids=("a",)), Role(keyids=("b",))
+
+
+def versions(
+    root: int, timestamp: int, snapshot: int, timestamp_role: Role = KEYS_A, snapshot_role: Role = KEYS_A
+) -> Versions:
+    return Versions(
+        root=root, timestamp=timestamp, snapshot=snapshot, timestamp_role=timestamp_role, snapshot_role=snapshot_role
+    )
+
+
+SEEN = FloorState().risen_to("online", versions(3, 50, 20))
+
+
+@pytest.mark.parametrize("offered", [versions(3, 50, 20), versions(3, 51, 20), versions(4, 50, 21)])
+def test_the_same_or_newer_is_taken(offered: Versions) -> None:
+    assert SEEN.risen_to("online", offered).repositories["online"] == offered
+
+
+@pytest.mark.parametrize(
+    ("offered", "role"),
+    [
+        (versions(2, 60, 30), "root"), (versions(3, 49, 20), "timestamp"), (versions(3, 51, 19), "snapshot"),
+        (versions(2, 1, 1, KEYS_B, KEYS_B), "root"),
+        (versions(3, 1, 1, KEYS_B), "timestamp"),  # other keys under the very same root: nobody agreed to that
+        (versions(4, 49, 20), "timestamp"), (versions(2, 0, 0), "root"),
+    ],
+)  # fmt: skip
+def test_what_is_older_is_refused_with_both_versions(offered: Versions, role: str) -> None:
+    with pytest.raises(ReplayError, match=rf"repository online: {role} version \d+ is offered, and .* seen \d+"):
+        SEEN.risen_to("online", offered)
+
+
+@pytest.mark.parametrize("offered", [versions(4, 1, 1, KEYS_B), versions(4, 1, 1, KEYS_A, KEYS_B)])
+def test_new_keys_under_a_newer_root_begin_anew(offered: Versions) -> None:
+    assert SEEN.risen_to("online", offered).repositories["online"] == offered
+
+
+def test_a_key_more_is_no_new_beginning() -> None:
+    with pytest.raises(ReplayError):
+        SEEN.risen_to("online", versions(4, 1, 1, Role(keyids=("a", "b"))))
+
+
+def test_keys_that_no_longer_suffice_are_a_new_beginning() -> None:
+    assert SEEN.risen_to("online", versions(4, 1, 1, Role(keyids=("a", "b"), threshold=2)))
+
+
+def test_a_newer_root_alone_leaves_the_rest() -> None:
+    after = SEEN.risen_to("online", versions(4, 0, 0)).repositories["online"]
+    assert (after.root, after.timestamp, after.snapshot) == (4, 50, 20)
+
+
+def test_repositories_do_not_share_versions() -> None:
+    both = SEEN.risen_to("stick", versions(1, 1, 1))
+    assert {name: item.timestamp for name, item in both.repositories.items()} == {"online": 50, "stick": 1}
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9), st.integers(0, 9), st.sampled_from("ab")), max_size=12))
+def test_under_the_same_keys_no_version_ever_falls(offers: list[tuple[int, int, int, str]]) -> None:
+    state = FloorState()
+    for root, timestamp, snapshot, key in offers:
+        role = Role(keyids=(key,))
+        before = state.repositories.get("online")
+        try:
+            state = state.risen_to("online", versions(root, timestamp, snapshot, role, role))
+        except ReplayError:
+            assert state.repositories.get("online") == before
+            continue
+        after = state.repositories["online"]
+        assert before is None or after.root >= before.root
+        if before is not None and after.timestamp_role == before.timestamp_role:
+            assert after.timestamp >= before.timestamp
+            assert after.snapshot >= before.snapshot
+
+
+def test_the_floor_outlives_the_process(tmp_path: Path) -> None:
+    Floor(tmp_path / "floor.json").rise("online", versions(3, 50, 20))
+    Floor(tmp_path / "floor.json").rise_to_releases({"model": 7})
+    Floor(tmp_path / "floor.json").rise_to_time(NOON)
+    again = Floor(tmp_path / "floor.json")
+    with pytest.raises(ReplayError):
+        again.rise("online", versions(3, 49, 20))
+    with pytest.raises(ReplayError, match=r"model release 6 is offered, .* taken 7; .* as release 8"):
+        again.check_releases({"model": 6})
+    again.check_releases({"model": 7, "app": 1})
+    assert again.read().time == "2026-06-01T12:00:00Z"
+
+
+def test_a_lower_release_or_an_earlier_time_changes_nothing(tmp_path: Path) -> None:
+    floor = Floor(tmp_path / "floor.json")
+    floor.rise_to_releases({"model": 7})
+    floor.rise_to_time(NOON)
+    before = floor.path.read_bytes()
+    floor.rise_to_releases({"model": 6})
+    floor.rise_to_time(NOON - timedelta(days=900))
+    assert floor.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("clock", "not_before", "known", "judged_at"),
+    [
+        (NOON, None, None, NOON),
+        (datetime(1970, 1, 1, tzinfo=timezone.utc), NOON, None, NOON),
+        (datetime(1970, 1, 1, tzinfo=timezone.utc), NOON, NOON + timedelta(days=1), NOON + timedelta(days=1)),
+        (NOON + timedelta(days=2), NOON, NOON + timedelta(days=1), NOON + timedelta(days=2)),
+    ],
+)
+def test_time_is_the_clocks_unless_it_is_known_to_be_later(
+    tmp_path: Path, clock: datetime, not_before: datetime | None, known: datetime | None, judged_at: datetime
+) -> None:
+    floor = Floor(tmp_path / "floor.json", not_before)
+    if known:
+        floor.rise_to_time(known)
+    assert floor.time(clock) == judged_at
+
+
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"schema": "vi.update-floor/1", "more": 1}',
+    b'{"schema": "vi.update-floor/2"}',
+    bytes(300),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_floor_is_never_a_new_one(tmp_path: Path, content: bytes) -> None:
+    floor = Floor(tmp_path / "floor.json")
+    floor.path.write_bytes(content)
+    with pytest.raises(StorageError, match="nothing is installed; restore it"):
+        floor.rise("online", versions(1, 1, 1))
+    assert floor.path.read_bytes() == content

@@ -1,0 +1,340 @@
+"""The trusted client: who is to blame for what, what is never believed twice, and which time counts."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from appliance.errors import ApplianceError, BundleTrustError, ConfigError, DeliveryError, ReplayError
+from appliance.update.pace import TransferLimits
+from appliance.update.repository import ISSUED_AT
+from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
+from tests.update_device import Device, SetClock
+from tests.update_server import Answer, Exchange, UpdateServer
+
+ONE_DAY = timedelta(days=1)
+FILES = ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"]
+
+
+class Line:
+    """A repository, its server and a device."""
+
+    def __init__(self, folder: Path, server: UpdateServer, repository: Repository) -> None:
+        self.repository, self.server = repository, server
+        self.device = Device(folder, server, repository.root_bytes())
+
+    def publish_all(self) -> None:
+        self.repository.publish("root", *ALL_BUT_ROOT)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    repository = Repository()
+    with UpdateServer(repository.files) as server:
+        yield Line(tmp_path, server, repository)
+
+
+def cut_short(exchange: Exchange) -> None:
+    exchange.head(200, {"Content-Length": 10_000})
+    exchange.body(b"{")
+
+
+def unavailable(exchange: Exchange) -> None:
+    exchange.head(503, {"Content-Length": 0})
+
+
+def elsewhere(exchange: Exchange) -> None:
+    exchange.head(302, {"Content-Length": 0, "Location": "http://127.0.0.1:9/"})
+
+
+def too_long(exchange: Exchange) -> None:
+    exchange.head(200, {"Content-Length": 6_000_000})
+    exchange.body(b"{" * 6_000_000)
+
+
+def endless(exchange: Exchange) -> None:
+    exchange.head(200, {"Transfer-Encoding": "chunked"})
+    while True:
+        exchange.body(b"10000\r\n" + b"{" * (1 << 16) + b"\r\n")
+
+
+NETWORK = [cut_short, unavailable, elsewhere, too_long, endless]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("answer", NETWORK, ids=lambda answer: answer.__name__)
+def test_what_the_network_does_is_a_delivery_error_for_each_file(line: Line, name: str, answer: Answer) -> None:
+    line.publish_all()
+    line.server.answers[f"metadata/{name}"] = answer
+    with pytest.raises(DeliveryError, match=r"; \w+"):
+        line.device.repository.refresh()
+    line.server.answers.clear()
+    assert line.device.repository.refresh().timestamp == 2
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 5000, b"null", b'{"signed": {}, "signatures": []}', bytes(99)])
+def test_what_is_no_metadata_is_not_trusted(line: Line, name: str, content: bytes) -> None:
+    line.publish_all()
+    good = line.repository.files[f"metadata/{name}"]
+    line.repository.files[f"metadata/{name}"] = content
+    with pytest.raises(BundleTrustError, match=r"; look at who"):
+        line.device.repository.refresh()
+    line.repository.files[f"metadata/{name}"] = good
+    assert line.device.repository.refresh().timestamp == 2
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(FILES), at=st.integers(0, 5000), byte=st.integers(0, 255))
+def test_one_changed_byte_is_refused_or_changes_nothing(line: Line, name: str, at: int, byte: int) -> None:
+    if "metadata/2.root.json" not in line.repository.files:
+        line.publish_all()
+    path = f"metadata/{name}"
+    good = line.repository.files[path]
+    changed = bytearray(good)
+    changed[at % len(good)] = byte
+    line.repository.files[path] = bytes(changed)
+    try:
+        assert line.device.repository.refresh().timestamp == 2
+    except ApplianceError as error:
+        assert isinstance(error, BundleTrustError)
+    finally:
+        line.repository.files[path] = good
+
+
+def test_all_metadata_together_has_one_time(line: Line) -> None:
+    """Each file comes fast enough; a server that offers one root after the other still comes to an end."""
+    line.device.limits = TransferLimits(refresh_s=0.3)
+    answered: list[str] = []
+
+    def slow_root(exchange: Exchange) -> None:
+        answered.append(exchange.path)
+        exchange.stopped.wait(0.1)
+        content = line.repository.files[exchange.path]
+        exchange.head(200, {"Content-Length": len(content)})
+        exchange.body(content)
+
+    for _ in range(20):
+        line.repository.publish("root")
+    line.server.answers.update({f"metadata/{number}.root.json": slow_root for number in range(2, 22)})
+    with pytest.raises(DeliveryError, match="when its time was over"):
+        line.device.repository.refresh()
+    assert len(answered) < 8
+
+
+def test_a_root_that_is_none_is_the_images_fault(line: Line) -> None:
+    line.device.root = b"{}"
+    with pytest.raises(ConfigError, match="no valid root"):
+        line.device.repository.refresh()
+    assert line.server.requests == []
+
+
+def test_an_intermediate_root_that_the_old_keys_did_not_sign_ends_there(line: Line) -> None:
+    first = list(line.repository.signers["root"])
+    line.repository.rotate("root")
+    line.repository.publish("root")
+    line.repository.signers["root"] += first
+    line.repository.publish("root")
+    with pytest.raises(BundleTrustError):
+        line.device.repository.refresh()
+    assert not (line.device.metadata / "root_history" / "2.root.json").exists()
+
+
+def test_a_snapshot_with_another_hash_is_refused(line: Line) -> None:
+    line.repository.has_hashes = True
+    line.repository.update()
+    line.repository.files["metadata/2.snapshot.json"] += b" "
+    with pytest.raises((BundleTrustError, DeliveryError)):
+        line.device.repository.refresh()
+    assert not (line.device.metadata / "snapshot.json").exists()
+
+
+# Old states
+
+
+def kept_copy(line: Line) -> dict[str, bytes]:
+    return dict(line.repository.files)
+
+
+def tear(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).write_bytes(b"")
+
+
+TORN = {
+    "timestamp": ("timestamp.json",),
+    "snapshot": ("snapshot.json",),
+    "both": ("timestamp.json", "snapshot.json"),
+    "all": ("timestamp.json", "snapshot.json", "targets.json", "root_history/1.root.json"),
+}
+
+
+@pytest.mark.parametrize("names", TORN.values(), ids=TORN)
+def test_an_old_state_is_refused_whatever_was_torn(line: Line, names: tuple[str, ...]) -> None:
+    old = kept_copy(line)
+    line.publish_all()
+    assert line.device.repository.refresh().timestamp == 2
+    tear(line.device.metadata, *names)
+    new = kept_copy(line)
+    line.server.files = old
+    with pytest.raises(BundleTrustError):
+        line.device.repository.refresh()
+    line.server.files = new
+    assert line.device.repository.refresh().timestamp == 2
+
+
+def test_a_folder_that_is_gone_is_no_way_back_and_leaves_nothing_old_behind(line: Line) -> None:
+    old = kept_copy(line)
+    line.publish_all()
+    line.device.repository.refresh()
+    line.device.metadata.rename(line.device.folder / "lost")
+    line.server.files = old
+    with pytest.raises(ReplayError, match="root version 1 is offered, and this device has seen 2"):
+        line.device.repository.refresh()
+    assert sorted(path.name for path in line.device.metadata.iterdir()) == ["root.json", "root_history"]
+
+
+def test_a_folder_restored_from_a_copy_is_no_way_back_either(line: Line) -> None:
+    line.repository.update()
+    old = kept_copy(line)
+    line.device.repository.refresh()
+    stored = {path: path.read_bytes() for path in line.device.metadata.glob("[!r]*.json")}
+    line.repository.update()
+    assert line.device.repository.refresh().timestamp == 3
+    for path, content in stored.items():
+        path.write_bytes(content)
+    line.server.files = old
+    with pytest.raises(ReplayError, match="timestamp version 2 is offered, and this device has seen 3"):
+        line.device.repository.refresh()
+
+
+def test_a_failed_refresh_raises_the_floor_to_what_it_has_verified(line: Line) -> None:
+    old = kept_copy(line)
+    line.repository.update()
+    del line.repository.files["metadata/2.targets.json"]
+    with pytest.raises(DeliveryError, match="404"):
+        line.device.repository.refresh()
+    tear(line.device.metadata, *TORN["both"])
+    line.server.files = old
+    with pytest.raises(ReplayError):
+        line.device.repository.refresh()
+
+
+def test_releases_are_counted_per_kind(line: Line) -> None:
+    for sequence in (7, 8):
+        line.repository.add_target(f"models/{sequence}", b"w%d" % sequence, custom={"kind": "model", "seq": sequence})
+    line.repository.add_target("notes", b"text", custom={"author": "somebody"})
+    line.repository.add_target("apps/1", b"app", custom={"kind": "app", "seq": 1})
+    line.repository.update()
+    target = line.device.repository.find("models/8")
+    line.device.floor.rise_to_releases(target.releases)
+    assert (target.kind, target.sequence) == ("model", 8)
+    with pytest.raises(ReplayError, match="model release 7 is offered"):
+        line.device.repository.find("models/7")
+    assert line.device.repository.find("apps/1").releases == {"app": 1}
+    assert line.device.repository.find("notes").releases == {}
+
+
+HALF = [
+    {"kind": "model"}, {"seq": 1}, {"kind": 1, "seq": 1}, {"kind": "model", "seq": "1"}, {"kind": "model", "seq": True},
+    {"kind": "model", "seq": -1}, {"kind": "", "seq": 1}, {"kind": "m" * 33, "seq": 1}, ["model"], "model",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("custom", HALF)
+def test_a_release_that_says_half_is_refused(line: Line, custom: object) -> None:
+    line.repository.add_target("models/a", b"w", custom=custom)
+    line.repository.update()
+    with pytest.raises(BundleTrustError, match="are no release"):
+        line.device.repository.find("models/a")
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("clock", [datetime(1970, 1, 1, tzinfo=timezone.utc), in_days(-5 * 365)])
+def test_a_clock_that_is_behind_does_not_make_old_metadata_young(line: Line, clock: datetime) -> None:
+    """Freeze: somebody holds newer metadata back until ours has expired, and the device's battery is empty."""
+    line.device.clock = SetClock(synchronised=True)
+    line.device.repository.refresh()
+    line.repository.timestamp.expires = in_days(-1)
+    line.repository.publish("timestamp")
+    line.device.clock = SetClock(clock, synchronised=False)
+    with pytest.raises(BundleTrustError, match=r"expired \(it is 20[2-9]"):
+        line.device.repository.refresh()
+
+
+def test_a_new_device_with_an_empty_battery_knows_when_its_image_was_built(line: Line) -> None:
+    line.repository.timestamp.expires = in_days(-30)
+    line.repository.publish("timestamp")
+    line.device.clock = SetClock(datetime(1970, 1, 1, tzinfo=timezone.utc))
+    line.device.not_before = in_days(-10)
+    with pytest.raises(BundleTrustError, match="expired"):
+        line.device.repository.refresh()
+
+
+@pytest.mark.parametrize(("days", "role"), [(25, "timestamp"), (12 * 365, "root")])
+def test_a_clock_that_is_ahead_refuses_and_forgets_it(line: Line, days: int, role: str) -> None:
+    line.repository.timestamp.expires = in_days(1)
+    line.repository.publish("timestamp")
+    for synchronised in (False, None, True):
+        line.device.clock = SetClock(in_days(days), synchronised)
+        with pytest.raises(BundleTrustError, match=rf"{role}.json is expired"):
+            line.device.repository.refresh()
+    line.device.clock = SetClock(synchronised=True)
+    assert line.device.repository.refresh().timestamp == 2
+
+
+def test_a_clock_that_nobody_keeps_right_never_moves_the_floor(line: Line) -> None:
+    for synchronised in (False, None):
+        line.device.clock = SetClock(in_days(20), synchronised)
+        line.device.repository.refresh()
+    assert line.device.floor.read().time is None
+    line.device.clock = SetClock(synchronised=True)
+    line.device.repository.refresh()
+    assert line.device.floor.time(in_days(-900)) > in_days(-1)
+
+
+def written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_the_time_of_signing_is_a_time_that_has_been(line: Line) -> None:
+    line.device.clock = SetClock(in_days(-800), synchronised=False)
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = written(in_days(-1))
+    line.repository.publish("timestamp")
+    line.device.repository.refresh()
+    assert line.device.floor.read().time == written(in_days(-1))
+    line.repository.timestamp.expires = in_days(-2)
+    del line.repository.timestamp.unrecognized_fields[ISSUED_AT]
+    line.repository.publish("timestamp")
+    with pytest.raises(BundleTrustError, match="expired"):
+        line.device.repository.refresh()
+
+
+@pytest.mark.parametrize("said", [written(in_days(31)), "yesterday", 1_700_000_000, "2038-01-19T03:14:08Z", None, []])
+def test_a_time_of_signing_that_cannot_be_moves_nothing(line: Line, said: object) -> None:
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said
+    line.repository.publish("timestamp")
+    if said is None:
+        line.device.repository.refresh()
+    else:
+        with pytest.raises(BundleTrustError, match=r"signed at|publish it with a time"):
+            line.device.repository.refresh()
+    assert line.device.floor.read().time is None
+
+
+def test_a_time_of_signing_never_locks_a_device_out(line: Line) -> None:
+    """The worst that a stolen online key can do: what the root's holders then sign with a longer validity is taken."""
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = written(in_days(29))
+    line.repository.publish("timestamp")
+    line.device.repository.refresh()
+    for role in ("root", "targets", "snapshot", "timestamp"):
+        line.repository.roles[role].expires = in_days(60)
+    del line.repository.timestamp.unrecognized_fields[ISSUED_AT]
+    line.repository.rotate("timestamp")
+    line.publish_all()
+    assert line.device.repository.refresh().timestamp == 3

@@ -1,0 +1,75 @@
+"""A device that knows one repository, with a clock that a test sets."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from appliance.events import utc_now
+from appliance.update.download import TargetStore
+from appliance.update.floor import Floor
+from appliance.update.pace import TransferLimits
+from appliance.update.repository import TrustedRepository
+from appliance.update.transport import Transport
+from tests.update_server import UpdateServer
+
+
+@dataclass
+class SetClock:
+    """A `ports.Clock` that says what a test wants; now: None for the right time."""
+
+    now: datetime | None = None
+    synchronised: bool | None = None
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def utc(self) -> datetime:
+        return self.now or utc_now()
+
+    def is_synchronised(self) -> bool | None:
+        return self.synchronised
+
+
+@dataclass
+class Device:
+    """What an appliance has on disk, and how it asks: metadata, floor and files in folders of their own."""
+
+    folder: Path
+    server: UpdateServer
+    root: bytes
+    clock: SetClock = field(default_factory=SetClock)
+    limits: TransferLimits = field(default_factory=TransferLimits)
+    not_before: datetime | None = None
+    reserve_bytes: int = 0
+
+    @property
+    def metadata(self) -> Path:
+        return self.folder / "metadata"
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    @property
+    def floor(self) -> Floor:
+        return Floor(self.folder / "floor.json", self.not_before)
+
+    @property
+    def transport(self) -> Transport:
+        return Transport(self.limits, allows_plain_loopback=True)
+
+    @property
+    def repository(self) -> TrustedRepository:
+        return TrustedRepository(
+            "online", self.server.metadata_url, self.metadata, root=self.root, floor=self.floor,
+            transport=self.transport, clock=self.clock,
+        )  # fmt: skip
+
+    @property
+    def store(self) -> TargetStore:
+        return TargetStore(self.files, self.server.targets_url, self.transport, self.reserve_bytes)
+
+    def download(self, name: str) -> bytes:
+        """Everything a device does for one target."""
+        return self.store.fetch(self.repository.find(name)).read_bytes()
