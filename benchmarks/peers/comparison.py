@@ -83,6 +83,7 @@ def ours(bundle: Path, pictures: Path) -> list[Contender]:
         "our line": {"kind": "onnx", "threads": threads},
         "our line, OpenVINO": {"kind": "openvino", "threads": threads, "precision": "f32"},
         "our line, OpenVINO bf16": {"kind": "openvino", "threads": threads, "precision": "bf16"},
+        "our line, OpenVINO INT8": {"kind": "openvino", "threads": threads, "precision": "int8"},
     }
     command = [sys.executable, "-m", "benchmarks.peers.ours", "--bundle", str(bundle), "--pictures", str(pictures)]
     runtimes = {"onnx": "onnxruntime", "openvino": "openvino"}
