@@ -60,6 +60,7 @@ class DeviceWatch:
             on_repeated: told when the latency was proved again, and kept.
         """
         self._proved_on = proved_on
+        self._last_free = proved_on
         self._latency = latency
         self._alarm = alarm
         self._hold = hold
@@ -109,7 +110,9 @@ class DeviceWatch:
         now = read_device_state(self._root)
         if self._throttled:
             # The kernel shows a limit that a cooler sets like one that a person sets; it goes when the heat goes.
-            now = replace(now, processor_clock=self._proved_on.processor_clock, gpu_clock=self._proved_on.gpu_clock)
+            now = replace(now, processor_clock=self._last_free.processor_clock, gpu_clock=self._last_free.gpu_clock)
+        else:
+            self._last_free = now
         self._judge_state(now)
 
     def _run(self) -> None:

@@ -14,7 +14,8 @@ from tests.device_root import CALM, COOL_GPU, GPU_CLOCK, HOT_GPU, JETSON, POLICY
 from tests.line import Line, eventually
 
 SLOWER_MODE = {"var/lib/nvpmodel/status": "pmode:0000\n"}
-AS_PROVED = {"var/lib/nvpmodel/status": JETSON["var/lib/nvpmodel/status"]}
+LOWER_CLOCK = {f"{GPU_CLOCK}/max_freq": "306000000"}
+AS_PROVED = {name: JETSON[name] for name in SLOWER_MODE | LOWER_CLOCK}
 CHANGED = "the power mode was MAXN_SUPER (2) and is 15W (0) now"
 RUNS = 20
 BUDGET_MS = 10.0
@@ -131,7 +132,7 @@ def test_another_product_is_judged_by_its_own_budget_on_a_changed_device(watched
 def test_a_second_change_begins_the_measurement_anew(watched: Watched) -> None:
     watched.becomes(SLOWER_MODE)
     watched.runs(*[3.0] * (RUNS - 1))
-    watched.becomes({f"{GPU_CLOCK}/max_freq": "306000000"})
+    watched.becomes(LOWER_CLOCK)
     assert watched.latency.collected == 0
     assert "17000000.gpu 306000000..306000000 Hz now" in watched.alarms[-1][1]
 
@@ -170,6 +171,33 @@ def test_a_clock_that_heat_lowers_is_no_other_device_while_the_heat_lasts(watche
         watched.watch.look()
     assert [name for name, _ in watched.alarms] == ["throttled", "device_changed"]
     assert "612000000 Hz now" in watched.alarms[-1][1]
+
+
+def test_heat_gives_no_parts_back_to_a_station_that_a_lower_clock_made_too_slow(watched: Watched) -> None:
+    watched.becomes(LOWER_CLOCK)
+    watched.runs(*[60.0] * RUNS)
+    watched.watch.look()
+    assert len(watched.holds) == 1
+    watched.becomes(HOT_GPU)
+    watched.becomes(COOL_GPU)
+    for _ in range(FREE_LOOKS):
+        watched.watch.look()
+    assert len(watched.holds) == 1
+    assert "306000000 Hz now" in watched.watch.status()["changed"][0]
+    watched.becomes(AS_PROVED)
+    assert watched.holds[1:] == [""]
+
+
+def test_heat_does_not_begin_the_measurement_of_a_changed_device_anew(watched: Watched) -> None:
+    watched.becomes(SLOWER_MODE | LOWER_CLOCK)
+    watched.runs(*[3.0] * (RUNS - 1))
+    watched.becomes(HOT_GPU)
+    assert watched.latency.collected == RUNS - 1
+    watched.becomes(COOL_GPU)
+    for _ in range(FREE_LOOKS):
+        watched.watch.look()
+    assert watched.latency.collected == RUNS - 1
+    assert [name for name, _ in watched.alarms] == ["device_changed", "throttled"]
 
 
 def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_open_ones_their_verdict(
