@@ -7,7 +7,7 @@ needs is measured on live parts anyway (docs/decisions/0020-a-changed-device.md)
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,6 @@ REMINDER_LOOKS = 60
 """While throttling lasts, people are told again after so many looks: ten minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repetition:
-    """The latency proved again on live parts: what had changed, the device as it is since, and the times."""
-
-    changed: tuple[str, ...]
-    device: DeviceState
-    latency: LiveLatency
-
-
 class DeviceWatch:
     """Looks at the device now and then; start() and stop() run it in a thread of its own."""
 
@@ -46,7 +37,6 @@ class DeviceWatch:
         hold: Callable[[str], None],
         root: Path = Path("/"),
         every_s: float = EVERY_S,
-        on_repeated: Callable[[Repetition], None] | None = None,
     ) -> None:
         """Prepare; nothing runs before start().
 
@@ -57,7 +47,6 @@ class DeviceWatch:
             hold: makes the station take no more parts for a reason; an empty one makes it take parts again.
             root: the folder that stands for "/" of the device.
             every_s: seconds between two looks of the thread.
-            on_repeated: told when the latency was proved again, and kept.
         """
         self._proved_on = proved_on
         self._last_free = proved_on
@@ -67,13 +56,12 @@ class DeviceWatch:
         self._root = root
         self._every_s = every_s
         self._looking = threading.Lock()
-        self._on_repeated = on_repeated
         self._seen: Throttling | None = None
         self._free_looks = 0
         self._throttled_looks = 0
         self._throttled: tuple[str, ...] = ()
         self._changed: tuple[str, ...] = ()
-        self._repetition: Repetition | None = None
+        self._measured: LiveLatency | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
@@ -88,13 +76,13 @@ class DeviceWatch:
 
     def status(self) -> dict[str, Any]:
         """Return how the device is, what changed, what holds it back, and how far the latency is proved again."""
-        repetition = self._repetition
+        measured = self._measured
         return {
             "changed": list(self._changed),
             "throttled": list(self._throttled),
             "latency_parts": self._latency.collected,
             "latency_parts_needed": self._latency.wanted,
-            "latency": asdict(repetition.latency) if repetition else None,
+            "latency": asdict(measured) if measured else None,
             "unread": list(self._proved_on.unread),
         }
 
@@ -144,9 +132,10 @@ class DeviceWatch:
             self._take_note()
         result = self._latency.result()
         if result is not None:
-            self._judge_latency(result, now)
+            self._judge_latency(result)
 
     def _take_note(self) -> None:
+        self._measured = None
         if not self._changed:
             self._latency.end()
             self._hold("")
@@ -159,11 +148,12 @@ class DeviceWatch:
             "whether it is fast enough; set it back, or restart the station to prove it anew",
         )
 
-    def _judge_latency(self, result: LiveLatency, now: DeviceState) -> None:
+    def _judge_latency(self, result: LiveLatency) -> None:
         times = (
-            f"99 in 100 of {result.runs} parts took at most {result.p99_ms:g} ms in the model, {result.budget_ms:g} ms"
+            f"99 in 100 of {result.runs} parts of {result.product} took at most {result.p99_ms:g} ms in the model, "
+            f"{result.budget_ms:g} ms"
         )
-        self._repetition = Repetition(self._changed, now, result)
+        self._measured = result
         if not result.is_within:
             self._latency.end()
             because = (
@@ -173,7 +163,5 @@ class DeviceWatch:
             self._hold(because)
             self._alarm("device_slow", because)
             return
-        self._latency.judged()
+        self._latency.judged(result)
         log.info("the changed device is fast enough: %s are allowed; %s", times, "; ".join(self._changed))
-        if self._on_repeated is not None:
-            self._on_repeated(self._repetition)

@@ -26,7 +26,7 @@ from appliance.stages.infer import Inference
 log = logging.getLogger(__name__)
 
 
-def ignore_ms(budget_ms: float, spent_ms: float) -> None:
+def ignore_ms(product: str, budget_ms: float, spent_ms: float) -> None:
     """Take no note of what the model took."""
 
 
@@ -86,7 +86,7 @@ def first_product(config: Config, document: Document, last: Changeover | None) -
 
 def load_products(
     config: Config, document: Document, in_force: str, device: DeviceState,
-    note_inference_ms: Callable[[float, float], None] = ignore_ms, pool: RuntimePool | None = None,
+    note_inference_ms: Callable[[str, float, float], None] = ignore_ms, pool: RuntimePool | None = None,
 ) -> WarmProducts:  # fmt: skip
     """Load and prove every product; the bundle or the recipe of one that is not in force may be at fault.
 
@@ -95,7 +95,7 @@ def load_products(
         document: the configuration's, for its digest.
         in_force: key of config.product_files, from first_product.
         device: as it is now.
-        note_inference_ms: told of each part what the model may take for it and what it took, in milliseconds.
+        note_inference_ms: told each part's product, what the model may take for it and what it took, in milliseconds.
         pool: lends the models; None for one of its own.
 
     Returns:
@@ -126,7 +126,7 @@ class _Loader:
     config: Config
     document: Document
     device: DeviceState
-    note_inference_ms: Callable[[float, float], None]
+    note_inference_ms: Callable[[str, float, float], None]
     pool: RuntimePool
     _bundles: dict[Path, Bundle] = field(default_factory=dict)
 
@@ -140,9 +140,9 @@ class _Loader:
         undo.callback(engine.runtime.close)
         inference = Inference(recipe, bundle.manifest, engine.runtime)
         budget_ms = latency_budget_ms(recipe, inference) * inference.tiles
-        inspection = PartInspection(recipe, inference, partial(self.note_inference_ms, budget_ms))
-        undo.callback(inspection.close)
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
+        inspection = PartInspection(recipe, inference, partial(self.note_inference_ms, judging.product, budget_ms))
+        undo.callback(inspection.close)
         return WarmProduct(Product(inspection, judging, recipe.deadline_ms, recipe.answer_reserve_ms), engine)
 
 

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -79,18 +79,25 @@ def time_runs(
     return Timing(
         runs=len(ordered),
         attempts=attempt,
-        p50_ms=_percentile(ordered, 50),
-        p95_ms=_percentile(ordered, 95),
-        p99_ms=_percentile(ordered, 99),
+        p50_ms=nearest_rank(ordered, 50),
+        p95_ms=nearest_rank(ordered, 95),
+        p99_ms=nearest_rank(ordered, 99),
         max_ms=ordered[-1],
         memory_growth_bytes=resident[-1] - resident[int(len(resident) * SETTLING)] if resident else None,
     )
 
 
+def nearest_rank(ordered: Sequence[float], rank: int) -> float:
+    """Return a percentile that was measured: at least `rank` in 100 values are no larger.
+
+    Nothing is interpolated, so that two stalls among 200 leave the 99th percentile where it was.
+
+    Args:
+        ordered: values in rising order, at least one.
+        rank: 0 to 100.
+    """
+    return ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)]
+
+
 def _resident_bytes(memory: Path) -> int:
     return int(memory.read_text().split()[_RESIDENT]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _percentile(ordered: list[float], rank: int) -> float:
-    """Return the nearest rank: a value that was measured."""
-    return ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)]

@@ -53,7 +53,7 @@ def test_the_plant_hears_of_heat_and_of_a_new_power_mode_and_live_parts_prove_th
         line.close()
     assert "the cooler gpu-throttle-alert is at step 1" in alarms["throttled"]
     assert "the power mode was MAXN_SUPER (2) and is 15W (0) now" in alarms["device_changed"]
-    assert status["latency"]["runs"] == LIVE_RUNS
+    assert (status["latency"]["product"], status["latency"]["runs"]) == ("spots", LIVE_RUNS)
     assert status["latency"]["p99_ms"] <= status["latency"]["budget_ms"]
     assert (len(status["changed"]), status["latency_parts_needed"]) == (1, 0)
     assert "the changed device is fast enough" in caplog.text

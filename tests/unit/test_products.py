@@ -20,6 +20,7 @@ from appliance.products import load_products
 from appliance.runtime_pool import RuntimePool
 from appliance.stores.ledger import SqliteLedger
 from appliance.wiring import Appliance, build
+from tests.inspections import make_frame
 from tests.models import spot_picture, tiny_bundle, tiny_model
 from tests.plant import write_station
 from tests.products import with_products, write_products
@@ -188,6 +189,18 @@ def test_products_of_one_bundle_share_its_model_and_each_is_proved_by_its_own_li
     assert len({each.engine.certificate.subject.recipe_digest for each in warm.ready.values()}) == 2
     warm.close()
     assert len(pool) == 0
+
+
+def test_products_of_one_deadline_are_told_apart_by_what_the_model_took(config: Path) -> None:
+    add_product(config, "twin")
+    noted: list[tuple[str, float]] = []
+    loaded, document = load_config(config)
+    warm = load_products(loaded, document, "plain", read_device_state(), lambda *told: noted.append(told[:2]))
+    for name in ("plain", "twin"):
+        warm.ready[name].product.inspect({"top": make_frame()}, {})
+    warm.close()
+    (plain, budget_ms), twin = noted
+    assert (plain, twin) == ("plain", ("twin", budget_ms))
 
 
 class CountingRuntime:
