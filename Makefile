@@ -1,5 +1,6 @@
 # make demo   watch parts being inspected (nothing else is needed)
 # make test   set up and run all tests (DEEPPCB=FOLDER make test: with the real data set, see docs/training.md)
+# make test-long  the tests that take minutes by themselves: several processes, killed trainings, searches
 # make bench  the figures in the README
 # make lint   style, types, import contracts
 # make rtx-gate   install what `pytest -m gate` needs: it builds each exported model with TensorRT
@@ -13,15 +14,19 @@ DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
 apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/null; } >/dev/null 2>&1
 
-.PHONY: demo test bench lint demo-bundle rtx-gate broker test-programs clean
+.PHONY: demo test test-long bench lint demo-bundle rtx-gate broker test-programs clean
 
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
 
 # Real processes that are killed and timed have the computer to themselves, all other tests share it.
 test: $(VENV)/.test broker test-programs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gate"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gate and not long"
 	$(BIN)/python -m pytest -m faults
+
+# What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data.
+test-long: $(VENV)/.test broker
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 bench: $(VENV)/.test broker
 	$(BIN)/python -m benchmarks

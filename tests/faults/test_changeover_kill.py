@@ -17,7 +17,7 @@ from appliance.stores.ledger import SqliteLedger
 from tests.plant import DEVICE_ID, START_S, Plant
 from tests.products import write_products
 
-KILLS = int(os.environ.get("FAULT_CHANGEOVERS", "12"))
+KILLS = int(os.environ.get("FAULT_CHANGEOVERS", "6"))
 LONGEST_WAIT_S = 0.03
 """A changeover takes some milliseconds: the blow falls before, in and after it."""
 

@@ -28,7 +28,7 @@ def open_line(folder: Path) -> Line:
     return line
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS)
 def test_any_interleaving_of_triggers_changeovers_and_restarts_judges_each_part_once_by_its_product(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, object]]

@@ -19,6 +19,8 @@ from benchmarks.peers.comparison import Contender, ours, ratios, take_turn, thei
 from benchmarks.peers.environments import PEERS, SCRIPTS
 from benchmarks.peers.models import Answer, rewrap
 
+pytestmark = pytest.mark.long
+
 PICTURES = 24
 
 

@@ -9,6 +9,8 @@ from appliance.demo.station import SHIPPED_BUNDLE
 from benchmarks.end_to_end import write_pictures
 from benchmarks.throughput import LARGEST_RATIO, Pace, is_kept, measure, missed
 
+pytestmark = pytest.mark.long
+
 KEPT: dict[str, Any] = {
     "losses": {"without_verdict": 0}, "verdicts": {"FAULT": 0}, "over_bare": {"frame_to_action": LARGEST_RATIO},
 }  # fmt: skip

@@ -21,6 +21,8 @@ from trainer.datasets.folds import folds_of
 from trainer.datasets.reading import read_dataset
 from trainer.metrics import Judged
 
+pytestmark = pytest.mark.long
+
 DIALS = ["--epochs", "20", "--batch", "4", "--crop", "64", "--width", "8", "--workers", "1", "--folds", "3"]
 
 

@@ -25,6 +25,8 @@ from trainer.strengths import Strengths
 from trainer.train import train
 from trainer.validate import validate
 
+pytestmark = pytest.mark.long
+
 IMPATIENT = Plan(epochs=40, batch=4, side_px=64, width=8, threads=1, validate_every=1, seed=3, patience=2)
 
 

@@ -27,6 +27,8 @@ from trainer.plan import Plan
 from trainer.team import Team, gathered
 from trainer.train import train
 
+pytestmark = pytest.mark.long
+
 LENGTH = {"epochs": 3, "batch": 8, "side_px": 64, "width": 8}
 
 

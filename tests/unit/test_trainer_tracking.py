@@ -22,6 +22,8 @@ from trainer.plan import Plan
 from trainer.tracking import Tracking, place_of
 from trainer.train import train
 
+pytestmark = pytest.mark.long
+
 PLAN = Plan(epochs=4, batch=4, side_px=64, width=8, threads=1, validate_every=2, seed=3)
 
 

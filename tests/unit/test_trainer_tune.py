@@ -21,6 +21,8 @@ from trainer.model import Net, NetShape
 from trainer.plan import Plan
 from trainer.tune import Search, search
 
+pytestmark = pytest.mark.long
+
 DIALS = ["--epochs", "3", "--batch", "4", "--width", "8", "--workers", "1", "--holdout", "family0"]
 
 
