@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import TracebackType
 
 import cv2
 import numpy as np
@@ -135,6 +137,7 @@ class Pictures:
             persistent_workers=True,
             pin_memory=plan.device == "cuda",
             multiprocessing_context="fork",
+            worker_init_fn=_end_quietly,
         )
         next(iter(self._loader), None)  # no job yet: the loaders are forked now, before others here start threads
 
@@ -155,6 +158,21 @@ class Pictures:
         jobs = np.stack((order, *others), axis=1).reshape(self.steps, self._plan.batch, 4)
         self._order.jobs = [(epoch, step, members) for step, members in enumerate(jobs)]
         return iter(self._loader)
+
+
+def _end_quietly(_: int) -> None:
+    """Let a loader whose crops nobody takes any more end without a traceback: who took them says why.
+
+    Source:
+        multiprocessing/resource_sharer.py of CPython: its thread shows what ends a hand-over through sys.excepthook.
+    """
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, (ConnectionError, EOFError)):
+            show(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def steps_per_pass(dataset: Dataset, plan: Plan) -> int:
