@@ -1,13 +1,13 @@
 """Which engine may judge: one with a valid certificate of this device, or one that is proved now and gets one."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Digest
-from appliance.bundle.proof import Detect, compare, prove
+from appliance.bundle.proof import Detect, Limits, compare, prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
@@ -35,14 +35,14 @@ ASKED_TO = "a new proof was asked for"
 class Terms:
     """What a proof is for.
 
-    recipe, version, digest: the recipe's. limits: class -> score from which the line rejects.
+    recipe, version, digest, limits: the recipe's.
     budget_ms: tells of a runtime how long one picture may take.
     """
 
     recipe: str
     version: int
     digest: Digest
-    limits: Mapping[str, float]
+    limits: Limits
     budget_ms: Callable[[Runtime], float]
 
 
@@ -215,7 +215,8 @@ def _subject(bundle: Bundle, terms: Terms, asked: Computed) -> Subject:
         recipe=terms.recipe,
         recipe_version=terms.version,
         recipe_digest=terms.digest,
-        limits=dict(terms.limits),
+        reject_limits=dict(terms.limits.reject),
+        accept_limits=dict(terms.limits.accept),
         asked=asked,
     )
 

@@ -167,7 +167,7 @@ def activate_configured(
         recipe.name,
         recipe.version,
         recipe.digest,
-        recipe.reject_limits(),
+        recipe.verdict_limits(),
         lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
     )
     return activate(

@@ -1,6 +1,7 @@
 """appliance prove: the proof of the configured bundle on this device, and its certificate, beside the running line."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -86,7 +87,8 @@ def _what(certificate: Certificate) -> Table:
         "certificate": f"{certificate.id[:_SHOWN_OF_A_DIGEST]} of {certificate.proved_at}",
         "bundle": f"{subject.bundle} revision {subject.bundle_revision}, {subject.bundle_digest[:_SHOWN_OF_A_DIGEST]}",
         "recipe": f"{subject.recipe} version {subject.recipe_version}, {subject.recipe_digest[:_SHOWN_OF_A_DIGEST]}",
-        "limits": ", ".join(f"{label} {limit:g}" for label, limit in sorted(subject.limits.items())),
+        "rejected from": _scores(subject.reject_limits),
+        "reviewed from": _scores(subject.accept_limits) if subject.accept_limits != subject.reject_limits else "",
         "software": means.software,
         "runtime": means.runtime,
         "precision": means.precision,
@@ -95,6 +97,10 @@ def _what(certificate: Certificate) -> Table:
     if means.engine_key is not None:
         rows["engine"] = means.engine_key[:_SHOWN_OF_A_DIGEST]
     return _table("what and with what", rows)
+
+
+def _scores(limits: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} {limit:g}" for label, limit in sorted(limits.items()))
 
 
 def _where(certificate: Certificate) -> Table:

@@ -33,6 +33,8 @@ _WORDS = {
     "recipe": "recipe",
     "recipe_version": "recipe's version",
     "recipe_digest": "recipe's SHA-256",
+    "reject_limits": "reject limit",
+    "accept_limits": "accept limit",
     "asked": "precision that this device would rather compute with",
     "software": "software",
     "runtime": "runtime",
@@ -48,7 +50,8 @@ _WORDS = {
 class Subject(Section):
     """What was proved, and for which recipe.
 
-    limits: class -> score from which the line rejects. asked: what this device would rather compute with.
+    reject_limits, accept_limits: class -> score from which the line rejects, or asks a person.
+    asked: what this device would rather compute with.
     """
 
     bundle: _Text
@@ -57,7 +60,8 @@ class Subject(Section):
     recipe: _Text
     recipe_version: int
     recipe_digest: Digest
-    limits: dict[str, Ratio]
+    reject_limits: dict[str, Ratio]
+    accept_limits: dict[str, Ratio]
     asked: Computed
 
 
@@ -230,7 +234,7 @@ def _changed(before: Section, now: Section) -> list[str]:
         value = getattr(now, name)
         if was != value and isinstance(was, dict):
             words += [
-                f"the limit of {label} was {was.get(label)} and is {value.get(label)} now"
+                f"the {_WORDS[name]} of {label} was {was.get(label)} and is {value.get(label)} now"
                 for label in sorted({*was, *value})
                 if was.get(label) != value.get(label)
             ]

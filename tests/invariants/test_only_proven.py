@@ -98,7 +98,7 @@ def test_a_missing_bundle_is_said_in_words(config: Path) -> None:
     ("plant", "words"),
     [
         (wrong_normalisation, "golden/001.*spot 0.784 .* is found with score 0.727"),
-        (swapped_channels, "golden/000.*spot 0.784 .* is not found; .*the part is accepted here and was not there"),
+        (swapped_channels, "golden/000.*spot 0.784 .* is not found; .*the part gets ACCEPT here and got REJECT there"),
         (another_resize, "golden/000.* is found at .*IoU 0"),
     ],
 )
@@ -204,5 +204,5 @@ def test_a_limit_of_the_recipe_that_was_changed_is_proved_before_anything_is_jud
     (config.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     with build(config) as after:
         assert after.certificate.id != before.certificate.id
-        assert after.certificate.subject.limits == {"spot": 0.9}
+        assert after.certificate.subject.reject_limits == {"spot": 0.9}
         assert len(list((config.parent / "certificates").iterdir())) == 2

@@ -61,7 +61,8 @@ def test_a_new_proof_can_be_asked_for(tmp_path: Path, bundle: Bundle) -> None:
         ({"settings": RuntimeSection(threads=2)}, "the number of threads was 1 and is 2 now"),
         ({"settings": RuntimeSection(kind="openvino", threads=1)}, "the runtime was onnxruntime"),
         ({"digest": "f" * 64}, "the recipe's SHA-256 was aaaaaaaaaaaa and is ffffffffffff now"),
-        ({"limit": 0.6}, "the limit of spot was 0.5 and is 0.6 now"),
+        ({"limit": 0.6}, "the reject limit of spot was 0.5 and is 0.6 now"),
+        ({"accept_limit": 0.45}, "the accept limit of spot was 0.5 and is 0.45 now"),
     ],
 )
 def test_whatever_has_changed_is_said_and_proved_anew(

@@ -22,7 +22,7 @@ from appliance.errors import BundleFormatError, StorageError
 
 SUBJECT = Subject(
     bundle="tiny", bundle_revision=1, bundle_digest="a" * 64, recipe="spots", recipe_version=1, recipe_digest="b" * 64,
-    limits={"spot": 0.5}, asked="int8",
+    reject_limits={"spot": 0.5}, accept_limits={"spot": 0.4}, asked="int8",
 )  # fmt: skip
 MEANS = Means(
     software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, precision="fp16", model_digest="c" * 64,
@@ -138,15 +138,16 @@ def test_each_change_is_told_in_words(name: str) -> None:
 
 
 def test_no_field_is_left_out_of_that() -> None:
-    assert {*Subject.model_fields, *Means.model_fields} == {*CHANGES, "limits"}
+    assert {*Subject.model_fields, *Means.model_fields} == {*CHANGES, "reject_limits", "accept_limits"}
 
 
 def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:
-    limits = SUBJECT.model_copy(update={"limits": {"spot": 0.6, "dent": 0.5}})
+    limits = SUBJECT.model_copy(update={"reject_limits": {"spot": 0.6, "dent": 0.5}, "accept_limits": {"spot": 0.3}})
     now = replace(DEVICE, gpu_driver="560.28", power_mode="15W (1)")
     assert certificate().other_subject(limits, now) == [
-        "the limit of dent was None and is 0.5 now",
-        "the limit of spot was 0.5 and is 0.6 now",
+        "the reject limit of dent was None and is 0.5 now",
+        "the reject limit of spot was 0.5 and is 0.6 now",
+        "the accept limit of spot was 0.4 and is 0.3 now",
         "the NVIDIA driver was 540.4.0 and is 560.28 now",
         "the power mode was MAXN (0) and is 15W (1) now",
     ]
