@@ -195,11 +195,12 @@ class _Attempt:
 
     def _means(self, runtime: LentRuntime, precision: Computed) -> Means:
         built = runtime.lent.built if isinstance(runtime.lent, TensorRtRuntime) else None
-        has_threads = self.settings.kind != "tensorrt"
+        kind = self.settings.kind
         return Means(
             software=__version__,
             runtime=runtime.describe(),
-            threads=(self.settings.threads or default_threads()) if has_threads else None,
+            threads=(self.settings.threads or default_threads()) if kind != "tensorrt" else None,
+            pins_threads=self.settings.pins_threads if kind == "openvino" else None,
             precision=precision,
             model_digest=model_digest(self.bundle.model(model_of(precision))),
             engine_key=built.key_digest if built else None,

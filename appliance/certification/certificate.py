@@ -39,6 +39,7 @@ _WORDS = {
     "software": "software",
     "runtime": "runtime",
     "threads": "number of threads",
+    "pins_threads": "pinning of threads",
     "precision": "precision",
     "model_digest": "model file's SHA-256",
     "engine_key": "engine's key",
@@ -69,12 +70,14 @@ class Means(Section):
     """What it was proved with: precision is what is computed with, model_digest the SHA-256 of the model file.
 
     runtime: as in every record, with the library's version. threads: None where the runtime has none of its own.
+    pins_threads: whether each thread stays on one core; None where the runtime cannot be told.
     engine_key, engine_digest: SHA-256 of what the engine was built of and for, and of its file; None without an engine.
     """
 
     software: _Text
     runtime: _Text
     threads: int | None
+    pins_threads: bool | None
     precision: Computed
     model_digest: Digest
     engine_key: Digest | None

@@ -76,6 +76,13 @@ def test_whatever_has_changed_is_said_and_proved_anew(
     assert start(tmp_path, bundle).certificate == first.certificate, "what is as it was then is still proved"
 
 
+def test_a_thread_that_is_pinned_now_is_proved_anew(tmp_path: Path, bundle: Bundle) -> None:
+    settings = RuntimeSection(kind="openvino", threads=1)
+    assert start(tmp_path, bundle, settings).certificate.means.pins_threads is False
+    pinned = start(tmp_path, bundle, settings.model_copy(update={"pins_threads": True}))
+    assert pinned.why_proved == ("the pinning of threads was False and is True now",)
+
+
 def test_a_budget_below_what_was_measured_is_proved_anew_and_refused(tmp_path: Path, bundle: Bundle) -> None:
     start(tmp_path, bundle)
     with pytest.raises(BundleSlowError):

@@ -25,8 +25,8 @@ SUBJECT = Subject(
     reject_limits={"spot": 0.5}, accept_limits={"spot": 0.4}, asked="int8",
 )  # fmt: skip
 MEANS = Means(
-    software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, precision="fp16", model_digest="c" * 64,
-    engine_key="d" * 64, engine_digest="e" * 64,
+    software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, pins_threads=None, precision="fp16",
+    model_digest="c" * 64, engine_key="d" * 64, engine_digest="e" * 64,
 )  # fmt: skip
 DEVICE = DeviceState(board="NVIDIA Jetson", cores=6, gpu_driver="540.4.0", power_mode="MAXN (0)", unread=("/x",))
 PROOF = Proof(
@@ -123,7 +123,8 @@ def test_nothing_has_changed_where_all_is_as_it_was() -> None:
 CHANGES: dict[str, Any] = {
     "bundle": "other", "bundle_revision": 2, "bundle_digest": "f" * 64, "recipe": "other", "recipe_version": 2,
     "recipe_digest": "f" * 64, "asked": "f32", "software": "0.2.0", "runtime": "tensorrt 10.4.0 Orin fp16",
-    "threads": 2, "precision": "f32", "model_digest": "f" * 64, "engine_key": "f" * 64, "engine_digest": None,
+    "threads": 2, "pins_threads": True, "precision": "f32", "model_digest": "f" * 64,
+    "engine_key": "f" * 64, "engine_digest": None,
 }  # fmt: skip
 
 
