@@ -142,6 +142,7 @@ def compare(
     optional_below = floor + tolerance.max_score_difference
     limits = _manifests(bundle) if limits is None else limits
     differences: list[str] = []
+    near_limit: list[str] = []
     pairs: list[_Pair] = []
     answers = []
     for index, image in enumerate(bundle.golden):
@@ -154,12 +155,14 @@ def compare(
         differences += [f"{name}: {_words(it)} is not found" for it in missing if not it.score < optional_below]
         differences += [f"{name}: {_words(it)} is found besides" for it in extra if not it.score < optional_below]
         differences += [f"{name}: {text}" for pair in matched for text in _apart(pair, tolerance)]
-        differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, limits)]
+        if before_and_now := _other_verdict(image.detections, found, limits):
+            near = _near_limit(image.detections, found, limits, tolerance.max_score_difference)
+            (near_limit if near else differences).append(f"{name}: {before_and_now}{near}")
     agreement = agreement_ap(answers, limits.reject)
     if precision != "f32" and agreement < LEAST_AGREEMENT:
         differences.append(f"AP against model.onnx is {agreement:.4f} (at least {LEAST_AGREEMENT})")
-    if differences:
-        raise _refused(bundle, differences)
+    if differences or near_limit:
+        raise _refused(bundle, differences, near_limit)
     return Comparison(
         images=len(bundle.golden),
         detections=len(pairs),
@@ -205,12 +208,13 @@ def _judged(
     return [(score, True) for score in right] + [(score, False) for score in wrong]
 
 
-def _refused(bundle: Bundle, differences: list[str]) -> BundleProofError:
-    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+def _refused(bundle: Bundle, differences: list[str], near_limit: list[str]) -> BundleProofError:
+    told = [*differences, *near_limit]
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    remedy = "export again or check the runtime's version" if differences else "move the limit in the recipe"
     return BundleProofError(
         f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} does not do here what it did at the "
-        f"trainer: {'; '.join(differences[:_SHOWN])}{more}. The running bundle stays; export again or check the "
-        "runtime's version"
+        f"trainer: {'; '.join(told[:_SHOWN])}{more}. The running bundle stays; {remedy}"
     )
 
 
@@ -257,9 +261,27 @@ def _manifests(bundle: Bundle) -> Limits:
     return Limits(limits, limits)
 
 
-def _other_verdict(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits) -> list[str]:
+def _other_verdict(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits) -> str:
     before, now = _verdict(expected, limits), _verdict(found, limits)
-    return [f"the part gets {now.value} here and got {before.value} there"] if before != now else []
+    return f"the part gets {now.value} here and got {before.value} there" if before != now else ""
+
+
+def _near_limit(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits, margin: float) -> str:
+    """Say of each class that turns the verdict which limit its score lies near; empty if one of them does not."""
+    verdicts = (_verdict(expected, limits), _verdict(found, limits))
+    decisive = limits.reject if Verdict.REJECT in verdicts else limits.accept
+    words = ""
+    for label, limit in decisive.items():
+        before, now = (max((it.score for it in each if it.label == label), default=0.0) for each in (expected, found))
+        if (before >= limit) == (now >= limit):
+            continue
+        if not max(abs(before - limit), abs(now - limit)) <= margin:
+            return ""
+        words += (
+            f", where {label} scores {now:.4f} here and {before:.4f} there, "
+            f"within {margin:g} of the recipe's limit {limit:g}"
+        )
+    return words
 
 
 def _verdict(found: tuple[Detection, ...], limits: Limits) -> Verdict:
