@@ -105,7 +105,7 @@ def activate(
     attempt = _Attempt(settings, bundle, terms, subject, device, RuntimePool() if pool is None else pool)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
-    engine, why = attempt.by_certificate(certificates.newest_first())
+    engine, why = attempt.by_certificate(certificates.newest_first(subject.recipe, subject.bundle))
     return engine or attempt.prove_first(chosen, certificates, why)
 
 

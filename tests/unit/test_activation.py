@@ -108,6 +108,12 @@ def test_a_certificate_of_another_device_proves_nothing_here(tmp_path: Path, bun
     assert any(each.startswith("the processor was") for each in moved.why_proved)
 
 
+def test_the_certificate_of_another_product_is_no_reason(tmp_path: Path, bundle: Bundle) -> None:
+    start(tmp_path, bundle)
+    other = start(tmp_path, bundle, terms=replace(terms_of(bundle, digest="f" * 64), recipe="dots"))
+    assert other.why_proved == (NONE_YET,)
+
+
 def test_a_torn_certificate_is_none(tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     start(tmp_path, bundle)
     (path,) = (tmp_path / "certificates").iterdir()

@@ -16,7 +16,7 @@ from appliance.bundle import strict_json
 from appliance.bundle.endurance import Timing
 from appliance.bundle.proof import Comparison, Proof
 from appliance.certification.certificate import Certificate, Means, Result, Subject, certify, read_certificate
-from appliance.certification.folder import CertificateFolder
+from appliance.certification.folder import LOOKED_AT, CertificateFolder
 from appliance.device_state import DeviceState
 from appliance.errors import BundleFormatError, StorageError
 
@@ -24,6 +24,7 @@ SUBJECT = Subject(
     bundle="tiny", bundle_revision=1, bundle_digest="a" * 64, recipe="spots", recipe_version=1, recipe_digest="b" * 64,
     reject_limits={"spot": 0.5}, accept_limits={"spot": 0.4}, asked="int8",
 )  # fmt: skip
+OTHER_PRODUCT = SUBJECT.model_copy(update={"recipe": "dots"})
 MEANS = Means(
     software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, pins_threads=None, precision="fp16",
     model_digest="c" * 64, engine_key="d" * 64, engine_digest="e" * 64,
@@ -43,10 +44,9 @@ PROOF = Proof(
 )
 
 
-def certificate(proved_at: str = "2026-11-26T10:00:00.000Z", device: DeviceState = DEVICE) -> Certificate:
-    return certify(
-        SUBJECT, MEANS, device, PROOF, budget_ms=50.0, refused=("int8: spot 0.9 is not found",), proved_at=proved_at
-    )
+def certificate(proved_at: str = "2026-11-26T10:00:00.000Z", subject: Subject = SUBJECT) -> Certificate:
+    refused = ("int8: spot 0.9 is not found",)
+    return certify(subject, MEANS, DEVICE, PROOF, budget_ms=50.0, refused=refused, proved_at=proved_at)
 
 
 WRITTEN = strict_json.dump(certificate())
@@ -157,12 +157,23 @@ def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:
 
 def test_the_newest_comes_first_and_none_is_removed(tmp_path: Path) -> None:
     folder = CertificateFolder(tmp_path / "certificates")
-    assert folder.newest_first() == []
+    assert folder.newest_first("spots", "tiny") == []
     old, new = certificate(), certificate("2026-11-26T10:00:01.000Z")
     for each in (new, old, new):
         folder.keep(each)
-    assert folder.newest_first() == [new, old]
+    assert folder.newest_first("spots", "tiny") == [new, old]
     assert read_certificate(folder.path_of(new).read_bytes(), "x") == new
+
+
+def test_certificates_of_other_products_take_no_place_among_the_newest(tmp_path: Path) -> None:
+    folder = CertificateFolder(tmp_path)
+    folder.keep(certificate())
+    for number in range(LOOKED_AT):
+        folder.keep(certificate(f"2026-11-26T11:00:00.{number:03}Z", subject=OTHER_PRODUCT))
+    assert folder.newest_first("spots", "tiny") == [certificate()]
+    assert len(folder.newest_first("dots", "tiny")) == LOOKED_AT
+    folder.keep(certificate("2026-11-26T12:00:00.000Z", subject=OTHER_PRODUCT))
+    assert len(folder.newest_first("dots", "tiny")) == LOOKED_AT
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: data.replace(b"540.4.0", b"560.2.8")])
@@ -172,7 +183,7 @@ def test_a_torn_or_edited_file_proves_nothing_and_the_log_says_so(
     folder = CertificateFolder(tmp_path)
     path = folder.keep(certificate())
     path.write_bytes(damage(path.read_bytes()))
-    assert folder.newest_first() == []
+    assert folder.newest_first("spots", "tiny") == []
     assert f"{path} is not as it was written and proves nothing" in caplog.text
     assert path.exists()
 
@@ -183,7 +194,7 @@ def test_a_folder_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
         CertificateFolder(tmp_path / "file" / "certificates").keep(certificate())
     (tmp_path / "x.json").mkdir()
     with pytest.raises(StorageError, match=r"x\.json: .*check this user's rights"):
-        CertificateFolder(tmp_path).newest_first()
+        CertificateFolder(tmp_path).newest_first("spots", "tiny")
 
 
 def test_the_documentation_names_every_key() -> None:
