@@ -1,7 +1,9 @@
 """Invariant 6: only a bundle that this device has proved, as it is now, may judge; nothing else reaches a station."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from tests.device_root import GPU_CLOCK, JETSON, write
 from tests.models import Fault, spot_detection, spot_picture, tiny_bundle
 from tests.plant import RECIPE, write_station
 from tests.planted import another_resize, int8_gone_bad, slow_everywhere, swapped_channels, wrong_normalisation
+from tests.products import PRODUCTS, with_products, write_products
 from tests.unit.test_engines_cache import BUILDER, KEY, TRIAL
 
 
@@ -193,6 +196,31 @@ def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
     assert changed != first[0]
     assert words in why
     assert start() == (changed, "")
+
+
+def test_the_certificate_in_the_status_is_of_the_product_in_the_status_whatever_changes_meanwhile(config: Path) -> None:
+    several = with_products(yaml.safe_load(config.read_text()), write_products(config.parent))
+    config.write_text(yaml.safe_dump(several))
+    told: dict[str, set[str]] = {name: set() for name in PRODUCTS}
+    with build(config) as appliance:
+        command, over = appliance.station.on_command, threading.Event()
+
+        def change_over() -> None:
+            for name in cycle(PRODUCTS):
+                if over.is_set():
+                    break
+                command("changeover", {"product": name, "by": "A. Person"})
+
+        changing = threading.Thread(target=change_over)
+        changing.start()
+        try:
+            for _ in range(300):
+                status = command("status", {})
+                told[status["product"]].add(status["certificate"]["id"])
+        finally:
+            over.set()
+            changing.join()
+    assert all(len(ids) == 1 for ids in told.values()), told
 
 
 def test_a_limit_of_the_recipe_that_was_changed_is_proved_before_anything_is_judged(config: Path) -> None:
