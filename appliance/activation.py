@@ -226,4 +226,4 @@ def few_golden(bundle: Bundle) -> str:
     """Return in words that a bundle has few golden images, so that its proof says little; empty if it has enough."""
     if len(bundle.golden) >= LEAST_GOLDEN:
         return ""
-    return f"only {len(bundle.golden)} golden images speak for that, {LEAST_GOLDEN} should: export the bundle anew"
+    return f"only {len(bundle.golden)} golden images speak for the proof, {LEAST_GOLDEN} should: export the bundle anew"
