@@ -104,7 +104,6 @@ class Result(Section):
     images: Annotated[int, Field(ge=1)]
     kinds: dict[GoldenKind, int]
     detections: Annotated[int, Field(ge=0)]
-    verdict_differences: Literal[0]
     worst_iou: Ratio
     worst_score_difference: Ratio
     agreement_ap: Ratio
@@ -192,7 +191,6 @@ def certify(
         images=compared.images,
         kinds=dict(compared.kinds),
         detections=compared.detections,
-        verdict_differences=0,
         worst_iou=compared.worst_iou,
         worst_score_difference=compared.worst_score_difference,
         agreement_ap=compared.agreement_ap,
