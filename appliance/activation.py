@@ -17,10 +17,9 @@ from appliance.errors import BundleError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
-from appliance.ports import Runtime
+from appliance.ports import HasEngine, Runtime
 from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.runtimes.engines.key import model_digest
-from appliance.runtimes.tensorrt import TensorRtRuntime
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +193,7 @@ class _Attempt:
         return detect
 
     def _means(self, runtime: LentRuntime, precision: Computed) -> Means:
-        built = runtime.lent.built if isinstance(runtime.lent, TensorRtRuntime) else None
+        built = runtime.lent.built if isinstance(runtime.lent, HasEngine) else None
         kind = self.settings.kind
         return Means(
             software=__version__,

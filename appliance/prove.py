@@ -129,7 +129,6 @@ def _found(certificate: Certificate, bundle: Bundle) -> Table:
     rows = {
         "golden images": f"{result.images}, {result.detections} detections",
         "of which": ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(result.kinds.items())),
-        "verdicts": "as at the trainer, all of them",
         "least overlap": f"{result.worst_iou:.4f}",
         "scores": f"at most {result.worst_score_difference:.1e} off",
         "agreement": f"AP {result.agreement_ap:.4f} against the trainer's detections",

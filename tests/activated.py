@@ -8,6 +8,7 @@ from appliance.bundle.proof import Limits
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import read_device_state
+from appliance.runtime_pool import RuntimePool
 
 BUDGET_MS = 1000.0
 ONE_THREAD = RuntimeSection(threads=1)
@@ -31,6 +32,7 @@ def activated(
     terms: Terms | None = None,
     root: Path = Path("/"),
     again: bool = False,
+    pool: RuntimePool | None = None,
 ) -> Engine:
     """Activate a bundle; its certificates lie in `folder`/certificates, the device tells its state under `root`."""
     return activate(
@@ -40,4 +42,5 @@ def activated(
         device=read_device_state(root),
         certificates=CertificateFolder(folder / "certificates"),
         again=again,
+        pool=pool,
     )
