@@ -1,13 +1,13 @@
 """Which engine may judge: one with a valid certificate of this device, or one that is proved now and gets one."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Digest
-from appliance.bundle.proof import Detect, compare, prove
+from appliance.bundle.proof import Detect, Limits, compare, prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
@@ -17,10 +17,9 @@ from appliance.errors import BundleError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
-from appliance.ports import Runtime
+from appliance.ports import HasEngine, Runtime
 from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.runtimes.engines.key import model_digest
-from appliance.runtimes.tensorrt import TensorRtRuntime
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +34,14 @@ ASKED_TO = "a new proof was asked for"
 class Terms:
     """What a proof is for.
 
-    recipe, version, digest: the recipe's. limits: class -> score from which the line rejects.
+    recipe, version, digest, limits: the recipe's.
     budget_ms: tells of a runtime how long one picture may take.
     """
 
     recipe: str
     version: int
     digest: Digest
-    limits: Mapping[str, float]
+    limits: Limits
     budget_ms: Callable[[Runtime], float]
 
 
@@ -105,7 +104,7 @@ def activate(
     attempt = _Attempt(settings, bundle, terms, subject, device, RuntimePool() if pool is None else pool)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
-    engine, why = attempt.by_certificate(certificates.newest_first())
+    engine, why = attempt.by_certificate(certificates.newest_first(subject.recipe, subject.bundle))
     return engine or attempt.prove_first(chosen, certificates, why)
 
 
@@ -194,12 +193,13 @@ class _Attempt:
         return detect
 
     def _means(self, runtime: LentRuntime, precision: Computed) -> Means:
-        built = runtime.lent.built if isinstance(runtime.lent, TensorRtRuntime) else None
-        has_threads = self.settings.kind != "tensorrt"
+        built = runtime.lent.built if isinstance(runtime.lent, HasEngine) else None
+        kind = self.settings.kind
         return Means(
             software=__version__,
             runtime=runtime.describe(),
-            threads=(self.settings.threads or default_threads()) if has_threads else None,
+            threads=(self.settings.threads or default_threads()) if kind != "tensorrt" else None,
+            pins_threads=self.settings.pins_threads if kind == "openvino" else None,
             precision=precision,
             model_digest=model_digest(self.bundle.model(model_of(precision))),
             engine_key=built.key_digest if built else None,
@@ -215,7 +215,8 @@ def _subject(bundle: Bundle, terms: Terms, asked: Computed) -> Subject:
         recipe=terms.recipe,
         recipe_version=terms.version,
         recipe_digest=terms.digest,
-        limits=dict(terms.limits),
+        reject_limits=dict(terms.limits.reject),
+        accept_limits=dict(terms.limits.accept),
         asked=asked,
     )
 
@@ -224,4 +225,4 @@ def few_golden(bundle: Bundle) -> str:
     """Return in words that a bundle has few golden images, so that its proof says little; empty if it has enough."""
     if len(bundle.golden) >= LEAST_GOLDEN:
         return ""
-    return f"only {len(bundle.golden)} golden images speak for that, {LEAST_GOLDEN} should: export the bundle anew"
+    return f"only {len(bundle.golden)} golden images speak for the proof, {LEAST_GOLDEN} should: export the bundle anew"

@@ -64,7 +64,7 @@ class Products:
             return self._in_force
 
     def versions_of(self, name: str) -> Versions:
-        """Return what judges a product by its name; of one that is not ready nobody knows bundle and recipe any more.
+        """Return what judges a product by its name; of one that is not ready nobody knows what judged it.
 
         Args:
             name: as a trigger has it; empty for whatever is in force.
@@ -73,7 +73,7 @@ class Products:
         if product is not None:
             return product.versions
         unknown = replace(self._in_force.versions, product=name, bundle="", bundle_revision=0, bundle_digest="")
-        return replace(unknown, recipe="", recipe_version=0, recipe_digest="")
+        return replace(unknown, recipe="", recipe_version=0, recipe_digest="", runtime="", certificate="")
 
     def status(self) -> dict[str, Any]:
         """Return the product in force, and of each product why it may not judge, empty if it may."""

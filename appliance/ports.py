@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,24 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Free the device's memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """Which engine this is: the digest of what it was built of and for, and the SHA-256 of its file."""
+
+    key_digest: str
+    digest: str
+
+
+@runtime_checkable
+class HasEngine(Protocol):
+    """A runtime that runs what this device built of the model, and not the model file itself."""
+
+    @property
+    def built(self) -> EngineIdentity:
+        """Return which engine it runs."""
         ...
 
 

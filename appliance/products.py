@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from appliance import __version__
-from appliance.activation import Engine, Terms, activate
+from appliance.activation import Engine, Terms, activate, few_golden
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, ProductSection
@@ -134,6 +134,8 @@ class _Loader:
         """Load and prove one product; what must be freed goes into undo."""
         if files.bundle not in self._bundles:
             self._bundles[files.bundle] = read_bundle(files.bundle)
+            if few := few_golden(self._bundles[files.bundle]):
+                log.warning("%s: %s", files.bundle, few)
         bundle = self._bundles[files.bundle]
         recipe = load_bound_recipe(self.config, files, bundle)
         engine = activate_configured(self.config, bundle, recipe, self.device, pool=self.pool)
@@ -167,7 +169,7 @@ def activate_configured(
         recipe.name,
         recipe.version,
         recipe.digest,
-        recipe.reject_limits(),
+        recipe.verdict_limits(),
         lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
     )
     return activate(

@@ -1,6 +1,7 @@
 """appliance prove: the proof of the configured bundle on this device, and its certificate, beside the running line."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.certification.certificate import Certificate
 from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import WORDS, read_device_state
-from appliance.errors import ConfigError
+from appliance.errors import ApplianceError, ConfigError, end
 from appliance.products import activate_configured, load_bound_recipe
 
 _SHOWN_OF_A_DIGEST = 12
@@ -28,23 +29,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Prove, or find that a certificate is valid, and print it; a refusal ends with the error's own exit code."""
+    """Prove, or find that a certificate is valid, and print it; a product that is refused does not stop the next one.
+
+    Returns:
+        0, or the first refusal's own exit code.
+    """
     config, _ = load_config(arguments.config)
     chosen = _chosen(config, arguments.product)
     if arguments.json and len(chosen) > 1:
         raise ConfigError(f"--json: one certificate goes into a file; name a --product, one of {', '.join(chosen)}")
     out = Console(soft_wrap=True, highlight=False, markup=False)
+    codes = []
     for name, files in chosen.items():
-        bundle = read_bundle(files.bundle)
-        recipe = load_bound_recipe(config, files, bundle)
         if name:
             out.print(f"product {name}")
-        with Console(stderr=True).status("proving the bundle on this device"):
-            engine = activate_configured(config, bundle, recipe, read_device_state(), again=arguments.again)
-        engine.runtime.close()
-        tell(out, engine, bundle)
-        _write(arguments.json, engine.certificate)
-    return 0
+        try:
+            certificate = _prove(out, config, files, again=arguments.again)
+        except (ApplianceError, OSError) as error:
+            codes.append(end(f"appliance: product {name}" if name else "appliance", error))
+        else:
+            _write(arguments.json, certificate)
+    return codes[0] if codes else 0
+
+
+def _prove(out: Console, config: Config, files: ProductSection, *, again: bool) -> Certificate:
+    bundle = read_bundle(files.bundle)
+    recipe = load_bound_recipe(config, files, bundle)
+    with Console(stderr=True).status("proving the bundle on this device"):
+        engine = activate_configured(config, bundle, recipe, read_device_state(), again=again)
+    engine.runtime.close()
+    tell(out, engine, bundle)
+    return engine.certificate
 
 
 def _chosen(config: Config, product: str | None) -> dict[str, ProductSection]:
@@ -86,7 +101,8 @@ def _what(certificate: Certificate) -> Table:
         "certificate": f"{certificate.id[:_SHOWN_OF_A_DIGEST]} of {certificate.proved_at}",
         "bundle": f"{subject.bundle} revision {subject.bundle_revision}, {subject.bundle_digest[:_SHOWN_OF_A_DIGEST]}",
         "recipe": f"{subject.recipe} version {subject.recipe_version}, {subject.recipe_digest[:_SHOWN_OF_A_DIGEST]}",
-        "limits": ", ".join(f"{label} {limit:g}" for label, limit in sorted(subject.limits.items())),
+        "rejected from": _scores(subject.reject_limits),
+        "reviewed from": _scores(subject.accept_limits) if subject.accept_limits != subject.reject_limits else "",
         "software": means.software,
         "runtime": means.runtime,
         "precision": means.precision,
@@ -95,6 +111,10 @@ def _what(certificate: Certificate) -> Table:
     if means.engine_key is not None:
         rows["engine"] = means.engine_key[:_SHOWN_OF_A_DIGEST]
     return _table("what and with what", rows)
+
+
+def _scores(limits: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} {limit:g}" for label, limit in sorted(limits.items()))
 
 
 def _where(certificate: Certificate) -> Table:
@@ -109,7 +129,6 @@ def _found(certificate: Certificate, bundle: Bundle) -> Table:
     rows = {
         "golden images": f"{result.images}, {result.detections} detections",
         "of which": ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(result.kinds.items())),
-        "verdicts": "as at the trainer, all of them",
         "least overlap": f"{result.worst_iou:.4f}",
         "scores": f"at most {result.worst_score_difference:.1e} off",
         "agreement": f"AP {result.agreement_ap:.4f} against the trainer's detections",

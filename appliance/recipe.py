@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from appliance.bundle.manifest import DefectClass, Geometry, Manifest, Name, Ratio
+from appliance.bundle.proof import Limits
 from appliance.documents import Document, Section, closest, read_document
 from appliance.optics.placement import PlacementCheck
 from appliance.optics.reference import Reference, ReferenceCheck, read_references
@@ -151,9 +152,12 @@ class BoundRecipe:
     limits: Mapping[str, ClassLimits]
     references: Mapping[str, tuple[Reference, ...]]
 
-    def reject_limits(self) -> dict[str, float]:
-        """Return class -> score from which the line rejects."""
-        return {label: limits.reject_limit for label, limits in self.limits.items()}
+    def verdict_limits(self) -> Limits:
+        """Return the scores at which the verdict changes, for the proof."""
+        return Limits(
+            reject={label: limits.reject_limit for label, limits in self.limits.items()},
+            accept={label: limits.accept_limit for label, limits in self.limits.items()},
+        )
 
 
 class Recipe(Section):

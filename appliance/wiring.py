@@ -30,6 +30,7 @@ from appliance.latency_watch import LatencyWatch
 from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.settings import MqttSettings
+from appliance.parts import Product
 from appliance.ports import Camera, Clock
 from appliance.processor import Wakefulness
 from appliance.products import WarmProducts, first_product, load_products
@@ -135,13 +136,13 @@ class Appliance:
         return self._products.in_force.versions
 
     @property
-    def _engine(self) -> Engine:
-        return self._warm.ready[self._products.in_force.name].engine
-
-    @property
     def certificate(self) -> Certificate:
         """Return what the product in force may judge by."""
-        return self._engine.certificate
+        return self._in_force()[1].certificate
+
+    def _in_force(self) -> tuple[Product, Engine]:
+        product = self._products.in_force  # once: another thread may change it at any time
+        return product, self._warm.ready[product.name].engine
 
     def _verdicts(self, delivery: Delivery, on_record: Callable[[Inspection, Record, int], None] | None) -> Verdicts:
         return Verdicts(
@@ -157,7 +158,8 @@ class Appliance:
         return MqttLink(settings, boot_id=self.boot_id, state=self._state, describe=self._describe)
 
     def _describe(self) -> StationDescription:
-        return describe(self.versions, self.certificate)
+        product, engine = self._in_force()
+        return describe(product.versions, engine.certificate)
 
     def _alarm(self, name: str, text: str) -> None:
         for link in self.links:
@@ -176,13 +178,14 @@ class Appliance:
         return StationState(self.ledger.last_seq(), self.ledger.depth(), state, reason, synchronised)
 
     def _status(self) -> dict[str, Any]:
-        images = self.images
+        images, (product, engine) = self.images, self._in_force()
         return {
+            "product": product.name,
             "last_seq": self.ledger.last_seq(),
             "outbox_depth": self.ledger.depth(),
             "acknowledged": self.ledger.acknowledged(),
-            "runtime": {"engine": self._engine.describe(), "refused": self._engine.refused},
-            "certificate": self.certificate.summary(),
+            "runtime": {"engine": engine.describe(), "refused": engine.refused},
+            "certificate": engine.certificate.summary(),
             "images": {
                 "written": images.written,
                 "dropped": images.dropped,

@@ -4,20 +4,24 @@ from pathlib import Path
 
 from appliance.activation import Engine, Terms, activate
 from appliance.bundle.archive import Bundle
+from appliance.bundle.proof import Limits
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import read_device_state
+from appliance.runtime_pool import RuntimePool
 
 BUDGET_MS = 1000.0
 ONE_THREAD = RuntimeSection(threads=1)
 
 
 def terms_of(
-    bundle: Bundle, *, digest: str = "a" * 64, limit: float | None = None, budget_ms: float = BUDGET_MS
-) -> Terms:
+    bundle: Bundle, *, digest: str = "a" * 64, limit: float | None = None, accept_limit: float | None = None,
+    budget_ms: float = BUDGET_MS,
+) -> Terms:  # fmt: skip
     """Return the terms of a recipe with the bundle's limits, or with one limit for all classes."""
-    limits = {item.name: item.limit if limit is None else limit for item in bundle.manifest.classes}
-    return Terms("spots", 1, digest, limits, lambda _: budget_ms)
+    reject = {item.name: item.limit if limit is None else limit for item in bundle.manifest.classes}
+    accept = {name: value if accept_limit is None else accept_limit for name, value in reject.items()}
+    return Terms("spots", 1, digest, Limits(reject, accept), lambda _: budget_ms)
 
 
 def activated(
@@ -28,6 +32,7 @@ def activated(
     terms: Terms | None = None,
     root: Path = Path("/"),
     again: bool = False,
+    pool: RuntimePool | None = None,
 ) -> Engine:
     """Activate a bundle; its certificates lie in `folder`/certificates, the device tells its state under `root`."""
     return activate(
@@ -37,4 +42,5 @@ def activated(
         device=read_device_state(root),
         certificates=CertificateFolder(folder / "certificates"),
         again=again,
+        pool=pool,
     )

@@ -37,7 +37,7 @@ from appliance.stores.ledger import SqliteLedger
 from appliance.verdicts import Verdicts
 
 WAIT_S = 30.0
-VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "scripted", "recipe")
+VERSIONS = Versions("0", "tiny", 1, "0" * 64, "recipe", 1, "1" * 64, "2" * 64, "scripted", "recipe", "3" * 64)
 
 
 class SystemClock:

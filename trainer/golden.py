@@ -104,7 +104,8 @@ def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int, threads: in
         threads: processor threads.
 
     Returns:
-        At most so many; none whose verdict one of the models turns, or decides from within NEAREST of the limit.
+        At most so many. Of those of a kind, none whose verdict one of the models turns, or decides from within NEAREST
+        of the limit; those of no kind, which stand in where nothing is found, stay as they are.
     """
     limits = _limits(bundle.manifest)
     for name in sorted(bundle.variants):

@@ -11,7 +11,7 @@ from pathlib import Path
 from appliance.events import Pixels
 
 LARGEST_GROWTH_BYTES = 2 * 2**20
-"""A hundred times what engines at rest in their memory were seen to move by (docs/decisions/0019)."""
+"""70 times what engines at rest in their memory were seen to move by (docs/decisions/0019)."""
 
 SETTLING = 0.25
 """Part of the runs in which memory may still be taken."""

@@ -10,7 +10,7 @@ from appliance.bundle.endurance import LARGEST_GROWTH_BYTES, Timing, time_runs
 from appliance.bundle.golden import GoldenKind, file_name
 from appliance.bundle.manifest import Precision, Tolerance
 from appliance.errors import BundleProofError, BundleSlowError
-from appliance.events import Box, Detection, Pixels
+from appliance.events import Box, Detection, Pixels, Verdict
 
 TIMED_RUNS = 200
 """Least number of inferences that are timed: the 99th percentile then has two runs above it."""
@@ -27,6 +27,17 @@ _SHOWN = 3
 
 Detect = Callable[[Pixels], tuple[Detection, ...]]
 """Finds what is on one picture, as the line does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a verdict changes, class -> score: from reject on the line rejects, from accept on it asks a person.
+
+    accept is at most as high as reject; below both a detection decides nothing.
+    """
+
+    reject: Mapping[str, float]
+    accept: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ def prove(
     *,
     latency_budget_ms: float,
     precision: Precision = "f32",
-    limits: Mapping[str, float] | None = None,
+    limits: Limits | None = None,
 ) -> Proof:
     """Compare the golden images, then run them over and over: in time, and without taking ever more memory.
 
@@ -80,7 +91,7 @@ def prove(
         detect: the very function that the line will use, with the engine that it will use.
         latency_budget_ms: longest acceptable 99th percentile of one `detect`.
         precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
-        limits: class -> score from which the line rejects; None takes the manifest's.
+        limits: of the recipe; None takes the manifest's.
 
     Returns:
         The measurements, for the record.
@@ -111,7 +122,7 @@ def prove(
 
 
 def compare(
-    bundle: Bundle, detect: Detect, *, precision: Precision = "f32", limits: Mapping[str, float] | None = None
+    bundle: Bundle, detect: Detect, *, precision: Precision = "f32", limits: Limits | None = None
 ) -> Comparison:
     """Look at each golden image once and compare with what the trainer found on it.
 
@@ -121,7 +132,7 @@ def compare(
         bundle: the release.
         detect: the very function that the line will use, with the engine that it will use.
         precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
-        limits: class -> score from which the line rejects; None takes the manifest's. No verdict may be another one.
+        limits: of the recipe; None takes the manifest's. No verdict may be another one: ACCEPT, REVIEW, REJECT.
 
     Raises:
         BundleProofError: detections differ by more than the manifest's tolerance, or a verdict does; says what.
@@ -129,8 +140,9 @@ def compare(
     """
     tolerance, floor = bundle.manifest.tolerance_of(precision), bundle.manifest.outputs.score_floor
     optional_below = floor + tolerance.max_score_difference
-    limits = {item.name: item.limit for item in bundle.manifest.classes} if limits is None else limits
+    limits = _manifests(bundle) if limits is None else limits
     differences: list[str] = []
+    near_limit: list[str] = []
     pairs: list[_Pair] = []
     answers = []
     for index, image in enumerate(bundle.golden):
@@ -143,12 +155,14 @@ def compare(
         differences += [f"{name}: {_words(it)} is not found" for it in missing if not it.score < optional_below]
         differences += [f"{name}: {_words(it)} is found besides" for it in extra if not it.score < optional_below]
         differences += [f"{name}: {text}" for pair in matched for text in _apart(pair, tolerance)]
-        differences += [f"{name}: {text}" for text in _other_verdict(image.detections, found, limits)]
-    agreement = agreement_ap(answers, limits)
+        if before_and_now := _other_verdict(image.detections, found, limits):
+            near = _near_limit(image.detections, found, limits, tolerance.max_score_difference)
+            (near_limit if near else differences).append(f"{name}: {before_and_now}{near}")
+    agreement = agreement_ap(answers, limits.reject)
     if precision != "f32" and agreement < LEAST_AGREEMENT:
         differences.append(f"AP against model.onnx is {agreement:.4f} (at least {LEAST_AGREEMENT})")
-    if differences:
-        raise _refused(bundle, differences)
+    if differences or near_limit:
+        raise _refused(bundle, differences, near_limit)
     return Comparison(
         images=len(bundle.golden),
         detections=len(pairs),
@@ -194,12 +208,13 @@ def _judged(
     return [(score, True) for score in right] + [(score, False) for score in wrong]
 
 
-def _refused(bundle: Bundle, differences: list[str]) -> BundleProofError:
-    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+def _refused(bundle: Bundle, differences: list[str], near_limit: list[str]) -> BundleProofError:
+    told = [*differences, *near_limit]
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    remedy = "export again or check the runtime's version" if differences else "move the limit in the recipe"
     return BundleProofError(
         f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} does not do here what it did at the "
-        f"trainer: {'; '.join(differences[:_SHOWN])}{more}. The running bundle stays; export again or check the "
-        "runtime's version"
+        f"trainer: {'; '.join(told[:_SHOWN])}{more}. The running bundle stays; {remedy}"
     )
 
 
@@ -241,11 +256,38 @@ def _apart(pair: _Pair, tolerance: Tolerance) -> list[str]:
     return differences
 
 
-def _other_verdict(
-    expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Mapping[str, float]
-) -> list[str]:
-    before, now = (any(_is_over(it, limits) for it in each) for each in (expected, found))
-    return [f"the part is {'rejected' if now else 'accepted'} here and was not there"] if before != now else []
+def _manifests(bundle: Bundle) -> Limits:
+    limits = {item.name: item.limit for item in bundle.manifest.classes}
+    return Limits(limits, limits)
+
+
+def _other_verdict(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits) -> str:
+    before, now = _verdict(expected, limits), _verdict(found, limits)
+    return f"the part gets {now.value} here and got {before.value} there" if before != now else ""
+
+
+def _near_limit(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits, margin: float) -> str:
+    """Say of each class that turns the verdict which limit its score lies near; empty if one of them does not."""
+    verdicts = (_verdict(expected, limits), _verdict(found, limits))
+    decisive = limits.reject if Verdict.REJECT in verdicts else limits.accept
+    words = ""
+    for label, limit in decisive.items():
+        before, now = (max((it.score for it in each if it.label == label), default=0.0) for each in (expected, found))
+        if (before >= limit) == (now >= limit):
+            continue
+        if not max(abs(before - limit), abs(now - limit)) <= margin:
+            return ""
+        words += (
+            f", where {label} scores {now:.4f} here and {before:.4f} there, "
+            f"within {margin:g} of the recipe's limit {limit:g}"
+        )
+    return words
+
+
+def _verdict(found: tuple[Detection, ...], limits: Limits) -> Verdict:
+    if any(_is_over(it, limits.reject) for it in found):
+        return Verdict.REJECT
+    return Verdict.REVIEW if any(_is_over(it, limits.accept) for it in found) else Verdict.ACCEPT
 
 
 def _is_over(found: Detection, limits: Mapping[str, float]) -> bool:

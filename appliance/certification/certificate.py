@@ -33,10 +33,13 @@ _WORDS = {
     "recipe": "recipe",
     "recipe_version": "recipe's version",
     "recipe_digest": "recipe's SHA-256",
+    "reject_limits": "reject limit",
+    "accept_limits": "accept limit",
     "asked": "precision that this device would rather compute with",
     "software": "software",
     "runtime": "runtime",
     "threads": "number of threads",
+    "pins_threads": "pinning of threads",
     "precision": "precision",
     "model_digest": "model file's SHA-256",
     "engine_key": "engine's key",
@@ -48,7 +51,8 @@ _WORDS = {
 class Subject(Section):
     """What was proved, and for which recipe.
 
-    limits: class -> score from which the line rejects. asked: what this device would rather compute with.
+    reject_limits, accept_limits: class -> score from which the line rejects, or asks a person.
+    asked: what this device would rather compute with.
     """
 
     bundle: _Text
@@ -57,7 +61,8 @@ class Subject(Section):
     recipe: _Text
     recipe_version: int
     recipe_digest: Digest
-    limits: dict[str, Ratio]
+    reject_limits: dict[str, Ratio]
+    accept_limits: dict[str, Ratio]
     asked: Computed
 
 
@@ -65,12 +70,14 @@ class Means(Section):
     """What it was proved with: precision is what is computed with, model_digest the SHA-256 of the model file.
 
     runtime: as in every record, with the library's version. threads: None where the runtime has none of its own.
+    pins_threads: whether each thread stays on one core; None where the runtime cannot be told.
     engine_key, engine_digest: SHA-256 of what the engine was built of and for, and of its file; None without an engine.
     """
 
     software: _Text
     runtime: _Text
     threads: int | None
+    pins_threads: bool | None
     precision: Computed
     model_digest: Digest
     engine_key: Digest | None
@@ -97,7 +104,6 @@ class Result(Section):
     images: Annotated[int, Field(ge=1)]
     kinds: dict[GoldenKind, int]
     detections: Annotated[int, Field(ge=0)]
-    verdict_differences: Literal[0]
     worst_iou: Ratio
     worst_score_difference: Ratio
     agreement_ap: Ratio
@@ -185,7 +191,6 @@ def certify(
         images=compared.images,
         kinds=dict(compared.kinds),
         detections=compared.detections,
-        verdict_differences=0,
         worst_iou=compared.worst_iou,
         worst_score_difference=compared.worst_score_difference,
         agreement_ap=compared.agreement_ap,
@@ -230,7 +235,7 @@ def _changed(before: Section, now: Section) -> list[str]:
         value = getattr(now, name)
         if was != value and isinstance(was, dict):
             words += [
-                f"the limit of {label} was {was.get(label)} and is {value.get(label)} now"
+                f"the {_WORDS[name]} of {label} was {was.get(label)} and is {value.get(label)} now"
                 for label in sorted({*was, *value})
                 if was.get(label) != value.get(label)
             ]

@@ -1,6 +1,7 @@
 """The folder of this device's certificates: one file each, written whole, and believed only as it was written."""
 
 import logging
+from itertools import islice
 from pathlib import Path
 
 from appliance.bundle import strict_json
@@ -11,7 +12,7 @@ from appliance.errors import BundleFormatError, StorageError
 log = logging.getLogger(__name__)
 
 LOOKED_AT = 200
-"""Certificates, the newest, that may still be valid; older ones stay as evidence, since records name them."""
+"""Certificates of one recipe and bundle, the newest, that may still be valid; older ones stay as evidence."""
 
 
 class CertificateFolder:
@@ -21,15 +22,20 @@ class CertificateFolder:
         """Name the folder; it is made when the first certificate is kept."""
         self._folder = folder
 
-    def newest_first(self) -> list[Certificate]:
-        """Return the certificates that are as they were written; the log names the others.
+    def newest_first(self, recipe: str, bundle: str) -> list[Certificate]:
+        """Return the certificates of a recipe and a bundle that are as they were written; the log names torn ones.
+
+        Args:
+            recipe: its name; a station's products share the folder.
+            bundle: its name.
 
         Raises:
             StorageError: one is there and cannot be read.
         """
         paths = sorted(self._folder.glob("*.json"), key=lambda path: path.name, reverse=True)
-        read = (self._read(path) for path in paths[:LOOKED_AT])
-        return [certificate for certificate in read if certificate is not None]
+        read = (self._read(path) for path in paths)
+        theirs = (each for each in read if each and (each.subject.recipe, each.subject.bundle) == (recipe, bundle))
+        return list(islice(theirs, LOOKED_AT))
 
     def keep(self, certificate: Certificate) -> Path:
         """Write a certificate down; return where.

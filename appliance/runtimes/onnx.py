@@ -123,9 +123,9 @@ class OnnxRuntime:
         return check_answer(answer, len(images), self._manifest)
 
     def describe(self) -> str:
-        """Return runtime, version, provider, precision and threads in one line, for the record."""
-        provider = self._provider.removesuffix("ExecutionProvider")
-        return f"onnxruntime {onnxruntime.__version__} {provider} {self._precision} threads={self._threads}"
+        """Return runtime, version, providers, precision and threads in one line, for the record."""
+        providers = ",".join(self._providers)
+        return f"onnxruntime {onnxruntime.__version__} {providers} {self._precision} threads={self._threads}"
 
     def close(self) -> None:
         """Free the device's memory; harmless when closed before."""
@@ -139,7 +139,7 @@ class OnnxRuntime:
                 f"{', '.join(missing)} did not start and ONNX Runtime fell back to {', '.join(active)}; "
                 f"check the device's driver, or configure {CPU}"
             )
-        self._provider: str = active[0]
+        self._providers = tuple(name.removesuffix("ExecutionProvider") for name in active)
 
 
 def _options(threads: int) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.bundle.manifest import Manifest
 from appliance.errors import BundleFormatError, RuntimeFault
-from appliance.ports import Runtime
+from appliance.ports import HasEngine, Runtime
 from appliance.runtimes.onnx import OnnxRuntime
 from tests.accelerator import engines, why_no_accelerator
 from tests.models import Fault, spot_picture, tiny_manifest, tiny_model
@@ -105,6 +105,11 @@ def test_one_line_says_engine_version_and_provider(runtime: Runtime) -> None:
     line = runtime.describe()
     assert "\n" not in line
     assert any(character.isdigit() for character in line)
+
+
+def test_a_runtime_that_runs_what_it_built_tells_which_engine_that_is(runtime: Runtime) -> None:
+    takes_the_file_itself = runtime.describe().startswith(("onnxruntime ", "openvino "))
+    assert isinstance(runtime, HasEngine) != takes_the_file_itself
 
 
 def test_a_closed_runtime_answers_with_a_fault_and_closes_twice(runtime: Runtime, channels: int) -> None:

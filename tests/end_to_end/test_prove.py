@@ -82,6 +82,25 @@ def test_of_several_products_each_gets_a_certificate_or_the_one_that_is_named(
         assert why in capsys.readouterr().err
 
 
+def test_a_product_that_is_refused_does_not_keep_the_next_one_from_its_proof(
+    station: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    products = with_products(yaml.safe_load(station.read_text()), write_products(station.parent))
+    wrong_normalisation(station.parent / "wrong.bundle")
+    products["products"] = {
+        "odd": {"recipe": "plain.yaml", "bundle": "wrong.bundle"},
+        "lost": {"recipe": "lost.yaml", "bundle": "tiny.bundle"},
+        "plain": products["products"]["plain"],
+    }
+    station.write_text(yaml.safe_dump(products, sort_keys=False))
+    assert main(["prove", "--config", str(station)]) == 65, "the first refusal's"
+    told = capsys.readouterr()
+    assert "appliance: product odd: bundle tiny revision 1 does not do here" in told.err
+    assert "appliance: product lost: " in told.err
+    assert "product plain\nproved now" in told.out
+    assert len(certificates(station)) == 1
+
+
 def test_prove_says_what_a_void_certificate_is_void_for(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["prove", "--config", str(station)])
     station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | {"runtime": {"threads": 3}}))

@@ -1,7 +1,9 @@
 """Invariant 6: only a bundle that this device has proved, as it is now, may judge; nothing else reaches a station."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from tests.device_root import GPU_CLOCK, JETSON, write
 from tests.models import Fault, spot_detection, spot_picture, tiny_bundle
 from tests.plant import RECIPE, write_station
 from tests.planted import another_resize, int8_gone_bad, slow_everywhere, swapped_channels, wrong_normalisation
+from tests.products import PRODUCTS, with_products, write_products
 from tests.unit.test_engines_cache import BUILDER, KEY, TRIAL
 
 
@@ -98,7 +101,7 @@ def test_a_missing_bundle_is_said_in_words(config: Path) -> None:
     ("plant", "words"),
     [
         (wrong_normalisation, "golden/001.*spot 0.784 .* is found with score 0.727"),
-        (swapped_channels, "golden/000.*spot 0.784 .* is not found; .*the part is accepted here and was not there"),
+        (swapped_channels, "golden/000.*spot 0.784 .* is not found; .*the part gets ACCEPT here and got REJECT there"),
         (another_resize, "golden/000.* is found at .*IoU 0"),
     ],
 )
@@ -195,6 +198,31 @@ def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
     assert start() == (changed, "")
 
 
+def test_the_certificate_in_the_status_is_of_the_product_in_the_status_whatever_changes_meanwhile(config: Path) -> None:
+    several = with_products(yaml.safe_load(config.read_text()), write_products(config.parent))
+    config.write_text(yaml.safe_dump(several))
+    told: dict[str, set[str]] = {name: set() for name in PRODUCTS}
+    with build(config) as appliance:
+        command, over = appliance.station.on_command, threading.Event()
+
+        def change_over() -> None:
+            for name in cycle(PRODUCTS):
+                if over.is_set():
+                    break
+                command("changeover", {"product": name, "by": "A. Person"})
+
+        changing = threading.Thread(target=change_over)
+        changing.start()
+        try:
+            for _ in range(300):
+                status = command("status", {})
+                told[status["product"]].add(status["certificate"]["id"])
+        finally:
+            over.set()
+            changing.join()
+    assert all(len(ids) == 1 for ids in told.values()), told
+
+
 def test_a_limit_of_the_recipe_that_was_changed_is_proved_before_anything_is_judged(config: Path) -> None:
     tiny_bundle(config.parent / "tiny.bundle")
     before = build(config)
@@ -204,5 +232,5 @@ def test_a_limit_of_the_recipe_that_was_changed_is_proved_before_anything_is_jud
     (config.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     with build(config) as after:
         assert after.certificate.id != before.certificate.id
-        assert after.certificate.subject.limits == {"spot": 0.9}
+        assert after.certificate.subject.reject_limits == {"spot": 0.9}
         assert len(list((config.parent / "certificates").iterdir())) == 2

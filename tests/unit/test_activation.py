@@ -11,6 +11,10 @@ from appliance.activation import ASKED_TO, NONE_YET, Engine, few_golden
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.config import RuntimeSection
 from appliance.errors import BundleProofError, BundleSlowError
+from appliance.events import Pixels
+from appliance.ports import EngineIdentity, RawDetections
+from appliance.runtime_pool import RuntimePool
+from appliance.runtimes.onnx import OnnxRuntime
 from tests.activated import ONE_THREAD, activated, terms_of
 from tests.device_root import JETSON, PANEL_PC, write
 from tests.models import tiny_bundle, tiny_model
@@ -61,7 +65,8 @@ def test_a_new_proof_can_be_asked_for(tmp_path: Path, bundle: Bundle) -> None:
         ({"settings": RuntimeSection(threads=2)}, "the number of threads was 1 and is 2 now"),
         ({"settings": RuntimeSection(kind="openvino", threads=1)}, "the runtime was onnxruntime"),
         ({"digest": "f" * 64}, "the recipe's SHA-256 was aaaaaaaaaaaa and is ffffffffffff now"),
-        ({"limit": 0.6}, "the limit of spot was 0.5 and is 0.6 now"),
+        ({"limit": 0.6}, "the reject limit of spot was 0.5 and is 0.6 now"),
+        ({"accept_limit": 0.45}, "the accept limit of spot was 0.5 and is 0.45 now"),
     ],
 )
 def test_whatever_has_changed_is_said_and_proved_anew(
@@ -73,6 +78,52 @@ def test_whatever_has_changed_is_said_and_proved_anew(
     assert words in "; ".join(other.why_proved)
     assert other.certificate.id != first.certificate.id
     assert start(tmp_path, bundle).certificate == first.certificate, "what is as it was then is still proved"
+
+
+def test_a_thread_that_is_pinned_now_is_proved_anew(tmp_path: Path, bundle: Bundle) -> None:
+    settings = RuntimeSection(kind="openvino", threads=1)
+    assert start(tmp_path, bundle, settings).certificate.means.pins_threads is False
+    pinned = start(tmp_path, bundle, settings.model_copy(update={"pins_threads": True}))
+    assert pinned.why_proved == ("the pinning of threads was False and is True now",)
+
+
+class EngineRuntime:
+    """A model that this device built into an engine, as TensorRT does; it computes on the processor."""
+
+    def __init__(self, bundle: Bundle, built: EngineIdentity) -> None:
+        self._model = OnnxRuntime(bundle.model_onnx, bundle.manifest)
+        self.built = built
+
+    def infer(self, images: Pixels) -> RawDetections:
+        return self._model.infer(images)
+
+    def describe(self) -> str:
+        return "engines 1.0 f32"
+
+    def close(self) -> None:
+        self._model.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (EngineIdentity("a" * 64, "f" * 64), "the engine file's SHA-256 was bbbbbbbbbbbb and is ffffffffffff now"),
+        (EngineIdentity("f" * 64, "b" * 64), "the engine's key was aaaaaaaaaaaa and is ffffffffffff now"),
+    ],
+)
+def test_another_engine_is_proved_anew_even_of_the_same_model(
+    tmp_path: Path, bundle: Bundle, other: EngineIdentity, words: str
+) -> None:
+    settings = RuntimeSection(kind="tensorrt")
+
+    def start_with(built: EngineIdentity) -> Engine:
+        return start(tmp_path, bundle, settings, pool=RuntimePool(lambda *_: EngineRuntime(bundle, built)))
+
+    first = EngineIdentity("a" * 64, "b" * 64)
+    means = start_with(first).certificate.means
+    assert (means.engine_key, means.engine_digest, means.threads) == ("a" * 64, "b" * 64, None)
+    assert start_with(first).why_proved == ()
+    assert start_with(other).why_proved == (words,)
 
 
 def test_a_budget_below_what_was_measured_is_proved_anew_and_refused(tmp_path: Path, bundle: Bundle) -> None:
@@ -98,6 +149,12 @@ def test_a_certificate_of_another_device_proves_nothing_here(tmp_path: Path, bun
     moved = start(here, bundle, root=here / "root")
     assert moved.certificate.id != first.certificate.id
     assert any(each.startswith("the processor was") for each in moved.why_proved)
+
+
+def test_the_certificate_of_another_product_is_no_reason(tmp_path: Path, bundle: Bundle) -> None:
+    start(tmp_path, bundle)
+    other = start(tmp_path, bundle, terms=replace(terms_of(bundle, digest="f" * 64), recipe="dots"))
+    assert other.why_proved == (NONE_YET,)
 
 
 def test_a_torn_certificate_is_none(tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:

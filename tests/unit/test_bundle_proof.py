@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.proof import iou, prove
+from appliance.bundle.proof import Limits, compare, iou, prove
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
@@ -48,6 +48,35 @@ def test_a_bundle_of_another_model_is_refused(tmp_path: Path, bundle: Bundle) ->
     detect = Detector(OnnxRuntime(bundle.model_onnx, bundle.manifest), bundle.manifest).detect
     with pytest.raises(BundleProofError, match=r"golden/000.png: spot 0.784 at \(16.0.*is found besides"):
         prove(other, detect, latency_budget_ms=1000)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits({"spot": 0.79}, {"spot": 0.79}), "REJECT here and got ACCEPT"),
+        (Limits({"spot": 0.9}, {"spot": 0.79}), "REVIEW here and got ACCEPT"),
+        (Limits({"spot": 0.79}, {"spot": 0.5}), "REJECT here and got REVIEW"),
+    ],
+)
+def test_a_score_that_crosses_a_limit_within_tolerance_is_refused_and_the_limit_is_named(
+    bundle: Bundle, limits: Limits, words: str
+) -> None:
+    def surer(pixels: Pixels) -> tuple[Detection, ...]:
+        honest = Device(bundle, bundle.golden[2].detections).detect(pixels)
+        return tuple(replace(it, score=it.score + 0.01) if it.score < 0.8 else it for it in honest)
+
+    told = (
+        rf"golden/001\.png: the part gets {words} there, where spot scores 0\.7943 here and 0\.7843 there, "
+        r"within 0\.02 of the recipe's limit 0\.79\. The running bundle stays; move the limit in the recipe$"
+    )
+    with pytest.raises(BundleProofError, match=told):
+        compare(bundle, surer, limits=limits)
+
+
+def test_a_score_that_is_far_from_the_limit_that_it_crosses_is_no_matter_of_the_limit(bundle: Bundle) -> None:
+    limits = Limits({"spot": 0.7}, {"spot": 0.7})
+    with pytest.raises(BundleProofError, match=r"the part gets ACCEPT here and got REJECT there.*export again"):
+        compare(bundle, lambda _: (), limits=limits)
 
 
 def _shifted(found: Detection, pixels: float) -> Detection:

@@ -8,7 +8,7 @@ import pytest
 from appliance.bundle.archive import read_bundle
 from appliance.bundle.container import pack, unpack
 from appliance.bundle.manifest import Manifest, Variant
-from appliance.bundle.proof import prove
+from appliance.bundle.proof import Limits, prove
 from appliance.errors import BundleDigestError, BundleFormatError, BundleProofError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
@@ -84,7 +84,7 @@ def test_a_wide_tolerance_does_not_hide_another_verdict(tmp_path: Path) -> None:
         found = {150: (spot_detection(0, 0, 150), spot_detection(2, 1, 255)), 200: (spot_detection(1, 1, 195),)}
         return found.get(150 if pixels[0, 0, 0] == 150 else int(pixels.max()), ())
 
-    with pytest.raises(BundleProofError, match="the part is accepted here and was not there"):
+    with pytest.raises(BundleProofError, match="the part gets ACCEPT here and got REJECT there"):
         prove(bundle, less_sure, latency_budget_ms=1000, precision="int8")
 
 
@@ -97,7 +97,25 @@ def test_the_verdict_is_compared_at_the_limits_of_the_line(tmp_path: Path) -> No
 
     assert prove(bundle, less_sure, latency_budget_ms=1000, precision="int8").comparison.detections == 3
     limits = {item.name: 200 / 255 - 0.01 for item in bundle.manifest.classes}
-    with pytest.raises(BundleProofError, match="the part is accepted here and was not there"):
+    with pytest.raises(BundleProofError, match="the part gets ACCEPT here and got REJECT there"):
+        prove(bundle, less_sure, latency_budget_ms=1000, precision="int8", limits=Limits(limits, limits))
+
+
+@pytest.mark.parametrize(
+    ("grey", "reject", "words"),
+    [(0.70, 0.9, "ACCEPT here and got REVIEW"), (0.5, 0.70, "REVIEW here and got REJECT")],
+)
+def test_a_part_that_a_person_should_see_is_not_passed_over(
+    tmp_path: Path, grey: float, reject: float, words: str
+) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "t.bundle", variants={"int8": tiny_model(64, 64)}))
+
+    def less_sure(pixels: Pixels) -> tuple[Detection, ...]:
+        found = {150: (spot_detection(0, 0, 150), spot_detection(2, 1, 255)), 200: (spot_detection(1, 1, 176),)}
+        return found.get(150 if pixels[0, 0, 0] == 150 else int(pixels.max()), ())
+
+    limits = Limits(reject={"spot": reject}, accept={"spot": grey})
+    with pytest.raises(BundleProofError, match=f"the part gets {words} there"):
         prove(bundle, less_sure, latency_budget_ms=1000, precision="int8", limits=limits)
 
 

@@ -16,17 +16,18 @@ from appliance.bundle import strict_json
 from appliance.bundle.endurance import Timing
 from appliance.bundle.proof import Comparison, Proof
 from appliance.certification.certificate import Certificate, Means, Result, Subject, certify, read_certificate
-from appliance.certification.folder import CertificateFolder
+from appliance.certification.folder import LOOKED_AT, CertificateFolder
 from appliance.device_state import DeviceState
 from appliance.errors import BundleFormatError, StorageError
 
 SUBJECT = Subject(
     bundle="tiny", bundle_revision=1, bundle_digest="a" * 64, recipe="spots", recipe_version=1, recipe_digest="b" * 64,
-    limits={"spot": 0.5}, asked="int8",
+    reject_limits={"spot": 0.5}, accept_limits={"spot": 0.4}, asked="int8",
 )  # fmt: skip
+OTHER_PRODUCT = SUBJECT.model_copy(update={"recipe": "dots"})
 MEANS = Means(
-    software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, precision="fp16", model_digest="c" * 64,
-    engine_key="d" * 64, engine_digest="e" * 64,
+    software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, pins_threads=None, precision="fp16",
+    model_digest="c" * 64, engine_key="d" * 64, engine_digest="e" * 64,
 )  # fmt: skip
 DEVICE = DeviceState(board="NVIDIA Jetson", cores=6, gpu_driver="540.4.0", power_mode="MAXN (0)", unread=("/x",))
 PROOF = Proof(
@@ -43,10 +44,9 @@ PROOF = Proof(
 )
 
 
-def certificate(proved_at: str = "2026-11-26T10:00:00.000Z", device: DeviceState = DEVICE) -> Certificate:
-    return certify(
-        SUBJECT, MEANS, device, PROOF, budget_ms=50.0, refused=("int8: spot 0.9 is not found",), proved_at=proved_at
-    )
+def certificate(proved_at: str = "2026-11-26T10:00:00.000Z", subject: Subject = SUBJECT) -> Certificate:
+    refused = ("int8: spot 0.9 is not found",)
+    return certify(subject, MEANS, DEVICE, PROOF, budget_ms=50.0, refused=refused, proved_at=proved_at)
 
 
 WRITTEN = strict_json.dump(certificate())
@@ -123,7 +123,8 @@ def test_nothing_has_changed_where_all_is_as_it_was() -> None:
 CHANGES: dict[str, Any] = {
     "bundle": "other", "bundle_revision": 2, "bundle_digest": "f" * 64, "recipe": "other", "recipe_version": 2,
     "recipe_digest": "f" * 64, "asked": "f32", "software": "0.2.0", "runtime": "tensorrt 10.4.0 Orin fp16",
-    "threads": 2, "precision": "f32", "model_digest": "f" * 64, "engine_key": "f" * 64, "engine_digest": None,
+    "threads": 2, "pins_threads": True, "precision": "f32", "model_digest": "f" * 64,
+    "engine_key": "f" * 64, "engine_digest": None,
 }  # fmt: skip
 
 
@@ -138,15 +139,16 @@ def test_each_change_is_told_in_words(name: str) -> None:
 
 
 def test_no_field_is_left_out_of_that() -> None:
-    assert {*Subject.model_fields, *Means.model_fields} == {*CHANGES, "limits"}
+    assert {*Subject.model_fields, *Means.model_fields} == {*CHANGES, "reject_limits", "accept_limits"}
 
 
 def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:
-    limits = SUBJECT.model_copy(update={"limits": {"spot": 0.6, "dent": 0.5}})
+    limits = SUBJECT.model_copy(update={"reject_limits": {"spot": 0.6, "dent": 0.5}, "accept_limits": {"spot": 0.3}})
     now = replace(DEVICE, gpu_driver="560.28", power_mode="15W (1)")
     assert certificate().other_subject(limits, now) == [
-        "the limit of dent was None and is 0.5 now",
-        "the limit of spot was 0.5 and is 0.6 now",
+        "the reject limit of dent was None and is 0.5 now",
+        "the reject limit of spot was 0.5 and is 0.6 now",
+        "the accept limit of spot was 0.4 and is 0.3 now",
         "the NVIDIA driver was 540.4.0 and is 560.28 now",
         "the power mode was MAXN (0) and is 15W (1) now",
     ]
@@ -155,12 +157,23 @@ def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:
 
 def test_the_newest_comes_first_and_none_is_removed(tmp_path: Path) -> None:
     folder = CertificateFolder(tmp_path / "certificates")
-    assert folder.newest_first() == []
+    assert folder.newest_first("spots", "tiny") == []
     old, new = certificate(), certificate("2026-11-26T10:00:01.000Z")
     for each in (new, old, new):
         folder.keep(each)
-    assert folder.newest_first() == [new, old]
+    assert folder.newest_first("spots", "tiny") == [new, old]
     assert read_certificate(folder.path_of(new).read_bytes(), "x") == new
+
+
+def test_certificates_of_other_products_take_no_place_among_the_newest(tmp_path: Path) -> None:
+    folder = CertificateFolder(tmp_path)
+    folder.keep(certificate())
+    for number in range(LOOKED_AT):
+        folder.keep(certificate(f"2026-11-26T11:00:00.{number:03}Z", subject=OTHER_PRODUCT))
+    assert folder.newest_first("spots", "tiny") == [certificate()]
+    assert len(folder.newest_first("dots", "tiny")) == LOOKED_AT
+    folder.keep(certificate("2026-11-26T12:00:00.000Z", subject=OTHER_PRODUCT))
+    assert len(folder.newest_first("dots", "tiny")) == LOOKED_AT
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: data.replace(b"540.4.0", b"560.2.8")])
@@ -170,7 +183,7 @@ def test_a_torn_or_edited_file_proves_nothing_and_the_log_says_so(
     folder = CertificateFolder(tmp_path)
     path = folder.keep(certificate())
     path.write_bytes(damage(path.read_bytes()))
-    assert folder.newest_first() == []
+    assert folder.newest_first("spots", "tiny") == []
     assert f"{path} is not as it was written and proves nothing" in caplog.text
     assert path.exists()
 
@@ -181,7 +194,7 @@ def test_a_folder_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
         CertificateFolder(tmp_path / "file" / "certificates").keep(certificate())
     (tmp_path / "x.json").mkdir()
     with pytest.raises(StorageError, match=r"x\.json: .*check this user's rights"):
-        CertificateFolder(tmp_path).newest_first()
+        CertificateFolder(tmp_path).newest_first("spots", "tiny")
 
 
 def test_the_documentation_names_every_key() -> None:

@@ -151,6 +151,7 @@ def test_parts_that_a_crash_left_open_name_the_product_of_their_time(tmp_path: P
     assert {item.decision.reason for item, _ in line.records} == {Reason.RESTART}
     unknown = next(item.versions for item, _ in line.records if item.trigger.part_id == "third")
     assert (unknown.bundle, unknown.bundle_digest, unknown.recipe, unknown.recipe_digest) == ("", "", "", "")
+    assert (unknown.runtime, unknown.certificate) == ("", "")
 
 
 def test_a_known_trigger_is_not_the_last_one_of_a_product(tmp_path: Path) -> None:

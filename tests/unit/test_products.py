@@ -120,6 +120,14 @@ def test_a_station_of_one_product_has_its_recipes_name_and_writes_no_changeover(
     assert in_ledger(path) is None
 
 
+def test_few_golden_images_are_told_at_a_start_once_for_each_bundle(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with build(config):
+        pass
+    assert caplog.text.count("tiny.bundle: only 3 golden images speak for the proof, 32 should") == 1
+
+
 def test_a_product_that_fails_its_proof_is_unavailable_and_everybody_is_told(
     config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

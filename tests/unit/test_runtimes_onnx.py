@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from appliance.errors import ConfigError
-from appliance.runtimes.onnx import OnnxRuntime
+from appliance.runtimes.onnx import OnnxRuntime, available_providers
 from tests.models import tiny_manifest, tiny_model
+
+AZURE = "AzureExecutionProvider"
+"""In every wheel of ONNX Runtime for processors, and able to start anywhere."""
 
 
 def _resident_bytes() -> int:
@@ -37,6 +40,12 @@ def test_the_record_names_provider_and_threads() -> None:
     line = OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2).describe()
     assert line.startswith("onnxruntime ")
     assert line.endswith(" CPU f32 threads=2")
+
+
+@pytest.mark.skipif(AZURE not in available_providers(), reason="this ONNX Runtime has one provider only")
+def test_the_record_names_every_provider_so_that_a_certificate_does() -> None:
+    both = OnnxRuntime(tiny_model(64, 64), tiny_manifest(), providers=["CPUExecutionProvider", AZURE])
+    assert both.describe().endswith(" CPU,Azure f32 threads=1")
 
 
 def test_memory_does_not_grow_with_the_number_of_inferences() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import StorageError
+from appliance.ports import EngineIdentity
 from appliance.runtimes.engines.key import EngineKey
 
 log = logging.getLogger(__name__)
@@ -18,14 +19,6 @@ KEPT = 8
 """Engines that stay: the present release, those that a person may roll back to, and their precisions."""
 
 SCHEMA = "vi.engine/1"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineIdentity:
-    """Which engine this is: the digest of what it was built of and for, and the SHA-256 of its file."""
-
-    key_digest: str
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)
