@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 from appliance.bundle.whole_file import write_whole
@@ -22,12 +23,19 @@ from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
 
 TRANSPORT = Transport(TransferLimits(), allows_plain_loopback=True)
+NEEDED = {
+    "init": (),
+    "refresh": ("metadata_url",),
+    "download": ("metadata_url", "target_name", "target_base_url", "target_dir"),
+}
+"""Command -> options that it needs beside the metadata folder."""
 
 
 class Device:
     """What belongs to the client of one metadata folder."""
 
     def __init__(self, metadata: Path) -> None:
+        metadata = metadata.resolve()
         self.metadata = metadata
         self.folder = metadata.with_name(f".{metadata.name}.device")
         self.root = self.folder / "root.json"
@@ -63,9 +71,17 @@ class Device:
             write_whole(path, content)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong call is refused like everything else that is refused."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0: done, 1: refused."""
-    parser = argparse.ArgumentParser(prog="tuf_client", description=__doc__)
+    parser = _Parser(prog="tuf_client", description=__doc__)
     parser.add_argument("--metadata-dir", type=Path, required=True)
     parser.add_argument("--metadata-url")
     parser.add_argument("--target-name")
@@ -76,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("refresh")
     commands.add_parser("download")
     given = parser.parse_args(argv)
+    missing = [f"--{name.replace('_', '-')}" for name in NEEDED[given.command] if getattr(given, name) is None]
+    if missing:
+        parser.error(f"{given.command} needs {', '.join(missing)}")
     device = Device(given.metadata_dir)
     try:
         if given.command == "init":
