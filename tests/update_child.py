@@ -17,7 +17,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any
 
 from appliance.update.floor import Floor
-from tests.update_device import Device
+from tests.update_device import BUILT_AT, Device
 
 STEPS = {"fsync", "mkdir", "open", "remove", "rename", "replace", "symlink", "unlink"}
 MODULES = {"posix", "io", "_io"}
@@ -81,7 +81,7 @@ def crash_at(number: int, device: Device, target: str) -> str | None:
 def left_behind(folder: Path) -> dict[str, object]:
     """What is there after a crash: visible files, and whether they are what their names say; the floor is readable."""
     files = list((folder / "files").glob("[!.]*"))
-    Floor(folder / "floor.json").read()
+    Floor(folder / "floor.json", BUILT_AT).read()
     return {
         "visible": sorted(path.read_bytes().decode() for path in files),
         "right": all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in files),

@@ -38,12 +38,12 @@ def as_moment(text: str) -> datetime:
 
 
 def as_text(moment: datetime) -> str:
-    """Write a moment in whole seconds of UTC."""
-    return moment.astimezone(timezone.utc).strftime(TIME_FORM)
+    """Write a moment in whole seconds of UTC, in a form that as_moment reads for every year."""
+    return moment.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 Moment = Annotated[str, AfterValidator(lambda text: as_text(as_moment(text)))]
-"""A moment in a file; the same moment is always the same text, and a later one sorts behind."""
+"""A moment in a file; the same moment is always the same text."""
 
 
 class Role(Section):
@@ -130,7 +130,7 @@ class Floor:
     """
 
     path: Path
-    not_before: datetime | None = None
+    not_before: datetime
 
     def read(self) -> FloorState:
         """Return the floor; that of a new device if there is no file yet.
@@ -145,7 +145,7 @@ class Floor:
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}; check the disk and the rights") from error
         try:
-            return strict_json.parse(data, FloorState, schema=SCHEMA, origin=str(self.path), max_bytes=MAX_BYTES)
+            return self._parse(data)
         except BundleFormatError as error:
             raise StorageError(
                 f"{self.path}: the floor against old releases is damaged, so nothing is installed; restore it from "
@@ -154,9 +154,7 @@ class Floor:
 
     def time(self, clock_utc: datetime) -> datetime:
         """Return the moment at which validity is judged: the clock's, or the floor where the clock is behind it."""
-        known = self.read().time
-        moments = [clock_utc, self.not_before, as_moment(known) if known else None]
-        moment = max(item for item in moments if item is not None)
+        moment = max(clock_utc, self._known_time(self.read()))
         if moment > clock_utc:
             log.warning("the clock says %s, which is before %s: the latter is used", clock_utc, moment)
         return moment
@@ -180,11 +178,10 @@ class Floor:
         Raises:
             StorageError: see rise.
         """
-        said = as_text(moment)
         with locked(self._lock):
             before = self.read()
-            if before.time is None or said > before.time:
-                self._write(before.model_copy(update={"time": said}))
+            if moment.replace(microsecond=0) > self._known_time(before):
+                self._write(before.model_copy(update={"time": as_text(moment)}))
 
     def check_releases(self, offered: Mapping[str, int]) -> None:
         """Refuse a release with a lower sequence number than one of its kind that this device has taken.
@@ -224,7 +221,20 @@ class Floor:
     def _lock(self) -> Path:
         return self.path.with_name(self.path.name + ".lock")
 
+    def _known_time(self, state: FloorState) -> datetime:
+        return max(self.not_before, as_moment(state.time)) if state.time else self.not_before
+
+    def _parse(self, data: bytes) -> FloorState:
+        return strict_json.parse(data, FloorState, schema=SCHEMA, origin=str(self.path), max_bytes=MAX_BYTES)
+
     def _write(self, state: FloorState) -> None:
+        content = strict_json.dump(state)
+        try:
+            self._parse(content)
+        except BundleFormatError as error:
+            raise StorageError(
+                f"{self.path}: the floor could not be read again ({error}); it stays as it was, and nothing is taken"
+            ) from error
         for draft in self.path.parent.glob(f".{self.path.name}.*.part"):
             draft.unlink(missing_ok=True)  # of a process that was killed; the lock is held
-        write_whole(self.path, strict_json.dump(state))
+        write_whole(self.path, content)

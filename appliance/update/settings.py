@@ -27,8 +27,8 @@ class AgentConfig(Section):
     root: LocatedPath
     state: LocatedPath
     floor: LocatedPath
+    built_at: Moment
     ca_file: LocatedPath | None = None
-    built_at: Moment | None = None
     reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
     limits: TransferLimits = TransferLimits()
 
@@ -49,7 +49,7 @@ class AgentConfig(Section):
 
     def make_floor(self) -> Floor:
         """Return what this device never goes back behind."""
-        return Floor(self.floor, as_moment(self.built_at) if self.built_at else None)
+        return Floor(self.floor, as_moment(self.built_at))
 
     def make_transport(self) -> Transport:
         """Return how files get here."""

@@ -9,6 +9,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
@@ -21,6 +22,9 @@ from appliance.update.floor import Floor
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""No image was built: the process's clock is believed whatever it says."""
 
 TRANSPORT = Transport(TransferLimits(), allows_plain_loopback=True)
 NEEDED = {
@@ -57,7 +61,7 @@ class Device:
             url,
             self.metadata,
             root=self.root.read_bytes(),
-            floor=Floor(self.folder / "floor.json"),
+            floor=Floor(self.folder / "floor.json", not_before=EPOCH),
             transport=TRANSPORT,
             clock=SystemClock(lambda: -1),
         )

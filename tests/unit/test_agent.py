@@ -35,6 +35,7 @@ class Station:
         self.keys = {
             "metadata_url": f"{address}/metadata", "targets_url": f"{address}/targets", "root": "root.json",
             "state": "agent", "floor": "floor/floor.json", "ca_file": "ca.crt", "reserve_mb": 0,
+            "built_at": "2026-01-01T00:00:00Z",
         }  # fmt: skip
         self.configure()
 
@@ -139,6 +140,7 @@ def test_each_refusal_has_its_code_and_its_words(
         ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt is not there; name"),
         ({"built_at": "2026-13-01T00:00:00Z"}, "built_at: "),
         ({"built_at": "yesterday"}, "built_at: "),
+        ({"built_at": None}, "built_at: "),
         ({"limits": {"min_bytes_per_s": 100, "max_bytes_per_s": 150}}, "twice min_bytes_per_s"),
         ({"reserve": 1}, "reserve"),
     ],

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ReplayError, StorageError
-from appliance.update.floor import Floor, FloorState, Role, Versions
+from appliance.update.floor import Floor, FloorState, Role, Versions, as_moment, as_text
 
+BUILT_AT = datetime(2020, 1, 1, tzinfo=timezone.utc)
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 KEYS_A, KEYS_B = Role(keyids=("a",)), Role(keyids=("b",))
 
@@ -87,10 +88,10 @@ def test_under_the_same_keys_no_version_ever_falls(offers: list[tuple[int, int, 
 
 
 def test_the_floor_outlives_the_process(tmp_path: Path) -> None:
-    Floor(tmp_path / "floor.json").rise("online", versions(3, 50, 20))
-    Floor(tmp_path / "floor.json").rise_to_releases({"model": 7})
-    Floor(tmp_path / "floor.json").rise_to_time(NOON)
-    again = Floor(tmp_path / "floor.json")
+    Floor(tmp_path / "floor.json", BUILT_AT).rise("online", versions(3, 50, 20))
+    Floor(tmp_path / "floor.json", BUILT_AT).rise_to_releases({"model": 7})
+    Floor(tmp_path / "floor.json", BUILT_AT).rise_to_time(NOON)
+    again = Floor(tmp_path / "floor.json", BUILT_AT)
     with pytest.raises(ReplayError):
         again.rise("online", versions(3, 49, 20))
     with pytest.raises(ReplayError, match=r"model release 6 is offered, .* taken 7; .* as release 8"):
@@ -100,7 +101,7 @@ def test_the_floor_outlives_the_process(tmp_path: Path) -> None:
 
 
 def test_a_lower_release_or_an_earlier_time_changes_nothing(tmp_path: Path) -> None:
-    floor = Floor(tmp_path / "floor.json")
+    floor = Floor(tmp_path / "floor.json", BUILT_AT)
     floor.rise_to_releases({"model": 7})
     floor.rise_to_time(NOON)
     before = floor.path.read_bytes()
@@ -112,19 +113,39 @@ def test_a_lower_release_or_an_earlier_time_changes_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("clock", "not_before", "known", "judged_at"),
     [
-        (NOON, None, None, NOON),
+        (NOON, BUILT_AT, None, NOON),
         (datetime(1970, 1, 1, tzinfo=timezone.utc), NOON, None, NOON),
         (datetime(1970, 1, 1, tzinfo=timezone.utc), NOON, NOON + timedelta(days=1), NOON + timedelta(days=1)),
         (NOON + timedelta(days=2), NOON, NOON + timedelta(days=1), NOON + timedelta(days=2)),
     ],
 )
 def test_time_is_the_clocks_unless_it_is_known_to_be_later(
-    tmp_path: Path, clock: datetime, not_before: datetime | None, known: datetime | None, judged_at: datetime
+    tmp_path: Path, clock: datetime, not_before: datetime, known: datetime | None, judged_at: datetime
 ) -> None:
     floor = Floor(tmp_path / "floor.json", not_before)
     if known:
         floor.rise_to_time(known)
     assert floor.time(clock) == judged_at
+
+
+@given(moment=st.datetimes(timezones=st.just(timezone.utc)))
+def test_every_moment_is_read_as_it_was_written(moment: datetime) -> None:
+    assert as_moment(as_text(moment)) == moment.replace(microsecond=0)
+
+
+def test_no_time_before_the_image_was_built_is_noted(tmp_path: Path) -> None:
+    floor = Floor(tmp_path / "floor.json", BUILT_AT)
+    floor.rise_to_time(datetime(999, 1, 1, tzinfo=timezone.utc))
+    assert floor.read().time is None
+
+
+def test_a_floor_that_could_not_be_read_again_is_never_written(tmp_path: Path) -> None:
+    floor = Floor(tmp_path / "floor.json", BUILT_AT)
+    floor.rise("online", versions(1, 1, 1))
+    before = floor.path.read_bytes()
+    with pytest.raises(StorageError, match="it stays as it was"):
+        floor.rise("online", versions(2, 2, 2, Role(keyids=tuple(f"{number:064}" for number in range(60_000)))))
+    assert floor.path.read_bytes() == before
 
 
 DAMAGED = [
@@ -139,7 +160,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_floor_is_never_a_new_one(tmp_path: Path, content: bytes) -> None:
-    floor = Floor(tmp_path / "floor.json")
+    floor = Floor(tmp_path / "floor.json", BUILT_AT)
     floor.path.write_bytes(content)
     with pytest.raises(StorageError, match="nothing is installed; restore it"):
         floor.rise("online", versions(1, 1, 1))

@@ -315,16 +315,22 @@ def test_the_time_of_signing_is_a_time_that_has_been(line: Line) -> None:
         line.device.repository.refresh()
 
 
-@pytest.mark.parametrize("said", [written(in_days(31)), "yesterday", 1_700_000_000, "2038-01-19T03:14:08Z", None, []])
+LONG_AGO = "0999-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "said", [written(in_days(31)), "yesterday", 1_700_000_000, "2038-01-19T03:14:08Z", None, [], LONG_AGO]
+)
 def test_a_time_of_signing_that_cannot_be_moves_nothing(line: Line, said: object) -> None:
     line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said
     line.repository.publish("timestamp")
-    if said is None:
+    if said in (None, LONG_AGO):
         line.device.repository.refresh()
     else:
         with pytest.raises(BundleTrustError, match=r"signed at|publish it with a time"):
             line.device.repository.refresh()
     assert line.device.floor.read().time is None
+    line.device.floor.time(in_days(0))
 
 
 def test_a_time_of_signing_never_locks_a_device_out(line: Line) -> None:
