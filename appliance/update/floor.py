@@ -53,8 +53,12 @@ class Role(Section):
     threshold: Annotated[int, Field(ge=1)] = 1
 
     def is_rotated_to(self, newer: "Role") -> bool:
-        """Return whether what was signed by these keys is no longer believed under the newer ones."""
-        return len(set(self.keyids) & set(newer.keyids)) < newer.threshold
+        """Return whether a key was taken away, or these keys no longer suffice under the newer ones.
+
+        A key that is taken away may have been stolen, so whatever it alone has signed must not bind the others.
+        """
+        seen, kept = set(self.keyids), set(self.keyids) & set(newer.keyids)
+        return kept != seen or len(kept) < newer.threshold
 
 
 class Versions(Section):

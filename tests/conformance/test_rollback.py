@@ -90,6 +90,24 @@ def test_a_timestamp_that_ran_away_comes_back_with_a_new_key(pair: Pair) -> None
     assert pair.client.version("timestamp") == 1
 
 
+def test_a_timestamp_of_one_of_two_keys_comes_back_when_that_key_is_taken_away(pair: Pair) -> None:
+    """Either key suffices; the first is stolen and runs the version up, the second stays."""
+    repository = pair.repository
+    stolen, kept = repository.signers["timestamp"][0], repository.add_key("timestamp")
+    repository.publish("root")
+    repository.signers["timestamp"] = [stolen]
+    repository.timestamp.version = 99
+    repository.publish("timestamp")
+    assert pair.client.refresh() == 0
+    assert pair.client.version("timestamp") == 100
+    repository.root.roles["timestamp"].keyids.remove(stolen.public_key.keyid)
+    repository.signers["timestamp"] = [kept]
+    repository.publish("root")
+    set_back(repository, "timestamp")
+    assert pair.client.refresh() == 0
+    assert pair.client.version("timestamp") == 1
+
+
 def test_a_snapshot_that_ran_away_comes_back_with_new_keys(pair: Pair) -> None:
     pair.repository.snapshot.version = 99
     pair.repository.publish("snapshot", "timestamp")

@@ -55,6 +55,11 @@ def test_a_key_more_is_no_new_beginning() -> None:
         SEEN.risen_to("online", versions(4, 1, 1, Role(keyids=("a", "b"))))
 
 
+def test_a_key_that_is_taken_away_is_a_new_beginning() -> None:
+    both = FloorState().risen_to("online", versions(3, 50, 20, Role(keyids=("a", "b"))))
+    assert both.risen_to("online", versions(4, 1, 1, Role(keyids=("b",))))
+
+
 def test_keys_that_no_longer_suffice_are_a_new_beginning() -> None:
     assert SEEN.risen_to("online", versions(4, 1, 1, Role(keyids=("a", "b"), threshold=2)))
 
