@@ -88,8 +88,9 @@ class TargetStore:
             part = path.with_name(f".{path.name}.part")
             self._make_space(target, part)
             self._receive(target, part)
+            _sync(part)  # also one that was complete before, and whose process was killed before it synced
             part.replace(path)
-            _sync_folder(self.folder)
+            _sync(self.folder)
         return path
 
     def _holds(self, path: Path, target: Target) -> bool:
@@ -190,8 +191,8 @@ def _wrong_range(answer: Answer, place: str, wanted: int, length: int) -> Delive
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

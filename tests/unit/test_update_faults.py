@@ -1,5 +1,6 @@
 """What the device's own disk and processes do to it: kills at each step, torn files, crowds, a full disk."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -72,6 +73,9 @@ def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that
         assert step["right"], step
         assert step["visible"] in ([OLD.decode()], sorted([OLD.decode(), NEW.decode()])), step
         assert (step["content"], step["timestamp"], step["litter"]) == (NEW.decode(), 3, []), step
+        assert step["unsynced"] == [], step
+    renamed = {Path(path).name for step in steps for path in step["synced"]}
+    assert renamed == {"floor.json", hashlib.sha256(NEW).hexdigest()}
     assert {len(step["visible"]) for step in steps} == {1, 2}
 
 
