@@ -113,6 +113,24 @@ class FloorState(Section):
         _refuse_older(repository, "snapshot", offered.snapshot, seen.snapshot)
         return self._with(repository, offered)
 
+    def with_releases(self, offered: Mapping[str, int]) -> "FloorState":
+        """Judge releases, as risen_to judges metadata.
+
+        Args:
+            offered: kind -> sequence number.
+
+        Raises:
+            ReplayError: one is older than one of its kind that this device has taken.
+        """
+        for kind, sequence in offered.items():
+            taken = self.releases.get(kind, 0)
+            if sequence < taken:
+                raise ReplayError(
+                    f"{kind} release {sequence} is offered, and this device has taken {taken}; "
+                    f"to go back, publish the old content as release {taken + 1}"
+                )
+        return self.model_copy(update={"releases": {**self.releases, **offered}})
+
     def _with(self, repository: str, versions: Versions) -> "FloorState":
         return self.model_copy(update={"repositories": {**self.repositories, repository: versions}})
 
@@ -196,30 +214,23 @@ class Floor:
         Raises:
             ReplayError: it is older; a way back is a new number for the old content.
         """
-        taken = self.read().releases
-        for kind, sequence in offered.items():
-            if sequence < taken.get(kind, 0):
-                raise ReplayError(
-                    f"{kind} release {sequence} is offered, and this device has taken {taken[kind]}; "
-                    f"to go back, publish the old content as release {taken[kind] + 1}"
-                )
+        self.read().with_releases(offered)
 
     def rise_to_releases(self, taken: Mapping[str, int]) -> None:
-        """Note releases that this device has taken.
+        """Note releases that this device takes; they may be used only if this returns.
 
         Args:
             taken: kind -> sequence number.
 
         Raises:
+            ReplayError: a newer one was taken since they were checked; nothing is noted.
             StorageError: see rise.
         """
         with locked(self._lock):
             before = self.read()
-            highest = {**before.releases}
-            for kind, sequence in taken.items():
-                highest[kind] = max(sequence, highest.get(kind, 0))
-            if highest != before.releases:
-                self._write(before.model_copy(update={"releases": highest}))
+            after = before.with_releases(taken)
+            if after != before:
+                self._write(after)
 
     @property
     def _lock(self) -> Path:

@@ -16,7 +16,7 @@ from appliance.update.pace import TransferLimits
 from appliance.update.settings import AgentConfig, load_agent_config
 from tests.certificates import make_certificates, needs_openssl
 from tests.tuf_repository import Repository
-from tests.update_server import UpdateServer
+from tests.update_server import Exchange, UpdateServer
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "updates.md").read_text(encoding="utf-8")
@@ -81,6 +81,26 @@ def test_an_older_release_is_refused_from_then_on(station: Station, capsys: pyte
     station.repository.update()
     assert station.agent("download", NAME) == 65
     assert "publish the old content as release 4" in capsys.readouterr().err
+
+
+@needs_openssl
+def test_a_release_that_another_process_overtakes_is_refused(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the file is on its way, another call takes a newer release."""
+    floor = load_agent_config(station.config).make_floor()
+    path = station.repository.path_of(station.repository.targets.targets[NAME])
+
+    def overtaken(exchange: Exchange) -> None:
+        floor.rise_to_releases({"model": 4})
+        exchange.head(200, {"Content-Length": len(b"weights")})
+        exchange.body(b"weights")
+
+    station.server.answers[path] = overtaken
+    assert station.agent("download", NAME) == 65
+    told = capsys.readouterr()
+    assert "model release 3 is offered, and this device has taken 4" in told.err
+    assert told.out == ""
 
 
 def loses_the_repository(station: Station) -> None:

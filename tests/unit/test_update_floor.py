@@ -110,7 +110,8 @@ def test_a_lower_release_or_an_earlier_time_changes_nothing(tmp_path: Path) -> N
     floor.rise_to_releases({"model": 7})
     floor.rise_to_time(NOON)
     before = floor.path.read_bytes()
-    floor.rise_to_releases({"model": 6})
+    with pytest.raises(ReplayError, match="model release 6 is offered"):
+        floor.rise_to_releases({"model": 6, "app": 1})
     floor.rise_to_time(NOON - timedelta(days=900))
     assert floor.path.read_bytes() == before
 
