@@ -65,7 +65,7 @@ class Device:
     def repository(self) -> TrustedRepository:
         return TrustedRepository(
             "online", self.server.metadata_url, self.metadata, root=self.root, floor=self.floor,
-            transport=self.transport, clock=self.clock,
+            transport=self.transport, clock=self.clock, files=self.files,
         )  # fmt: skip
 
     @property

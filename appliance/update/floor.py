@@ -4,7 +4,9 @@ It lies outside the repository's own folder, so that torn or restored metadata i
 """
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -146,7 +148,7 @@ def _refuse_older(repository: str, role: str, offered: int, seen: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The file with the floor; every change is on disk before it counts.
+    """The file with the floor; every change is on disk before it counts. Its folder is never made here.
 
     not_before: when the device's image was built; no time before it is believed.
     """
@@ -158,8 +160,10 @@ class Floor:
         """Return the floor; that of a new device if there is no file yet.
 
         Raises:
-            StorageError: the file cannot be read or is damaged; it is never taken for a new device's.
+            StorageError: the file cannot be read or is damaged, or its folder is not there; that is never taken for
+                a new device's.
         """
+        self._check_folder()
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -181,6 +185,32 @@ class Floor:
             log.warning("the clock says %s, which is before %s: the latter is used", clock_utc, moment)
         return moment
 
+    def begin(self, repository: str, first: Versions, traces: Sequence[Path]) -> None:
+        """Note where a repository begins on a new device; nothing changes where it is known already.
+
+        Done before anything is asked, so that a new device is told from one whose floor was lost.
+
+        Args:
+            repository: its name.
+            first: the image's root, and nothing of the others.
+            traces: what only a device has that has used this repository.
+
+        Raises:
+            StorageError: there are traces, and the floor knows nothing of the repository; or see rise.
+        """
+        with self._locked():
+            before = self.read()
+            if repository in before.repositories:
+                return
+            if traces:
+                raise StorageError(
+                    f"{self.path}: the floor against old releases knows nothing of repository {repository}, and "
+                    f"{traces[0]} shows that it was used here; mount the floor's partition, restore the floor from "
+                    "the device's backup, or let a person who may set up devices begin it anew and empty the state "
+                    "folder as well"
+                )
+            self._write(before.risen_to(repository, first))
+
     def rise(self, repository: str, offered: Versions) -> None:
         """Raise the floor to verified metadata.
 
@@ -188,7 +218,7 @@ class Floor:
             ReplayError: the metadata is below the floor, which stays.
             StorageError: the floor cannot be read or written; the metadata must not be used.
         """
-        with locked(self._lock):
+        with self._locked():
             before = self.read()
             after = before.risen_to(repository, offered)
             if after != before:
@@ -200,7 +230,7 @@ class Floor:
         Raises:
             StorageError: see rise.
         """
-        with locked(self._lock):
+        with self._locked():
             before = self.read()
             if moment.replace(microsecond=0) > self._known_time(before):
                 self._write(before.model_copy(update={"time": as_text(moment)}))
@@ -226,15 +256,28 @@ class Floor:
             ReplayError: a newer one was taken since they were checked; nothing is noted.
             StorageError: see rise.
         """
-        with locked(self._lock):
+        with self._locked():
             before = self.read()
             after = before.with_releases(taken)
             if after != before:
                 self._write(after)
 
+    def _check_folder(self) -> None:
+        if not self._file.parent.is_dir():
+            raise StorageError(
+                f"{self.path}: the floor's folder is not there; mount its partition, or make the folder when the "
+                "device is set up"
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._check_folder()
+        with locked(self._file.with_name(self._file.name + ".lock")):
+            yield
+
     @property
-    def _lock(self) -> Path:
-        return self.path.with_name(self.path.name + ".lock")
+    def _file(self) -> Path:
+        return Path(os.path.realpath(self.path))  # a link is followed, so that its target is replaced as a whole
 
     def _known_time(self, state: FloorState) -> datetime:
         return max(self.not_before, as_moment(state.time)) if state.time else self.not_before
@@ -250,6 +293,6 @@ class Floor:
             raise StorageError(
                 f"{self.path}: the floor could not be read again ({error}); it stays as it was, and nothing is taken"
             ) from error
-        for draft in self.path.parent.glob(f".{self.path.name}.*.part"):
+        for draft in self._file.parent.glob(f".{self._file.name}.*.part"):
             draft.unlink(missing_ok=True)  # of a process that was killed; the lock is held
-        write_whole(self.path, content)
+        write_whole(self._file, content)

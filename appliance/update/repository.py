@@ -139,6 +139,7 @@ class TrustedRepository:
         floor: Floor,
         transport: Transport,
         clock: Clock,
+        files: Path | None = None,
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.
 
@@ -150,13 +151,14 @@ class TrustedRepository:
             floor: what this device never goes back behind.
             transport: how files get here.
             clock: what time it is, and whether something keeps it right.
+            files: the folder of files that were fetched from it; what lies there shows that the device is not new.
 
         Raises:
             ConfigError: the address is none that this device may ask.
         """
         transport.check_address(metadata_url)
         self._name, self._url, self._folder, self._root = name, metadata_url, folder, root
-        self._floor, self._transport, self._clock = floor, transport, clock
+        self._floor, self._transport, self._clock, self._files = floor, transport, clock, files
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -171,7 +173,7 @@ class TrustedRepository:
             StorageError: the disk said no.
             ConfigError: the image's own root is no valid root.
         """
-        with locked(self._lock), self._refreshed() as client:
+        with self._refreshed() as client:
             return client.verified()
 
     def find(self, name: str) -> Target:
@@ -188,7 +190,7 @@ class TrustedRepository:
             ReplayError: it is an older release than this device has taken.
             DeliveryError, StorageError, ConfigError: see refresh.
         """
-        with locked(self._lock), self._refreshed() as client:
+        with self._refreshed() as client:
             found = client.get_targetinfo(name)
             if found is None:
                 raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
@@ -196,15 +198,25 @@ class TrustedRepository:
         self._floor.check_releases(target.releases)
         return target
 
-    @property
-    def _lock(self) -> Path:
-        return self._folder.with_name(f".{self._folder.name}.lock")
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with locked(self._folder.with_name(f".{self._folder.name}.lock")):
+            yield
+
+    def _traces(self) -> list[Path]:
+        """What a new device does not have: metadata beside the image's root, and files."""
+        metadata = [path for path in self._folder.glob("*.json") if path.name != "root.json"]
+        newer_roots = sorted(self._folder.glob("root_history/*.root.json"))[1:]
+        return [*metadata, *newer_roots, *(self._files.glob("[!.]*") if self._files else [])]
 
     @contextmanager
     def _refreshed(self) -> Iterator[_Client]:
-        with self._in_words():
+        with self._in_words(), self._locked():
             self._clear_litter()
+            traces = self._traces()
             client = self._open()
+            self._floor.begin(self._name, client.verified(), traces)
             now = self._clock.utc()
             client.judge_at(self._floor.time(now))
             try:
@@ -215,7 +227,6 @@ class TrustedRepository:
             yield client
 
     def _open(self) -> _Client:
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             return _Client(str(self._folder), self._url, fetcher=_Fetcher(self._transport), bootstrap=self._root)
         except RepositoryError as error:

@@ -49,10 +49,11 @@ class Device:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir()
+        for path in self.metadata.glob("*.json"):
+            path.unlink()
+        shutil.rmtree(self.metadata / "root_history", ignore_errors=True)
         write_whole(self.root, root.read_bytes())
-        shown = self.metadata / "root.json"  # what is trusted now; where trust begins is self.root
-        shown.unlink(missing_ok=True)
-        shown.write_bytes(root.read_bytes())
+        (self.metadata / "root.json").write_bytes(self.root.read_bytes())  # what is trusted now
 
     def repository(self, url: str) -> TrustedRepository:
         """Know the repository at this address."""

@@ -30,6 +30,7 @@ class Station:
     def __init__(self, folder: Path, server: UpdateServer, repository: Repository) -> None:
         self.folder, self.server, self.repository = folder, server, repository
         self.config = folder / "agent.yaml"
+        (folder / "floor").mkdir()
         (folder / "root.json").write_bytes(repository.root_bytes())
         address = server.url.replace("http:", "https:")
         self.keys = {
@@ -124,8 +125,22 @@ def has_no_root(station: Station) -> None:
 
 
 def has_a_damaged_floor(station: Station) -> None:
-    (station.folder / "floor").mkdir()
     (station.folder / "floor" / "floor.json").write_text("{}")
+
+
+def has_no_place_for_the_floor(station: Station) -> None:
+    (station.folder / "floor").rmdir()
+
+
+def loses_its_floor(station: Station) -> None:
+    assert station.agent("refresh") == 0
+    (station.folder / "floor" / "floor.json").unlink()
+
+
+def loses_its_floor_and_metadata(station: Station) -> None:
+    assert station.agent("download", NAME) == 0
+    (station.folder / "floor" / "floor.json").unlink()
+    (station.folder / "agent" / "metadata").rename(station.folder / "lost")
 
 
 @needs_openssl
@@ -136,6 +151,9 @@ def has_a_damaged_floor(station: Station) -> None:
         (loses_a_signature, 65, "look at who signs"),
         (is_set_back, 65, "timestamp version 1 is offered, and this device has seen 2"),
         (has_no_root, 78, "name the root.json that the image brings"),
+        (has_no_place_for_the_floor, 74, "the floor's folder is not there; mount its partition"),
+        (loses_its_floor, 74, "knows nothing of repository online, and"),
+        (loses_its_floor_and_metadata, 74, "shows that it was used here; mount"),
         (has_a_damaged_floor, 74, "the floor against old releases is damaged"),
     ],
 )

@@ -154,6 +154,28 @@ def test_a_floor_that_could_not_be_read_again_is_never_written(tmp_path: Path) -
     assert floor.path.read_bytes() == before
 
 
+def test_a_link_to_the_floor_stays_one_and_what_it_names_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place, link = tmp_path / "elsewhere" / "floor.json", tmp_path / "floor.json"
+    Floor(place, BUILT_AT).rise("online", versions(1, 1, 1))
+    link.symlink_to(place)
+    with place.open("rb") as before:
+        kept = before.read()
+        Floor(link, BUILT_AT).rise("online", versions(2, 2, 2))
+        before.seek(0)
+        assert before.read() == kept
+    assert link.is_symlink()
+    assert Floor(place, BUILT_AT).read().repositories["online"].root == 2
+
+
+def test_a_folder_that_is_not_there_is_not_made_for_the_floor(tmp_path: Path) -> None:
+    floor = Floor(tmp_path / "unmounted" / "floor.json", BUILT_AT)
+    for use in (floor.read, lambda: floor.rise("online", versions(1, 1, 1))):
+        with pytest.raises(StorageError, match="the floor's folder is not there; mount"):
+            use()
+    assert list(tmp_path.iterdir()) == []
+
+
 DAMAGED = [
     b"",
     b"{",

@@ -304,10 +304,11 @@ def written(moment: datetime) -> str:
 
 def test_the_time_of_signing_is_a_time_that_has_been(line: Line) -> None:
     line.device.clock = SetClock(in_days(-800), synchronised=False)
-    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = written(in_days(-1))
+    signed_at = written(in_days(-1))
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = signed_at
     line.repository.publish("timestamp")
     line.device.repository.refresh()
-    assert line.device.floor.read().time == written(in_days(-1))
+    assert line.device.floor.read().time == signed_at
     line.repository.timestamp.expires = in_days(-2)
     del line.repository.timestamp.unrecognized_fields[ISSUED_AT]
     line.repository.publish("timestamp")
