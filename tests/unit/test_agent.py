@@ -175,7 +175,9 @@ def test_each_refusal_has_its_code_and_its_words(
         ({"metadata_url": "http://127.0.0.1/x"}, "metadata_url: http://127.0.0.1/x: updates are fetched by https only"),
         ({"targets_url": "ftp://x/y"}, "targets_url: ftp://x/y: updates are fetched"),
         ({"floor": "agent/floor.json"}, "floor: .*lies in the state folder; put it elsewhere"),
-        ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt is not there; name"),
+        ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt: no certificates of an authority .*; name"),
+        ({"ca_file": "agent.yaml"}, "ca_file: .*agent.yaml: no certificates of an authority .*; name"),
+        ({"metadata_url": "https://updates..example.com/"}, "metadata_url: .*no address of a server"),
         ({"built_at": "2026-13-01T00:00:00Z"}, "built_at: "),
         ({"built_at": "yesterday"}, "built_at: "),
         ({"built_at": None}, "built_at: "),
@@ -193,9 +195,9 @@ def test_a_mistake_in_the_file_is_told_with_its_line(
     assert re.search(r"agent\.yaml:\d+: ", said)
 
 
+@needs_openssl
 def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
-    authority = tmp_path / "plant-ca.pem"
-    authority.touch()
+    authority = make_certificates(tmp_path, {"server": "ca"}) / "ca.crt"
     path = tmp_path / "agent.yaml"
     path.write_text(EXAMPLE.replace("/etc/inspection/plant-ca.pem", str(authority)))
     config = load_agent_config(path)
