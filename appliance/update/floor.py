@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 SCHEMA = "vi.update-floor/1"
 MAX_BYTES = 4_000_000
 """More than the keys of any root that is accepted can fill."""
+LARGEST_SEQ = 2**53 - 1
+"""Every JSON reader holds it exactly."""
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 Version = Annotated[int, Field(ge=0)]
@@ -73,13 +75,35 @@ class Versions(Section):
     snapshot_role: Role
 
 
+class Release(Section):
+    """A release of a kind, and who could vouch for it.
+
+    targets: version of targets.json. targets_role: who signs that. delegated: all to whom it gives the target's path,
+    None: nobody else.
+    """
+
+    seq: Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
+    root: Version
+    targets: Version
+    targets_role: Role
+    delegated: Role | None = None
+
+    def begins_anew_with(self, newer: "Release") -> bool:
+        """Return whether a key that could have signed this one was taken away since."""
+        if newer.root > self.root and self.targets_role.is_rotated_to(newer.targets_role):
+            return True
+        if newer.targets <= self.targets or self.delegated is None:
+            return False
+        return newer.delegated is None or self.delegated.is_rotated_to(newer.delegated)
+
+
 class FloorState(Section):
     """The file: per repository the highest versions, per kind the highest release, and the latest time known good."""
 
     schema_: Annotated[Literal["vi.update-floor/1"], Field(alias="schema")] = "vi.update-floor/1"
     time: Moment | None = None
     repositories: dict[str, Versions] = Field(default_factory=dict)
-    releases: dict[str, Version] = Field(default_factory=dict)
+    releases: dict[str, Release] = Field(default_factory=dict)
 
     def risen_to(self, repository: str, offered: Versions) -> "FloorState":
         """Judge verified metadata; the pure core of the floor.
@@ -115,23 +139,32 @@ class FloorState(Section):
         _refuse_older(repository, "snapshot", offered.snapshot, seen.snapshot)
         return self._with(repository, offered)
 
-    def with_releases(self, offered: Mapping[str, int]) -> "FloorState":
+    def with_releases(self, offered: Mapping[str, Release]) -> "FloorState":
         """Judge releases, as risen_to judges metadata.
 
         Args:
-            offered: kind -> sequence number.
+            offered: kind -> release.
+
+        Returns:
+            The state with these releases taken.
 
         Raises:
             ReplayError: one is older than one of its kind that this device has taken.
         """
-        for kind, sequence in offered.items():
-            taken = self.releases.get(kind, 0)
-            if sequence < taken:
+        taken = dict(self.releases)
+        for kind, release in offered.items():
+            seen = self.releases.get(kind)
+            if seen is None or seen.begins_anew_with(release):
+                taken[kind] = release
+                continue
+            if release.seq < seen.seq:
                 raise ReplayError(
-                    f"{kind} release {sequence} is offered, and this device has taken {taken}; "
-                    f"to go back, publish the old content as release {taken + 1}"
+                    f"{kind} release {release.seq} is offered, and this device has taken {seen.seq}; to go back, "
+                    f"publish the old content as release {seen.seq + 1}; if a stolen key ran it up, take the key away"
                 )
-        return self.model_copy(update={"releases": {**self.releases, **offered}})
+            # a targets.json that is older than the noted one says nothing newer about keys
+            taken[kind] = release if release.targets >= seen.targets else seen.model_copy(update={"seq": release.seq})
+        return self.model_copy(update={"releases": taken})
 
     def _with(self, repository: str, versions: Versions) -> "FloorState":
         return self.model_copy(update={"repositories": {**self.repositories, repository: versions}})
@@ -235,22 +268,22 @@ class Floor:
             if moment.replace(microsecond=0) > self._known_time(before):
                 self._write(before.model_copy(update={"time": as_text(moment)}))
 
-    def check_releases(self, offered: Mapping[str, int]) -> None:
+    def check_releases(self, offered: Mapping[str, Release]) -> None:
         """Refuse a release with a lower sequence number than one of its kind that this device has taken.
 
         Args:
-            offered: kind -> sequence number.
+            offered: kind -> release.
 
         Raises:
             ReplayError: it is older; a way back is a new number for the old content.
         """
         self.read().with_releases(offered)
 
-    def rise_to_releases(self, taken: Mapping[str, int]) -> None:
+    def rise_to_releases(self, taken: Mapping[str, Release]) -> None:
         """Note releases that this device takes; they may be used only if this returns.
 
         Args:
-            taken: kind -> sequence number.
+            taken: kind -> release.
 
         Raises:
             ReplayError: a newer one was taken since they were checked; nothing is noted.

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.ports import Clock
-from appliance.update.floor import Floor, Role, Versions, as_moment
+from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, as_moment
 from appliance.update.lock import locked
 from appliance.update.transport import Transport
 
@@ -32,8 +32,8 @@ LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 CHECKED_HASHES = {"sha256": 64, "sha512": 128}
 """Algorithm -> hex digits; a target has at least one of them, and no other."""
 
-KIND = re.compile(r"[a-z0-9_-]{1,32}")
-"""What is counted against older releases of the same kind."""
+KINDS = {"models": "model", "apps": "app", "os": "os"}
+"""First folder of a target's name -> what is counted against older releases of the same kind."""
 
 URL_SAFE = "/%!$&'()*+,;=:@~"
 """What stays as it is in a target's path, which TUF writes as in an address already."""
@@ -44,20 +44,14 @@ class Target:
     """A file that the repository vouches for.
 
     name: its TUF path. path: where it lies under the targets' address. digests: algorithm -> hex, all are checked.
-    kind, sequence: what is counted against older releases; None: this target is not counted.
+    releases: kind -> release, what is counted against older ones; empty where the target is not counted.
     """
 
     name: str
     path: str
     length: int
     digests: Mapping[str, str]
-    kind: str | None = None
-    sequence: int | None = None
-
-    @property
-    def releases(self) -> dict[str, int]:
-        """Kind -> sequence number, empty where the target is not counted."""
-        return {} if self.kind is None or self.sequence is None else {self.kind: self.sequence}
+    releases: Mapping[str, Release] = field(default_factory=dict)
 
 
 class _Fetcher(FetcherInterface):
@@ -113,6 +107,26 @@ class _Client(Updater):
                 "correct the clock of who signs it"
             )
         return moment
+
+    def release(self, name: str, sequence: int) -> Release:
+        """A release under the keys to which targets.json gives this name; what they delegate further is theirs."""
+        trusted = self._trusted_set
+        delegations = trusted.targets.delegations
+        roles: list[TufRole] = []
+        if delegations is not None and delegations.roles is not None:
+            roles = [delegations.roles[role] for role, _ in delegations.get_roles_for_target(name)]
+        elif delegations is not None and delegations.succinct_roles is not None:
+            roles = [delegations.succinct_roles]
+        keyids = {keyid for role in roles for keyid in role.keyids}
+        return Release(
+            seq=sequence,
+            root=trusted.root.version,
+            targets=trusted.targets.version,
+            targets_role=_role(trusted.root.roles["targets"]),
+            delegated=Role(keyids=tuple(sorted(keyids)), threshold=min(role.threshold for role in roles))
+            if roles
+            else None,
+        )
 
     def where(self, target: TargetFile) -> str:
         """The path under the targets' address: with the first digest in front where the root says so."""
@@ -194,7 +208,7 @@ class TrustedRepository:
             found = client.get_targetinfo(name)
             if found is None:
                 raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-            target = _as_target(found, client.where(found))
+            target = _as_target(found, client)
         self._floor.check_releases(target.releases)
         return target
 
@@ -275,7 +289,7 @@ class TrustedRepository:
             ) from error
 
 
-def _as_target(found: TargetFile, path: str) -> Target:
+def _as_target(found: TargetFile, client: _Client) -> Target:
     """Take over what python-tuf found, as far as it can be checked and asked for here."""
     name = found.path
     if any(part in ("", ".", "..") for part in name.split("/")):
@@ -283,15 +297,25 @@ def _as_target(found: TargetFile, path: str) -> Target:
     for algorithm, digest in found.hashes.items():
         if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
             raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
-    return Target(name, quote(path, safe=URL_SAFE), found.length, found.hashes, *_release(name, found.custom))
+    numbered = _numbered(name, found.custom)
+    releases = {kind: client.release(name, sequence) for kind, sequence in numbered.items()}
+    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases)
 
 
-def _release(name: str, custom: object) -> tuple[str, int] | tuple[None, None]:
-    if custom is None or (isinstance(custom, dict) and not {"kind", "seq"} & custom.keys()):
-        return None, None
-    kind, sequence = (custom.get("kind"), custom.get("seq")) if isinstance(custom, dict) else (custom, None)
-    if isinstance(kind, str) and KIND.fullmatch(kind) and type(sequence) is int and sequence >= 0:
-        return kind, sequence
+def _numbered(name: str, custom: object) -> dict[str, int]:
+    """Kind and number; the kind follows from the name, so that nobody numbers what others may sign."""
+    said = custom if isinstance(custom, dict) else {}
+    kind, sequence = KINDS.get(name.partition("/")[0]) if "/" in name else None, said.get("seq")
+    if kind is None and {"kind", "seq"} & said.keys():
+        raise BundleTrustError(
+            f"{name}: only names in {', '.join(f'{folder}/' for folder in KINDS)} are releases; "
+            "publish it there, or leave kind and seq out"
+        )
+    if kind is None:
+        return {}
+    if said.get("kind", kind) == kind and type(sequence) is int and 0 <= sequence <= LARGEST_SEQ:
+        return {kind: sequence}
     raise BundleTrustError(
-        f"{name}: kind {kind!r} and seq {sequence!r} are no release; publish both, such as model and 8, or neither"
+        f"{name}: kind {said.get('kind')!r} and seq {sequence!r} are no {kind} release; publish it with a seq from 0 "
+        f"to {LARGEST_SEQ}, and as kind {kind} or none"
     )

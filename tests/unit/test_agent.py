@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from appliance.__main__ import main
+from appliance.update.floor import Release, Role
 from appliance.update.pace import TransferLimits
 from appliance.update.settings import AgentConfig, load_agent_config
 from tests.certificates import make_certificates, needs_openssl
@@ -90,10 +91,12 @@ def test_a_release_that_another_process_overtakes_is_refused(
 ) -> None:
     """While the file is on its way, another call takes a newer release."""
     floor = load_agent_config(station.config).make_floor()
+    nobody = Role(keyids=("any",))
+    newer = Release(seq=4, root=1, targets=9, targets_role=nobody)
     path = station.repository.path_of(station.repository.targets.targets[NAME])
 
     def overtaken(exchange: Exchange) -> None:
-        floor.rise_to_releases({"model": 4})
+        floor.rise_to_releases({"model": newer})
         exchange.head(200, {"Content-Length": len(b"weights")})
         exchange.body(b"weights")
 

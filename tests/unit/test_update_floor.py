@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ReplayError, StorageError
-from appliance.update.floor import Floor, FloorState, Role, Versions, as_moment, as_text
+from appliance.update.floor import Floor, FloorState, Release, Role, Versions, as_moment, as_text
 
 BUILT_AT = datetime(2020, 1, 1, tzinfo=timezone.utc)
 NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
@@ -21,6 +21,12 @@ def versions(
     return Versions(
         root=root, timestamp=timestamp, snapshot=snapshot, timestamp_role=timestamp_role, snapshot_role=snapshot_role
     )
+
+
+def release(
+    seq: int, root: int = 1, targets: int = 5, targets_role: Role = KEYS_A, delegated: Role | None = KEYS_B
+) -> Release:
+    return Release(seq=seq, root=root, targets=targets, targets_role=targets_role, delegated=delegated)
 
 
 SEEN = FloorState().risen_to("online", versions(3, 50, 20))
@@ -92,26 +98,67 @@ def test_under_the_same_keys_no_version_ever_falls(offers: list[tuple[int, int, 
             assert after.snapshot >= before.snapshot
 
 
+@pytest.mark.parametrize(
+    "offered",
+    [
+        release(1, targets=6, delegated=KEYS_A),
+        release(1, targets=6, delegated=None),
+        release(1, targets=6, delegated=Role(keyids=("b", "c"), threshold=2)),
+        release(1, root=2, targets=1, targets_role=KEYS_B),
+    ],
+)
+def test_a_number_begins_anew_when_who_may_vouch_for_it_has_changed(offered: Release) -> None:
+    state = FloorState().with_releases({"model": release(7)}).with_releases({"model": offered})
+    assert state.releases == {"model": offered}
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        release(6), release(6, targets=6), release(6, root=2, targets=6),
+        release(6, targets=6, delegated=Role(keyids=("b", "c"))),  # one more may sign
+        release(6, delegated=KEYS_A), release(6, targets=4, delegated=KEYS_A),  # an old targets.json says nothing new
+        release(6, targets_role=KEYS_B), release(6, targets=6, targets_role=KEYS_B),  # no newer root agreed to that
+    ],
+)  # fmt: skip
+def test_a_number_never_falls_while_the_same_may_vouch_for_it(offered: Release) -> None:
+    with pytest.raises(ReplayError, match="model release 6 is offered, and this device has taken 7"):
+        FloorState().with_releases({"model": release(7)}).with_releases({"model": offered})
+
+
+def test_who_may_vouch_is_what_the_newest_targets_said() -> None:
+    state = FloorState().with_releases({"model": release(7)})
+    state = state.with_releases({"model": release(8, targets=4, delegated=KEYS_A)})
+    with pytest.raises(ReplayError):
+        state.with_releases({"model": release(7, targets=5, delegated=KEYS_B)})
+
+
+def test_without_a_delegation_a_number_stays_under_a_newer_targets() -> None:
+    state = FloorState().with_releases({"model": release(7, delegated=None)})
+    with pytest.raises(ReplayError):
+        state.with_releases({"model": release(6, targets=6, delegated=None)})
+
+
 def test_the_floor_outlives_the_process(tmp_path: Path) -> None:
     Floor(tmp_path / "floor.json", BUILT_AT).rise("online", versions(3, 50, 20))
-    Floor(tmp_path / "floor.json", BUILT_AT).rise_to_releases({"model": 7})
+    Floor(tmp_path / "floor.json", BUILT_AT).rise_to_releases({"model": release(7)})
     Floor(tmp_path / "floor.json", BUILT_AT).rise_to_time(NOON)
     again = Floor(tmp_path / "floor.json", BUILT_AT)
     with pytest.raises(ReplayError):
         again.rise("online", versions(3, 49, 20))
     with pytest.raises(ReplayError, match=r"model release 6 is offered, .* taken 7; .* as release 8"):
-        again.check_releases({"model": 6})
-    again.check_releases({"model": 7, "app": 1})
+        again.check_releases({"model": release(6)})
+    again.check_releases({"model": release(7), "app": release(1)})
     assert again.read().time == "2026-06-01T12:00:00Z"
 
 
 def test_a_lower_release_or_an_earlier_time_changes_nothing(tmp_path: Path) -> None:
     floor = Floor(tmp_path / "floor.json", BUILT_AT)
-    floor.rise_to_releases({"model": 7})
+    floor.rise_to_releases({"model": release(7)})
     floor.rise_to_time(NOON)
     before = floor.path.read_bytes()
     with pytest.raises(ReplayError, match="model release 6 is offered"):
-        floor.rise_to_releases({"model": 6, "app": 1})
+        floor.rise_to_releases({"model": release(6), "app": release(1)})
     floor.rise_to_time(NOON - timedelta(days=900))
     assert floor.path.read_bytes() == before
 

@@ -231,16 +231,16 @@ def test_releases_are_counted_per_kind(line: Line) -> None:
     line.repository.update()
     target = line.device.repository.find("models/8")
     line.device.floor.rise_to_releases(target.releases)
-    assert (target.kind, target.sequence) == ("model", 8)
+    assert {kind: release.seq for kind, release in target.releases.items()} == {"model": 8}
     with pytest.raises(ReplayError, match="model release 7 is offered"):
         line.device.repository.find("models/7")
-    assert line.device.repository.find("apps/1").releases == {"app": 1}
+    assert line.device.repository.find("apps/1").releases["app"].seq == 1
     assert line.device.repository.find("notes").releases == {}
 
 
 HALF = [
-    {"kind": "model"}, {"seq": 1}, {"kind": 1, "seq": 1}, {"kind": "model", "seq": "1"}, {"kind": "model", "seq": True},
-    {"kind": "model", "seq": -1}, {"kind": "", "seq": 1}, {"kind": "m" * 33, "seq": 1}, ["model"], "model",
+    {"kind": "model"}, {"kind": 1, "seq": 1}, {"kind": "model", "seq": "1"}, {"seq": True}, {"seq": 2**53},
+    {"kind": "model", "seq": -1}, {"kind": "", "seq": 1}, {"kind": "app", "seq": 1}, ["model"], "model", {}, None,
 ]  # fmt: skip
 
 
@@ -248,8 +248,42 @@ HALF = [
 def test_a_release_that_says_half_is_refused(line: Line, custom: object) -> None:
     line.repository.add_target("models/a", b"w", custom=custom)
     line.repository.update()
-    with pytest.raises(BundleTrustError, match="are no release"):
+    with pytest.raises(BundleTrustError, match="are no model release"):
         line.device.repository.find("models/a")
+
+
+@pytest.mark.parametrize("custom", [{"kind": "model", "seq": 10**9}, {"kind": "model"}, {"seq": 1}])
+def test_nobody_numbers_what_others_may_sign(line: Line, custom: object) -> None:
+    """A stolen key that may say which model a line takes does not decide which model numbers are old."""
+    line.repository.delegate("assign-berlin", ["assign/berlin/*"], terminating=True)
+    line.repository.add_target("assign/berlin/l1", b"models/a", role="assign-berlin", custom=custom)
+    line.repository.publish("assign-berlin", *ALL_BUT_ROOT)
+    with pytest.raises(BundleTrustError, match="only names in models/, apps/, os/ are releases"):
+        line.device.repository.find("assign/berlin/l1")
+
+
+def take(line: Line, name: str) -> None:
+    line.device.floor.rise_to_releases(line.device.repository.find(name).releases)
+
+
+def test_a_number_that_a_stolen_key_ran_up_comes_back_when_the_key_is_taken_away(line: Line) -> None:
+    line.repository.delegate("models", ["models/*"], terminating=True)
+    line.repository.add_target("models/a", b"w", role="models", custom={"seq": 10**9})
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    take(line, "models/a")
+    line.repository.add_target("models/a", b"w", role="models", custom={"seq": 8})
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    with pytest.raises(ReplayError, match="take the key away"):
+        take(line, "models/a")
+    line.repository.targets.delegations.roles["models"].keyids.clear()
+    line.repository.signers["models"].clear()
+    line.repository.add_key("models", delegator="targets")
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    take(line, "models/a")
+    line.repository.add_target("models/a", b"w", role="models", custom={"seq": 7})
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    with pytest.raises(ReplayError, match="model release 7 is offered, and this device has taken 8"):
+        take(line, "models/a")
 
 
 # Clocks
