@@ -1,11 +1,12 @@
 """The trusted client of a repository of signed updates: what it says, as far as it may be believed."""
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,8 +23,13 @@ from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, 
 from appliance.update.lock import locked
 from appliance.update.transport import Transport
 
+log = logging.getLogger(__name__)
+
 ISSUED_AT = "issued_at"
 """Key of timestamp.json's signed part: when it was signed, which TUF itself does not say."""
+
+MOST_AHEAD = timedelta(days=1)
+"""As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 
 LARGEST_METADATA_BYTES = 5_000_000
 LITTER = re.compile(r"tmp[a-z0-9_]{8}")
@@ -259,7 +265,10 @@ class TrustedRepository:
 
     def _rise_to_time(self, client: _Client, now: datetime) -> None:
         issued_at = client.issued_at()
-        if issued_at is not None:
+        is_behind = self._floor.time(now) > now
+        if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
+            log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)
+        elif issued_at is not None:
             self._floor.rise_to_time(issued_at)
         if self._clock.is_synchronised():
             self._floor.rise_to_time(now)

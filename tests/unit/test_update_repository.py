@@ -15,6 +15,7 @@ from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
 from tests.update_device import Device, SetClock
 from tests.update_server import Answer, Exchange, UpdateServer
 
+EMPTY_BATTERY = datetime(1970, 1, 1, tzinfo=timezone.utc)
 ONE_DAY = timedelta(days=1)
 FILES = ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"]
 
@@ -337,7 +338,7 @@ def written(moment: datetime) -> str:
 
 
 def test_the_time_of_signing_is_a_time_that_has_been(line: Line) -> None:
-    line.device.clock = SetClock(in_days(-800), synchronised=False)
+    line.device.clock = SetClock(EMPTY_BATTERY, synchronised=False)
     signed_at = written(in_days(-1))
     line.repository.timestamp.unrecognized_fields[ISSUED_AT] = signed_at
     line.repository.publish("timestamp")
@@ -368,14 +369,37 @@ def test_a_time_of_signing_that_cannot_be_moves_nothing(line: Line, said: object
     line.device.floor.time(in_days(0))
 
 
-def test_a_time_of_signing_never_locks_a_device_out(line: Line) -> None:
-    """The worst that a stolen online key can do: what the root's holders then sign with a longer validity is taken."""
-    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = written(in_days(29))
+@pytest.mark.parametrize(("days", "is_noted"), [(29, False), (1.5, False), (0.9, True), (-3, True)])
+def test_a_time_of_signing_that_a_plausible_clock_contradicts_is_not_noted(
+    line: Line, days: float, is_noted: bool
+) -> None:
+    said = written(in_days(days))
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said
     line.repository.publish("timestamp")
+    assert line.device.repository.refresh().timestamp == 2
+    assert line.device.floor.read().time == (said if is_noted else None)
+
+
+def test_a_time_of_signing_never_locks_a_device_out(line: Line) -> None:
+    """The worst that a stolen online key can do to a device with an empty battery: roles must be signed for longer.
+
+    A delegated role that expires before the false time is one of them; nobody looks at it when the time is noted.
+    """
+    models = line.repository.delegate("models", ["models/*"], expires=in_days(7))
+    line.repository.add_target("models/a", b"w", role="models", custom={"seq": 1})
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said = written(in_days(29))
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    line.device.clock = SetClock(EMPTY_BATTERY, synchronised=False)
     line.device.repository.refresh()
+    assert line.device.floor.read().time == said
     for role in ("root", "targets", "snapshot", "timestamp"):
         line.repository.roles[role].expires = in_days(60)
     del line.repository.timestamp.unrecognized_fields[ISSUED_AT]
     line.repository.rotate("timestamp")
     line.publish_all()
     assert line.device.repository.refresh().timestamp == 3
+    with pytest.raises(BundleTrustError, match="expired"):
+        line.device.repository.find("models/a")
+    models.expires = in_days(60)
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    assert line.device.repository.find("models/a").releases["model"].seq == 1
