@@ -59,4 +59,5 @@ def _repository(config: AgentConfig) -> "TrustedRepository":
         floor=config.make_floor(),
         transport=config.make_transport(),
         clock=SystemClock(),
+        files=config.files,
     )

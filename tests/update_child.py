@@ -4,7 +4,8 @@
     python -m tests.update_child crash FOLDER URL ROOT TARGET
 
 `crash` forks once for each step that FOLDER's device takes on its way to TARGET: a copy of FOLDER in which the process
-ends right before that step. It then looks at what is left, and lets the device try again; one line of JSON per step.
+ends right before that step. It then looks at what is left, and lets the device try again; one line of JSON per step,
+with the device's own files that this second try renamed without having synced them as they are.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any
 
 from appliance.update.floor import Floor
-from tests.update_device import Device
+from tests.update_device import BUILT_AT, Device
 
 STEPS = {"fsync", "mkdir", "open", "remove", "rename", "replace", "symlink", "unlink"}
 MODULES = {"posix", "io", "_io"}
@@ -60,6 +61,39 @@ def end_before_step(number: int, told: int) -> None:
     sys.setprofile(watch)
 
 
+class Renames:
+    """Which files were renamed that were not synced since they were written to."""
+
+    def __init__(self) -> None:
+        self.unsynced: list[str] = []
+        self.synced: list[str] = []
+        self._states: dict[Path, tuple[int, int]] = {}
+        sys.addaudithook(self._hear)  # os.fsync says nothing there, and a profiler does not see what is renamed
+
+    def watch(self) -> None:
+        """Begin anew."""
+        self.unsynced, self.synced, self._states = [], [], {}
+        sys.setprofile(self._see)
+
+    def _see(self, frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_return" and getattr(called, "__name__", "") == "fsync":
+            for path in [link.resolve() for link in Path("/proc/self/fd").iterdir()]:
+                if path.is_file():
+                    self._states[path] = _state(path)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "os.rename" or sys.getprofile() is None:
+            return
+        path = Path(arguments[0]).resolve()
+        is_synced = self._states.get(path) == _state(path)
+        (self.synced if is_synced else self.unsynced).append(str(arguments[1]))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
 def crash_at(number: int, device: Device, target: str) -> str | None:
     """Let a child take the target until its step; returns the step's name, None if it has fewer steps."""
     reading, writing = os.pipe()
@@ -81,11 +115,16 @@ def crash_at(number: int, device: Device, target: str) -> str | None:
 def left_behind(folder: Path) -> dict[str, object]:
     """What is there after a crash: visible files, and whether they are what their names say; the floor is readable."""
     files = list((folder / "files").glob("[!.]*"))
-    Floor(folder / "floor.json").read()
+    Floor(folder / "floor.json", BUILT_AT).read()
     return {
         "visible": sorted(path.read_bytes().decode() for path in files),
         "right": all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in files),
     }
+
+
+def own(folder: Path, paths: list[str]) -> list[str]:
+    """Those that the device writes itself; python-tuf's do not sync, and a torn one is fetched anew."""
+    return [path for path in paths if folder / "metadata" not in Path(path).parents]
 
 
 def litter(folder: Path) -> list[str]:
@@ -94,7 +133,7 @@ def litter(folder: Path) -> list[str]:
 
 
 def crash(folder: Path, url: str, root: str, target: str) -> None:
-    number, step = 1, ""
+    number, step, renames = 1, "", Renames()
     while True:
         copy = folder.with_name(f"{folder.name}-{number}")
         shutil.copytree(folder, copy, symlinks=True)
@@ -104,7 +143,10 @@ def crash(folder: Path, url: str, root: str, target: str) -> None:
             return
         step = found
         seen = left_behind(copy)
+        renames.watch()
         content = take(device, target).decode()
+        sys.setprofile(None)
+        seen |= {"synced": renames.synced, "unsynced": own(copy, renames.unsynced)}
         again = {"content": content, "timestamp": device.repository.refresh().timestamp, "litter": litter(copy)}
         sys.stdout.write(json.dumps({"number": number, "step": step, **seen, **again}) + "\n")
         number += 1

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from appliance.events import utc_now
@@ -12,6 +12,8 @@ from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
 from tests.update_server import UpdateServer
+
+BUILT_AT = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Device:
     root: bytes
     clock: SetClock = field(default_factory=SetClock)
     limits: TransferLimits = field(default_factory=TransferLimits)
-    not_before: datetime | None = None
+    not_before: datetime = BUILT_AT
     reserve_bytes: int = 0
 
     @property
@@ -63,7 +65,7 @@ class Device:
     def repository(self) -> TrustedRepository:
         return TrustedRepository(
             "online", self.server.metadata_url, self.metadata, root=self.root, floor=self.floor,
-            transport=self.transport, clock=self.clock,
+            transport=self.transport, clock=self.clock, files=self.files,
         )  # fmt: skip
 
     @property

@@ -67,7 +67,8 @@ class TargetStore:
     def fetch(self, target: Target) -> Path:
         """Return the target's file, from the store or from the server.
 
-        What an earlier try has fetched is not fetched again, whether the network was cut or the process killed.
+        What an earlier try has fetched is not fetched again, whether the network was cut or the process killed, unless
+        another file needed its space: where that makes enough, half-fetched files are deleted, the oldest first.
 
         Args:
             target: what the repository vouches for.
@@ -78,7 +79,7 @@ class TargetStore:
         Raises:
             BundleTrustError: the server has another file under this name.
             DeliveryError: the network or the server said no; the next call goes on.
-            StorageError: not enough space, or the disk said no; every other file is as it was.
+            StorageError: not enough space, or the disk said no; every whole file is as it was.
             ConfigError: the address is none that this device may ask.
         """
         path = self.folder / target.digests.get("sha256", next(iter(target.digests.values())))
@@ -88,8 +89,9 @@ class TargetStore:
             part = path.with_name(f".{path.name}.part")
             self._make_space(target, part)
             self._receive(target, part)
+            _sync(part)  # also one that was complete before, and whose process was killed before it synced
             part.replace(path)
-            _sync_folder(self.folder)
+            _sync(self.folder)
         return path
 
     def _holds(self, path: Path, target: Target) -> bool:
@@ -102,12 +104,16 @@ class TargetStore:
 
     def _make_space(self, target: Target, part: Path) -> None:
         wanted = target.length - (part.stat().st_size if part.exists() else 0) + self.reserve_bytes
-        if shutil.disk_usage(self.folder).free < wanted:
-            for other in self.folder.glob(".*.part"):
-                if other != part:
-                    log.warning("%s, half fetched, is deleted to make space", other)
-                    other.unlink()
         free = shutil.disk_usage(self.folder).free
+        others = sorted(self.folder.glob(".*.part"), key=lambda path: path.stat().st_mtime_ns)
+        others = [path for path in others if path != part]
+        if free + sum(path.stat().st_size for path in others) >= wanted:
+            for other in others:
+                if free >= wanted:
+                    break
+                log.warning("%s, half fetched, is deleted to make space", other)
+                other.unlink()
+                free = shutil.disk_usage(self.folder).free
         if free < wanted:
             raise StorageError(
                 f"{self.folder}: {target.name} needs {wanted} bytes with the reserve, and {free} are free; "
@@ -190,8 +196,8 @@ def _wrong_range(answer: Answer, place: str, wanted: int, length: int) -> Delive
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

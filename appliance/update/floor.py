@@ -4,7 +4,9 @@ It lies outside the repository's own folder, so that torn or restored metadata i
 """
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 SCHEMA = "vi.update-floor/1"
 MAX_BYTES = 4_000_000
 """More than the keys of any root that is accepted can fill."""
+LARGEST_SEQ = 2**53 - 1
+"""Every JSON reader holds it exactly."""
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 Version = Annotated[int, Field(ge=0)]
@@ -38,12 +42,12 @@ def as_moment(text: str) -> datetime:
 
 
 def as_text(moment: datetime) -> str:
-    """Write a moment in whole seconds of UTC."""
-    return moment.astimezone(timezone.utc).strftime(TIME_FORM)
+    """Write a moment in whole seconds of UTC, in a form that as_moment reads for every year."""
+    return moment.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 Moment = Annotated[str, AfterValidator(lambda text: as_text(as_moment(text)))]
-"""A moment in a file; the same moment is always the same text, and a later one sorts behind."""
+"""A moment in a file; the same moment is always the same text."""
 
 
 class Role(Section):
@@ -53,8 +57,12 @@ class Role(Section):
     threshold: Annotated[int, Field(ge=1)] = 1
 
     def is_rotated_to(self, newer: "Role") -> bool:
-        """Return whether what was signed by these keys is no longer believed under the newer ones."""
-        return len(set(self.keyids) & set(newer.keyids)) < newer.threshold
+        """Return whether a key was taken away, or these keys no longer suffice under the newer ones.
+
+        A key that is taken away may have been stolen, so whatever it alone has signed must not bind the others.
+        """
+        seen, kept = set(self.keyids), set(self.keyids) & set(newer.keyids)
+        return kept != seen or len(kept) < newer.threshold
 
 
 class Versions(Section):
@@ -67,13 +75,35 @@ class Versions(Section):
     snapshot_role: Role
 
 
+class Release(Section):
+    """A release of a kind, and who could vouch for it.
+
+    targets: version of targets.json. targets_role: who signs that. delegated: all to whom it gives the target's path,
+    None: nobody else.
+    """
+
+    seq: Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
+    root: Version
+    targets: Version
+    targets_role: Role
+    delegated: Role | None = None
+
+    def begins_anew_with(self, newer: "Release") -> bool:
+        """Return whether a key that could have signed this one was taken away since."""
+        if newer.root > self.root and self.targets_role.is_rotated_to(newer.targets_role):
+            return True
+        if newer.targets <= self.targets or self.delegated is None:
+            return False
+        return newer.delegated is None or self.delegated.is_rotated_to(newer.delegated)
+
+
 class FloorState(Section):
     """The file: per repository the highest versions, per kind the highest release, and the latest time known good."""
 
     schema_: Annotated[Literal["vi.update-floor/1"], Field(alias="schema")] = "vi.update-floor/1"
     time: Moment | None = None
     repositories: dict[str, Versions] = Field(default_factory=dict)
-    releases: dict[str, Version] = Field(default_factory=dict)
+    releases: dict[str, Release] = Field(default_factory=dict)
 
     def risen_to(self, repository: str, offered: Versions) -> "FloorState":
         """Judge verified metadata; the pure core of the floor.
@@ -109,6 +139,33 @@ class FloorState(Section):
         _refuse_older(repository, "snapshot", offered.snapshot, seen.snapshot)
         return self._with(repository, offered)
 
+    def with_releases(self, offered: Mapping[str, Release]) -> "FloorState":
+        """Judge releases, as risen_to judges metadata.
+
+        Args:
+            offered: kind -> release.
+
+        Returns:
+            The state with these releases taken.
+
+        Raises:
+            ReplayError: one is older than one of its kind that this device has taken.
+        """
+        taken = dict(self.releases)
+        for kind, release in offered.items():
+            seen = self.releases.get(kind)
+            if seen is None or seen.begins_anew_with(release):
+                taken[kind] = release
+                continue
+            if release.seq < seen.seq:
+                raise ReplayError(
+                    f"{kind} release {release.seq} is offered, and this device has taken {seen.seq}; to go back, "
+                    f"publish the old content as release {seen.seq + 1}; if a stolen key ran it up, take the key away"
+                )
+            # a targets.json that is older than the noted one says nothing newer about keys
+            taken[kind] = release if release.targets >= seen.targets else seen.model_copy(update={"seq": release.seq})
+        return self.model_copy(update={"releases": taken})
+
     def _with(self, repository: str, versions: Versions) -> "FloorState":
         return self.model_copy(update={"repositories": {**self.repositories, repository: versions}})
 
@@ -124,20 +181,22 @@ def _refuse_older(repository: str, role: str, offered: int, seen: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The file with the floor; every change is on disk before it counts.
+    """The file with the floor; every change is on disk before it counts. Its folder is never made here.
 
     not_before: when the device's image was built; no time before it is believed.
     """
 
     path: Path
-    not_before: datetime | None = None
+    not_before: datetime
 
     def read(self) -> FloorState:
         """Return the floor; that of a new device if there is no file yet.
 
         Raises:
-            StorageError: the file cannot be read or is damaged; it is never taken for a new device's.
+            StorageError: the file cannot be read or is damaged, or its folder is not there; that is never taken for
+                a new device's.
         """
+        self._check_folder()
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -145,7 +204,7 @@ class Floor:
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}; check the disk and the rights") from error
         try:
-            return strict_json.parse(data, FloorState, schema=SCHEMA, origin=str(self.path), max_bytes=MAX_BYTES)
+            return self._parse(data)
         except BundleFormatError as error:
             raise StorageError(
                 f"{self.path}: the floor against old releases is damaged, so nothing is installed; restore it from "
@@ -154,12 +213,36 @@ class Floor:
 
     def time(self, clock_utc: datetime) -> datetime:
         """Return the moment at which validity is judged: the clock's, or the floor where the clock is behind it."""
-        known = self.read().time
-        moments = [clock_utc, self.not_before, as_moment(known) if known else None]
-        moment = max(item for item in moments if item is not None)
+        moment = max(clock_utc, self._known_time(self.read()))
         if moment > clock_utc:
             log.warning("the clock says %s, which is before %s: the latter is used", clock_utc, moment)
         return moment
+
+    def begin(self, repository: str, first: Versions, traces: Sequence[Path]) -> None:
+        """Note where a repository begins on a new device; nothing changes where it is known already.
+
+        Done before anything is asked, so that a new device is told from one whose floor was lost.
+
+        Args:
+            repository: its name.
+            first: the image's root, and nothing of the others.
+            traces: what only a device has that has used this repository.
+
+        Raises:
+            StorageError: there are traces, and the floor knows nothing of the repository; or see rise.
+        """
+        with self._locked():
+            before = self.read()
+            if repository in before.repositories:
+                return
+            if traces:
+                raise StorageError(
+                    f"{self.path}: the floor against old releases knows nothing of repository {repository}, and "
+                    f"{traces[0]} shows that it was used here; mount the floor's partition, restore the floor from "
+                    "the device's backup, or let a person who may set up devices begin it anew and empty the state "
+                    "folder as well"
+                )
+            self._write(before.risen_to(repository, first))
 
     def rise(self, repository: str, offered: Versions) -> None:
         """Raise the floor to verified metadata.
@@ -168,7 +251,7 @@ class Floor:
             ReplayError: the metadata is below the floor, which stays.
             StorageError: the floor cannot be read or written; the metadata must not be used.
         """
-        with locked(self._lock):
+        with self._locked():
             before = self.read()
             after = before.risen_to(repository, offered)
             if after != before:
@@ -180,51 +263,69 @@ class Floor:
         Raises:
             StorageError: see rise.
         """
-        said = as_text(moment)
-        with locked(self._lock):
+        with self._locked():
             before = self.read()
-            if before.time is None or said > before.time:
-                self._write(before.model_copy(update={"time": said}))
+            if moment.replace(microsecond=0) > self._known_time(before):
+                self._write(before.model_copy(update={"time": as_text(moment)}))
 
-    def check_releases(self, offered: Mapping[str, int]) -> None:
+    def check_releases(self, offered: Mapping[str, Release]) -> None:
         """Refuse a release with a lower sequence number than one of its kind that this device has taken.
 
         Args:
-            offered: kind -> sequence number.
+            offered: kind -> release.
 
         Raises:
             ReplayError: it is older; a way back is a new number for the old content.
         """
-        taken = self.read().releases
-        for kind, sequence in offered.items():
-            if sequence < taken.get(kind, 0):
-                raise ReplayError(
-                    f"{kind} release {sequence} is offered, and this device has taken {taken[kind]}; "
-                    f"to go back, publish the old content as release {taken[kind] + 1}"
-                )
+        self.read().with_releases(offered)
 
-    def rise_to_releases(self, taken: Mapping[str, int]) -> None:
-        """Note releases that this device has taken.
+    def rise_to_releases(self, taken: Mapping[str, Release]) -> None:
+        """Note releases that this device takes; they may be used only if this returns.
 
         Args:
-            taken: kind -> sequence number.
+            taken: kind -> release.
 
         Raises:
+            ReplayError: a newer one was taken since they were checked; nothing is noted.
             StorageError: see rise.
         """
-        with locked(self._lock):
+        with self._locked():
             before = self.read()
-            highest = {**before.releases}
-            for kind, sequence in taken.items():
-                highest[kind] = max(sequence, highest.get(kind, 0))
-            if highest != before.releases:
-                self._write(before.model_copy(update={"releases": highest}))
+            after = before.with_releases(taken)
+            if after != before:
+                self._write(after)
+
+    def _check_folder(self) -> None:
+        if not self._file.parent.is_dir():
+            raise StorageError(
+                f"{self.path}: the floor's folder is not there; mount its partition, or make the folder when the "
+                "device is set up"
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._check_folder()
+        with locked(self._file.with_name(self._file.name + ".lock")):
+            yield
 
     @property
-    def _lock(self) -> Path:
-        return self.path.with_name(self.path.name + ".lock")
+    def _file(self) -> Path:
+        return Path(os.path.realpath(self.path))  # a link is followed, so that its target is replaced as a whole
+
+    def _known_time(self, state: FloorState) -> datetime:
+        return max(self.not_before, as_moment(state.time)) if state.time else self.not_before
+
+    def _parse(self, data: bytes) -> FloorState:
+        return strict_json.parse(data, FloorState, schema=SCHEMA, origin=str(self.path), max_bytes=MAX_BYTES)
 
     def _write(self, state: FloorState) -> None:
-        for draft in self.path.parent.glob(f".{self.path.name}.*.part"):
+        content = strict_json.dump(state)
+        try:
+            self._parse(content)
+        except BundleFormatError as error:
+            raise StorageError(
+                f"{self.path}: the floor could not be read again ({error}); it stays as it was, and nothing is taken"
+            ) from error
+        for draft in self._file.parent.glob(f".{self._file.name}.*.part"):
             draft.unlink(missing_ok=True)  # of a process that was killed; the lock is held
-        write_whole(self.path, strict_json.dump(state))
+        write_whole(self._file, content)

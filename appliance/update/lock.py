@@ -14,7 +14,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a lock, which ends with the process at the latest.
 
     Args:
-        path: a file that is only there for this; its folder is made.
+        path: a file that is only there for this, in a folder that is there.
 
     Yields:
         When nobody else holds it; who holds it is bounded by the limits of transfers.
@@ -23,10 +23,9 @@ def locked(path: Path) -> Iterator[None]:
         StorageError: the folder refuses a file.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; check space and rights") from error
+        raise StorageError(f"{path}: {error.strerror}; check the folder, space and rights") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

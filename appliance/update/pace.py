@@ -16,7 +16,8 @@ MAX_READ_BYTES = 1 << 16
 class TransferLimits(Section):
     """What a transfer must keep to; a server that is slower than min_bytes_per_s over a window is given up.
 
-    refresh_s: all metadata together. connect_s: until a server has answered the connection and the TLS handshake.
+    refresh_s: all metadata together. connect_s: until one of a server's addresses has answered the connection and the
+    TLS handshake. Neither bounds how long the system's resolver takes to find the addresses.
     max_bytes_per_s: of the plant's network; 0 takes what there is.
     """
 

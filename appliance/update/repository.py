@@ -1,11 +1,12 @@
 """The trusted client of a repository of signed updates: what it says, as far as it may be believed."""
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +19,17 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.ports import Clock
-from appliance.update.floor import Floor, Role, Versions, as_moment
+from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, as_moment
 from appliance.update.lock import locked
 from appliance.update.transport import Transport
 
+log = logging.getLogger(__name__)
+
 ISSUED_AT = "issued_at"
 """Key of timestamp.json's signed part: when it was signed, which TUF itself does not say."""
+
+MOST_AHEAD = timedelta(days=1)
+"""As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 
 LARGEST_METADATA_BYTES = 5_000_000
 LITTER = re.compile(r"tmp[a-z0-9_]{8}")
@@ -32,8 +38,8 @@ LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 CHECKED_HASHES = {"sha256": 64, "sha512": 128}
 """Algorithm -> hex digits; a target has at least one of them, and no other."""
 
-KIND = re.compile(r"[a-z0-9_-]{1,32}")
-"""What is counted against older releases of the same kind."""
+KINDS = {"models": "model", "apps": "app", "os": "os"}
+"""First folder of a target's name -> what is counted against older releases of the same kind."""
 
 URL_SAFE = "/%!$&'()*+,;=:@~"
 """What stays as it is in a target's path, which TUF writes as in an address already."""
@@ -44,20 +50,14 @@ class Target:
     """A file that the repository vouches for.
 
     name: its TUF path. path: where it lies under the targets' address. digests: algorithm -> hex, all are checked.
-    kind, sequence: what is counted against older releases; None: this target is not counted.
+    releases: kind -> release, what is counted against older ones; empty where the target is not counted.
     """
 
     name: str
     path: str
     length: int
     digests: Mapping[str, str]
-    kind: str | None = None
-    sequence: int | None = None
-
-    @property
-    def releases(self) -> dict[str, int]:
-        """Kind -> sequence number, empty where the target is not counted."""
-        return {} if self.kind is None or self.sequence is None else {self.kind: self.sequence}
+    releases: Mapping[str, Release] = field(default_factory=dict)
 
 
 class _Fetcher(FetcherInterface):
@@ -114,6 +114,26 @@ class _Client(Updater):
             )
         return moment
 
+    def release(self, name: str, sequence: int) -> Release:
+        """A release under the keys to which targets.json gives this name; what they delegate further is theirs."""
+        trusted = self._trusted_set
+        delegations = trusted.targets.delegations
+        roles: list[TufRole] = []
+        if delegations is not None and delegations.roles is not None:
+            roles = [delegations.roles[role] for role, _ in delegations.get_roles_for_target(name)]
+        elif delegations is not None and delegations.succinct_roles is not None:
+            roles = [delegations.succinct_roles]
+        keyids = {keyid for role in roles for keyid in role.keyids}
+        return Release(
+            seq=sequence,
+            root=trusted.root.version,
+            targets=trusted.targets.version,
+            targets_role=_role(trusted.root.roles["targets"]),
+            delegated=Role(keyids=tuple(sorted(keyids)), threshold=min(role.threshold for role in roles))
+            if roles
+            else None,
+        )
+
     def where(self, target: TargetFile) -> str:
         """The path under the targets' address: with the first digest in front where the root says so."""
         if not self._trusted_set.root.consistent_snapshot:
@@ -139,6 +159,7 @@ class TrustedRepository:
         floor: Floor,
         transport: Transport,
         clock: Clock,
+        files: Path | None = None,
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.
 
@@ -150,13 +171,14 @@ class TrustedRepository:
             floor: what this device never goes back behind.
             transport: how files get here.
             clock: what time it is, and whether something keeps it right.
+            files: the folder of files that were fetched from it; what lies there shows that the device is not new.
 
         Raises:
             ConfigError: the address is none that this device may ask.
         """
         transport.check_address(metadata_url)
         self._name, self._url, self._folder, self._root = name, metadata_url, folder, root
-        self._floor, self._transport, self._clock = floor, transport, clock
+        self._floor, self._transport, self._clock, self._files = floor, transport, clock, files
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -171,7 +193,7 @@ class TrustedRepository:
             StorageError: the disk said no.
             ConfigError: the image's own root is no valid root.
         """
-        with locked(self._lock), self._refreshed() as client:
+        with self._refreshed() as client:
             return client.verified()
 
     def find(self, name: str) -> Target:
@@ -188,23 +210,33 @@ class TrustedRepository:
             ReplayError: it is an older release than this device has taken.
             DeliveryError, StorageError, ConfigError: see refresh.
         """
-        with locked(self._lock), self._refreshed() as client:
+        with self._refreshed() as client:
             found = client.get_targetinfo(name)
             if found is None:
                 raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-            target = _as_target(found, client.where(found))
+            target = _as_target(found, client)
         self._floor.check_releases(target.releases)
         return target
 
-    @property
-    def _lock(self) -> Path:
-        return self._folder.with_name(f".{self._folder.name}.lock")
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with locked(self._folder.with_name(f".{self._folder.name}.lock")):
+            yield
+
+    def _traces(self) -> list[Path]:
+        """What a new device does not have: metadata beside the image's root, and files."""
+        metadata = [path for path in self._folder.glob("*.json") if path.name != "root.json"]
+        newer_roots = sorted(self._folder.glob("root_history/*.root.json"))[1:]
+        return [*metadata, *newer_roots, *(self._files.glob("[!.]*") if self._files else [])]
 
     @contextmanager
     def _refreshed(self) -> Iterator[_Client]:
-        with self._in_words():
+        with self._in_words(), self._locked():
             self._clear_litter()
+            traces = self._traces()
             client = self._open()
+            self._floor.begin(self._name, client.verified(), traces)
             now = self._clock.utc()
             client.judge_at(self._floor.time(now))
             try:
@@ -215,7 +247,6 @@ class TrustedRepository:
             yield client
 
     def _open(self) -> _Client:
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             return _Client(str(self._folder), self._url, fetcher=_Fetcher(self._transport), bootstrap=self._root)
         except RepositoryError as error:
@@ -234,7 +265,10 @@ class TrustedRepository:
 
     def _rise_to_time(self, client: _Client, now: datetime) -> None:
         issued_at = client.issued_at()
-        if issued_at is not None:
+        is_behind = self._floor.time(now) > now
+        if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
+            log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)
+        elif issued_at is not None:
             self._floor.rise_to_time(issued_at)
         if self._clock.is_synchronised():
             self._floor.rise_to_time(now)
@@ -264,7 +298,7 @@ class TrustedRepository:
             ) from error
 
 
-def _as_target(found: TargetFile, path: str) -> Target:
+def _as_target(found: TargetFile, client: _Client) -> Target:
     """Take over what python-tuf found, as far as it can be checked and asked for here."""
     name = found.path
     if any(part in ("", ".", "..") for part in name.split("/")):
@@ -272,15 +306,25 @@ def _as_target(found: TargetFile, path: str) -> Target:
     for algorithm, digest in found.hashes.items():
         if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
             raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
-    return Target(name, quote(path, safe=URL_SAFE), found.length, found.hashes, *_release(name, found.custom))
+    numbered = _numbered(name, found.custom)
+    releases = {kind: client.release(name, sequence) for kind, sequence in numbered.items()}
+    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases)
 
 
-def _release(name: str, custom: object) -> tuple[str, int] | tuple[None, None]:
-    if custom is None or (isinstance(custom, dict) and not {"kind", "seq"} & custom.keys()):
-        return None, None
-    kind, sequence = (custom.get("kind"), custom.get("seq")) if isinstance(custom, dict) else (custom, None)
-    if isinstance(kind, str) and KIND.fullmatch(kind) and type(sequence) is int and sequence >= 0:
-        return kind, sequence
+def _numbered(name: str, custom: object) -> dict[str, int]:
+    """Kind and number; the kind follows from the name, so that nobody numbers what others may sign."""
+    said = custom if isinstance(custom, dict) else {}
+    kind, sequence = KINDS.get(name.partition("/")[0]) if "/" in name else None, said.get("seq")
+    if kind is None and {"kind", "seq"} & said.keys():
+        raise BundleTrustError(
+            f"{name}: only names in {', '.join(f'{folder}/' for folder in KINDS)} are releases; "
+            "publish it there, or leave kind and seq out"
+        )
+    if kind is None:
+        return {}
+    if said.get("kind", kind) == kind and type(sequence) is int and 0 <= sequence <= LARGEST_SEQ:
+        return {kind: sequence}
     raise BundleTrustError(
-        f"{name}: kind {kind!r} and seq {sequence!r} are no release; publish both, such as model and 8, or neither"
+        f"{name}: kind {said.get('kind')!r} and seq {sequence!r} are no {kind} release; publish it with a seq from 0 "
+        f"to {LARGEST_SEQ}, and as kind {kind} or none"
     )

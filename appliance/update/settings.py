@@ -1,5 +1,7 @@
 """The agent's configuration: where updates come from, where trust begins, and where things lie (docs/updates.md)."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +29,8 @@ class AgentConfig(Section):
     root: LocatedPath
     state: LocatedPath
     floor: LocatedPath
+    built_at: Moment
     ca_file: LocatedPath | None = None
-    built_at: Moment | None = None
     reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
     limits: TransferLimits = TransferLimits()
 
@@ -49,7 +51,7 @@ class AgentConfig(Section):
 
     def make_floor(self) -> Floor:
         """Return what this device never goes back behind."""
-        return Floor(self.floor, as_moment(self.built_at) if self.built_at else None)
+        return Floor(self.floor, as_moment(self.built_at))
 
     def make_transport(self) -> Transport:
         """Return how files get here."""
@@ -80,14 +82,17 @@ def load_agent_config(path: Path) -> AgentConfig:
     document = read_document(path)
     config = document.into(AgentConfig)
     transport = config.make_transport()
-    for key in ("metadata_url", "targets_url"):
+    checks: dict[str, Callable[[], object]] = {
+        "metadata_url": partial(transport.check_address, config.metadata_url),
+        "targets_url": partial(transport.check_address, config.targets_url),
+        "ca_file": transport.check_authority,
+    }
+    for key, check in checks.items():
         try:
-            transport.check_address(getattr(config, key))
+            check()
         except ConfigError as error:
-            problem, _, remedy = str(error).partition("; ")
+            problem, _, remedy = str(error).rpartition("; ")
             raise document.error((key,), problem, remedy) from error
-    if config.ca_file is not None and not config.ca_file.is_file():
-        raise document.error(("ca_file",), f"{config.ca_file} is not there", "name the authority's certificate (PEM)")
     if config.state in (config.floor, *config.floor.parents):
         problem = f"{config.floor} lies in the state folder"
         raise document.error(("floor",), problem, "put it elsewhere, so that both are not lost at once")

@@ -124,11 +124,13 @@ class Transport:
         """Return the parts of an address that this device may ask.
 
         Raises:
-            ConfigError: not https, or not an address.
+            ConfigError: not https, or not an address: its name cannot be asked for, or its path is not percent-encoded.
         """
         try:
             parts = urlsplit(url)
             port = parts.port
+            (parts.hostname or "").encode("idna")
+            parts.path.encode("ascii")
         except ValueError as error:
             raise ConfigError(f"{url}: no address of a server ({error}); write https://SERVER/PATH") from error
         is_allowed = parts.scheme == "https" or (
@@ -137,6 +139,20 @@ class Transport:
         if not is_allowed or not parts.hostname or port == 0 or parts.username or parts.query or parts.fragment:
             raise ConfigError(f"{url}: updates are fetched by https only; write https://SERVER/PATH and nothing else")
         return parts
+
+    def check_authority(self) -> ssl.SSLContext:
+        """Return whom this device believes.
+
+        Raises:
+            ConfigError: ca_file cannot be read, or holds no certificate.
+        """
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:  # ssl's are some of these
+            raise ConfigError(
+                f"{self.ca_file}: no certificates of an authority ({error}); name a file with the authority's "
+                "certificate (PEM)"
+            ) from error
 
     @contextmanager
     def get(self, url: str, *, most_bytes: int, ends_at: float | None = None, first_byte: int = 0) -> Iterator[Answer]:
@@ -152,7 +168,7 @@ class Transport:
             The answer, whatever its status.
 
         Raises:
-            ConfigError: not an address that this device may ask.
+            ConfigError: not an address that this device may ask, or no authority that it may believe.
             DeliveryError: no answer, or the transfer broke the limits.
 
         Source:
@@ -176,17 +192,47 @@ class Transport:
             connection.close()
 
     def _connect(self, parts: SplitResult, ends_at: float | None) -> http.client.HTTPConnection:
-        host, limit_s = parts.hostname or "", self.limits.connect_s
-        if ends_at is not None:
-            limit_s = max(0.001, min(limit_s, ends_at - time.monotonic()))
+        host, until = parts.hostname or "", time.monotonic() + self.limits.connect_s
+        until = until if ends_at is None else min(until, ends_at)
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            trust = ssl.create_default_context(cafile=self.ca_file)
-            connection = http.client.HTTPSConnection(host, parts.port, timeout=limit_s, context=trust)
+            trust = self.check_authority()
+            connection = http.client.HTTPSConnection(host, parts.port, context=trust)
+            connection.sock = _shake_hands(_connected(host, connection.port, until), trust, host, until)
         else:
-            connection = http.client.HTTPConnection(host, parts.port, timeout=limit_s)
-        connection.connect()
+            connection = http.client.HTTPConnection(host, parts.port)
+            connection.sock = _connected(host, connection.port, until)
         return connection
+
+
+def _connected(host: str, port: int, until: float) -> socket.socket:
+    """Try one address of the host after the other; each gets its share of the time, and all together no more."""
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # takes as long as the system's resolver
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(_left_s(until) / (len(addresses) - number))
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+        except OSError:
+            connection.close()
+            if number == len(addresses) - 1:
+                raise
+    raise OSError(f"{host} has no address")
+
+
+def _shake_hands(connection: socket.socket, trust: ssl.SSLContext, host: str, until: float) -> ssl.SSLSocket:
+    try:
+        connection.settimeout(_left_s(until))  # one deadline for the whole handshake
+        return trust.wrap_socket(connection, server_hostname=host)
+    except OSError:
+        connection.close()
+        raise
+
+
+def _left_s(until: float) -> float:
+    return max(0.001, until - time.monotonic())
 
 
 @contextmanager

@@ -9,7 +9,9 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 from appliance.bundle.whole_file import write_whole
@@ -21,13 +23,23 @@ from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""No image was built: the process's clock is believed whatever it says."""
+
 TRANSPORT = Transport(TransferLimits(), allows_plain_loopback=True)
+NEEDED = {
+    "init": (),
+    "refresh": ("metadata_url",),
+    "download": ("metadata_url", "target_name", "target_base_url", "target_dir"),
+}
+"""Command -> options that it needs beside the metadata folder."""
 
 
 class Device:
     """What belongs to the client of one metadata folder."""
 
     def __init__(self, metadata: Path) -> None:
+        metadata = metadata.resolve()
         self.metadata = metadata
         self.folder = metadata.with_name(f".{metadata.name}.device")
         self.root = self.folder / "root.json"
@@ -37,10 +49,11 @@ class Device:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir()
+        for path in self.metadata.glob("*.json"):
+            path.unlink()
+        shutil.rmtree(self.metadata / "root_history", ignore_errors=True)
         write_whole(self.root, root.read_bytes())
-        shown = self.metadata / "root.json"  # what is trusted now; where trust begins is self.root
-        shown.unlink(missing_ok=True)
-        shown.write_bytes(root.read_bytes())
+        (self.metadata / "root.json").write_bytes(self.root.read_bytes())  # what is trusted now
 
     def repository(self, url: str) -> TrustedRepository:
         """Know the repository at this address."""
@@ -49,7 +62,7 @@ class Device:
             url,
             self.metadata,
             root=self.root.read_bytes(),
-            floor=Floor(self.folder / "floor.json"),
+            floor=Floor(self.folder / "floor.json", not_before=EPOCH),
             transport=TRANSPORT,
             clock=SystemClock(lambda: -1),
         )
@@ -63,9 +76,17 @@ class Device:
             write_whole(path, content)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong call is refused like everything else that is refused."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0: done, 1: refused."""
-    parser = argparse.ArgumentParser(prog="tuf_client", description=__doc__)
+    parser = _Parser(prog="tuf_client", description=__doc__)
     parser.add_argument("--metadata-dir", type=Path, required=True)
     parser.add_argument("--metadata-url")
     parser.add_argument("--target-name")
@@ -76,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("refresh")
     commands.add_parser("download")
     given = parser.parse_args(argv)
+    missing = [f"--{name.replace('_', '-')}" for name in NEEDED[given.command] if getattr(given, name) is None]
+    if missing:
+        parser.error(f"{given.command} needs {', '.join(missing)}")
     device = Device(given.metadata_dir)
     try:
         if given.command == "init":

@@ -127,20 +127,20 @@ def test_a_roles_name_is_never_a_path(pair: Pair, role: str, asked: str) -> None
 
 
 def test_a_delegated_role_that_has_expired_vouches_for_nothing(pair: Pair) -> None:
-    pair.repository.delegate("models", ["models/*"], expires=in_days(-1))
-    pair.repository.add_target("models/a", b"content", role="models")
+    pair.repository.delegate("models", ["boards/*"], expires=in_days(-1))
+    pair.repository.add_target("boards/a", b"content", role="models")
     pair.repository.publish("models", *ALL_BUT_ROOT)
     assert pair.client.refresh() == 0
-    assert pair.client.download("models/a") == 1
+    assert pair.client.download("boards/a") == 1
     assert pair.client.got() == []
     assert pair.client.trusted() == {"root": 1, "snapshot": 2, "targets": 2, "timestamp": 2}
 
 
 def test_a_delegated_role_that_the_snapshot_does_not_know_vouches_for_nothing(pair: Pair) -> None:
-    pair.repository.delegate("models", ["models/*"])
-    pair.repository.add_target("models/a", b"content", role="models")
+    pair.repository.delegate("models", ["boards/*"])
+    pair.repository.add_target("boards/a", b"content", role="models")
     pair.repository.publish("models")
     del pair.repository.snapshot.meta["models.json"]
     pair.repository.update()
-    assert pair.client.download("models/a") == 1
+    assert pair.client.download("boards/a") == 1
     assert pair.client.got() == []

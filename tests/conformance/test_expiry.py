@@ -91,16 +91,16 @@ def test_an_expired_timestamp_on_disk_still_forbids_an_older_one(pair: Pair, tmp
 
 @needs_clock
 def test_a_delegated_role_on_disk_expires_and_is_renewed(pair: Pair, tmp_path: Path) -> None:
-    pair.repository.delegate("models", ["models/*"], expires=in_days(7))
+    pair.repository.delegate("models", ["boards/*"], expires=in_days(7))
     for name in ("first", "second"):
-        pair.repository.add_target(f"models/{name}", name.encode(), role="models")
+        pair.repository.add_target(f"boards/{name}", name.encode(), role="models")
     pair.repository.publish("models", *ALL_BUT_ROOT)
-    assert pair.client.download("models/first") == 0
-    assert download_later(pair, tmp_path, 18, "models/second") == 1
+    assert pair.client.download("boards/first") == 0
+    assert download_later(pair, tmp_path, 18, "boards/second") == 1
     assert pair.client.got() == [b"first"]
     pair.repository.roles["models"].expires = in_days(21)
     pair.repository.publish("models", "snapshot", "timestamp")
-    assert download_later(pair, tmp_path, 18, "models/second") == 0
+    assert download_later(pair, tmp_path, 18, "boards/second") == 0
     assert pair.client.got() == [b"first", b"second"]
 
 

@@ -245,9 +245,9 @@ def test_a_repository_without_consistent_snapshots_works(pair: Pair) -> None:
     repository = pair.repository
     repository.root.consistent_snapshot = False
     repository.publish("root")
-    repository.add_target("models/a", b"weights")
+    repository.add_target("boards/a", b"weights")
     repository.update()
-    assert pair.client.download("models/a") == 0
+    assert pair.client.download("boards/a") == 0
     assert pair.server.requests[-4:] == [
-        "metadata/timestamp.json", "metadata/snapshot.json", "metadata/targets.json", "targets/models/a",
+        "metadata/timestamp.json", "metadata/snapshot.json", "metadata/targets.json", "targets/boards/a",
     ]  # fmt: skip

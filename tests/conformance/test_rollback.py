@@ -56,7 +56,7 @@ def test_an_older_snapshot_behind_the_same_timestamp_is_not_even_asked_for(pair:
 
 
 def test_a_role_that_disappears_from_the_snapshot_is_a_rollback(pair: Pair) -> None:
-    pair.repository.delegate("models", ["models/*"])
+    pair.repository.delegate("models", ["boards/*"])
     pair.repository.publish("models", *SIGNED_AGAIN)
     assert pair.client.refresh() == 0
     del pair.repository.snapshot.meta["models.json"]
@@ -68,10 +68,10 @@ def test_a_role_that_disappears_from_the_snapshot_is_a_rollback(pair: Pair) -> N
 def test_mixed_states_are_refused(pair: Pair) -> None:
     """Mix and match: the targets of one state under the snapshot of another."""
     pair.repository.has_hashes = True
-    pair.repository.add_target("models/a", b"one")
+    pair.repository.add_target("boards/a", b"one")
     pair.repository.update()
     old_targets = pair.repository.files["metadata/2.targets.json"]
-    pair.repository.add_target("models/a", b"two")
+    pair.repository.add_target("boards/a", b"two")
     pair.repository.update()
     pair.repository.files["metadata/3.targets.json"] = old_targets
     assert pair.client.refresh() == 1
@@ -86,6 +86,24 @@ def test_a_timestamp_that_ran_away_comes_back_with_a_new_key(pair: Pair) -> None
     pair.repository.rotate("timestamp")
     pair.repository.publish("root")
     set_back(pair.repository, "timestamp")
+    assert pair.client.refresh() == 0
+    assert pair.client.version("timestamp") == 1
+
+
+def test_a_timestamp_of_one_of_two_keys_comes_back_when_that_key_is_taken_away(pair: Pair) -> None:
+    """Either key suffices; the first is stolen and runs the version up, the second stays."""
+    repository = pair.repository
+    stolen, kept = repository.signers["timestamp"][0], repository.add_key("timestamp")
+    repository.publish("root")
+    repository.signers["timestamp"] = [stolen]
+    repository.timestamp.version = 99
+    repository.publish("timestamp")
+    assert pair.client.refresh() == 0
+    assert pair.client.version("timestamp") == 100
+    repository.root.roles["timestamp"].keyids.remove(stolen.public_key.keyid)
+    repository.signers["timestamp"] = [kept]
+    repository.publish("root")
+    set_back(repository, "timestamp")
     assert pair.client.refresh() == 0
     assert pair.client.version("timestamp") == 1
 
@@ -105,7 +123,7 @@ def test_a_snapshot_that_ran_away_comes_back_with_new_keys(pair: Pair) -> None:
 
 
 def test_targets_that_ran_away_come_back_with_a_new_snapshot_key(pair: Pair) -> None:
-    pair.repository.delegate("models", ["models/*"])
+    pair.repository.delegate("models", ["boards/*"])
     pair.repository.publish("models")
     pair.repository.targets.version = 99
     pair.repository.update()

@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from appliance.__main__ import main
+from appliance.update.floor import Release, Role
 from appliance.update.pace import TransferLimits
 from appliance.update.settings import AgentConfig, load_agent_config
 from tests.certificates import make_certificates, needs_openssl
 from tests.tuf_repository import Repository
-from tests.update_server import UpdateServer
+from tests.update_server import Exchange, UpdateServer
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "updates.md").read_text(encoding="utf-8")
@@ -30,11 +31,13 @@ class Station:
     def __init__(self, folder: Path, server: UpdateServer, repository: Repository) -> None:
         self.folder, self.server, self.repository = folder, server, repository
         self.config = folder / "agent.yaml"
+        (folder / "floor").mkdir()
         (folder / "root.json").write_bytes(repository.root_bytes())
         address = server.url.replace("http:", "https:")
         self.keys = {
             "metadata_url": f"{address}/metadata", "targets_url": f"{address}/targets", "root": "root.json",
             "state": "agent", "floor": "floor/floor.json", "ca_file": "ca.crt", "reserve_mb": 0,
+            "built_at": "2026-01-01T00:00:00Z",
         }  # fmt: skip
         self.configure()
 
@@ -82,6 +85,28 @@ def test_an_older_release_is_refused_from_then_on(station: Station, capsys: pyte
     assert "publish the old content as release 4" in capsys.readouterr().err
 
 
+@needs_openssl
+def test_a_release_that_another_process_overtakes_is_refused(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the file is on its way, another call takes a newer release."""
+    floor = load_agent_config(station.config).make_floor()
+    nobody = Role(keyids=("any",))
+    newer = Release(seq=4, root=1, targets=9, targets_role=nobody)
+    path = station.repository.path_of(station.repository.targets.targets[NAME])
+
+    def overtaken(exchange: Exchange) -> None:
+        floor.rise_to_releases({"model": newer})
+        exchange.head(200, {"Content-Length": len(b"weights")})
+        exchange.body(b"weights")
+
+    station.server.answers[path] = overtaken
+    assert station.agent("download", NAME) == 65
+    told = capsys.readouterr()
+    assert "model release 3 is offered, and this device has taken 4" in told.err
+    assert told.out == ""
+
+
 def loses_the_repository(station: Station) -> None:
     station.server.files = {}
 
@@ -103,8 +128,22 @@ def has_no_root(station: Station) -> None:
 
 
 def has_a_damaged_floor(station: Station) -> None:
-    (station.folder / "floor").mkdir()
     (station.folder / "floor" / "floor.json").write_text("{}")
+
+
+def has_no_place_for_the_floor(station: Station) -> None:
+    (station.folder / "floor").rmdir()
+
+
+def loses_its_floor(station: Station) -> None:
+    assert station.agent("refresh") == 0
+    (station.folder / "floor" / "floor.json").unlink()
+
+
+def loses_its_floor_and_metadata(station: Station) -> None:
+    assert station.agent("download", NAME) == 0
+    (station.folder / "floor" / "floor.json").unlink()
+    (station.folder / "agent" / "metadata").rename(station.folder / "lost")
 
 
 @needs_openssl
@@ -115,6 +154,9 @@ def has_a_damaged_floor(station: Station) -> None:
         (loses_a_signature, 65, "look at who signs"),
         (is_set_back, 65, "timestamp version 1 is offered, and this device has seen 2"),
         (has_no_root, 78, "name the root.json that the image brings"),
+        (has_no_place_for_the_floor, 74, "the floor's folder is not there; mount its partition"),
+        (loses_its_floor, 74, "knows nothing of repository online, and"),
+        (loses_its_floor_and_metadata, 74, "shows that it was used here; mount"),
         (has_a_damaged_floor, 74, "the floor against old releases is damaged"),
     ],
 )
@@ -136,9 +178,12 @@ def test_each_refusal_has_its_code_and_its_words(
         ({"metadata_url": "http://127.0.0.1/x"}, "metadata_url: http://127.0.0.1/x: updates are fetched by https only"),
         ({"targets_url": "ftp://x/y"}, "targets_url: ftp://x/y: updates are fetched"),
         ({"floor": "agent/floor.json"}, "floor: .*lies in the state folder; put it elsewhere"),
-        ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt is not there; name"),
+        ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt: no certificates of an authority .*; name"),
+        ({"ca_file": "agent.yaml"}, "ca_file: .*agent.yaml: no certificates of an authority .*; name"),
+        ({"metadata_url": "https://updates..example.com/"}, "metadata_url: .*no address of a server"),
         ({"built_at": "2026-13-01T00:00:00Z"}, "built_at: "),
         ({"built_at": "yesterday"}, "built_at: "),
+        ({"built_at": None}, "built_at: "),
         ({"limits": {"min_bytes_per_s": 100, "max_bytes_per_s": 150}}, "twice min_bytes_per_s"),
         ({"reserve": 1}, "reserve"),
     ],
@@ -153,9 +198,9 @@ def test_a_mistake_in_the_file_is_told_with_its_line(
     assert re.search(r"agent\.yaml:\d+: ", said)
 
 
+@needs_openssl
 def test_the_example_in_the_documentation_loads(tmp_path: Path) -> None:
-    authority = tmp_path / "plant-ca.pem"
-    authority.touch()
+    authority = make_certificates(tmp_path, {"server": "ca"}) / "ca.crt"
     path = tmp_path / "agent.yaml"
     path.write_text(EXAMPLE.replace("/etc/inspection/plant-ca.pem", str(authority)))
     config = load_agent_config(path)

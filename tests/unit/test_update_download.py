@@ -1,6 +1,7 @@
 """Targets over a real server: in pieces, from the right place on, visible only when right; the old file is unharmed."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -329,6 +330,23 @@ def test_half_fetched_files_make_room_before_a_new_one_is_refused(tmp_path: Path
         store.folder.mkdir()
         (store.folder / f".{'0' * 64}.part").write_bytes(bytes(1_500_000))
         assert store.fetch(TARGET).read_bytes() == CONTENT
+
+
+def test_half_fetched_files_stay_where_deleting_them_is_no_help_or_not_needed(
+    tmp_path: Path, server: UpdateServer
+) -> None:
+    with small_disk(tmp_path / "disk", 3_000_000) as disk:
+        store = store_in(disk, server)
+        store.folder.mkdir()
+        older, newer = store.folder / f".{'1' * 64}.part", store.folder / f".{'0' * 64}.part"
+        for number, path in enumerate((older, newer)):
+            path.write_bytes(bytes(1_200_000))
+            os.utime(path, (number, number))
+        with pytest.raises(StorageError, match="are free; free some space"):
+            replace(store, reserve_bytes=2_500_000).fetch(TARGET)
+        assert (older.exists(), newer.exists()) == (True, True)
+        assert store.fetch(TARGET).read_bytes() == CONTENT
+        assert (older.exists(), newer.exists()) == (False, True)
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path: Path, server: UpdateServer) -> None:

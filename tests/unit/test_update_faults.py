@@ -1,5 +1,6 @@
 """What the device's own disk and processes do to it: kills at each step, torn files, crowds, a full disk."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -72,7 +73,24 @@ def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that
         assert step["right"], step
         assert step["visible"] in ([OLD.decode()], sorted([OLD.decode(), NEW.decode()])), step
         assert (step["content"], step["timestamp"], step["litter"]) == (NEW.decode(), 3, []), step
+        assert step["unsynced"] == [], step
+    renamed = {Path(path).name for step in steps for path in step["synced"]}
+    assert renamed == {"floor.json", hashlib.sha256(NEW).hexdigest()}
     assert {len(step["visible"]) for step in steps} == {1, 2}
+
+
+def test_a_kill_before_any_step_of_a_new_device_is_no_dead_end(
+    tmp_path: Path, server: UpdateServer, repository: Repository
+) -> None:
+    device = Device(tmp_path / "new", server, repository.root_bytes())
+    device.folder.mkdir()
+    ended = subprocess.run(child("crash", device, "models/old"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    steps = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(steps) >= 40
+    assert {(step["content"], step["right"], *step["litter"], *step["unsynced"]) for step in steps} == {
+        (OLD.decode(), True)
+    }
 
 
 def emptied(path: Path) -> None:

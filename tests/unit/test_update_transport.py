@@ -1,10 +1,11 @@
 """One GET over a real socket, against servers that stall, drip, lie, never end or send somebody elsewhere."""
 
 import gzip
+import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,7 @@ def test_whatever_a_server_says_it_is_an_answer_or_a_delivery_error(raw: bytes) 
     [
         "http://updates.example/x", "ftp://127.0.0.1/x", "file:///etc/passwd", "https:///x", "https://a:b@c/x",
         "updates", "https://c/x?y=1", "https://c/x#y", "https://[::1/x", "https://c:99999/x", "",
+        "https://updates..example.com/", "https://c/münchen/", f"https://{'c' * 64}/",
     ],
 )  # fmt: skip
 def test_only_https_to_a_server_is_an_address(url: str) -> None:
@@ -271,3 +273,48 @@ def test_a_server_with_the_plants_certificate_is_believed(tmp_path: Path) -> Non
 def test_a_server_with_another_certificate_is_not_believed(tmp_path: Path, authority: str | None) -> None:
     with serving_tls(tmp_path) as url, pytest.raises(DeliveryError, match="certificate is not believed"):
         read(url, Transport(LIMITS, ca_file=tmp_path / f"{authority}.crt" if authority else None))
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", bytes(100)])
+def test_an_authority_without_a_certificate_is_a_mistake_in_the_file(tmp_path: Path, content: bytes) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"ca\.pem: no certificates of an authority .+; name a file"):
+        read("https://127.0.0.1:9/file", Transport(LIMITS, ca_file=authority))
+
+
+@contextmanager
+def deaf(family: socket.AddressFamily, address: str, port: int = 0) -> Iterator[int]:
+    """A port whose queue of callers is full, so that a further call waits."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(3):
+            caller = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def has_two_addresses() -> bool:
+    found = {item[0] for item in socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)}
+    return found == {socket.AF_INET, socket.AF_INET6}
+
+
+@pytest.mark.skipif(not has_two_addresses(), reason="localhost has not both an IPv4 and an IPv6 address here")
+def test_all_addresses_of_a_server_have_one_time_together() -> None:
+    hasty = Transport(TransferLimits(connect_s=1.0), allows_plain_loopback=True)
+    with deaf(socket.AF_INET, "127.0.0.1") as port, deaf(socket.AF_INET6, "::1", port):
+        began = time.monotonic()
+        with pytest.raises(DeliveryError, match="timed out"):
+            read(f"http://localhost:{port}/file", hasty)
+        assert 0.9 <= time.monotonic() - began < 1.8
+
+
+def test_a_server_that_never_shakes_hands_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        began = time.monotonic()
+        with pytest.raises(DeliveryError, match="timed out"):
+            read(f"https://127.0.0.1:{listener.getsockname()[1]}/file", Transport(TransferLimits(connect_s=0.3)))
+        assert 0.2 <= time.monotonic() - began < SOON_S
