@@ -11,6 +11,7 @@ from appliance.update.floor import Floor
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
+from tests.tuf_repository import ALL_BUT_ROOT, Repository
 from tests.update_server import UpdateServer
 
 BUILT_AT = datetime(2020, 1, 1, tzinfo=timezone.utc)
@@ -75,3 +76,14 @@ class Device:
     def download(self, name: str) -> bytes:
         """Everything a device does for one target."""
         return self.store.fetch(self.repository.find(name)).read_bytes()
+
+
+class Line:
+    """A repository, its server and a device."""
+
+    def __init__(self, folder: Path, server: UpdateServer, repository: Repository) -> None:
+        self.repository, self.server = repository, server
+        self.device = Device(folder, server, repository.root_bytes())
+
+    def publish_all(self) -> None:
+        self.repository.publish("root", *ALL_BUT_ROOT)

@@ -154,6 +154,27 @@ def test_a_full_disk_is_told_in_words_and_left_as_it_was(
         assert device.download("models/old") == OLD
 
 
+def test_a_full_disk_of_the_floor_lets_nothing_be_used_and_leaves_the_floor(
+    tmp_path: Path, server: UpdateServer, repository: Repository
+) -> None:
+    """The floor has a partition of its own: what cannot be noted there is not used, whatever space is elsewhere."""
+    with small_disk(tmp_path / "disk", 100_000) as disk:
+        device = Device(tmp_path / "device", server, repository.root_bytes())
+        device.folder.mkdir()
+        (device.folder / "floor.json").symlink_to(disk / "floor.json")
+        assert device.download("models/old") == OLD
+        before = (disk / "floor.json").read_bytes()
+        repository.publish(*ALL_BUT_ROOT)
+        ballast = fill(disk)
+        for _ in range(2):
+            with pytest.raises(StorageError, match=r"floor\.json cannot be written: No space left on device; check"):
+                device.repository.find("models/old")
+            assert (disk / "floor.json").read_bytes() == before
+        ballast.unlink()
+        assert device.repository.refresh().timestamp == 3
+        assert sorted(path.name for path in disk.iterdir()) == ["floor.json", "floor.json.lock"]
+
+
 DAY_S = 86_400
 SINCE_1970_S = int(in_days(0).timestamp())
 TO_2038_S = 2_147_483_000 - SINCE_1970_S

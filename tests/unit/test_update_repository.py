@@ -1,7 +1,6 @@
-"""The trusted client: who is to blame for what, what is never believed twice, and which time counts."""
+"""The trusted client: who is to blame for what, and what is never believed twice."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -10,25 +9,11 @@ from hypothesis import strategies as st
 
 from appliance.errors import ApplianceError, BundleTrustError, ConfigError, DeliveryError, ReplayError
 from appliance.update.pace import TransferLimits
-from appliance.update.repository import ISSUED_AT
-from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
-from tests.update_device import Device, SetClock
+from tests.tuf_repository import ALL_BUT_ROOT, Repository
+from tests.update_device import Line
 from tests.update_server import Answer, Exchange, UpdateServer
 
-EMPTY_BATTERY = datetime(1970, 1, 1, tzinfo=timezone.utc)
-ONE_DAY = timedelta(days=1)
 FILES = ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"]
-
-
-class Line:
-    """A repository, its server and a device."""
-
-    def __init__(self, folder: Path, server: UpdateServer, repository: Repository) -> None:
-        self.repository, self.server = repository, server
-        self.device = Device(folder, server, repository.root_bytes())
-
-    def publish_all(self) -> None:
-        self.repository.publish("root", *ALL_BUT_ROOT)
 
 
 @pytest.fixture
@@ -285,121 +270,3 @@ def test_a_number_that_a_stolen_key_ran_up_comes_back_when_the_key_is_taken_away
     line.repository.publish("models", *ALL_BUT_ROOT)
     with pytest.raises(ReplayError, match="model release 7 is offered, and this device has taken 8"):
         take(line, "models/a")
-
-
-# Clocks
-
-
-@pytest.mark.parametrize("clock", [datetime(1970, 1, 1, tzinfo=timezone.utc), in_days(-5 * 365)])
-def test_a_clock_that_is_behind_does_not_make_old_metadata_young(line: Line, clock: datetime) -> None:
-    """Freeze: somebody holds newer metadata back until ours has expired, and the device's battery is empty."""
-    line.device.clock = SetClock(synchronised=True)
-    line.device.repository.refresh()
-    line.repository.timestamp.expires = in_days(-1)
-    line.repository.publish("timestamp")
-    line.device.clock = SetClock(clock, synchronised=False)
-    with pytest.raises(BundleTrustError, match=r"expired \(it is 20[2-9]"):
-        line.device.repository.refresh()
-
-
-def test_a_new_device_with_an_empty_battery_knows_when_its_image_was_built(line: Line) -> None:
-    line.repository.timestamp.expires = in_days(-30)
-    line.repository.publish("timestamp")
-    line.device.clock = SetClock(datetime(1970, 1, 1, tzinfo=timezone.utc))
-    line.device.not_before = in_days(-10)
-    with pytest.raises(BundleTrustError, match="expired"):
-        line.device.repository.refresh()
-
-
-@pytest.mark.parametrize(("days", "role"), [(25, "timestamp"), (12 * 365, "root")])
-def test_a_clock_that_is_ahead_refuses_and_forgets_it(line: Line, days: int, role: str) -> None:
-    line.repository.timestamp.expires = in_days(1)
-    line.repository.publish("timestamp")
-    for synchronised in (False, None, True):
-        line.device.clock = SetClock(in_days(days), synchronised)
-        with pytest.raises(BundleTrustError, match=rf"{role}.json is expired"):
-            line.device.repository.refresh()
-    line.device.clock = SetClock(synchronised=True)
-    assert line.device.repository.refresh().timestamp == 2
-
-
-def test_a_clock_that_nobody_keeps_right_never_moves_the_floor(line: Line) -> None:
-    for synchronised in (False, None):
-        line.device.clock = SetClock(in_days(20), synchronised)
-        line.device.repository.refresh()
-    assert line.device.floor.read().time is None
-    line.device.clock = SetClock(synchronised=True)
-    line.device.repository.refresh()
-    assert line.device.floor.time(in_days(-900)) > in_days(-1)
-
-
-def written(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def test_the_time_of_signing_is_a_time_that_has_been(line: Line) -> None:
-    line.device.clock = SetClock(EMPTY_BATTERY, synchronised=False)
-    signed_at = written(in_days(-1))
-    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = signed_at
-    line.repository.publish("timestamp")
-    line.device.repository.refresh()
-    assert line.device.floor.read().time == signed_at
-    line.repository.timestamp.expires = in_days(-2)
-    del line.repository.timestamp.unrecognized_fields[ISSUED_AT]
-    line.repository.publish("timestamp")
-    with pytest.raises(BundleTrustError, match="expired"):
-        line.device.repository.refresh()
-
-
-LONG_AGO = "0999-01-01T00:00:00Z"
-
-
-@pytest.mark.parametrize(
-    "said", [written(in_days(31)), "yesterday", 1_700_000_000, "2038-01-19T03:14:08Z", None, [], LONG_AGO]
-)
-def test_a_time_of_signing_that_cannot_be_moves_nothing(line: Line, said: object) -> None:
-    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said
-    line.repository.publish("timestamp")
-    if said in (None, LONG_AGO):
-        line.device.repository.refresh()
-    else:
-        with pytest.raises(BundleTrustError, match=r"signed at|publish it with a time"):
-            line.device.repository.refresh()
-    assert line.device.floor.read().time is None
-    line.device.floor.time(in_days(0))
-
-
-@pytest.mark.parametrize(("days", "is_noted"), [(29, False), (1.5, False), (0.9, True), (-3, True)])
-def test_a_time_of_signing_that_a_plausible_clock_contradicts_is_not_noted(
-    line: Line, days: float, is_noted: bool
-) -> None:
-    said = written(in_days(days))
-    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said
-    line.repository.publish("timestamp")
-    assert line.device.repository.refresh().timestamp == 2
-    assert line.device.floor.read().time == (said if is_noted else None)
-
-
-def test_a_time_of_signing_never_locks_a_device_out(line: Line) -> None:
-    """The worst that a stolen online key can do to a device with an empty battery: roles must be signed for longer.
-
-    A delegated role that expires before the false time is one of them; nobody looks at it when the time is noted.
-    """
-    models = line.repository.delegate("models", ["models/*"], expires=in_days(7))
-    line.repository.add_target("models/a", b"w", role="models", custom={"seq": 1})
-    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said = written(in_days(29))
-    line.repository.publish("models", *ALL_BUT_ROOT)
-    line.device.clock = SetClock(EMPTY_BATTERY, synchronised=False)
-    line.device.repository.refresh()
-    assert line.device.floor.read().time == said
-    for role in ("root", "targets", "snapshot", "timestamp"):
-        line.repository.roles[role].expires = in_days(60)
-    del line.repository.timestamp.unrecognized_fields[ISSUED_AT]
-    line.repository.rotate("timestamp")
-    line.publish_all()
-    assert line.device.repository.refresh().timestamp == 3
-    with pytest.raises(BundleTrustError, match="expired"):
-        line.device.repository.find("models/a")
-    models.expires = in_days(60)
-    line.repository.publish("models", *ALL_BUT_ROOT)
-    assert line.device.repository.find("models/a").releases["model"].seq == 1
