@@ -1,8 +1,9 @@
 """The appliance's update client behind the command line that a conformance suite of TUF clients speaks.
 
 What a device keeps apart from the metadata (the image's root, the floor, fetched files) lies beside the metadata
-folder, in one of its own that `init` begins anew: nothing is carried from one client to the next. Plain http to this
-computer is allowed here, and time is the process's clock alone: nothing is known about its synchronisation.
+folder, in one of its own that `init` begins anew with another root: nothing is carried from one client to the next.
+Plain http to this computer is allowed here, and time is the process's clock alone: nothing is known about its
+synchronisation.
 """
 
 import argparse
@@ -45,15 +46,18 @@ class Device:
         self.root = self.folder / "root.json"
 
     def begin(self, root: Path) -> None:
-        """Become a new device with this root."""
+        """Become a new device with this root; one that began with it stays as it is."""
+        content = root.read_bytes()
+        if self.root.is_file() and self.root.read_bytes() == content:
+            return
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir()
         for path in self.metadata.glob("*.json"):
             path.unlink()
         shutil.rmtree(self.metadata / "root_history", ignore_errors=True)
-        write_whole(self.root, root.read_bytes())
-        (self.metadata / "root.json").write_bytes(self.root.read_bytes())  # what is trusted now
+        write_whole(self.root, content)
+        (self.metadata / "root.json").write_bytes(content)  # what is trusted now
 
     def repository(self, url: str) -> TrustedRepository:
         """Know the repository at this address."""

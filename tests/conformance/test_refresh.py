@@ -251,3 +251,13 @@ def test_a_repository_without_consistent_snapshots_works(pair: Pair) -> None:
     assert pair.server.requests[-4:] == [
         "metadata/timestamp.json", "metadata/snapshot.json", "metadata/targets.json", "targets/boards/a",
     ]  # fmt: skip
+
+
+def test_a_client_that_is_set_up_again_with_its_own_root_keeps_what_it_trusts(pair: Pair) -> None:
+    assert pair.client.refresh() == 0
+    before = pair.client.trusted()
+    assert pair.client.init(pair.repository.root_bytes()) == 0
+    assert pair.client.trusted() == before
+    pair.repository.publish("timestamp")
+    assert pair.client.refresh() == 0
+    assert pair.client.version("timestamp") == before["timestamp"] + 1
