@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from appliance.demo.station import SHIPPED_BUNDLE
 from tests.end_to_end.test_commands import appliance
+
+pytestmark = pytest.mark.long
 
 LARGEST_BYTES = 10_000_000
 BOARDS = 200

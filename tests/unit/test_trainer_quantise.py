@@ -35,6 +35,8 @@ from trainer.quantise import METHODS, observe, quantisable, rank_layers, to_int8
 from trainer.score_calibration import ScoreMap
 from trainer.variants import MOST_DROP, Gate, Made, Variants, attempt, how_worse, make_variants
 
+pytestmark = pytest.mark.long
+
 SIDE_PX = 96
 HELD_OUT = ("family0", "family1")
 

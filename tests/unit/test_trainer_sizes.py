@@ -24,6 +24,8 @@ from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
 from trainer.preflight import model_geometry
 
+pytestmark = pytest.mark.long
+
 
 def _dataset(folder: Path, *sizes: tuple[int, int]) -> Dataset:
     samples = []

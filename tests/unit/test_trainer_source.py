@@ -17,6 +17,8 @@ from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
 from trainer.datasets.split import split_by_group
 
+pytestmark = pytest.mark.long
+
 SHORT = ["--epochs", "30", "--batch", "4", "--crop", "64"]
 
 
