@@ -52,8 +52,7 @@ class Pace:
 PACES = (
     Pace("onnx", "f32", 1, 60.0),
     Pace("openvino", "int8", 1, 100.0),
-    Pace("openvino", "bf16", 1, 100.0),
-    Pace("openvino", "bf16", 2, 100.0),
+    Pace("openvino", "int8", 2, 100.0),
 )
 """With one thread the model leaves a core to all else, and little time between two parts to its own thread; with two
 it is the other way round. Which is better is the computer's own; a goal is met if it is met with one of them."""

@@ -82,7 +82,6 @@ def ours(bundle: Path, pictures: Path) -> list[Contender]:
     sections = {
         "our line": {"kind": "onnx", "threads": threads},
         "our line, OpenVINO": {"kind": "openvino", "threads": threads, "precision": "f32"},
-        "our line, OpenVINO bf16": {"kind": "openvino", "threads": threads, "precision": "bf16"},
         "our line, OpenVINO INT8": {"kind": "openvino", "threads": threads, "precision": "int8"},
     }
     command = [sys.executable, "-m", "benchmarks.peers.ours", "--bundle", str(bundle), "--pictures", str(pictures)]
