@@ -28,6 +28,8 @@ from trainer.operating_point import choose_limit
 from trainer.score_calibration import ScoreMap
 from trainer.spent import Spent
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

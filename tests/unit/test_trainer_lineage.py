@@ -18,6 +18,8 @@ from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.lineage import source_commit
 
+pytestmark = pytest.mark.long
+
 EPOCHS = 30
 
 
