@@ -54,12 +54,14 @@ class Engine:
         precision: what it computes with.
         certificate: of its proof.
         why_proved: why it had to be proved now; empty if its certificate is from before and still valid.
+        budget_ms: that one picture may take, as the terms told it now.
     """
 
     runtime: Runtime
     precision: Computed
     certificate: Certificate
     why_proved: tuple[str, ...]
+    budget_ms: float
 
     @property
     def refused(self) -> str:
@@ -134,7 +136,7 @@ class _Attempt:
             valid = next((each for each, words in zip(possible, why, strict=True) if not words), None)
             if valid is not None:
                 self._compare(runtime, precision)
-                return Engine(runtime, precision, valid, ()), []
+                return Engine(runtime, precision, valid, (), budget_ms), []
         except (BundleError, RuntimeFault) as error:
             runtime.close()
             return None, [str(error)]
@@ -178,7 +180,7 @@ class _Attempt:
             runtime.close()
             raise
         log.info("proved: certificate %s in %s", certificate.id[:12], path)
-        return Engine(runtime, precision, certificate, tuple(why))
+        return Engine(runtime, precision, certificate, tuple(why), budget_ms)
 
     def _compare(self, runtime: Runtime, precision: Computed) -> None:
         compare(self.bundle, self._detect(runtime), precision=model_of(precision), limits=self.terms.limits)

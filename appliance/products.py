@@ -141,8 +141,8 @@ class _Loader:
         engine = activate_configured(self.config, bundle, recipe, self.device, pool=self.pool)
         undo.callback(engine.runtime.close)
         inference = Inference(recipe, bundle.manifest, engine.runtime)
-        budget_ms = latency_budget_ms(recipe, inference) * inference.tiles
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
+        budget_ms = engine.budget_ms * inference.tiles
         inspection = PartInspection(recipe, inference, partial(self.note_inference_ms, judging.product, budget_ms))
         undo.callback(inspection.close)
         return WarmProduct(Product(inspection, judging, recipe.deadline_ms, recipe.answer_reserve_ms), engine)

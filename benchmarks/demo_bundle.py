@@ -23,6 +23,15 @@ REVISION = 3
 """Of the bundle that ships; raise it before each rebuild, since two releases never share a number."""
 
 
+TRAINED_SEED = 1
+"""Of the boards that the model is trained on."""
+
+
+def simulation(folder: Path, parts: int, seed: int) -> list[str]:
+    """Return the command that makes boards, no two of one layout."""
+    return ["simulate", str(folder), "--parts", str(parts), "--seed", str(seed), "--parts-per-family", "1"]
+
+
 def main() -> int:
     """Run the recipe; each step that is done already is left alone."""
     parser = argparse.ArgumentParser(prog="benchmarks.demo_bundle", description=__doc__)
@@ -38,12 +47,11 @@ def main() -> int:
     if arguments.budget_minutes is not None:
         length_of_run = ["--budget-minutes", str(arguments.budget_minutes)]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    simulated = ["--parts-per-family", "1"]
     steps = []
     if not (boards / "annotations.json").is_file():
-        steps.append((appliance, ["simulate", str(boards), "--parts", str(arguments.parts), "--seed", "1", *simulated]))
+        steps.append((appliance, simulation(boards, arguments.parts, TRAINED_SEED)))
     if not (fresh / "annotations.json").is_file():
-        steps.append((appliance, ["simulate", str(fresh), "--parts", "4000", "--seed", "2", *simulated]))
+        steps.append((appliance, simulation(fresh, 4000, TRAINED_SEED + 1)))
     if not (run / "final.pt").is_file():
         steps.append((trainer, ["train", "--data", str(boards), "--out", str(run), *length_of_run, "--resume"]))
     named = ["--name", "demo-boards", "--revision", str(REVISION), "--released-by", "the project's recipe"]

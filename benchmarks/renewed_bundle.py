@@ -11,7 +11,7 @@ from pathlib import Path
 
 from appliance.__main__ import main as appliance
 from appliance.bundle.archive import Bundle, read_bundle, write_bundle
-from benchmarks.demo_bundle import BUNDLE, REVISION
+from benchmarks.demo_bundle import BUNDLE, REVISION, TRAINED_SEED, simulation
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.sample import spread
 from trainer.datasets.split import Split, split_by_group
@@ -66,15 +66,14 @@ def main() -> int:
     parser.add_argument("--parts", type=int, default=10_000, help="boards it was trained on (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    boards = arguments.folder / "boards"
-    if not (boards / "annotations.json").is_file():
-        words = ["simulate", str(boards), "--parts", str(arguments.parts), "--seed", "1", "--parts-per-family", "1"]
-        if code := appliance(words):
-            return code
-    old, split = read_bundle(BUNDLE), split_by_group(read_dataset(boards))
+    old, boards = read_bundle(BUNDLE), arguments.folder / "boards"
     if old.manifest.revision >= REVISION:
         sys.stderr.write(f"{BUNDLE} has revision {REVISION} already; raise REVISION in benchmarks/demo_bundle.py\n")
         return 1
+    if not (boards / "annotations.json").is_file():
+        if code := appliance(simulation(boards, arguments.parts, TRAINED_SEED)):
+            return code
+    split = split_by_group(read_dataset(boards))
     if dataset_digest(split.whole()) != old.manifest.lineage.dataset_digest:
         sys.stderr.write(f"{boards}: are other boards than those that {BUNDLE.name} was trained on; make demo-bundle\n")
         return 1
