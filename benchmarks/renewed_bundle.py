@@ -70,9 +70,9 @@ def main() -> int:
     if old.manifest.revision >= REVISION:
         sys.stderr.write(f"{BUNDLE} has revision {REVISION} already; raise REVISION in benchmarks/demo_bundle.py\n")
         return 1
-    if not (boards / "annotations.json").is_file():
-        if code := appliance(simulation(boards, arguments.parts, TRAINED_SEED)):
-            return code
+    is_simulated = (boards / "annotations.json").is_file()
+    if not is_simulated and (code := appliance(simulation(boards, arguments.parts, TRAINED_SEED))):
+        return code
     split = split_by_group(read_dataset(boards))
     if dataset_digest(split.whole()) != old.manifest.lineage.dataset_digest:
         sys.stderr.write(f"{boards}: are other boards than those that {BUNDLE.name} was trained on; make demo-bundle\n")
