@@ -11,6 +11,9 @@ from appliance.documents import Document, LocatedPath, Section, read_document
 MAX_THREADS = 64
 """What a runtime takes for one inference."""
 
+MOST_INSTANCES = 16
+"""Copies of a model in memory."""
+
 MOST_PRODUCTS = 32
 """All of them are loaded at once."""
 
@@ -75,6 +78,8 @@ class RuntimeSection(Section):
     """What runs the model: ONNX Runtime anywhere, OpenVINO on Intel's processors, TensorRT on NVIDIA's accelerators.
 
     threads: 0 means one per core but one, at least 1 and at most 64: the rest of the station needs that core.
+    instances: parts that are inspected at once, each by a copy of the model of its own; 0 means as many as the cores
+    have room for, and one on an accelerator.
     providers: ONNX Runtime's, in order of preference. pins_threads: OpenVINO's; a pinned thread stays on one core.
     precision: auto takes the bundle's model that this runtime runs best here; fp16 and int8 are models of the bundle.
     bf16, OpenVINO's, computes the f32 model with less where the processor can. engines: TensorRT's, the folder of what
@@ -84,6 +89,7 @@ class RuntimeSection(Section):
 
     kind: Literal["onnx", "openvino", "tensorrt"] = "onnx"
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
+    instances: Annotated[int, Field(ge=0, le=MOST_INSTANCES)] = 0
     providers: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] = ("CPUExecutionProvider",)
     precision: Literal["auto", "f32", "bf16", "fp16", "int8"] = "auto"
     pins_threads: bool = False

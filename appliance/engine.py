@@ -16,6 +16,9 @@ from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.tensorrt import TensorRtRuntime
 
+MOST_AT_ONCE = 2
+"""Parts, unless the configuration says more: one comes while the one before is still looked at."""
+
 Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed], Runtime]
 """Loads one of the bundle's models into the configured runtime."""
 
@@ -143,5 +146,25 @@ def default_threads(cores: int | None = None) -> int:
     Args:
         cores: that this process may use; None asks the operating system.
     """
+    return min(max(1, (cores or usable_cores()) - 1), MAX_THREADS)
+
+
+def instances(settings: RuntimeSection, cores: int | None = None) -> int:
+    """Return how many parts are inspected at once: on the processor as many as it has threads for, else one.
+
+    Args:
+        settings: the configuration's runtime section.
+        cores: that this process may use; None asks the operating system.
+    """
+    if settings.instances:
+        return settings.instances
+    if settings.kind == "tensorrt" or settings.providers != RuntimeSection().providers:
+        return 1
+    room = (cores or usable_cores()) // (settings.threads or default_threads(cores))
+    return min(max(1, room), MOST_AT_ONCE)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(max(1, (cores or usable or 1) - 1), MAX_THREADS)
+    return usable or 1

@@ -14,10 +14,11 @@ NS_PER_MS = 1_000_000
 class Product:
     """What judges the parts of one product: its recipe, bound to a proven bundle.
 
-    deadline_ms counts from the trigger's reception; the answer is due answer_reserve_ms before it.
+    inspections: one for each thread that inspects, with a model of its own. deadline_ms counts from the trigger's
+    reception; the answer is due answer_reserve_ms before it.
     """
 
-    inspect: Inspect
+    inspections: tuple[Inspect, ...]
     versions: Versions
     deadline_ms: int
     answer_reserve_ms: int

@@ -14,11 +14,13 @@ from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, ProductSection
 from appliance.device_state import DeviceState
 from appliance.documents import Document
-from appliance.errors import ApplianceError, ConfigError
+from appliance.engine import instances
+from appliance.errors import ApplianceError, ConfigError, RuntimeFault
 from appliance.events import Changeover, Versions
 from appliance.inspection import PartInspection
 from appliance.optics.reference import lay_ms
 from appliance.parts import Product
+from appliance.ports import Runtime
 from appliance.recipe import BoundRecipe, load_recipe
 from appliance.runtime_pool import RuntimePool
 from appliance.stages.infer import Inference
@@ -139,13 +141,30 @@ class _Loader:
         bundle = self._bundles[files.bundle]
         recipe = load_bound_recipe(self.config, files, bundle)
         engine = activate_configured(self.config, bundle, recipe, self.device, pool=self.pool)
-        undo.callback(engine.runtime.close)
-        inference = Inference(recipe, bundle.manifest, engine.runtime)
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
-        budget_ms = engine.budget_ms * inference.tiles
-        inspection = PartInspection(recipe, inference, partial(self.note_inference_ms, judging.product, budget_ms))
-        undo.callback(inspection.close)
-        return WarmProduct(Product(inspection, judging, recipe.deadline_ms, recipe.answer_reserve_ms), engine)
+        inspections: list[PartInspection] = []
+        for runtime in self._copies(bundle, engine, undo):
+            inference = Inference(recipe, bundle.manifest, runtime)
+            note_ms = partial(self.note_inference_ms, judging.product, engine.budget_ms * inference.tiles)
+            inspections.append(PartInspection(recipe, inference, note_ms))
+            undo.callback(inspections[-1].close)
+        product = Product(tuple(inspections), judging, recipe.deadline_ms, recipe.answer_reserve_ms)
+        return WarmProduct(product, engine)
+
+    def _copies(self, bundle: Bundle, engine: Engine, undo: ExitStack) -> list[Runtime]:
+        """Return the proven runtime and as many others of the same model as parts are inspected at once."""
+        undo.callback(engine.runtime.close)
+        copies = [engine.runtime]
+        for copy in range(1, instances(self.config.runtime)):
+            other = self.pool.lend(self.config.runtime, bundle, engine.precision, copy)
+            undo.callback(other.close)
+            if other.describe() != engine.runtime.describe():
+                raise RuntimeFault(
+                    f"a copy of the model computes with {other.describe()} and the one that was proved with "
+                    f"{engine.runtime.describe()}; configure runtime.instances: 1"
+                )
+            copies.append(other)
+        return copies
 
 
 def activate_configured(

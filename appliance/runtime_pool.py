@@ -46,7 +46,7 @@ class LentRuntime:
 
 
 class RuntimePool:
-    """Lends runtimes; the users of one model must be in one thread, as a station's products are."""
+    """Lends runtimes; the users of one copy of a model must be in one thread, as those of a station's products are."""
 
     def __init__(self, make: Make = make_runtime) -> None:
         """Begin with none.
@@ -55,25 +55,31 @@ class RuntimePool:
             make: loads a model.
         """
         self._make = make
-        self._loaded: dict[tuple[str, Computed], _Loaded] = {}
+        self._loaded: dict[tuple[str, Computed, int], _Loaded] = {}
 
     def __len__(self) -> int:
         """Return how many models are in memory."""
         return len(self._loaded)
 
-    def lend(self, settings: RuntimeSection, bundle: Bundle, precision: Computed) -> LentRuntime:
+    def lend(self, settings: RuntimeSection, bundle: Bundle, precision: Computed, copy: int = 0) -> LentRuntime:
         """Return a bundle's model in its runtime, loaded before or now.
+
+        Args:
+            settings: the configuration's runtime section.
+            bundle: the release.
+            precision: what is computed with.
+            copy: which of the model's copies: each thread that inspects has its own.
 
         Raises:
             ConfigError, BundleFormatError, RuntimeFault, StorageError: it cannot be loaded.
         """
-        key = (bundle.digest, precision)
+        key = (bundle.digest, precision, copy)
         if key not in self._loaded:
             self._loaded[key] = _Loaded(self._make(settings, bundle, precision))
         self._loaded[key].users += 1
         return LentRuntime(self._loaded[key].runtime, lambda: self._take_back(key))
 
-    def _take_back(self, key: tuple[str, Computed]) -> None:
+    def _take_back(self, key: tuple[str, Computed, int]) -> None:
         loaded = self._loaded[key]
         loaded.users -= 1
         if loaded.users == 0:

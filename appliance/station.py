@@ -1,8 +1,8 @@
 """The part's way, in one screen: trigger -> capture -> correct -> infer -> decide -> record -> deliver.
 
-One thread per camera, one that inspects (and one that measures beside it), one that answers for late parts, one that
-delivers records. Whoever settles a part first gives its one verdict and sends its action: the inspection, the deadline
-clock, or the first thing that went wrong.
+One thread per camera, one or more that inspect (each with one that measures beside it), one that answers for late
+parts, one that delivers records. Whoever settles a part first gives its one verdict and sends its action: an
+inspection, the deadline clock, or the first thing that went wrong.
 """
 
 import logging
@@ -103,7 +103,9 @@ class Station:
         bodies: dict[str, Callable[[], None]] = {
             f"capture:{view}": partial(self._capture_parts, view) for view in self._captures
         }
-        bodies |= {"inspect": self._inspect_parts, "deadline": self._answer_late_parts, "deliver": self._delivery.run}
+        instances = range(len(self._products.in_force.inspections))
+        bodies |= {f"inspect:{instance}": partial(self._inspect_parts, instance) for instance in instances}
+        bodies |= {"deadline": self._answer_late_parts, "deliver": self._delivery.run}
         self._threads = [threading.Thread(target=body, name=name, daemon=True) for name, body in bodies.items()]
         self._stopping_because = ""
         for thread in self._threads:
@@ -277,9 +279,10 @@ class Station:
             detail = f"{self._settings.queue_size} parts are waiting for the inspection already"
             self._verdicts.fail(part, Reason.QUEUE_FULL, detail)
 
-    def _inspect_parts(self) -> None:
+    def _inspect_parts(self, instance: int) -> None:
+        stage = f"inspect:{instance}"
         while not self._stop.is_set():
-            self._watchdog.beat("inspect")
+            self._watchdog.beat(stage)
             try:
                 part = self._inspect_queue.get(timeout=BEAT_S)
             except queue.Empty:
@@ -288,7 +291,7 @@ class Station:
             if part.is_settled or len(frames) != len(self._captures):
                 continue
             try:
-                decision, views = part.product.inspect(frames, part.stage_us)
+                decision, views = part.product.inspections[instance](frames, part.stage_us)
             except RuntimeFault as error:
                 self._verdicts.fail(part, Reason.RUNTIME, str(error))
                 continue

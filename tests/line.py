@@ -204,6 +204,7 @@ class Line:
         self.clock = SystemClock()
         self.cameras = {view: ScriptedCamera(view) for view in views}
         self.camera = next(iter(self.cameras.values()))
+        instances = settings.pop("instances", 1)
         deadline_ms, answer_reserve_ms = settings.pop("deadline_ms", 5000), settings.pop("answer_reserve_ms", 10)
         self.inspections = {name: ScriptedInspection() for name in products}
         self.inspection = self.inspections[products[0]]
@@ -218,7 +219,9 @@ class Line:
         last = self.ledger.last_changeover()
         self.products = Products(
             {
-                name: Product(inspection, replace(VERSIONS, product=name), deadline_ms, answer_reserve_ms)
+                name: Product(
+                    (inspection,) * instances, replace(VERSIONS, product=name), deadline_ms, answer_reserve_ms
+                )
                 for name, inspection in self.inspections.items()
             },
             unavailable or {},

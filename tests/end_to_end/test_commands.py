@@ -137,7 +137,7 @@ CRASHES = """
 import sys, threading
 from appliance.__main__ import main
 def crash(frame, event, argument):
-    if threading.current_thread().name == "inspect":
+    if threading.current_thread().name == "inspect:0":
         raise ValueError("unforeseen")
 threading.setprofile(crash)  # of each thread that starts from here on
 sys.exit(main(sys.argv[1:]))

@@ -21,6 +21,18 @@ def test_triggers_equal_verdicts_on_a_good_day(tmp_path: Path) -> None:
     assert sum(item.decision.verdict is Verdict.REJECT for item, _ in records) == 10
 
 
+def test_two_parts_are_inspected_at_once_and_each_gets_its_own_verdict(tmp_path: Path) -> None:
+    with Line(tmp_path, instances=2) as line:
+        line.inspection.gate.clear()
+        for part_id in ("good-1", "bad-2", "good-3"):
+            line.trigger(part_id)
+        eventually(lambda: len(line.inspection.inspected) == 2)
+        line.inspection.gate.set()
+        line.wait_for(3)
+    given = {part_id: verdict for part_id, (verdict, _) in line.verdicts().items()}
+    assert given == {"good-1": Verdict.ACCEPT, "bad-2": Verdict.REJECT, "good-3": Verdict.ACCEPT}
+
+
 def test_a_lost_camera_gives_a_fault_verdict_and_is_opened_again_for_the_next_part(tmp_path: Path) -> None:
     with Line(tmp_path) as line:
         line.camera.lost = lambda part_id: part_id == "lost"

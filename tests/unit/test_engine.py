@@ -12,7 +12,7 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.manifest import VariantName
 from appliance.check import look
 from appliance.config import RuntimeSection
-from appliance.engine import choose
+from appliance.engine import choose, instances
 from appliance.errors import BundleProofError, ConfigError, RuntimeFault
 from appliance.processor import multiplies_int8
 from appliance.wiring import build
@@ -48,6 +48,25 @@ def test_onnx_runtime_stays_with_f32_and_openvino_takes_int8_where_the_processor
     assert choose(section(kind="openvino", precision="f32"), bundle) == "f32"
     assert choose(section(kind="openvino", precision="bf16"), bundle) == "bf16"
     assert choose(section(precision="int8"), bundle) == "int8"
+
+
+@pytest.mark.parametrize(
+    ("keys", "cores", "parts"),
+    [
+        ({}, 1, 1),
+        ({}, 2, 2),  # a thread each
+        ({}, 4, 1),  # one inference takes three of them
+        ({"threads": 1}, 8, 2),
+        ({"threads": 2}, 2, 1),
+        ({"threads": 8}, 2, 1),
+        ({"threads": 1, "instances": 5}, 2, 5),
+        ({"providers": ("CUDAExecutionProvider",)}, 2, 1),
+        ({"kind": "openvino"}, 2, 2),
+        ({"kind": "tensorrt", "engines": Path("/engines")}, 2, 1),
+    ],
+)
+def test_as_many_parts_at_once_as_the_cores_have_room_for(keys: dict[str, object], cores: int, parts: int) -> None:
+    assert instances(RuntimeSection.model_validate(keys), cores) == parts
 
 
 def test_tensorrt_takes_fp16_by_itself_and_int8_only_where_it_is_asked_to(tmp_path: Path) -> None:

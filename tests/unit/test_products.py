@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from appliance.bundle.archive import read_bundle
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.certification.certificate import Computed
 from appliance.check import Finding, look
 from appliance.config import RuntimeSection, load_config
 from appliance.device_state import read_device_state
-from appliance.engine import make_runtime
-from appliance.errors import BundleError, ConfigError
+from appliance.engine import instances, make_runtime
+from appliance.errors import BundleError, ConfigError, RuntimeFault
 from appliance.events import Changeover, Pixels
-from appliance.ports import RawDetections
+from appliance.ports import RawDetections, Runtime
 from appliance.products import load_products
 from appliance.runtime_pool import RuntimePool
 from appliance.stores.ledger import SqliteLedger
@@ -189,7 +190,7 @@ def test_products_of_one_bundle_share_its_model_and_each_is_proved_by_its_own_li
     add_product(config, "other", "other.bundle")
     pool, (loaded, document) = RuntimePool(), load_config(config)
     warm = load_products(loaded, document, "plain", read_device_state(), pool=pool)
-    assert len(pool) == 2
+    assert len(pool) == 2 * instances(loaded.runtime)
     assert {name: each.engine.certificate.subject.bundle_digest for name, each in warm.ready.items()} == {
         name: each.product.versions.bundle_digest for name, each in warm.ready.items()
     }
@@ -205,7 +206,7 @@ def test_products_of_one_deadline_are_told_apart_by_what_the_model_took(config: 
     loaded, document = load_config(config)
     warm = load_products(loaded, document, "plain", read_device_state(), lambda *told: noted.append(told[:2]))
     for name in ("plain", "twin"):
-        warm.ready[name].product.inspect({"top": make_frame()}, {})
+        warm.ready[name].product.inspections[0]({"top": make_frame()}, {})
     warm.close()
     (plain, budget_ms), twin = noted
     assert (plain, twin) == ("plain", ("twin", budget_ms))
@@ -258,3 +259,16 @@ def test_a_lent_model_finds_what_its_own_would(tmp_path: Path) -> None:
     picture = spot_picture(64, 64, [(1, 1, 200)])[None]
     assert (own.infer(picture).scores == lent.infer(picture).scores).all()
     assert own.describe() == lent.describe()
+
+
+def test_a_copy_that_computes_otherwise_than_the_proved_one_is_refused(config: Path) -> None:
+    document = yaml.safe_load(config.read_text())
+    write(config, document | {"runtime": {"threads": 1, "instances": 2}})
+    loaded, known = load_config(config)
+    threads = iter((1, 2, 2))
+
+    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed) -> Runtime:
+        return make_runtime(settings.model_copy(update={"threads": next(threads)}), bundle, precision)
+
+    with pytest.raises(RuntimeFault, match=r"threads=2 .* threads=1; configure runtime\.instances: 1"):
+        load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))
