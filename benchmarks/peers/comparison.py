@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.config import MOST_INSTANCES
 from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.report import percentiles
 from benchmarks.end_to_end import write_pictures
@@ -77,12 +78,12 @@ class Contender:
 
 
 def ours(bundle: Path, pictures: Path) -> list[Contender]:
-    """Return our line with each runtime; as many threads as the peers take, which is all."""
-    threads = len(os.sched_getaffinity(0))
+    """Return our line with each runtime, on as many cores as the peers take, which is all: a part on each."""
+    cores = {"threads": 1, "instances": min(len(os.sched_getaffinity(0)), MOST_INSTANCES)}
     sections = {
-        "our line": {"kind": "onnx", "threads": threads},
-        "our line, OpenVINO": {"kind": "openvino", "threads": threads, "precision": "f32"},
-        "our line, OpenVINO INT8": {"kind": "openvino", "threads": threads, "precision": "int8"},
+        "our line": {"kind": "onnx", **cores},
+        "our line, OpenVINO": {"kind": "openvino", "precision": "f32", **cores},
+        "our line, OpenVINO INT8": {"kind": "openvino", "precision": "int8", **cores},
     }
     command = [sys.executable, "-m", "benchmarks.peers.ours", "--bundle", str(bundle), "--pictures", str(pictures)]
     runtimes = {"onnx": "onnxruntime", "openvino": "openvino"}
