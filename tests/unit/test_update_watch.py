@@ -192,6 +192,15 @@ def test_a_state_that_was_saved_goes_on_and_an_outcome_is_final(stream: list[tup
     assert gate.chart(whole) >= 0
 
 
+def test_what_comes_after_an_outcome_changes_nothing() -> None:
+    passed, failed = judge(CANARY), after(CANARY, good(1, Challenge.BAD))
+    assert (passed.outcome, failed.outcome) == (Outcome.PASS, Outcome.FAIL)
+    for state in (passed, failed):
+        assert CANARY.take(state, good(1e9, Challenge.BAD)) == state
+        assert CANARY.take(state, bad(1e9)) == state
+        assert CANARY.wait(state, 1e9) == state
+
+
 def test_a_chart_that_does_not_fit_is_refused() -> None:
     document = json.loads(strict_json.dump(after(CANARY, good(1))))
     document["charts"]["late"] = [0.0]
