@@ -50,7 +50,8 @@ class Judgement:
     """What one model said of a part.
 
     label: class of the deciding detection. score: the top score 0..1; None: nothing was found, which counts as 0.
-    latency_ms: what the part's pictures took in the model; asked of the candidate alone, and None counts as too long.
+    latency_ms: what the part's pictures took in the model. None counts as too long for the candidate; where the model
+    in force was too slow itself, the part says nothing about latency.
     """
 
     verdict: Verdict
@@ -201,15 +202,16 @@ class ShadowGate:
         observed = {"skipped": 0.0}
         if isinstance(candidate, Failure) or not candidate.is_an_answer:
             return observed | {"faults": 1.0}
-        latency_ms = candidate.latency_ms
         balance = float(candidate.is_diverted - reference.is_diverted)
         observed |= {
             "faults": 0.0,
-            "late": float(latency_ms is None or not latency_ms <= self.budget_ms),
             "disagreement": float(candidate.verdict is not reference.verdict),
             "rise": balance,
             "fall": -balance,
         }
+        if reference.latency_ms is None or reference.latency_ms <= self.budget_ms:
+            latency_ms = candidate.latency_ms
+            observed["late"] = float(latency_ms is None or not latency_ms <= self.budget_ms)
         shift = (candidate.score or 0.0) - (reference.score or 0.0)
         if reference.verdict is Verdict.ACCEPT:
             observed |= {"overkill": float(candidate.is_diverted), "accepted_up": shift, "accepted_down": -shift}

@@ -133,6 +133,14 @@ def test_a_part_that_the_model_in_force_could_not_judge_says_nothing(candidate: 
     assert after(GATE, Pair(DARK, candidate)) == ShadowState(incomparable=1)
 
 
+def test_a_device_that_is_held_back_slows_both_and_fails_neither() -> None:
+    slow = Judgement(Verdict.ACCEPT, Reason.COMPLETE, None, 0.1, 2 * BUDGET_MS)
+    state = after(GATE, *(Pair(slow, slow) for _ in range(300)))
+    assert (state.outcome, state.parts) == (Outcome.CONTINUE, 300)
+    assert "late" not in state.tallies
+    assert after(GATE, *(Pair(GOOD, slow) for _ in range(300))).cause == "late"
+
+
 def test_few_bad_parts_never_pass_and_end_undecided() -> None:
     gate = ShadowGate(GateSettings(shadow_parts=30, patience=30), BUDGET_MS)
     finding = gate.finding(after(gate, *(Pair(GOOD, GOOD) for _ in range(900))))
