@@ -15,6 +15,7 @@ BENCHMARKS = {
     "ledger": "inserts beside millions of rows and a purge (10 minutes, 14 GB of disk)",
     "start": "from the start of the process to the first verdict, with and without a certificate (2 minutes)",
     "changeover": "from the command to the first part of another product (1 minute)",
+    "challenger": "parts that a device needs to pass a good model and to fail a bad one (10 minutes)",
     "peers": "our line beside what a user would install instead (30 minutes, 7 GB of packages)",
     "gpu": "what runs on an NVIDIA accelerator, how exactly and how fast (5 minutes; needs one)",
 }

@@ -9,6 +9,8 @@ from appliance.demo.station import Scene, write_station
 from appliance.messages import CommandReply
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.stores.ledger import SqliteLedger
+from benchmarks.challenger import Row, judged, keeps_its_promise, shadow
+from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
@@ -50,3 +52,12 @@ def test_a_part_judged_by_another_product_than_the_one_in_force_is_found() -> No
     assert first_action_ms(run) == [3.0]
     run.records |= {"t1": second, "t3": second | {"versions": second["versions"] | {"bundle_digest": PRODUCTS[0]}}}
     assert judged_wrongly(run) == ["t1", "t3"]
+
+
+def test_a_gate_that_errs_more_often_than_it_says_is_noticed() -> None:
+    blind = shadow(Candidate(escapes=1.0))
+    figures = judged(Row("SHADOW", "accepts all", False, blind), 3, 0)
+    assert (figures["pass"], figures["fail"]) == (0, 3)
+    assert figures["fail_parts"][0] <= figures["fail_parts"][1] < 500
+    assert keeps_its_promise(Row("SHADOW", "", False, blind), figures)
+    assert not keeps_its_promise(Row("SHADOW", "", True, blind), figures)
