@@ -40,7 +40,7 @@ def _download(config: AgentConfig, name: str) -> str:
     target = _repository(config).find(name)
     from appliance.update.download import TargetStore
 
-    store = TargetStore(config.files, config.targets_url, config.make_transport(), config.reserve_bytes)
+    store = TargetStore(config.files, config.make_source(config.targets_url), config.reserve_bytes)
     path = store.fetch(target)
     config.make_floor().rise_to_releases(target.releases)
     return str(path)
@@ -53,11 +53,10 @@ def _repository(config: AgentConfig) -> "TrustedRepository":
         raise ConfigError("updates are not installed here: pip install 'inspection-appliance[agent]'") from error
     return TrustedRepository(
         "online",
-        config.metadata_url,
+        config.make_source(config.metadata_url),
         config.metadata,
         root=config.read_root(),
         floor=config.make_floor(),
-        transport=config.make_transport(),
         clock=SystemClock(),
         files=config.files,
     )

@@ -21,7 +21,7 @@ from appliance.errors import BundleTrustError, ConfigError, DeliveryError, Repla
 from appliance.ports import Clock
 from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, as_moment
 from appliance.update.lock import locked
-from appliance.update.transport import Transport
+from appliance.update.source import NotThereError, Source
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ MOST_AHEAD = timedelta(days=1)
 """As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 
 LARGEST_METADATA_BYTES = 5_000_000
+NOT_FOUND = 404
+"""What python-tuf takes for the end of a chain of roots."""
+
 LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 """What python-tuf leaves in its folder when it is killed between writing and renaming."""
 
@@ -61,17 +64,17 @@ class Target:
 
 
 class _Fetcher(FetcherInterface):
-    """Metadata over our transport; all of one refresh until one moment."""
+    """Metadata from our source; all of one refresh until one moment."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._ends_at = time.monotonic() + transport.limits.refresh_s
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ends_at = time.monotonic() + source.limits.refresh_s
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
-        with self._transport.get(url, most_bytes=max_length, ends_at=self._ends_at) as answer:
-            if answer.status != 200:
-                raise DownloadHTTPError(f"{url}: the server answers {answer.status}", answer.status)
-            return b"".join(answer.chunks(max_length))
+        try:
+            return self._source.read(url.rpartition("/")[2], most_bytes=max_length, ends_at=self._ends_at)
+        except NotThereError as error:
+            raise DownloadHTTPError(str(error), NOT_FOUND) from error
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         yield self.download_bytes(url, LARGEST_METADATA_BYTES)
@@ -152,12 +155,11 @@ class TrustedRepository:
     def __init__(
         self,
         name: str,
-        metadata_url: str,
+        source: Source,
         folder: Path,
         *,
         root: bytes,
         floor: Floor,
-        transport: Transport,
         clock: Clock,
         files: Path | None = None,
     ) -> None:
@@ -165,20 +167,15 @@ class TrustedRepository:
 
         Args:
             name: under which the floor keeps this repository's versions.
-            metadata_url: where its metadata lies.
-            folder: for its metadata alone; made if it is not there.
+            source: where its metadata lies.
+            folder: on this device, for its metadata alone; made if it is not there.
             root: root.json of the device's image, where all trust begins; never one from the folder.
             floor: what this device never goes back behind.
-            transport: how files get here.
             clock: what time it is, and whether something keeps it right.
             files: the folder of files that were fetched from it; what lies there shows that the device is not new.
-
-        Raises:
-            ConfigError: the address is none that this device may ask.
         """
-        transport.check_address(metadata_url)
-        self._name, self._url, self._folder, self._root = name, metadata_url, folder, root
-        self._floor, self._transport, self._clock, self._files = floor, transport, clock, files
+        self._name, self._source, self._folder, self._root = name, source, folder, root
+        self._floor, self._clock, self._files = floor, clock, files
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -248,7 +245,7 @@ class TrustedRepository:
 
     def _open(self) -> _Client:
         try:
-            return _Client(str(self._folder), self._url, fetcher=_Fetcher(self._transport), bootstrap=self._root)
+            return _Client(str(self._folder), self._source.place, fetcher=_Fetcher(self._source), bootstrap=self._root)
         except RepositoryError as error:
             raise ConfigError(
                 f"the root.json of this device is no valid root ({error}); name the one that came with the repository"
@@ -285,13 +282,14 @@ class TrustedRepository:
             yield
         except ExpiredMetadataError as error:
             raise BundleTrustError(
-                f"{self._url}: {error} (it is {self._floor.time(self._clock.utc()):%Y-%m-%d %H:%M} UTC here): the "
-                "repository is no longer kept, or somebody holds newer metadata back; publish anew, or set the clock"
+                f"{self._source.place}: {error} (it is {self._floor.time(self._clock.utc()):%Y-%m-%d %H:%M} UTC "
+                "here): the repository is no longer kept, or somebody holds newer metadata back; publish anew, or set "
+                "the clock"
             ) from error
         except RepositoryError as error:
-            raise BundleTrustError(f"{self._url}: {error}; look at who signs and publishes there") from error
+            raise BundleTrustError(f"{self._source.place}: {error}; look at who signs and publishes there") from error
         except DownloadError as error:
-            raise DeliveryError(f"{error}; check the address and the server") from error
+            raise DeliveryError(str(error)) from error
         except OSError as error:
             raise StorageError(
                 f"{error.filename or self._folder}: {error.strerror}; check space, rights and the disk"

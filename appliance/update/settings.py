@@ -10,6 +10,7 @@ from pydantic import Field
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
 from appliance.update.floor import Floor, Moment, as_moment
+from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.transport import Transport
 
@@ -56,6 +57,10 @@ class AgentConfig(Section):
     def make_transport(self) -> Transport:
         """Return how files get here."""
         return Transport(self.limits, self.ca_file)
+
+    def make_source(self, url: str) -> HttpsSource:
+        """Return a folder of the server."""
+        return HttpsSource(url, self.make_transport())
 
     def read_root(self) -> bytes:
         """Return the root of the device's image.
