@@ -58,5 +58,5 @@ def _repository(config: AgentConfig) -> "TrustedRepository":
         root=config.read_root(),
         floor=config.make_floor(),
         clock=SystemClock(),
-        files=config.files,
+        elsewhere=[config.files],
     )

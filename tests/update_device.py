@@ -67,7 +67,7 @@ class Device:
     def repository(self) -> TrustedRepository:
         return TrustedRepository(
             "online", HttpsSource(self.server.metadata_url, self.transport), self.metadata, root=self.root,
-            floor=self.floor, clock=self.clock, files=self.files,
+            floor=self.floor, clock=self.clock, elsewhere=[self.files],
         )  # fmt: skip
 
     @property

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.ports import Clock
-from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, as_moment
+from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, Voucher, as_moment
 from appliance.update.lock import locked
 from appliance.update.source import NotThereError, Source
 
@@ -53,7 +53,8 @@ class Target:
     """A file that the repository vouches for.
 
     name: its TUF path. path: where it lies under the targets' address. digests: algorithm -> hex, all are checked.
-    releases: kind -> release, what is counted against older ones; empty where the target is not counted.
+    releases: kind, or kind/name -> release, what is counted against older ones; empty where the target is not counted.
+    voucher: who could vouch for it; None: not said.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Target:
     length: int
     digests: Mapping[str, str]
     releases: Mapping[str, Release] = field(default_factory=dict)
+    voucher: Voucher | None = None
 
 
 class _Fetcher(FetcherInterface):
@@ -117,8 +119,8 @@ class _Client(Updater):
             )
         return moment
 
-    def release(self, name: str, sequence: int) -> Release:
-        """A release under the keys to which targets.json gives this name; what they delegate further is theirs."""
+    def voucher(self, repository: str, name: str) -> Voucher:
+        """The keys to which targets.json gives this name; what they delegate further is theirs."""
         trusted = self._trusted_set
         delegations = trusted.targets.delegations
         roles: list[TufRole] = []
@@ -127,8 +129,8 @@ class _Client(Updater):
         elif delegations is not None and delegations.succinct_roles is not None:
             roles = [delegations.succinct_roles]
         keyids = {keyid for role in roles for keyid in role.keyids}
-        return Release(
-            seq=sequence,
+        return Voucher(
+            repository=repository,
             root=trusted.root.version,
             targets=trusted.targets.version,
             targets_role=_role(trusted.root.roles["targets"]),
@@ -143,6 +145,13 @@ class _Client(Updater):
             return target.path
         folder, slash, name = target.path.rpartition("/")
         return f"{folder}{slash}{next(iter(target.hashes.values()))}.{name}"
+
+
+def _traces(folder: Path) -> list[Path]:
+    """What a new device does not have there: metadata beside the image's root, or files."""
+    newer_roots = sorted(folder.glob("root_history/*.root.json"))[1:]
+    found = [path for path in sorted(folder.glob("[!.]*")) if path.name not in ("root.json", "root_history")]
+    return [*(path for path in found if not LITTER.fullmatch(path.name)), *newer_roots]
 
 
 def _role(role: TufRole) -> Role:
@@ -161,7 +170,7 @@ class TrustedRepository:
         root: bytes,
         floor: Floor,
         clock: Clock,
-        files: Path | None = None,
+        elsewhere: Sequence[Path] = (),
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.
 
@@ -172,10 +181,11 @@ class TrustedRepository:
             root: root.json of the device's image, where all trust begins; never one from the folder.
             floor: what this device never goes back behind.
             clock: what time it is, and whether something keeps it right.
-            files: the folder of files that were fetched from it; what lies there shows that the device is not new.
+            elsewhere: folders of fetched files and of other repositories' metadata; what lies there shows that the
+                device is not new.
         """
         self._name, self._source, self._folder, self._root = name, source, folder, root
-        self._floor, self._clock, self._files = floor, clock, files
+        self._floor, self._clock, self._elsewhere = floor, clock, elsewhere
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -211,7 +221,7 @@ class TrustedRepository:
             found = client.get_targetinfo(name)
             if found is None:
                 raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-            target = _as_target(found, client)
+            target = _as_target(found, client, self._name)
         self._floor.check_releases(target.releases)
         return target
 
@@ -221,19 +231,14 @@ class TrustedRepository:
         with locked(self._folder.with_name(f".{self._folder.name}.lock")):
             yield
 
-    def _traces(self) -> list[Path]:
-        """What a new device does not have: metadata beside the image's root, and files."""
-        metadata = [path for path in self._folder.glob("*.json") if path.name != "root.json"]
-        newer_roots = sorted(self._folder.glob("root_history/*.root.json"))[1:]
-        return [*metadata, *newer_roots, *(self._files.glob("[!.]*") if self._files else [])]
-
     @contextmanager
     def _refreshed(self) -> Iterator[_Client]:
         with self._in_words(), self._locked():
             self._clear_litter()
-            traces = self._traces()
+            traces = _traces(self._folder)
             client = self._open()
-            self._floor.begin(self._name, client.verified(), traces)
+            elsewhere = [path for folder in self._elsewhere for path in _traces(folder)]
+            self._floor.begin(self._name, client.verified(), traces, elsewhere)
             now = self._clock.utc()
             client.judge_at(self._floor.time(now))
             try:
@@ -296,7 +301,7 @@ class TrustedRepository:
             ) from error
 
 
-def _as_target(found: TargetFile, client: _Client) -> Target:
+def _as_target(found: TargetFile, client: _Client, repository: str) -> Target:
     """Take over what python-tuf found, as far as it can be checked and asked for here."""
     name = found.path
     if any(part in ("", ".", "..") for part in name.split("/")):
@@ -304,13 +309,16 @@ def _as_target(found: TargetFile, client: _Client) -> Target:
     for algorithm, digest in found.hashes.items():
         if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
             raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
-    numbered = _numbered(name, found.custom)
-    releases = {kind: client.release(name, sequence) for kind, sequence in numbered.items()}
-    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases)
+    voucher = client.voucher(repository, name)
+    releases = {counted: voucher.numbered(sequence) for counted, sequence in _numbered(name, found.custom).items()}
+    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases, voucher)
 
 
 def _numbered(name: str, custom: object) -> dict[str, int]:
-    """Kind and number; the kind follows from the name, so that nobody numbers what others may sign."""
+    """What is counted, and its number; the kind follows from the name, so that nobody numbers what others may sign.
+
+    In a folder of its own (models/NAME/FILE) a name is counted for itself, else with all of its kind.
+    """
     said = custom if isinstance(custom, dict) else {}
     kind, sequence = KINDS.get(name.partition("/")[0]) if "/" in name else None, said.get("seq")
     if kind is None and {"kind", "seq"} & said.keys():
@@ -321,7 +329,8 @@ def _numbered(name: str, custom: object) -> dict[str, int]:
     if kind is None:
         return {}
     if said.get("kind", kind) == kind and type(sequence) is int and 0 <= sequence <= LARGEST_SEQ:
-        return {kind: sequence}
+        _, *own, _ = name.split("/")
+        return {"/".join([kind, *own[:1]]): sequence}
     raise BundleTrustError(
         f"{name}: kind {said.get('kind')!r} and seq {sequence!r} are no {kind} release; publish it with a seq from 0 "
         f"to {LARGEST_SEQ}, and as kind {kind} or none"
