@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Role as TufRole
-from tuf.api.metadata import TargetFile, Timestamp
+from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
@@ -32,6 +32,9 @@ MOST_AHEAD = timedelta(days=1)
 """As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 
 LARGEST_METADATA_BYTES = 5_000_000
+MOST_ROLES = 5_000
+"""Read by a device that wants to know all that is offered."""
+
 NOT_FOUND = 404
 """What python-tuf takes for the end of a chain of roots."""
 
@@ -139,6 +142,25 @@ class _Client(Updater):
             else None,
         )
 
+    def offered(self) -> list[str]:
+        """Every name that some role lists; who vouches for it shows when it is looked up."""
+        waiting, seen, names = [(Targets.type, Root.type)], set[str](), dict[str, None]()
+        while waiting:
+            role, delegator = waiting.pop()
+            if role in seen:
+                continue
+            seen.add(role)
+            if len(seen) > MOST_ROLES:
+                raise BundleTrustError(f"more than {MOST_ROLES} roles vouch for targets; name those that you need")
+            signed = self._load_targets(role, delegator)
+            names |= dict.fromkeys(signed.targets)
+            delegated = signed.delegations
+            if delegated is not None and delegated.succinct_roles is not None:
+                waiting += [(each, role) for each in delegated.succinct_roles.get_roles()]
+            elif delegated is not None:
+                waiting += [(each, role) for each in delegated.roles or ()]
+        return list(names)
+
     def where(self, target: TargetFile) -> str:
         """The path under the targets' address: with the first digest in front where the root says so."""
         if not self._trusted_set.root.consistent_snapshot:
@@ -218,12 +240,26 @@ class TrustedRepository:
             DeliveryError, StorageError, ConfigError: see refresh.
         """
         with self._refreshed() as client:
-            found = client.get_targetinfo(name)
-            if found is None:
-                raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-            target = _as_target(found, client, self._name)
+            target = self._look_up(client, name)
+        if target is None:
+            raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
         self._floor.check_releases(target.releases)
         return target
+
+    def find_all(self) -> list[Target]:
+        """Bring the metadata up to date and look everything up that it offers; old releases, too.
+
+        Raises:
+            BundleTrustError: something is offered in a way that cannot be checked here.
+            DeliveryError, StorageError, ConfigError: see refresh.
+        """
+        with self._refreshed() as client:
+            found = [self._look_up(client, name) for name in client.offered()]
+        return [target for target in found if target is not None]
+
+    def _look_up(self, client: _Client, name: str) -> Target | None:
+        found = client.get_targetinfo(name)
+        return None if found is None else _as_target(found, client, self._name)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

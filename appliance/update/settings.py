@@ -22,7 +22,8 @@ class AgentConfig(Section):
     """agent.yaml.
 
     root: the root.json that the device's image brings. floor: another place than state, if possible another partition.
-    built_at: when the image was built; no time before it is believed. reserve_mb: what downloads leave free.
+    built_at: when the image was built; no time before it is believed. stick_root: as root, for the repository of USB
+    sticks. reserve_mb: what downloads leave free.
     """
 
     metadata_url: str
@@ -32,6 +33,7 @@ class AgentConfig(Section):
     floor: LocatedPath
     built_at: Moment
     ca_file: LocatedPath | None = None
+    stick_root: LocatedPath | None = None
     reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
     limits: TransferLimits = TransferLimits()
 
@@ -44,6 +46,11 @@ class AgentConfig(Section):
     def metadata(self) -> Path:
         """The folder of the repository's metadata, and of nothing else."""
         return self.state / "metadata"
+
+    @property
+    def stick_metadata(self) -> Path:
+        """The folder of the metadata of sticks, and of nothing else."""
+        return self.state / "stick"
 
     @property
     def files(self) -> Path:
@@ -68,14 +75,31 @@ class AgentConfig(Section):
         Raises:
             ConfigError: the file cannot be read or is none.
         """
-        try:
-            with self.root.open("rb") as file:
-                content = file.read(MAX_ROOT_BYTES + 1)
-        except OSError as error:
-            raise ConfigError(f"{self.root}: {error.strerror}; name the root.json that the image brings") from error
-        if len(content) > MAX_ROOT_BYTES:
-            raise ConfigError(f"{self.root}: more than {MAX_ROOT_BYTES} bytes; this is no root.json, check the path")
-        return content
+        return _read_root(self.root)
+
+    def read_stick_root(self) -> bytes:
+        """Return the root of the repository of sticks.
+
+        Raises:
+            ConfigError: none is named, or the file cannot be read or is none.
+        """
+        if self.stick_root is None:
+            raise ConfigError(
+                "no stick is believed here; name the root.json of the sticks' repository as `stick_root` in the "
+                "agent's configuration"
+            )
+        return _read_root(self.stick_root)
+
+
+def _read_root(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_ROOT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name the root.json that the image brings") from error
+    if len(content) > MAX_ROOT_BYTES:
+        raise ConfigError(f"{path}: more than {MAX_ROOT_BYTES} bytes; this is no root.json, check the path")
+    return content
 
 
 def load_agent_config(path: Path) -> AgentConfig:
