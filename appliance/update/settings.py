@@ -5,17 +5,22 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
 from appliance.update.floor import Floor, Moment, as_moment
 from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
+from appliance.update.proxy import Proxy
 from appliance.update.transport import Transport
 
 MEGABYTE = 10**6
 MAX_ROOT_BYTES = 512_000
+
+
+def _as_proxy(said: object) -> object:
+    return Proxy.of(said) if isinstance(said, str) else said
 
 
 class AgentConfig(Section):
@@ -33,6 +38,7 @@ class AgentConfig(Section):
     floor: LocatedPath
     built_at: Moment
     ca_file: LocatedPath | None = None
+    proxy: Annotated[Proxy | None, BeforeValidator(_as_proxy)] = None
     stick_root: LocatedPath | None = None
     reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
     limits: TransferLimits = TransferLimits()
@@ -63,7 +69,7 @@ class AgentConfig(Section):
 
     def make_transport(self) -> Transport:
         """Return how files get here."""
-        return Transport(self.limits, self.ca_file)
+        return Transport(self.limits, self.ca_file, proxy=self.proxy)
 
     def make_source(self, url: str) -> HttpsSource:
         """Return a folder of the server."""
