@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
@@ -18,10 +18,12 @@ from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
-from appliance.ports import Clock
 from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, Voucher, as_moment
 from appliance.update.lock import locked
 from appliance.update.source import NotThereError, Source
+
+if TYPE_CHECKING:
+    from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +193,7 @@ class TrustedRepository:
         *,
         root: bytes,
         floor: Floor,
-        clock: Clock,
+        clock: "Clock",
         elsewhere: Sequence[Path] = (),
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.

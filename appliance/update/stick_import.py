@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.errors import ReplayError
-from appliance.ports import Clock
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.repository import Target, TrustedRepository
 from appliance.update.settings import AgentConfig
 from appliance.update.stick import FolderSource
+
+if TYPE_CHECKING:
+    from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +21,7 @@ REPOSITORY = "stick"
 """Under which the floor keeps the versions of what sticks bring."""
 
 
-def stick_repository(stick: Path, config: AgentConfig, clock: Clock) -> TrustedRepository:
+def stick_repository(stick: Path, config: AgentConfig, clock: "Clock") -> TrustedRepository:
     """Return the repository on a stick; nothing is read yet.
 
     Raises:
@@ -35,7 +38,7 @@ def stick_repository(stick: Path, config: AgentConfig, clock: Clock) -> TrustedR
     )
 
 
-def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: Clock) -> Iterator[str]:
+def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "Clock") -> Iterator[str]:
     """Bring the stick's metadata up to date and take its files; what is here already is not read again.
 
     Args:
