@@ -1,4 +1,4 @@
-"""The lists of attacks and faults in docs/updates.md: each row names tests that there are, and no attack is left out."""
+"""The lists of attacks and faults in docs/updates.md: each row names tests that there are, and none is left out."""
 
 import ast
 import re
