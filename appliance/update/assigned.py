@@ -56,12 +56,10 @@ def find_assigned(
         raise BundleTrustError(f"{name}: {found.length} bytes are no assignment, {MAX_BYTES} at most; publish it again")
     content = store.fetch(found).read_bytes()
     assignment = read_assignment(content, origin=name, device_id=device_id, allowed=allowed)
-    counted = as_release(assignment, found)
-    floor.check_releases(counted)
     chosen = []
     for release in assignment.releases:
         target = repository.find(release.path)
         check_chosen(release, target, origin=name)
         chosen.append((release, target))
-    floor.rise_to_releases(counted)
+    floor.rise_to_releases(as_release(assignment, found))
     return Assigned(assignment, tuple(chosen))
