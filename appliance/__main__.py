@@ -1,22 +1,35 @@
 """The appliance's commands."""
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from appliance import __version__, agent, bench, changeover_command, check, export, prove, replay
-from appliance.demo import command as demo
+from appliance import __version__
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.log_pace import LogPace
-from appliance.simulator import command as simulate
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the answer is no (check found something, replay broke a limit); 2 wrong usage; "
     "65 bundle not acceptable; 69 device not available; 70 a stage hung; 74 disk refused; 75 bundle too slow here now; "
     "78 configuration wrong; 130 interrupted"
 )
+
+
+class _Command(argparse.ArgumentParser):
+    """One command, whose module is imported when it is called: what the others need takes seconds and memory."""
+
+    module: str | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.module is not None:
+            found, self.module = importlib.import_module(f"appliance.{self.module}"), None
+            found.add_arguments(self)
+            self.set_defaults(execute=found.execute)
+        return super().parse_known_args(args, namespace)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,26 +39,25 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), help="to stderr; overrules the configuration"
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
     for name, module, words in (
         ("run", None, "inspect parts at the line: triggers in, verdicts and records out"),
-        ("demo", demo, "a broker, a simulated line and the appliance in one command"),
-        ("replay", replay, "recorded pictures through the same line, with a report"),
-        ("check", check, "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
-        ("prove", prove, "prove the bundle on this device and keep the certificate, beside the running line"),
-        ("changeover", changeover_command, "put another product in force, between two parts"),
-        ("bench", bench, "which runtime is the fastest here, each proved on the bundle's golden images first"),
-        ("export", export, "records and pictures out of the ledger, to be verified and learned from"),
-        ("agent", agent, "signed updates: what the repository says, and files that it vouches for"),
-        ("simulate", simulate, "write a data set of simulated circuit boards with exact truth"),
+        ("demo", "demo.command", "a broker, a simulated line and the appliance in one command"),
+        ("replay", "replay", "recorded pictures through the same line, with a report"),
+        ("check", "check", "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
+        ("prove", "prove", "prove the bundle on this device and keep the certificate, beside the running line"),
+        ("changeover", "changeover_command", "put another product in force, between two parts"),
+        ("bench", "bench", "which runtime is the fastest here, each proved on the bundle's golden images first"),
+        ("export", "export", "records and pictures out of the ledger, to be verified and learned from"),
+        ("agent", "agent", "signed updates: what the repository says, and files that it vouches for"),
+        ("simulate", "simulator.command", "write a data set of simulated circuit boards with exact truth"),
     ):
         command = commands.add_parser(name, help=words, description=words, epilog=EPILOG)
         if module is None:
             command.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
             command.set_defaults(execute=_run)
         else:
-            module.add_arguments(command)
-            command.set_defaults(execute=module.execute)
+            command.module = module
     return top
 
 

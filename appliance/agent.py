@@ -1,7 +1,9 @@
-"""appliance agent: signed updates in; so far what the repository says, and single files from it."""
+"""appliance agent: signed updates in, from a server or a USB stick; so far what they say, and files."""
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     refresh = tasks.add_parser("refresh", help="bring the repository's metadata up to date and say what holds now")
     download = tasks.add_parser("download", help="fetch a file that the repository vouches for and say where it lies")
     download.add_argument("name", metavar="NAME", help="its path in the repository, such as models/boards.bundle")
-    for task in (refresh, download):
+    brought = tasks.add_parser("import", help="take what a USB stick offers, checked as if it came from the server")
+    brought.add_argument("folder", type=Path, metavar="FOLDER", help="the stick, with metadata/ and targets/")
+    brought.add_argument(
+        "names", nargs="*", metavar="NAME", help="paths in its repository (default: all of the newest)"
+    )
+    for task in (refresh, download, brought):
         task.add_argument("--config", type=Path, required=True, help="the agent's configuration (YAML)")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Do one task; every refusal is an error with words and an exit code."""
     config = load_agent_config(arguments.config)
+    if arguments.task == "import":
+        for said in _import(config, arguments.folder, arguments.names):
+            sys.stdout.write(said + "\n")
+        return 0
     said = _refresh(config) if arguments.task == "refresh" else _download(config, arguments.name)
     sys.stdout.write(said + "\n")
     return 0
@@ -40,24 +51,35 @@ def _download(config: AgentConfig, name: str) -> str:
     target = _repository(config).find(name)
     from appliance.update.download import TargetStore
 
-    store = TargetStore(config.files, config.targets_url, config.make_transport(), config.reserve_bytes)
+    store = TargetStore(config.files, config.make_source(config.targets_url), config.reserve_bytes)
     path = store.fetch(target)
     config.make_floor().rise_to_releases(target.releases)
     return str(path)
 
 
-def _repository(config: AgentConfig) -> "TrustedRepository":
+def _import(config: AgentConfig, folder: Path, names: Sequence[str]) -> Iterator[str]:
+    with _installed():
+        from appliance.update.stick_import import import_from
+    return import_from(folder, names, config, SystemClock())
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
     try:
-        from appliance.update.repository import TrustedRepository
+        yield
     except ModuleNotFoundError as error:
         raise ConfigError("updates are not installed here: pip install 'inspection-appliance[agent]'") from error
+
+
+def _repository(config: AgentConfig) -> "TrustedRepository":
+    with _installed():
+        from appliance.update.repository import TrustedRepository
     return TrustedRepository(
         "online",
-        config.metadata_url,
+        config.make_source(config.metadata_url),
         config.metadata,
         root=config.read_root(),
         floor=config.make_floor(),
-        transport=config.make_transport(),
         clock=SystemClock(),
-        files=config.files,
+        elsewhere=[config.files, config.stick_metadata],
     )

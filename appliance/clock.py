@@ -3,9 +3,7 @@
 import ctypes
 import time
 from collections.abc import Callable
-from datetime import datetime
-
-from appliance.events import utc_now
+from datetime import datetime, timezone
 
 TIMEX_BYTES = 256
 """More than any `struct timex`; all zeros ask for nothing to be changed, which needs no rights."""
@@ -40,7 +38,7 @@ class SystemClock:
 
     def utc(self) -> datetime:
         """Return the wall clock in UTC."""
-        return utc_now()
+        return datetime.now(timezone.utc)
 
     def is_synchronised(self) -> bool | None:
         """Return whether something keeps the wall clock right; None where nobody can tell."""

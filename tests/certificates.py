@@ -18,8 +18,11 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="the 
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
-def make_certificates(folder: Path, names: Mapping[str, str]) -> Path:
-    """Make NAME.crt and NAME.key for each common name, signed by its authority; returns the folder."""
+def make_certificates(folder: Path, names: Mapping[str, str], days: int = 2) -> Path:
+    """Make NAME.crt and NAME.key for each common name, signed by its authority; returns the folder.
+
+    days: for which the certificates are valid from now on; before 0 they have expired.
+    """
     for authority in set(names.values()):
         key, cert = str(folder / f"{authority}.key"), str(folder / f"{authority}.crt")
         _openssl("req", "-x509", *NEW_KEY, "-days", "2", "-keyout", key, "-out", cert, "-subj", f"/CN={authority}")
@@ -30,7 +33,7 @@ def make_certificates(folder: Path, names: Mapping[str, str]) -> Path:
         _openssl("req", "-new", *NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         signer = ("-CA", str(folder / f"{authority}.crt"), "-CAkey", str(folder / f"{authority}.key"))
         _openssl(
-            "x509", "-req", "-in", request, *signer, "-CAcreateserial", "-days", "2", "-out", cert,
+            "x509", "-req", "-in", request, *signer, "-CAcreateserial", "-days", str(days), "-out", cert,
             "-extfile", str(extensions),
         )  # fmt: skip
     return folder

@@ -8,6 +8,7 @@ from pathlib import Path
 from appliance.events import utc_now
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
+from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
@@ -65,13 +66,13 @@ class Device:
     @property
     def repository(self) -> TrustedRepository:
         return TrustedRepository(
-            "online", self.server.metadata_url, self.metadata, root=self.root, floor=self.floor,
-            transport=self.transport, clock=self.clock, files=self.files,
+            "online", HttpsSource(self.server.metadata_url, self.transport), self.metadata, root=self.root,
+            floor=self.floor, clock=self.clock, elsewhere=[self.files],
         )  # fmt: skip
 
     @property
     def store(self) -> TargetStore:
-        return TargetStore(self.files, self.server.targets_url, self.transport, self.reserve_bytes)
+        return TargetStore(self.files, HttpsSource(self.server.targets_url, self.transport), self.reserve_bytes)
 
     def download(self, name: str) -> bytes:
         """Everything a device does for one target."""

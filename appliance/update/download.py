@@ -3,25 +3,22 @@
 import hashlib
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from appliance.errors import BundleTrustError, DeliveryError, StorageError
+from appliance.errors import BundleTrustError, StorageError
 from appliance.update.lock import locked
 from appliance.update.repository import Target
-from appliance.update.transport import Answer, Transport
+from appliance.update.source import CannotGoOnError, Source, ends_early
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 20
-CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)")
-OK, PARTIAL, NOT_SATISFIABLE = 200, 206, 416
 
 
 class _Draft:
@@ -56,19 +53,19 @@ class _Draft:
 class TargetStore:
     """Verified files under their digest; what is there is never changed, and replaced only by what is right.
 
-    folder: for these files alone. url: where the repository's targets lie. reserve_bytes: what must stay free.
+    folder: for these files alone. source: where the repository's targets lie. reserve_bytes: what must stay free.
     """
 
     folder: Path
-    url: str
-    transport: Transport
+    source: Source
     reserve_bytes: int = 0
 
     def fetch(self, target: Target) -> Path:
-        """Return the target's file, from the store or from the server.
+        """Return the target's file, from the store or from the source.
 
-        What an earlier try has fetched is not fetched again, whether the network was cut or the process killed, unless
-        another file needed its space: where that makes enough, half-fetched files are deleted, the oldest first.
+        What an earlier try has fetched is not fetched again, whether the network was cut, the stick pulled out or the
+        process killed, also from another source, unless another file needed its space: where that makes enough,
+        half-fetched files are deleted, the oldest first.
 
         Args:
             target: what the repository vouches for.
@@ -77,10 +74,9 @@ class TargetStore:
             A file with exactly the target's length and digests.
 
         Raises:
-            BundleTrustError: the server has another file under this name.
-            DeliveryError: the network or the server said no; the next call goes on.
+            BundleTrustError: the source has another file under this name.
+            DeliveryError: the network, the server or the stick said no; the next call goes on.
             StorageError: not enough space, or the disk said no; every whole file is as it was.
-            ConfigError: the address is none that this device may ask.
         """
         path = self.folder / target.digests.get("sha256", next(iter(target.digests.values())))
         with self._in_words(), locked(self.folder / ".lock"):
@@ -121,7 +117,7 @@ class TargetStore:
             )
 
     def _receive(self, target: Target, part: Path) -> None:
-        limits = self.transport.limits
+        limits = self.source.limits
         ends_at = time.monotonic() + limits.window_s + target.length / limits.min_bytes_per_s
         if part.exists() and part.stat().st_size > target.length:
             part.unlink()
@@ -129,7 +125,9 @@ class TargetStore:
             part.touch()
             draft = _Draft(part, target)
             while draft.length < target.length:
-                if not self._receive_rest(target, draft, ends_at):
+                try:
+                    self._receive_rest(target, draft, ends_at)
+                except CannotGoOnError:
                     part.unlink()
                     draft = _Draft(part, target)
             if draft.is_right():
@@ -139,30 +137,22 @@ class TargetStore:
                 break
             log.warning("%s was damaged on its way to disk and is fetched anew", target.name)
         raise BundleTrustError(
-            f"{target.name}: the server has another file under this name than was signed; look at who publishes there"
+            f"{target.name}: {self.source.place} has another file under this name than was signed; "
+            "look at who publishes there"
         )
 
-    def _receive_rest(self, target: Target, draft: _Draft, ends_at: float) -> bool:
-        """Go on where the draft ends; False: the server refuses to go on there, so it must be begun anew."""
-        place = f"{self.url.rstrip('/')}/{target.path}"
-        before, rest = draft.length, target.length - draft.length
-        with self.transport.get(place, most_bytes=target.length, ends_at=ends_at, first_byte=before) as answer:
-            if answer.status == NOT_SATISFIABLE and draft.length:
-                return False
-            skipped = _first_byte(answer, place, draft.length, target.length)
-            with draft.path.open("ab") as file:
-                try:
-                    for chunk in answer.chunks(rest + skipped):
-                        draft.append(file, chunk[skipped:])
-                        skipped = max(0, skipped - len(chunk))
-                finally:
-                    file.flush()
-                    os.fsync(file.fileno())
-            if draft.length < target.length and (answer.status == OK or draft.length == before):
-                raise DeliveryError(
-                    f"{place}: the server's file ends after {draft.length} of {target.length} bytes; publish it again"
-                )
-        return True
+    def _receive_rest(self, target: Target, draft: _Draft, ends_at: float) -> None:
+        before = draft.length
+        rest = self.source.rest(target.path, first_byte=before, length=target.length, ends_at=ends_at)
+        with closing(rest), draft.path.open("ab") as file:
+            try:
+                for chunk in rest:
+                    draft.append(file, chunk)
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+        if draft.length == before:
+            raise ends_early(f"{self.source.place}/{target.path}", before, target.length)
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -173,27 +163,6 @@ class TargetStore:
             raise StorageError(
                 f"{error.filename or self.folder}: {error.strerror}; check space, rights and the disk"
             ) from error
-
-
-def _first_byte(answer: Answer, place: str, wanted: int, length: int) -> int:
-    """Check that the answer is what was asked for; returns how many bytes at its beginning are on disk already."""
-    if answer.status == OK:
-        return wanted  # a server that knows no ranges sends all of it
-    if answer.status != PARTIAL:
-        raise DeliveryError(f"{place}: the server answers {answer.status}; check the address and the server")
-    found = CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
-    if not wanted or not found or int(found[1]) != wanted or not wanted <= int(found[2]) < length:
-        raise _wrong_range(answer, place, wanted, length)
-    if found[3] not in ("*", str(length)):
-        raise _wrong_range(answer, place, wanted, length)
-    return 0
-
-
-def _wrong_range(answer: Answer, place: str, wanted: int, length: int) -> DeliveryError:
-    return DeliveryError(
-        f"{place}: bytes {wanted} to {length - 1} were asked for, and the server sends "
-        f"{answer.header('Content-Range')[:80]!r}; correct the server"
-    )
 
 
 def _sync(path: Path) -> None:

@@ -75,30 +75,52 @@ class Versions(Section):
     snapshot_role: Role
 
 
-class Release(Section):
-    """A release of a kind, and who could vouch for it.
+class Voucher(Section):
+    """Who could vouch for a target when it was looked up.
 
-    targets: version of targets.json. targets_role: who signs that. delegated: all to whom it gives the target's path,
-    None: nobody else.
+    repository: where. root, targets: versions of its root.json and targets.json. targets_role: who signs the latter.
+    delegated: all to whom it gives the target's path, None: nobody else.
     """
 
-    seq: Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
+    repository: str = "online"
     root: Version
     targets: Version
     targets_role: Role
     delegated: Role | None = None
 
+    def numbered(self, seq: int) -> "Release":
+        """Return what these vouch for under this number."""
+        return Release.model_validate({**self.model_dump(), "seq": seq})
+
+
+class Release(Voucher):
+    """A numbered target: what may not be followed by a lower number."""
+
+    seq: Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
+
     def begins_anew_with(self, newer: "Release") -> bool:
-        """Return whether a key that could have signed this one was taken away since."""
+        """Return whether a key that could have signed this one was taken away since.
+
+        Only the same repository can say so: versions and keys of two repositories have nothing to do with each other.
+        """
+        if newer.repository != self.repository:
+            return False
         if newer.root > self.root and self.targets_role.is_rotated_to(newer.targets_role):
             return True
         if newer.targets <= self.targets or self.delegated is None:
             return False
         return newer.delegated is None or self.delegated.is_rotated_to(newer.delegated)
 
+    def followed_by(self, newer: "Release") -> "Release":
+        """Return what to note of two, neither of which is refused."""
+        if newer.repository != self.repository:
+            return newer if newer.seq > self.seq else self
+        # a targets.json that is older than the noted one says nothing newer about keys
+        return newer if newer.targets >= self.targets else self.model_copy(update={"seq": newer.seq})
+
 
 class FloorState(Section):
-    """The file: per repository the highest versions, per kind the highest release, and the latest time known good."""
+    """The file: per repository the highest versions, per kind and name the highest release, the latest time known."""
 
     schema_: Annotated[Literal["vi.update-floor/1"], Field(alias="schema")] = "vi.update-floor/1"
     time: Moment | None = None
@@ -143,7 +165,7 @@ class FloorState(Section):
         """Judge releases, as risen_to judges metadata.
 
         Args:
-            offered: kind -> release.
+            offered: kind, or kind/name -> release.
 
         Returns:
             The state with these releases taken.
@@ -162,8 +184,7 @@ class FloorState(Section):
                     f"{kind} release {release.seq} is offered, and this device has taken {seen.seq}; to go back, "
                     f"publish the old content as release {seen.seq + 1}; if a stolen key ran it up, take the key away"
                 )
-            # a targets.json that is older than the noted one says nothing newer about keys
-            taken[kind] = release if release.targets >= seen.targets else seen.model_copy(update={"seq": release.seq})
+            taken[kind] = seen.followed_by(release)
         return self.model_copy(update={"releases": taken})
 
     def _with(self, repository: str, versions: Versions) -> "FloorState":
@@ -218,7 +239,7 @@ class Floor:
             log.warning("the clock says %s, which is before %s: the latter is used", clock_utc, moment)
         return moment
 
-    def begin(self, repository: str, first: Versions, traces: Sequence[Path]) -> None:
+    def begin(self, repository: str, first: Versions, traces: Sequence[Path], elsewhere: Sequence[Path] = ()) -> None:
         """Note where a repository begins on a new device; nothing changes where it is known already.
 
         Done before anything is asked, so that a new device is told from one whose floor was lost.
@@ -227,6 +248,7 @@ class Floor:
             repository: its name.
             first: the image's root, and nothing of the others.
             traces: what only a device has that has used this repository.
+            elsewhere: what only a device has that has used any; that means nothing where the floor knows another.
 
         Raises:
             StorageError: there are traces, and the floor knows nothing of the repository; or see rise.
@@ -235,10 +257,11 @@ class Floor:
             before = self.read()
             if repository in before.repositories:
                 return
-            if traces:
+            found = [*traces, *(() if before.repositories else elsewhere)]
+            if found:
                 raise StorageError(
                     f"{self.path}: the floor against old releases knows nothing of repository {repository}, and "
-                    f"{traces[0]} shows that it was used here; mount the floor's partition, restore the floor from "
+                    f"{found[0]} shows that it was used here; mount the floor's partition, restore the floor from "
                     "the device's backup, or let a person who may set up devices begin it anew and empty the state "
                     "folder as well"
                 )

@@ -3,25 +3,27 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Role as TufRole
-from tuf.api.metadata import TargetFile, Timestamp
+from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
-from appliance.ports import Clock
-from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, as_moment
+from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, Voucher, as_moment
 from appliance.update.lock import locked
-from appliance.update.transport import Transport
+from appliance.update.source import NotThereError, Source
+
+if TYPE_CHECKING:
+    from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,12 @@ MOST_AHEAD = timedelta(days=1)
 """As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 
 LARGEST_METADATA_BYTES = 5_000_000
+MOST_ROLES = 5_000
+"""Read by a device that wants to know all that is offered."""
+
+NOT_FOUND = 404
+"""What python-tuf takes for the end of a chain of roots."""
+
 LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 """What python-tuf leaves in its folder when it is killed between writing and renaming."""
 
@@ -50,7 +58,8 @@ class Target:
     """A file that the repository vouches for.
 
     name: its TUF path. path: where it lies under the targets' address. digests: algorithm -> hex, all are checked.
-    releases: kind -> release, what is counted against older ones; empty where the target is not counted.
+    releases: kind, or kind/name -> release, what is counted against older ones; empty where the target is not counted.
+    voucher: who could vouch for it; None: not said.
     """
 
     name: str
@@ -58,20 +67,21 @@ class Target:
     length: int
     digests: Mapping[str, str]
     releases: Mapping[str, Release] = field(default_factory=dict)
+    voucher: Voucher | None = None
 
 
 class _Fetcher(FetcherInterface):
-    """Metadata over our transport; all of one refresh until one moment."""
+    """Metadata from our source; all of one refresh until one moment."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._ends_at = time.monotonic() + transport.limits.refresh_s
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ends_at = time.monotonic() + source.limits.refresh_s
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
-        with self._transport.get(url, most_bytes=max_length, ends_at=self._ends_at) as answer:
-            if answer.status != 200:
-                raise DownloadHTTPError(f"{url}: the server answers {answer.status}", answer.status)
-            return b"".join(answer.chunks(max_length))
+        try:
+            return self._source.read(url.rpartition("/")[2], most_bytes=max_length, ends_at=self._ends_at)
+        except NotThereError as error:
+            raise DownloadHTTPError(str(error), NOT_FOUND) from error
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         yield self.download_bytes(url, LARGEST_METADATA_BYTES)
@@ -114,8 +124,8 @@ class _Client(Updater):
             )
         return moment
 
-    def release(self, name: str, sequence: int) -> Release:
-        """A release under the keys to which targets.json gives this name; what they delegate further is theirs."""
+    def voucher(self, repository: str, name: str) -> Voucher:
+        """The keys to which targets.json gives this name; what they delegate further is theirs."""
         trusted = self._trusted_set
         delegations = trusted.targets.delegations
         roles: list[TufRole] = []
@@ -124,8 +134,8 @@ class _Client(Updater):
         elif delegations is not None and delegations.succinct_roles is not None:
             roles = [delegations.succinct_roles]
         keyids = {keyid for role in roles for keyid in role.keyids}
-        return Release(
-            seq=sequence,
+        return Voucher(
+            repository=repository,
             root=trusted.root.version,
             targets=trusted.targets.version,
             targets_role=_role(trusted.root.roles["targets"]),
@@ -134,12 +144,38 @@ class _Client(Updater):
             else None,
         )
 
+    def offered(self) -> list[str]:
+        """Every name that some role lists; who vouches for it shows when it is looked up."""
+        waiting, seen, names = [(Targets.type, Root.type)], set[str](), dict[str, None]()
+        while waiting:
+            role, delegator = waiting.pop()
+            if role in seen:
+                continue
+            seen.add(role)
+            if len(seen) > MOST_ROLES:
+                raise BundleTrustError(f"more than {MOST_ROLES} roles vouch for targets; name those that you need")
+            signed = self._load_targets(role, delegator)
+            names |= dict.fromkeys(signed.targets)
+            delegated = signed.delegations
+            if delegated is not None and delegated.succinct_roles is not None:
+                waiting += [(each, role) for each in delegated.succinct_roles.get_roles()]
+            elif delegated is not None:
+                waiting += [(each, role) for each in delegated.roles or ()]
+        return list(names)
+
     def where(self, target: TargetFile) -> str:
         """The path under the targets' address: with the first digest in front where the root says so."""
         if not self._trusted_set.root.consistent_snapshot:
             return target.path
         folder, slash, name = target.path.rpartition("/")
         return f"{folder}{slash}{next(iter(target.hashes.values()))}.{name}"
+
+
+def _traces(folder: Path) -> list[Path]:
+    """What a new device does not have there: metadata beside the image's root, or files."""
+    newer_roots = sorted(folder.glob("root_history/*.root.json"))[1:]
+    found = [path for path in sorted(folder.glob("[!.]*")) if path.name not in ("root.json", "root_history")]
+    return [*(path for path in found if not LITTER.fullmatch(path.name)), *newer_roots]
 
 
 def _role(role: TufRole) -> Role:
@@ -152,33 +188,28 @@ class TrustedRepository:
     def __init__(
         self,
         name: str,
-        metadata_url: str,
+        source: Source,
         folder: Path,
         *,
         root: bytes,
         floor: Floor,
-        transport: Transport,
-        clock: Clock,
-        files: Path | None = None,
+        clock: "Clock",
+        elsewhere: Sequence[Path] = (),
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.
 
         Args:
             name: under which the floor keeps this repository's versions.
-            metadata_url: where its metadata lies.
-            folder: for its metadata alone; made if it is not there.
+            source: where its metadata lies.
+            folder: on this device, for its metadata alone; made if it is not there.
             root: root.json of the device's image, where all trust begins; never one from the folder.
             floor: what this device never goes back behind.
-            transport: how files get here.
             clock: what time it is, and whether something keeps it right.
-            files: the folder of files that were fetched from it; what lies there shows that the device is not new.
-
-        Raises:
-            ConfigError: the address is none that this device may ask.
+            elsewhere: folders of fetched files and of other repositories' metadata; what lies there shows that the
+                device is not new.
         """
-        transport.check_address(metadata_url)
-        self._name, self._url, self._folder, self._root = name, metadata_url, folder, root
-        self._floor, self._transport, self._clock, self._files = floor, transport, clock, files
+        self._name, self._source, self._folder, self._root = name, source, folder, root
+        self._floor, self._clock, self._elsewhere = floor, clock, elsewhere
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -211,12 +242,26 @@ class TrustedRepository:
             DeliveryError, StorageError, ConfigError: see refresh.
         """
         with self._refreshed() as client:
-            found = client.get_targetinfo(name)
-            if found is None:
-                raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-            target = _as_target(found, client)
+            target = self._look_up(client, name)
+        if target is None:
+            raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
         self._floor.check_releases(target.releases)
         return target
+
+    def find_all(self) -> list[Target]:
+        """Bring the metadata up to date and look everything up that it offers; old releases, too.
+
+        Raises:
+            BundleTrustError: something is offered in a way that cannot be checked here.
+            DeliveryError, StorageError, ConfigError: see refresh.
+        """
+        with self._refreshed() as client:
+            found = [self._look_up(client, name) for name in client.offered()]
+        return [target for target in found if target is not None]
+
+    def _look_up(self, client: _Client, name: str) -> Target | None:
+        found = client.get_targetinfo(name)
+        return None if found is None else _as_target(found, client, self._name)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -224,19 +269,14 @@ class TrustedRepository:
         with locked(self._folder.with_name(f".{self._folder.name}.lock")):
             yield
 
-    def _traces(self) -> list[Path]:
-        """What a new device does not have: metadata beside the image's root, and files."""
-        metadata = [path for path in self._folder.glob("*.json") if path.name != "root.json"]
-        newer_roots = sorted(self._folder.glob("root_history/*.root.json"))[1:]
-        return [*metadata, *newer_roots, *(self._files.glob("[!.]*") if self._files else [])]
-
     @contextmanager
     def _refreshed(self) -> Iterator[_Client]:
         with self._in_words(), self._locked():
             self._clear_litter()
-            traces = self._traces()
+            traces = _traces(self._folder)
             client = self._open()
-            self._floor.begin(self._name, client.verified(), traces)
+            elsewhere = [path for folder in self._elsewhere for path in _traces(folder)]
+            self._floor.begin(self._name, client.verified(), traces, elsewhere)
             now = self._clock.utc()
             client.judge_at(self._floor.time(now))
             try:
@@ -248,7 +288,7 @@ class TrustedRepository:
 
     def _open(self) -> _Client:
         try:
-            return _Client(str(self._folder), self._url, fetcher=_Fetcher(self._transport), bootstrap=self._root)
+            return _Client(str(self._folder), self._source.place, fetcher=_Fetcher(self._source), bootstrap=self._root)
         except RepositoryError as error:
             raise ConfigError(
                 f"the root.json of this device is no valid root ({error}); name the one that came with the repository"
@@ -285,20 +325,21 @@ class TrustedRepository:
             yield
         except ExpiredMetadataError as error:
             raise BundleTrustError(
-                f"{self._url}: {error} (it is {self._floor.time(self._clock.utc()):%Y-%m-%d %H:%M} UTC here): the "
-                "repository is no longer kept, or somebody holds newer metadata back; publish anew, or set the clock"
+                f"{self._source.place}: {error} (it is {self._floor.time(self._clock.utc()):%Y-%m-%d %H:%M} UTC "
+                "here): the repository is no longer kept, or somebody holds newer metadata back; publish anew, or set "
+                "the clock"
             ) from error
         except RepositoryError as error:
-            raise BundleTrustError(f"{self._url}: {error}; look at who signs and publishes there") from error
+            raise BundleTrustError(f"{self._source.place}: {error}; look at who signs and publishes there") from error
         except DownloadError as error:
-            raise DeliveryError(f"{error}; check the address and the server") from error
+            raise DeliveryError(str(error)) from error
         except OSError as error:
             raise StorageError(
                 f"{error.filename or self._folder}: {error.strerror}; check space, rights and the disk"
             ) from error
 
 
-def _as_target(found: TargetFile, client: _Client) -> Target:
+def _as_target(found: TargetFile, client: _Client, repository: str) -> Target:
     """Take over what python-tuf found, as far as it can be checked and asked for here."""
     name = found.path
     if any(part in ("", ".", "..") for part in name.split("/")):
@@ -306,13 +347,16 @@ def _as_target(found: TargetFile, client: _Client) -> Target:
     for algorithm, digest in found.hashes.items():
         if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
             raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
-    numbered = _numbered(name, found.custom)
-    releases = {kind: client.release(name, sequence) for kind, sequence in numbered.items()}
-    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases)
+    voucher = client.voucher(repository, name)
+    releases = {counted: voucher.numbered(sequence) for counted, sequence in _numbered(name, found.custom).items()}
+    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases, voucher)
 
 
 def _numbered(name: str, custom: object) -> dict[str, int]:
-    """Kind and number; the kind follows from the name, so that nobody numbers what others may sign."""
+    """What is counted, and its number; the kind follows from the name, so that nobody numbers what others may sign.
+
+    In a folder of its own (models/NAME/FILE) a name is counted for itself, else with all of its kind.
+    """
     said = custom if isinstance(custom, dict) else {}
     kind, sequence = KINDS.get(name.partition("/")[0]) if "/" in name else None, said.get("seq")
     if kind is None and {"kind", "seq"} & said.keys():
@@ -323,7 +367,8 @@ def _numbered(name: str, custom: object) -> dict[str, int]:
     if kind is None:
         return {}
     if said.get("kind", kind) == kind and type(sequence) is int and 0 <= sequence <= LARGEST_SEQ:
-        return {kind: sequence}
+        _, *own, _ = name.split("/")
+        return {"/".join([kind, *own[:1]]): sequence}
     raise BundleTrustError(
         f"{name}: kind {said.get('kind')!r} and seq {sequence!r} are no {kind} release; publish it with a seq from 0 "
         f"to {LARGEST_SEQ}, and as kind {kind} or none"

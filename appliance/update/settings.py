@@ -5,23 +5,30 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
 from appliance.update.floor import Floor, Moment, as_moment
+from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
+from appliance.update.proxy import Proxy
 from appliance.update.transport import Transport
 
 MEGABYTE = 10**6
 MAX_ROOT_BYTES = 512_000
 
 
+def _as_proxy(said: object) -> object:
+    return Proxy.of(said) if isinstance(said, str) else said
+
+
 class AgentConfig(Section):
     """agent.yaml.
 
     root: the root.json that the device's image brings. floor: another place than state, if possible another partition.
-    built_at: when the image was built; no time before it is believed. reserve_mb: what downloads leave free.
+    built_at: when the image was built; no time before it is believed. stick_root: as root, for the repository of USB
+    sticks. reserve_mb: what downloads leave free.
     """
 
     metadata_url: str
@@ -31,6 +38,8 @@ class AgentConfig(Section):
     floor: LocatedPath
     built_at: Moment
     ca_file: LocatedPath | None = None
+    proxy: Annotated[Proxy | None, BeforeValidator(_as_proxy)] = None
+    stick_root: LocatedPath | None = None
     reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
     limits: TransferLimits = TransferLimits()
 
@@ -45,6 +54,11 @@ class AgentConfig(Section):
         return self.state / "metadata"
 
     @property
+    def stick_metadata(self) -> Path:
+        """The folder of the metadata of sticks, and of nothing else."""
+        return self.state / "stick"
+
+    @property
     def files(self) -> Path:
         """The folder of verified files."""
         return self.state / "files"
@@ -55,7 +69,11 @@ class AgentConfig(Section):
 
     def make_transport(self) -> Transport:
         """Return how files get here."""
-        return Transport(self.limits, self.ca_file)
+        return Transport(self.limits, self.ca_file, proxy=self.proxy)
+
+    def make_source(self, url: str) -> HttpsSource:
+        """Return a folder of the server."""
+        return HttpsSource(url, self.make_transport())
 
     def read_root(self) -> bytes:
         """Return the root of the device's image.
@@ -63,14 +81,31 @@ class AgentConfig(Section):
         Raises:
             ConfigError: the file cannot be read or is none.
         """
-        try:
-            with self.root.open("rb") as file:
-                content = file.read(MAX_ROOT_BYTES + 1)
-        except OSError as error:
-            raise ConfigError(f"{self.root}: {error.strerror}; name the root.json that the image brings") from error
-        if len(content) > MAX_ROOT_BYTES:
-            raise ConfigError(f"{self.root}: more than {MAX_ROOT_BYTES} bytes; this is no root.json, check the path")
-        return content
+        return _read_root(self.root)
+
+    def read_stick_root(self) -> bytes:
+        """Return the root of the repository of sticks.
+
+        Raises:
+            ConfigError: none is named, or the file cannot be read or is none.
+        """
+        if self.stick_root is None:
+            raise ConfigError(
+                "no stick is believed here; name the root.json of the sticks' repository as `stick_root` in the "
+                "agent's configuration"
+            )
+        return _read_root(self.stick_root)
+
+
+def _read_root(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_ROOT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name the root.json that the image brings") from error
+    if len(content) > MAX_ROOT_BYTES:
+        raise ConfigError(f"{path}: more than {MAX_ROOT_BYTES} bytes; this is no root.json, check the path")
+    return content
 
 
 def load_agent_config(path: Path) -> AgentConfig:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from appliance.errors import ConfigError, DeliveryError
 from appliance.update.pace import MAX_READ_BYTES, Pace, TransferLimits
+from appliance.update.proxy import Proxy
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HEADER_BYTES = 256 * 1024
@@ -113,12 +114,14 @@ class Answer:
 class Transport:
     """How this device gets files; ca_file: the only authority that is believed, None: those of the system.
 
-    allows_plain_loopback: http to this very computer, for tests and nothing else.
+    allows_plain_loopback: http to this very computer, for tests and nothing else. proxy: through which every server is
+    asked, None: none; what the process's environment says of proxies is never asked.
     """
 
     limits: TransferLimits
     ca_file: Path | None = None
     allows_plain_loopback: bool = False
+    proxy: Proxy | None = None
 
     def check_address(self, url: str) -> SplitResult:
         """Return the parts of an address that this device may ask.
@@ -198,10 +201,24 @@ class Transport:
         if parts.scheme == "https":
             trust = self.check_authority()
             connection = http.client.HTTPSConnection(host, parts.port, context=trust)
-            connection.sock = _shake_hands(_connected(host, connection.port, until), trust, host, until)
+            connection.sock = _shake_hands(self._reached(host, connection.port, until), trust, host, until)
         else:
             connection = http.client.HTTPConnection(host, parts.port)
-            connection.sock = _connected(host, connection.port, until)
+            connection.sock = self._reached(host, connection.port, until)
+        return connection
+
+    def _reached(self, host: str, port: int, until: float) -> socket.socket:
+        if self.proxy is None:
+            return _connected(host, port, until)
+        try:
+            connection = _connected(self.proxy.host, self.proxy.port, until)
+            try:
+                self.proxy.reach(connection, host, port, until)
+            except (OSError, DeliveryError):
+                connection.close()
+                raise
+        except OSError as error:
+            raise DeliveryError(f"the proxy {self.proxy}: {error}; check the network and its address") from error
         return connection
 
 

@@ -20,6 +20,7 @@ from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
+from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
@@ -63,18 +64,18 @@ class Device:
         """Know the repository at this address."""
         return TrustedRepository(
             "online",
-            url,
+            HttpsSource(url, TRANSPORT),
             self.metadata,
             root=self.root.read_bytes(),
             floor=Floor(self.folder / "floor.json", not_before=EPOCH),
-            transport=TRANSPORT,
             clock=SystemClock(lambda: -1),
         )
 
     def download(self, url: str, name: str, targets_url: str, folder: Path) -> None:
         """Fetch a target into the folder; one that is there already stays untouched."""
         target = self.repository(url).find(name)
-        content = TargetStore(self.folder / "targets", targets_url, TRANSPORT).fetch(target).read_bytes()
+        store = TargetStore(self.folder / "targets", HttpsSource(targets_url, TRANSPORT))
+        content = store.fetch(target).read_bytes()
         path = folder / quote(name, safe="")
         if not path.exists() or path.read_bytes() != content:
             write_whole(path, content)

@@ -55,6 +55,23 @@ def test_an_older_snapshot_behind_the_same_timestamp_is_not_even_asked_for(pair:
     assert pair.server.metadata_requests[-1] == "timestamp.json"
 
 
+def test_a_snapshot_on_disk_that_no_longer_fits_its_hash_still_forbids_older_targets(pair: Pair) -> None:
+    """It was signed again as the same version: no longer final, and still what nothing may fall behind."""
+    repository = pair.repository
+    repository.has_hashes = True
+    repository.update()
+    assert pair.client.refresh() == 0
+    repository.snapshot.unrecognized_fields["again"] = True
+    repository.publish("snapshot", bump=False)
+    repository.publish("timestamp")
+    set_back(repository, "targets")
+    repository.snapshot.version = 3
+    repository.publish("snapshot", bump=False)
+    repository.publish("timestamp")
+    assert pair.client.refresh() == 1
+    assert (pair.client.version("snapshot"), pair.client.version("targets")) == (2, 2)
+
+
 def test_a_role_that_disappears_from_the_snapshot_is_a_rollback(pair: Pair) -> None:
     pair.repository.delegate("models", ["boards/*"])
     pair.repository.publish("models", *SIGNED_AGAIN)

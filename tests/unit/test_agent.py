@@ -224,3 +224,25 @@ def test_without_the_extra_a_person_is_told_what_to_install(station: Station, tm
     assert ended.returncode == 78
     assert "pip install 'inspection-appliance[agent]'" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@needs_openssl
+def test_the_agent_brings_nothing_of_the_inspection_into_memory(station: Station) -> None:
+    """A process that waits for updates beside the line leaves the memory to the line."""
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "appliance",
+        "agent",
+        "refresh",
+        "--config",
+        str(station.config),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.stdout == "root 1, timestamp 2, snapshot 2\n"
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "tuf.ngclient" in imported
+    assert not imported & {"numpy", "cv2", "onnxruntime", "paho", "sqlite3", "appliance.events", "appliance.station"}

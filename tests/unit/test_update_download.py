@@ -10,6 +10,7 @@ import pytest
 
 from appliance.errors import BundleTrustError, DeliveryError, StorageError
 from appliance.update.download import TargetStore
+from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import Target
 from appliance.update.transport import Transport
@@ -37,7 +38,7 @@ def server() -> Iterator[UpdateServer]:
 
 def store_in(folder: Path, server: UpdateServer, **limits: float) -> TargetStore:
     transport = Transport(TransferLimits.model_validate(limits), allows_plain_loopback=True)
-    return TargetStore(folder / "files", server.targets_url, transport)
+    return TargetStore(folder / "files", HttpsSource(server.targets_url, transport))
 
 
 def cut_after(most: int) -> Answer:

@@ -139,6 +139,37 @@ def test_without_a_delegation_a_number_stays_under_a_newer_targets() -> None:
         state.with_releases({"model": release(6, targets=6, delegated=None)})
 
 
+STICK = {"repository": "stick", "root": 9, "targets": 99, "targets_role": KEYS_B, "delegated": KEYS_A}
+"""Newer in every number, under other keys: what would begin anew in the same repository."""
+
+
+def test_another_repository_never_lets_a_number_begin_anew() -> None:
+    state = FloorState().with_releases({"model": release(7)})
+    with pytest.raises(ReplayError, match="model release 6 is offered, and this device has taken 7"):
+        state.with_releases({"model": release(6).model_copy(update=STICK)})
+
+
+def test_what_a_stick_brought_binds_the_server_too() -> None:
+    of_stick = release(8).model_copy(update=STICK)
+    state = FloorState().with_releases({"model": release(7)}).with_releases({"model": of_stick})
+    assert state.releases == {"model": of_stick}
+    with pytest.raises(ReplayError, match="has taken 8"):
+        state.with_releases({"model": release(7, targets=100, delegated=KEYS_A)})
+    assert state.with_releases({"model": release(8, targets=100)}).releases == {"model": of_stick}
+    assert state.with_releases({"model": release(9)}).releases == {"model": release(9)}
+
+
+def test_a_floor_that_knows_one_repository_begins_another_on_a_used_device(tmp_path: Path) -> None:
+    floor, file = Floor(tmp_path / "floor.json", BUILT_AT), tmp_path / "a file"
+    with pytest.raises(StorageError, match=r"knows nothing of repository stick, and .*a file shows"):
+        floor.begin("stick", versions(1, 0, 0), [], [file])
+    floor.begin("online", versions(1, 0, 0), [])
+    with pytest.raises(StorageError, match=r"knows nothing of repository stick, and .*a file shows"):
+        floor.begin("stick", versions(1, 0, 0), [file])
+    floor.begin("stick", versions(1, 0, 0), [], [file])
+    assert set(floor.read().repositories) == {"online", "stick"}
+
+
 def test_the_floor_outlives_the_process(tmp_path: Path) -> None:
     Floor(tmp_path / "floor.json", BUILT_AT).rise("online", versions(3, 50, 20))
     Floor(tmp_path / "floor.json", BUILT_AT).rise_to_releases({"model": release(7)})

@@ -224,6 +224,20 @@ def test_releases_are_counted_per_kind(line: Line) -> None:
     assert line.device.repository.find("notes").releases == {}
 
 
+def test_releases_in_a_folder_of_their_own_are_counted_for_themselves(line: Line) -> None:
+    for name, sequence in (("boards", 12), ("boards", 11), ("lids", 3)):
+        path = f"models/{name}/{name}-{sequence}.bundle"
+        line.repository.add_target(path, path.encode(), custom={"kind": "model", "seq": sequence})
+    line.repository.update()
+    for name in ("boards-12", "lids-3"):
+        take(line, f"models/{name.partition('-')[0]}/{name}.bundle")
+    assert {name: each.seq for name, each in line.device.floor.read().releases.items()} == {
+        "model/boards": 12, "model/lids": 3,
+    }  # fmt: skip
+    with pytest.raises(ReplayError, match="model/boards release 11 is offered, and this device has taken 12"):
+        line.device.repository.find("models/boards/boards-11.bundle")
+
+
 HALF = [
     {"kind": "model"}, {"kind": 1, "seq": 1}, {"kind": "model", "seq": "1"}, {"seq": True}, {"seq": 2**53},
     {"kind": "model", "seq": -1}, {"kind": "", "seq": 1}, {"kind": "app", "seq": 1}, ["model"], "model", {}, None,

@@ -253,8 +253,8 @@ def test_plain_http_to_this_computer_is_for_tests_only() -> None:
 
 
 @contextmanager
-def serving_tls(folder: Path) -> Iterator[str]:
-    make_certificates(folder, {"server": "ca", "other": "stranger"})
+def serving_tls(folder: Path, days: int = 2) -> Iterator[str]:
+    make_certificates(folder, {"server": "ca", "other": "stranger"}, days=days)
     with UpdateServer({"file": b"secret"}) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.crt", folder / "server.key")
@@ -273,6 +273,16 @@ def test_a_server_with_the_plants_certificate_is_believed(tmp_path: Path) -> Non
 def test_a_server_with_another_certificate_is_not_believed(tmp_path: Path, authority: str | None) -> None:
     with serving_tls(tmp_path) as url, pytest.raises(DeliveryError, match="certificate is not believed"):
         read(url, Transport(LIMITS, ca_file=tmp_path / f"{authority}.crt" if authority else None))
+
+
+@needs_openssl
+@pytest.mark.parametrize(("host", "days"), [("localhost", 2), ("127.0.0.1", -1)], ids=["another name", "expired"])
+def test_a_certificate_for_another_name_or_time_is_not_believed(tmp_path: Path, host: str, days: int) -> None:
+    """The authority is the right one; its certificate is for 127.0.0.1, and for as many days."""
+    with serving_tls(tmp_path, days) as url:
+        asked = url.replace("127.0.0.1", host)
+        with pytest.raises(DeliveryError, match=r"certificate is not believed \(.*([Mm]ismatch|expired)"):
+            read(asked, Transport(LIMITS, ca_file=tmp_path / "ca.crt"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", bytes(100)])
