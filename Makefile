@@ -51,7 +51,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,s3,agent,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,s3,agent,hsm,dev]'
 	@touch $@ $(VENV)/.demo
 
 # A TensorRT that builds engines where there is no accelerator (95 MB, proprietary, for tests only).

@@ -13,6 +13,7 @@ from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.pretrain_arguments import add_pretrain
+from trainer.release.arguments import add_keys, add_publish
 from trainer.search_arguments import add_search
 from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net, add_patience
 
@@ -35,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     add_augment(commands, EPILOG)
     add_data(commands, EPILOG)
     add_pretrain(commands, EPILOG)
+    add_keys(commands, EPILOG)
+    add_publish(commands, EPILOG)
     return top
 
 

@@ -1,4 +1,4 @@
-"""Files at any address that fsspec takes: read, listed, written whole where the file system can, or only if they are new.
+"""Files at any address that fsspec takes: read, listed, written whole where that is possible, or only if they are new.
 
 Source: filesystem-spec.readthedocs.io, "Configuration" (options from files and the environment) and `pipe_file`.
 """
