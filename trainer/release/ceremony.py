@@ -13,6 +13,7 @@ from trainer.release.keys import PublicKey
 from trainer.release.request import Request, request_of
 from trainer.release.roles import (
     ASSIGN,
+    TOP,
     assign_role,
     check_rules,
     delegate,
@@ -24,8 +25,6 @@ from trainer.release.roles import (
 )
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
-
-TOP = ("root", "targets", "snapshot", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from tuf.api.exceptions import DownloadHTTPError, RepositoryError
+from tuf.api.exceptions import DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
 from tuf.api.metadata import Metadata, TargetFile
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
@@ -114,7 +114,10 @@ def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
         content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
         if content is None:
             raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
-        found.verify_length_and_hashes(content)
+        try:
+            found.verify_length_and_hashes(content)
+        except LengthOrHashMismatchError as error:
+            raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
         _check_number(shelf, role, name, target)
     return len(names)
 

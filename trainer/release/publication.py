@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from securesystemslib.signer import Signer
+from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import holder_of
 from trainer.release.request import as_bytes
-from trainer.release.roles import ASSIGN, check_rules, delegated_roles, expires, keys_of, terms_of
+from trainer.release.roles import ASSIGN, check_rules, delegated_roles, expires, is_online, keys_of, terms_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -65,6 +65,10 @@ def publish(shelf: Shelf, standing: Standing | None, change: Change, signers: Se
         StorageError: The address does not answer or refuses; repeat the command.
     """
     following = _next(shelf, standing, change, signers)
+    online = [role for role in delegated_roles(following.targets.signed) if is_online(role)]
+    check_parts(
+        signers, _roots_of(following), following.targets.signed, ["snapshot", "timestamp", *online, *change.roles]
+    )
     _check(following)
     for name, content in change.files.items():
         shelf.add_target(_place(following, name), content)
@@ -81,6 +85,26 @@ def publish(shelf: Shelf, standing: Standing | None, change: Change, signers: Se
     if change.root and is_root_last:
         shelf.add_metadata("root", change.root.signed.version, as_bytes(change.root))
     return words
+
+
+def check_parts(signers: Iterable[Signer], roots: Sequence[Root], targets: Targets, roles: Iterable[str]) -> None:
+    """Refuse keys that have nothing to sign.
+
+    Args:
+        signers: keys at hand.
+        roots: the newest root, and those before it while keys are exchanged.
+        targets: the newest.
+        roles: what is signed.
+
+    Raises:
+        ConfigError: A key has no part in any of these roles.
+    """
+    asked = sorted(set(roles))
+    known = {key.keyid for root in roots for role in asked for key in _keys(root, targets, role)}
+    if odd := [signer.public_key.keyid[:8] for signer in signers if signer.public_key.keyid not in known]:
+        raise ConfigError(
+            f"key {', '.join(odd)} has no part in {', '.join(asked)}; leave it out. Nothing was signed or published"
+        )
 
 
 def signed_by(
@@ -110,10 +134,9 @@ def signed_by(
     return metadata
 
 
-def _keys(root: Root, targets: Targets | None, role: str) -> list[Any]:
-    if targets is None:
-        return keys_of(root, Targets(), role)
-    return keys_of(root, targets, role) if role in delegated_roles(targets) else []
+def _keys(root: Root, targets: Targets | None, role: str) -> list[Key]:
+    lists = targets or Targets()
+    return keys_of(root, lists, role) if role in root.roles or role in delegated_roles(lists) else []
 
 
 def _next(shelf: Shelf, standing: Standing | None, change: Change, signers: Sequence[Signer]) -> _Next:

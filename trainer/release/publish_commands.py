@@ -24,7 +24,7 @@ from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, look
 from trainer.release.keys import open_signer, read_small
 from trainer.release.keys_commands import secrets_of
-from trainer.release.publication import Change, publish, signed_by
+from trainer.release.publication import Change, check_parts, publish, signed_by
 from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, assign_role
@@ -59,6 +59,8 @@ def release(arguments: argparse.Namespace) -> int:
         seq = next_seq(standing, wanted.kind, arguments.seq)
         if arguments.request is not None and arguments.request.exists():
             raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
+        lists, roles = standing.targets.signed, (KINDS[wanted.kind], "snapshot", "timestamp")
+        check_parts(signers, [standing.root.signed], lists, roles)
         request = bring(shelf, standing, wanted, seq, Said(arguments.by, arguments.why))
         for signer in signers:
             if signer.public_key.keyid in request.keys:

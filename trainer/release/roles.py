@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from securesystemslib.signer import Key
-from tuf.api.metadata import DelegatedRole, Delegations, Root, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Role, Root, Targets
 
 from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import PublicKey, part_of
 
+TOP = ("root", "targets", "snapshot", "timestamp")
 PEOPLE = ("person", "quality")
 Kind = Literal["model", "app", "os"]
 KINDS: Mapping[Kind, str] = {"model": "models", "app": "apps", "os": "os"}
@@ -30,27 +31,29 @@ class Terms:
 
     Args:
         threshold: how many must sign.
+        keys: how many there must be at least, so that one may be lost.
         days: how long what they sign is valid.
         alarm_days: with fewer days left somebody must act.
         parts: whose keys it takes.
     """
 
     threshold: int
+    keys: int
     days: float
     alarm_days: float
     parts: Sequence[str]
 
 
 _TERMS = {
-    "root": Terms(2, 365, 90, PEOPLE),
-    "targets": Terms(2, 180, 90, PEOPLE),
-    "models": Terms(2, 90, 14, ("quality", "person", "ci")),
-    "apps": Terms(2, 180, 30, PEOPLE),
-    "os": Terms(2, 180, 30, PEOPLE),
-    "snapshot": Terms(1, 7, 2, ("online",)),
-    "timestamp": Terms(1, 1, 0.25, ("online",)),
+    "root": Terms(2, 3, 365, 90, PEOPLE),
+    "targets": Terms(2, 3, 180, 90, PEOPLE),
+    "models": Terms(2, 2, 90, 14, ("quality", "person", "ci")),
+    "apps": Terms(2, 3, 180, 30, PEOPLE),
+    "os": Terms(2, 3, 180, 30, PEOPLE),
+    "snapshot": Terms(1, 1, 7, 2, ("online",)),
+    "timestamp": Terms(1, 1, 1, 0.25, ("online",)),
 }
-_ASSIGN_TERMS = Terms(1, 7, 2, ("online",))
+_ASSIGN_TERMS = Terms(1, 1, 7, 2, ("online",))
 
 
 def terms_of(role: str) -> Terms:
@@ -86,9 +89,9 @@ def paths_of(role: str) -> list[str]:
 
 def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:
     """Make the first root; keys: role -> who signs it."""
-    root = Root(expires=expires("root"))
-    for role in root.roles:
-        root.roles[role].threshold = terms_of(role).threshold
+    roles = {role: Role([], terms_of(role).threshold) for role in TOP}
+    root = Root(expires=expires("root"), roles=roles)
+    for role in roles:
         for public in keys[role]:
             root.add_key(public.as_tuf(), role)
     return root
@@ -147,10 +150,10 @@ def check_rules(root: Root, targets: Targets) -> None:
         terms, keys = terms_of(name), keys_of(root, targets, name)
         if isinstance(role, DelegatedRole) and not (role.terminating and role.paths == paths_of(name)):
             raise BundleTrustError(f"{name}: must be terminating and have {paths_of(name)}; it has {role.paths}")
-        if role.threshold < terms.threshold or len({_content(key) for key in keys}) < role.threshold:
+        if role.threshold < terms.threshold or len(keys) < max(terms.keys, role.threshold):
             raise BundleTrustError(
-                f"{name}: {role.threshold} of {len(keys)} keys must sign, and {terms.threshold} different ones are "
-                "asked for; name more keys"
+                f"{name}: {role.threshold} of {len(keys)} keys must sign, and at least {terms.threshold} of "
+                f"{terms.keys} are asked for; name more keys"
             )
         if len({_content(key) for key in keys}) < len(keys):
             raise BundleTrustError(f"{name}: the same key is in it twice, under two names; name different keys")
