@@ -5,6 +5,7 @@ Source: filesystem-spec.readthedocs.io, "Configuration" (options from files and 
 
 from __future__ import annotations
 
+import errno
 import secrets
 import sys
 from collections.abc import Iterator
@@ -113,14 +114,23 @@ class StoredFiles:
             except FileNotFoundError:
                 return ""
 
-    def replace(self, name: str, content: bytes, tag: str) -> None:
+    def replace(self, name: str, content: bytes, tag: str) -> bool:
         """Replace a file of an object store only if it is still the one with this tag.
 
+        Returns:
+            Whether it was.
+
         Raises:
-            StorageError: The address does not answer or refuses, or it is another one by now.
+            StorageError: The address does not answer or refuses.
         """
         with self._asked(f"writing {name}"):
-            self._files.pipe_file(self._path(name), content, IfMatch=tag)
+            try:
+                self._files.pipe_file(self._path(name), content, IfMatch=tag)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # as s3fs says that a precondition does not hold
+                    raise
+                return False
+        return True
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import holder_of
-from trainer.release.request import as_bytes
+from trainer.release.request import add_signature, as_bytes
 from trainer.release.roles import ASSIGN, check_rules, delegated_roles, expires, is_online, keys_of, terms_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
@@ -125,7 +125,7 @@ def signed_by(
     known = {key.keyid for root, targets in delegators for key in _keys(root, targets, role)}
     for signer in signers:
         if signer.public_key.keyid in known:
-            metadata.sign(signer, append=True)
+            add_signature(metadata, signer)
     root, targets = delegators[-1]
     delegator = root if targets is None else targets
     if not delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures):

@@ -89,7 +89,7 @@ class Request(Section):
                 f"key {keyid[:8]} has no part in {self.title()}; that is signed by {names}. Nothing was signed"
             )
         metadata = self.as_metadata()
-        metadata.sign(signer, append=True)
+        add_signature(metadata, signer)
         return self._with(metadata, {**self.signed_at, keyid: _now()})
 
     def merged(self, other: Request) -> Request:
@@ -212,6 +212,15 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
 def signed_digest(request: Request) -> str:
     """Return the SHA-256 of the bytes that are signed, for people to compare."""
     return hashlib.sha256(request.as_metadata().signed_bytes).hexdigest()
+
+
+def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
+    """Sign metadata; what the signer refuses is said as it says it, which python-tuf's own way hides.
+
+    Raises:
+        ConfigError: A token refuses.
+    """
+    metadata.signatures[signer.public_key.keyid] = signer.sign(metadata.signed_bytes)
 
 
 def as_bytes(metadata: Metadata[Any]) -> bytes:

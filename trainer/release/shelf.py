@@ -146,15 +146,10 @@ class Shelf:
         if not self._files.is_s3:
             self._files.write(TIMESTAMP, content)
             return
-        try:
-            if mark.content is None:
-                self._files.create(TIMESTAMP, content)
-            else:
-                self._files.replace(TIMESTAMP, content, mark.tag)
-        except StorageError as error:
-            if self._files.read(TIMESTAMP) not in (mark.content, content):
-                raise self._overtaken() from error
-            raise
+        if mark.content is None:
+            self._files.create(TIMESTAMP, content)
+        elif not self._files.replace(TIMESTAMP, content, mark.tag) and self._files.read(TIMESTAMP) != content:
+            raise self._overtaken()  # else it was this very call, which the network repeated
 
     def _overtaken(self) -> ConfigError:
         return ConfigError(_BUSY.format(address=self.address, doing="has published there since this command began"))
