@@ -18,7 +18,8 @@ from trainer.search_arguments import add_search
 from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net, add_patience
 
 EPILOG = (
-    "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
+    "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit, "
+    "publish verify: expires soon); "
     "2 wrong usage; "
     "65 bundle not acceptable; 69 the runtime failed; 74 disk refused; 78 data set, run or options wrong; "
     "130 interrupted (train goes on with --resume)"

@@ -1,8 +1,12 @@
 """Keys in files, signatures that are collected, and the rules for who signs what."""
 
+import contextlib
 import json
+import os
+import pty
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +51,27 @@ def test_a_key_lies_encrypted_for_its_owner_alone_and_is_never_written_over(
     public = json.loads(Path(desk.public("anna")).read_text())
     assert (public["holder"], public["part"]) == ("Anna", "person")
     assert PASSPHRASE not in json.dumps(public)
+
+
+@pytest.mark.parametrize(("second", "is_made"), [(PASSPHRASE, True), ("mistyped passphrase", False)])
+def test_a_person_at_the_terminal_is_asked_twice(desk: Desk, second: str, is_made: bool) -> None:
+    words = ["keys", "new", "--holder", "Dora", "--part", "person", "--out", str(desk.key("dora"))]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "trainer", *words])
+    told = b""
+    for answer in (PASSPHRASE, second):
+        while not told.endswith(b": "):
+            told += os.read(terminal, 1000)
+        told = b""
+        os.write(terminal, f"{answer}\n".encode())
+    with contextlib.suppress(OSError):  # the other side has closed the terminal
+        while content := os.read(terminal, 1000):
+            told += content
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(terminal)
+    assert PASSPHRASE.encode() not in told
+    assert (code, desk.key("dora").exists()) == ((0, True) if is_made else (78, False)), told
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,13 @@ def test_what_expires_is_told_in_time_and_what_has_expired_stops_everything(desk
     frozen = later.run(2, verify)
     assert frozen.returncode == 65
     assert "timestamp" in frozen.stderr
-    assert later.run(89, refresh).returncode == 0
+    assert desk.assign("--device", "line-1", "--release", FIRST) == 0
+    with_site = [*refresh[:2], *desk.at(), *desk.keyed("online", "ulm")]
+    assert later.run(2, with_site).returncode == 0
+    assert desk.standing().version("assign-ulm") == 1, "not due yet"
+    assert later.run(5, with_site).returncode == 0
+    assert desk.standing().version("assign-ulm") == 2
+    assert later.run(89, with_site).returncode == 0
     models = later.run(89.1, verify)
     assert models.returncode == 1
     assert "models expires in 0.9 days, then devices refuse it: `trainer keys renew models`" in " ".join(
@@ -203,7 +209,8 @@ def test_what_expires_is_told_in_time_and_what_has_expired_stops_everything(desk
     assert later.run(91, refresh).returncode == 0
     expired = later.run(91.1, verify)
     assert expired.returncode == 65
-    assert "models" in expired.stderr
+    assert "models is expired" in " ".join(expired.stderr.split())
+    assert "ACT NOW" in expired.stdout
     assign = [
         "publish",
         "assign",

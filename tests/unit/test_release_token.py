@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.release_desk import PASSPHRASE, Desk
+from tests.release_desk import PASSPHRASE, Desk, ServedFolder
+from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
 
 LIBRARIES = [
@@ -69,7 +70,8 @@ def test_a_token_signs_the_root_and_its_key_never_leaves_it(token: Token) -> Non
     assert signed.returncode == 0, signed.stderr
     assert "all signatures are there" in signed.stdout
     assert desk.publish_signed(files) == 0
-    assert desk.verify() == 0
+    with UpdateServer(ServedFolder(Path(desk.address))) as server:
+        assert desk.device(server).repository.refresh().root == 1
     assert PASSPHRASE not in files[0].read_text()
 
 

@@ -25,7 +25,7 @@ from trainer.release.publication import ISSUED_AT
 from trainer.release.releases import seq_of
 from trainer.release.roles import ASSIGN, KINDS, terms_of
 from trainer.release.shelf import Shelf, target_path
-from trainer.release.standing import Standing, parse_root, stands
+from trainer.release.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,6 @@ class Expiry:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a client got: targets and assignments that were checked, and expiry dates, the nearest first."""
-
-    targets: int
-    assignments: int
-    expiries: tuple[Expiry, ...]
-
-
 class _ShelfFetcher(FetcherInterface):
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -71,32 +62,49 @@ class _ShelfFetcher(FetcherInterface):
         yield content
 
 
-def look(shelf: Shelf, pinned: bytes) -> Seen:
+def expiries(standing: Standing) -> list[Expiry]:
+    """Return until when what stands in a repository is valid, the nearest first."""
+    now = utc_now()
+    roles: dict[str, Metadata[Any]] = {
+        "root": standing.root, "targets": standing.targets, "snapshot": standing.snapshot,
+        "timestamp": standing.timestamp, **standing.delegated,
+    }  # fmt: skip
+    found = [
+        Expiry(role, metadata.signed.version, metadata.signed.expires, metadata.signed.expires - now)
+        for role, metadata in roles.items()
+    ]
+    return sorted(found, key=lambda expiry: expiry.until)
+
+
+def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
     """Do what a device does, for everything that is there.
 
     Args:
         shelf: where the repository lies.
+        standing: what stands there.
         pinned: root.json of the devices' image.
+
+    Returns:
+        How many files and how many assignments were checked.
 
     Raises:
         BundleTrustError: A device would refuse something; says what.
-        ConfigError: The pinned root is none, or there is no repository.
         StorageError: The address does not answer or refuses.
     """
-    parse_root(pinned)
     with tempfile.TemporaryDirectory(prefix="trainer-client-") as folder:
-        standing = stands(shelf, pinned)
         client = Updater(folder, "metadata/", fetcher=_ShelfFetcher(shelf), bootstrap=pinned)
         try:
             client.refresh()
             _check_issued_at(shelf, standing)
             count = _check_targets(shelf, standing, client)
         except RepositoryError as error:
-            raise BundleTrustError(f"{shelf.address}: devices refuse it: {error}") from error
+            raise BundleTrustError(
+                f"{shelf.address}: devices refuse it: {error}; renew what has expired, restore what is damaged"
+            ) from error
     found = assignments(shelf, standing)
     if wrong := [words for assignment in found for words in differences(assignment, standing)]:
         raise BundleTrustError(f"{shelf.address}: devices refuse assignments: {'; '.join(wrong[:5])}")
-    return Seen(count, len(found), tuple(sorted(_expiries(standing), key=lambda expiry: expiry.until)))
+    return count, len(found)
 
 
 def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
@@ -140,14 +148,3 @@ def _check_issued_at(shelf: Shelf, standing: Standing) -> None:
         raise BundleTrustError(
             f"{shelf.address}: timestamp.json does not say when it was signed ({said!r}); `trainer publish refresh`"
         ) from error
-
-
-def _expiries(standing: Standing) -> Iterator[Expiry]:
-    now = utc_now()
-    roles: dict[str, Metadata[Any]] = {
-        "root": standing.root, "targets": standing.targets, "snapshot": standing.snapshot,
-        "timestamp": standing.timestamp, **standing.delegated,
-    }  # fmt: skip
-    for role, metadata in roles.items():
-        until = metadata.signed.expires
-        yield Expiry(role, metadata.signed.version, until, until - now)

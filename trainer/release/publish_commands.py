@@ -21,7 +21,7 @@ from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.release.assignment import Gates, Wish, assign
 from trainer.release.ceremony import Said
-from trainer.release.client import Expiry, look
+from trainer.release.client import Expiry, expiries, look
 from trainer.release.keys import open_signer, read_small
 from trainer.release.keys_commands import secrets_of
 from trainer.release.publication import Change, check_parts, publish, signed_by
@@ -160,17 +160,20 @@ def verify(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if something expires soon.
     """
-    seen = look(Shelf(arguments.repository), read_small(arguments.root))
+    shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
+    standing = stands(shelf, pinned)
+    found = expiries(standing)
     table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
-    for expiry in seen.expiries:
+    for expiry in found:
         words = f"{expiry.left.total_seconds() / 86400:.1f}{'  ACT NOW' if expiry.is_alarming else ''}"
         table.add_row(expiry.role, str(expiry.version), f"{expiry.until:%Y-%m-%d %H:%M}", words)
     _out.print(table)
-    _out.print(f"{seen.targets} files are what was signed, {seen.assignments} assignments choose among them")
+    targets, assigned = look(shelf, standing, pinned)
+    _out.print(f"{targets} files are what was signed, {assigned} assignments choose among them")
     if arguments.json:
-        figures = [expiry.as_dict() for expiry in seen.expiries]
-        write_json(arguments.json.path, {"targets": seen.targets, "assignments": seen.assignments, "expiries": figures})
-    if late := [expiry for expiry in seen.expiries if expiry.is_alarming]:
+        figures = {"targets": targets, "assignments": assigned, "expiries": [expiry.as_dict() for expiry in found]}
+        write_json(arguments.json.path, figures)
+    if late := [expiry for expiry in found if expiry.is_alarming]:
         _err.print(f"trainer: {'; '.join(map(_alarm, late))}", soft_wrap=True)
         return EXIT_REFUSED
     return 0

@@ -79,9 +79,10 @@ def stands(shelf: Shelf, pinned: bytes, *, after_a_kill: bool = False) -> Standi
     candidates = roots[-2:] if after_a_kill else roots[-1:]
     try:
         return _below(shelf, roots[-1], candidates[-1], mark)
-    except BundleTrustError:
+    except BundleTrustError as error:
         if len(candidates) == 1:
-            raise
+            hint = "; if new keys were just being published, repeat that `trainer publish signed`" * (len(roots) > 1)
+            raise BundleTrustError(f"{error}{hint}") from error
         return _below(shelf, roots[-1], candidates[0], mark)
 
 
