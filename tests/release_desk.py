@@ -90,7 +90,7 @@ class Desk:
         return trainer(["publish", "signed", *map(str, files), *self.at(), *self.keyed(*(names or ("online",)))])
 
     def begin(self) -> None:
-        """A repository whose root and targets are signed by two of three, with one site."""
+        """Make a repository whose root and targets are signed by two of three, with one site."""
         self.make_keys()
         assert trainer(self.ceremony_words()) == 0
         files = self.requests("ceremony")
