@@ -132,6 +132,14 @@ def test_signatures_on_copies_are_collected(desk: Desk, waiting: list[Path]) -> 
     assert desk.verify() == 0
 
 
+def test_two_requests_that_say_different_things_are_not_taken_for_copies(
+    desk: Desk, waiting: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trainer([*desk.ceremony_words(), "--out", str(desk.folder / "again"), "--ci", desk.public("anna")]) == 0
+    assert desk.publish_signed([*waiting, *desk.requests("again")]) == 78
+    assert "two different files want to be targets 1" in said(capsys)
+
+
 def test_a_request_that_was_altered_on_its_way_back_is_not_published(
     desk: Desk, waiting: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

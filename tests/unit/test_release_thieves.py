@@ -107,3 +107,17 @@ def test_an_older_timestamp_that_is_put_back_is_refused_by_a_device_that_knows_t
     file.write_bytes(older)
     with pytest.raises(BundleTrustError):
         device.repository.refresh()
+
+
+def test_a_root_that_too_few_have_signed_stops_everything(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever can write to the store, and holds one of three keys."""
+    assert desk.new_key("thief", "person") == 0
+    assert desk.change("rotate", "--old", desk.public("carla"), "--new", desk.public("thief"), folder="theft") == 0
+    root = next(path for path in desk.requests("theft") if path.name.startswith("root"))
+    for name in ("anna", "thief"):
+        assert desk.sign(name, root) == 0
+    content = json.dumps(json.loads(root.read_text())["metadata"]).encode()
+    (Path(desk.address) / "metadata" / "2.root.json").write_bytes(content)
+    assert desk.verify() == 65
+    assert "root 2 is not signed by enough of root 1" in " ".join(capsys.readouterr().err.split())
+    assert desk.refresh() == 65
