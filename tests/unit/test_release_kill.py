@@ -89,7 +89,12 @@ def test_a_beginning_that_was_killed_anywhere_is_completed(desk: Desk) -> None:
     place, pinned = Path(desk.address), desk.root.read_bytes()
     shutil.rmtree(place)
     place.mkdir()
-    for _ in each_death(desk, lambda: desk.publish_signed(desk.requests("ceremony"))):
+
+    def begin() -> int:
+        desk.root.unlink(missing_ok=True)
+        return desk.publish_signed(desk.requests("ceremony"))
+
+    for _ in each_death(desk, begin):
         assert desk.publish_signed(desk.requests("ceremony")) == 0
         assert desk.root.read_bytes() == pinned
         assert desk.verify() == 0

@@ -236,6 +236,9 @@ def test_what_expires_is_told_in_time_and_what_has_expired_stops_everything(desk
     for name in ("anna", "ben"):
         assert desk.sign(name, *files) == 0
     signed = [*map(str, files), *desk.at(), *desk.keyed("online")]
+    too_late = later.run(181 + 366, ["publish", "signed", *signed])
+    assert too_late.returncode == 78
+    assert "before it was published" in " ".join(too_late.stderr.split())
     assert later.run(181, ["publish", "signed", *signed]).returncode == 0
 
 

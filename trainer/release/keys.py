@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -163,7 +164,7 @@ def read_public(path: Path) -> PublicKey:
             or SSlibKey.from_crypto(key._crypto_key(), scheme=key.scheme).keyid != key.keyid
         ):
             raise ValueError("its keyid is not that of its key")
-    except (BundleFormatError, ValueError, KeyError, TypeError) as error:
+    except (BundleFormatError, UnsupportedAlgorithm, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path}: no public key ({error}); name the .pub.json that `trainer keys new` wrote"
         ) from error

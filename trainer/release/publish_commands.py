@@ -16,6 +16,7 @@ from appliance.bundle.archive import read_bundle
 from appliance.bundle.strict_json import in_words
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import EXIT_REFUSED, BundleFormatError, ConfigError
+from appliance.events import utc_now
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
@@ -29,7 +30,7 @@ from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, assign_role
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, stands
+from trainer.release.standing import Standing, parse_root, stands
 
 MOST_BYTES = 4_000_000_000
 """Of a release: all of it is in memory once."""
@@ -55,7 +56,7 @@ def release(arguments: argparse.Namespace) -> int:
             seq_of(standing.releases(wanted.kind)[there]),
         ):
             _out.print(f"{there}: is released already, as it is here", soft_wrap=True)
-            return _note(arguments, standing)
+            return _note(arguments, standing, there, arguments.file)
         seq = next_seq(standing, wanted.kind, arguments.seq)
         if arguments.request is not None and arguments.request.exists():
             raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
@@ -70,7 +71,7 @@ def release(arguments: argparse.Namespace) -> int:
         publish(shelf, standing, Change(roles={request.role: request.as_metadata()}), signers)
         standing = stands(shelf, read_small(arguments.root))
     _out.print(f"{wanted.path(seq)}: released, sha256 {wanted.digest}", soft_wrap=True)
-    return _note(arguments, standing)
+    return _note(arguments, standing, wanted.path(seq), arguments.file)
 
 
 def signed(arguments: argparse.Namespace) -> int:
@@ -89,16 +90,20 @@ def signed(arguments: argparse.Namespace) -> int:
     with shelf.alone():
         is_first = shelf.mark().content is None
         pinned = _first_root(arguments.root, requests, shelf) if is_first else read_small(arguments.root)
-        standing = None if is_first else stands(shelf, pinned, after_a_kill=True)
-        for words in publish(shelf, standing, _change(standing, requests), signers):
-            _err.print(f"trainer: beware: {words}", soft_wrap=True)
         if is_first:
             write_whole(arguments.root, pinned)
             _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)
+        standing = None if is_first else stands(shelf, pinned, after_a_kill=True)
+        for words in publish(shelf, standing, _change(standing, requests), signers):
+            _err.print(f"trainer: beware: {words}", soft_wrap=True)
         standing = stands(shelf, pinned)
     for request in requests:
         _out.print(f"{request.title()}: published", soft_wrap=True)
-    return _note(arguments, standing, {request.role for request in requests})
+    bundles = {name: target for name, target in standing.releases("model").items() if name.endswith(".bundle")}
+    if bundles and "models" in {request.role for request in requests}:
+        newest = max(bundles, key=lambda name: seq_of(bundles[name]))
+        return _note(arguments, standing, newest, arguments.files[0])
+    return 0
 
 
 def assign_devices(arguments: argparse.Namespace) -> int:
@@ -234,6 +239,7 @@ def _first_root(path: Path, requests: Sequence[Request], shelf: Shelf) -> bytes:
     if request is None:
         raise ConfigError(f"{shelf.address}: no repository is there, and it begins with a signed root; name that, too")
     content = as_bytes(request.as_metadata())
+    parse_root(content)
     if path.exists() and read_small(path) != content:
         raise ConfigError(f"{path}: is there, and is another root; name the file where the first root shall be written")
     return content
@@ -251,6 +257,11 @@ def _change(standing: Standing | None, requests: Sequence[Request]) -> Change:
                 f"{request.title()} was made when {request.role} {request.base} stood, and now {version} stands; make "
                 "it anew, so that nothing that was published since is lost"
             )
+        if metadata.signed.is_expired(utc_now()):
+            raise ConfigError(
+                f"{request.title()} has expired on {metadata.signed.expires:%Y-%m-%d}, before it was published; make "
+                "it anew"
+            )
         found[request.role] = metadata
     root = found.pop("root", None)
     return Change(root=root, roles=found)
@@ -262,20 +273,18 @@ def _is_there(standing: Standing | None, request: Request) -> bool:
     return known[request.role].signed_bytes == request.as_metadata().signed_bytes
 
 
-def _note(arguments: argparse.Namespace, standing: Standing, roles: set[str] | None = None) -> int:
-    """Tell MLflow's registry where the newest models were released, if that is asked for."""
-    if arguments.track is None or (roles is not None and "models" not in roles):
+def _note(arguments: argparse.Namespace, standing: Standing, path: str, near: Path) -> int:
+    """Tell MLflow's registry where a model was released, if that is asked for."""
+    if arguments.track is None or not path.endswith(".bundle"):
         return 0
     from trainer.release.registry import note_release
 
-    near = arguments.file if roles is None else arguments.files[0]
-    bundles = {name: target for name, target in standing.releases("model").items() if name.endswith(".bundle")}
-    path = max(bundles, key=lambda name: seq_of(bundles[name]))
-    digest = bundles[path].hashes["sha256"]
+    target, name = standing.releases("model")[path], path.split("/")[1]
+    digest = target.hashes["sha256"]
     tags = {
-        "release_repository": arguments.repository, "release_path": path, "release_seq": str(seq_of(bundles[path])),
+        "release_repository": arguments.repository, "release_path": path, "release_seq": str(seq_of(target)),
         "release_sha256": digest,
     }  # fmt: skip
-    version = note_release(arguments.track, near, path.split("/")[1], digest, tags)
-    _out.print(f"{path}: noted as version {version} of {path.split('/')[1]} in the registry", soft_wrap=True)
+    version = note_release(arguments.track, near, name, digest, tags)
+    _out.print(f"{path}: noted as version {version} of {name} in the registry", soft_wrap=True)
     return 0
