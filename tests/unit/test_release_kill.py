@@ -31,6 +31,7 @@ def each_death(desk: Desk, work: Callable[[], int]) -> Iterator[int]:
         step += 1
         shutil.rmtree(place)
         shutil.copytree(begun, place)
+        Path(f"{desk.root}.seen.json").unlink(missing_ok=True)  # it would notice the copy
         if not killed_at(step, place, work):
             return
         yield step

@@ -121,3 +121,21 @@ def test_a_root_that_too_few_have_signed_stops_everything(desk: Desk, capsys: py
     assert desk.verify() == 65
     assert "root 2 is not signed by enough of root 1" in " ".join(capsys.readouterr().err.split())
     assert desk.refresh() == 65
+
+
+def test_an_old_state_that_is_put_back_is_not_made_the_newest_by_the_publisher(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever can write to the store puts last week's timestamp back and waits for the timer."""
+    file = Path(desk.address) / "metadata" / "timestamp.json"
+    older = file.read_bytes()
+    assert desk.release(desk.bundle(revision=2)) == 0
+    file.chmod(0o644)
+    file.write_bytes(older)
+    assert desk.refresh() == 65
+    assert "somebody has put an old state back" in " ".join(capsys.readouterr().err.split())
+    assert desk.verify() == 65
+    assert file.read_bytes() == older
+    Path(f"{desk.root}.seen.json").write_text("{")
+    assert desk.refresh() == 78
+    assert "damaged" in capsys.readouterr().err

@@ -26,14 +26,14 @@ from trainer.release.keys import (
     part_of,
     public_path,
     read_public,
-    read_small,
     write_public,
 )
+from trainer.release.memory import remembered
 from trainer.release.record import record
 from trainer.release.request import Request, collected, contents, read_request, signed_digest, write_request
 from trainer.release.roles import assign_role, delegated_roles, keys_of
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, stands
+from trainer.release.standing import Standing
 from trainer.release.token import TokenKey, make_token_key
 
 MOST_SHOWN = 12
@@ -227,7 +227,7 @@ def _keyid(named: str, standing: Standing) -> str:
 
 
 def _standing(arguments: argparse.Namespace) -> Standing:
-    return stands(Shelf(arguments.repository), read_small(arguments.root))
+    return remembered(Shelf(arguments.repository), arguments.root)
 
 
 def _said(arguments: argparse.Namespace, why: str) -> Said:

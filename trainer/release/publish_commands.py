@@ -25,12 +25,13 @@ from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
 from trainer.release.keys import open_signer, read_small
 from trainer.release.keys_commands import secrets_of
+from trainer.release.memory import remembered
 from trainer.release.publication import Change, check_parts, publish, signed_by
 from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, assign_role
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, parse_root, stands
+from trainer.release.standing import Standing, parse_root
 
 MOST_BYTES = 4_000_000_000
 """Of a release: all of it is in memory once."""
@@ -50,7 +51,7 @@ def release(arguments: argparse.Namespace) -> int:
     signers = _signers(arguments)
     shelf = Shelf(arguments.repository)
     with shelf.alone():
-        standing = stands(shelf, read_small(arguments.root))
+        standing = remembered(shelf, arguments.root)
         if (there := is_newest(standing, wanted)) and arguments.seq in (
             None,
             seq_of(standing.releases(wanted.kind)[there]),
@@ -69,7 +70,7 @@ def release(arguments: argparse.Namespace) -> int:
         if lacks := request.lacks():
             return _ask(arguments, request, lacks)
         publish(shelf, standing, Change(roles={request.role: request.as_metadata()}), signers)
-        standing = stands(shelf, read_small(arguments.root))
+        standing = remembered(shelf, arguments.root)
     _out.print(f"{wanted.path(seq)}: released, sha256 {wanted.digest}", soft_wrap=True)
     return _note(arguments, standing, wanted.path(seq), arguments.file)
 
@@ -89,14 +90,13 @@ def signed(arguments: argparse.Namespace) -> int:
     signers, shelf = _signers(arguments), Shelf(arguments.repository)
     with shelf.alone():
         is_first = shelf.mark().content is None
-        pinned = _first_root(arguments.root, requests, shelf) if is_first else read_small(arguments.root)
         if is_first:
-            write_whole(arguments.root, pinned)
+            write_whole(arguments.root, _first_root(arguments.root, requests, shelf))
             _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)
-        standing = None if is_first else stands(shelf, pinned, after_a_kill=True)
+        standing = None if is_first else remembered(shelf, arguments.root, after_a_kill=True)
         for words in publish(shelf, standing, _change(standing, requests), signers):
             _err.print(f"trainer: beware: {words}", soft_wrap=True)
-        standing = stands(shelf, pinned)
+        standing = remembered(shelf, arguments.root)
     for request in requests:
         _out.print(f"{request.title()}: published", soft_wrap=True)
     bundles = {name: target for name, target in standing.releases("model").items() if name.endswith(".bundle")}
@@ -125,7 +125,7 @@ def assign_devices(arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         raise ConfigError(f"no assignment: {in_words(error)}; correct the arguments") from error
     with shelf.alone():
-        standing = stands(shelf, read_small(arguments.root))
+        standing = remembered(shelf, arguments.root)
         content, files = assign(shelf, standing, arguments.site, arguments.device, wish)
         if content is None:
             _out.print("every device has this assignment already", soft_wrap=True)
@@ -133,6 +133,7 @@ def assign_devices(arguments: argparse.Namespace) -> int:
         role = assign_role(arguments.site)
         metadata = signed_by(signers, role, content, [(standing.root.signed, standing.targets.signed)])
         publish(shelf, standing, Change(roles={role: metadata}, files=files), signers)
+        remembered(shelf, arguments.root)
     for name in files:
         _out.print(f"{name}: assigned, rollout {arguments.rollout}, ring {arguments.ring}", soft_wrap=True)
     return 0
@@ -149,8 +150,8 @@ def refresh(arguments: argparse.Namespace) -> int:
     """
     signers, shelf = _signers(arguments), Shelf(arguments.repository)
     with shelf.alone():
-        publish(shelf, stands(shelf, read_small(arguments.root)), Change(), signers)
-        standing = stands(shelf, read_small(arguments.root))
+        publish(shelf, remembered(shelf, arguments.root), Change(), signers)
+        standing = remembered(shelf, arguments.root)
     timestamp = standing.timestamp.signed
     _out.print(f"timestamp {timestamp.version}: valid until {timestamp.expires:%Y-%m-%d %H:%M} UTC", soft_wrap=True)
     return 0
@@ -166,7 +167,7 @@ def verify(arguments: argparse.Namespace) -> int:
         The exit code; 1 if something expires soon.
     """
     shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
-    standing = stands(shelf, pinned)
+    standing = remembered(shelf, arguments.root)
     found = expiries(standing)
     table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
     for expiry in found:
