@@ -13,7 +13,8 @@ from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.pretrain_arguments import add_pretrain
-from trainer.release.arguments import add_keys, add_publish
+from trainer.release.arguments import add_keys
+from trainer.release.publish_arguments import add_publish
 from trainer.search_arguments import add_search
 from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net, add_patience
 

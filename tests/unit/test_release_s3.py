@@ -13,7 +13,8 @@ from appliance.errors import ConfigError
 from tests.release_desk import Desk
 from tests.s3_server import BUCKET, S3Server
 from tests.update_server import UpdateServer
-from trainer.release.keys import Secrets, open_signer
+from trainer.release.keys import open_signer
+from trainer.release.passphrases import Secrets
 from trainer.release.publication import Change, publish
 from trainer.release.shelf import Shelf
 from trainer.release.standing import stands

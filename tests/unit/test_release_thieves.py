@@ -13,7 +13,8 @@ from appliance.errors import BundleTrustError
 from tests.release_desk import Desk, ServedFolder
 from tests.update_device import Device
 from tests.update_server import UpdateServer
-from trainer.release.keys import Secrets, open_signer
+from trainer.release.keys import open_signer
+from trainer.release.passphrases import Secrets
 from trainer.release.publication import Change, publish, signed_by
 from trainer.release.shelf import Shelf
 

@@ -1,4 +1,4 @@
-"""Arguments of `trainer keys` and `trainer publish`."""
+"""Arguments of `trainer keys`, and those that `trainer publish` has, too."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
-from appliance.arguments import count, names, new_file, whole
+from appliance.arguments import count, names, new_file
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-RINGS = ("lab", "line", "quarter", "all")
 
 
 def add_keys(commands: Commands, epilog: str) -> None:
@@ -18,7 +16,7 @@ def add_keys(commands: Commands, epilog: str) -> None:
     words = "make, use, change and take away the keys of a repository of signed updates"
     keys = commands.add_parser("keys", help=words, description=words, epilog=epilog)
     tasks = keys.add_subparsers(dest="task", required=True, metavar="TASK")
-    new = _task(tasks, "new", "make a key: an encrypted file, or on a token", epilog, "keys_commands", "new")
+    new = add_task(tasks, "new", "make a key: an encrypted file, or on a token", epilog, "keys_commands", "new")
     new.add_argument("--holder", required=True, metavar="WHO", help="who answers for it")
     new.add_argument(
         "--part",
@@ -29,25 +27,25 @@ def add_keys(commands: Commands, epilog: str) -> None:
     new.add_argument("--out", type=Path, required=True, metavar="FILE", help="the key's file; FILE.pub.json may travel")
     new.add_argument("--token", metavar="LABEL", help="make it on this PKCS#11 token; only FILE.pub.json is written")
     new.add_argument("--number", type=count, default=2, help="of the key on the token (default %(default)s)")
-    _add_secrets(new)
+    add_secrets(new)
     _add_ceremony(tasks, epilog)
-    sign = _task(tasks, "sign", "sign what waits for it, after showing it", epilog, "keys_commands", "sign")
+    sign = add_task(tasks, "sign", "sign what waits for it, after showing it", epilog, "keys_commands", "sign")
     sign.add_argument("files", type=Path, nargs="+", metavar="FILE", help="signing requests; the signature is added")
     sign.add_argument("--key", required=True, help="a key's file, or a token's address such as hsm:2?label=A")
-    _add_secrets(sign)
-    record = _task(
+    add_secrets(sign)
+    record = add_task(
         tasks, "record", "print who signed what, with lines for hands", epilog, "keys_commands", "print_record"
     )
     record.add_argument("files", type=Path, nargs="+", metavar="FILE", help="signing requests")
     record.add_argument("--by", required=True, metavar="WHO", help="who prints it")
     record.add_argument("--out", type=new_file, required=True, metavar="FILE", help="the HTML page")
-    listed = _task(tasks, "list", "tell whose keys sign what, and until when", epilog, "keys_commands", "list_keys")
-    _add_repository(listed)
+    listed = add_task(tasks, "list", "tell whose keys sign what, and until when", epilog, "keys_commands", "list_keys")
+    add_repository(listed)
     _add_changes(tasks, epilog)
 
 
 def _add_ceremony(tasks: Commands, epilog: str) -> None:
-    ceremony = _task(
+    ceremony = add_task(
         tasks, "ceremony", "begin a repository: its first root and targets", epilog, "keys_commands", "begin_repository"
     )
     who = "public keys, with commas between them"
@@ -64,107 +62,42 @@ def _add_ceremony(tasks: Commands, epilog: str) -> None:
 
 
 def _add_changes(tasks: Commands, epilog: str) -> None:
-    rotate = _task(tasks, "rotate", "put another key in a key's place", epilog, "keys_commands", "rotate")
+    rotate = add_task(tasks, "rotate", "put another key in a key's place", epilog, "keys_commands", "rotate")
     rotate.add_argument(
         "--old", required=True, metavar="KEY", help="the key that goes: its .pub.json, or 8 digits of its id"
     )
     rotate.add_argument("--new", type=Path, required=True, metavar="KEY", help="the .pub.json of the key that comes")
-    revoke = _task(tasks, "revoke", "take away a key that is stolen or lost", epilog, "keys_commands", "revoke")
+    revoke = add_task(tasks, "revoke", "take away a key that is stolen or lost", epilog, "keys_commands", "revoke")
     revoke.add_argument("--old", required=True, metavar="KEY", help="its .pub.json, or 8 digits of its id")
     revoke.add_argument("--new", type=Path, metavar="KEY", help="the .pub.json of a key for its place")
-    renew = _task(
+    renew = add_task(
         tasks, "renew", "have people's roles signed anew before they expire", epilog, "keys_commands", "renew_roles"
     )
     renew.add_argument("roles", type=names, metavar="ROLE,...", help="root, targets, models, apps, os")
-    site = _task(tasks, "site", "let a key choose for one more site", epilog, "keys_commands", "site")
+    site = add_task(tasks, "site", "let a key choose for one more site", epilog, "keys_commands", "site")
     site.add_argument("site", type=_site, metavar="SITE=KEY", help="its name, and the .pub.json of its key")
     for task in (rotate, revoke, renew, site):
-        _add_repository(task)
+        add_repository(task)
         _add_said(task)
 
 
-def add_publish(commands: Commands, epilog: str) -> None:
-    """Declare `trainer publish`."""
-    words = "bring releases and assignments into a repository of signed updates, and keep it alive"
-    publish = commands.add_parser("publish", help=words, description=words, epilog=epilog)
-    tasks = publish.add_subparsers(dest="task", required=True, metavar="TASK")
-    _add_release(tasks, epilog)
-    signed = _task(tasks, "signed", "publish what people have signed", epilog, "publish_commands", "signed")
-    signed.add_argument("files", type=Path, nargs="+", metavar="FILE", help="signing requests, and copies of them")
-    _add_assign(tasks, epilog)
-    refresh = _task(
-        tasks, "refresh", "sign anew what machines sign; often, by a timer", epilog, "publish_commands", "refresh"
-    )
-    for task in (signed, refresh):
-        _add_repository(task)
-        _add_signers(task)
-    _add_track(signed)
-    verify = _task(tasks, "verify", "look at it as a device does", epilog, "publish_commands", "verify")
-    _add_repository(verify)
-    verify.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
-
-
-def _add_release(tasks: Commands, epilog: str) -> None:
-    release = _task(tasks, "release", "add a release", epilog, "publish_commands", "release")
-    release.add_argument("file", type=Path, metavar="BUNDLE", help="the bundle, or the file of an app or system")
-    release.add_argument("--kind", choices=("model", "app", "os"), default="model", help="default %(default)s")
-    release.add_argument("--name", help="of an app or system; a bundle has its own")
-    release.add_argument("--seq", type=whole, metavar="N", help="its number (default: one more than the highest)")
-    release.add_argument("--report", type=Path, metavar="FILE", help="`trainer evaluate --report` of it, laid beside")
-    release.add_argument("--by", required=True, metavar="WHO", help="who releases it")
-    release.add_argument("--why", default="A new release.", metavar="WORDS", help="a sentence for those who sign")
-    release.add_argument(
-        "--request", type=Path, metavar="FILE", help="where signatures are lacking: write what is to be signed there"
-    )
-    _add_repository(release)
-    _add_signers(release)
-    _add_track(release)
-
-
-def _add_assign(tasks: Commands, epilog: str) -> None:
-    assign = _task(tasks, "assign", "choose what devices of a site run", epilog, "publish_commands", "assign_devices")
-    assign.add_argument("--site", required=True, help="the devices' site")
-    assign.add_argument("--device", required=True, action="append", metavar="ID", help="a device; repeat it for more")
-    assign.add_argument(
-        "--release", required=True, action="append", metavar="PATH",
-        help="such as models/boards/boards-12.bundle; repeat it for all that the device shall run",
-    )  # fmt: skip
-    assign.add_argument(
-        "--rollout", required=True, metavar="NAME", help="under which devices report, as 2026-11-27-boards-12"
-    )
-    assign.add_argument("--ring", choices=RINGS, required=True, help="how far the rollout has come")
-    for name, default, what in (
-        ("shadow-parts", 500, "parts judged beside"),
-        ("canary-parts", 200, "parts judged on trial"),
-        ("watch-parts", 2000, "parts watched afterwards"),
-        ("watch-h", 24, "hours watched afterwards"),
-    ):
-        assign.add_argument(f"--{name}", type=whole, default=default, metavar="N", help=f"{what} (default %(default)s)")
-    _add_repository(assign)
-    _add_signers(assign)
-
-
-def _task(tasks: Commands, name: str, words: str, epilog: str, module: str, execute: str) -> argparse.ArgumentParser:
+def add_task(tasks: Commands, name: str, words: str, epilog: str, module: str, execute: str) -> argparse.ArgumentParser:
+    """Declare one task of a command."""
     task = tasks.add_parser(name, help=words, description=words, epilog=epilog)
     task.set_defaults(module=f"trainer.release.{module}", execute=execute)
     return task
 
 
-def _add_repository(task: argparse.ArgumentParser) -> None:
+def add_repository(task: argparse.ArgumentParser) -> None:
+    """Declare which repository, and where trust in it begins."""
     task.add_argument(
         "--repository", required=True, metavar="ADDRESS", help="a folder, or a URL such as s3://bucket/updates"
     )
     task.add_argument("--root", type=Path, required=True, metavar="FILE", help="root.json of the devices' image")
 
 
-def _add_signers(task: argparse.ArgumentParser) -> None:
-    task.add_argument(
-        "--key", action="append", default=[], help="a key's file, or a token's address such as hsm:2?label=A; repeat it"
-    )
-    _add_secrets(task)
-
-
-def _add_secrets(task: argparse.ArgumentParser) -> None:
+def add_secrets(task: argparse.ArgumentParser) -> None:
+    """Declare where passphrases and PIN come from."""
     task.add_argument(
         "--passphrase-file", type=Path, action="append", default=[], metavar="FILE",
         help="whose first line opens a key's file; repeat it for more keys (default: ask)",
@@ -179,17 +112,6 @@ def _add_said(task: argparse.ArgumentParser) -> None:
     task.add_argument("--why", default="", metavar="WORDS", help="a sentence for those who sign, and for the record")
     task.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="for the signing requests and the record"
-    )
-
-
-def _add_track(task: argparse.ArgumentParser) -> None:
-    task.add_argument(
-        "--track",
-        nargs="?",
-        const="",
-        metavar="ADDRESS",
-        help="note in MLflow's registry where each model was released: a server's address, or a folder (default: "
-        "MLFLOW_TRACKING_URI, else beside the file)",
     )
 
 

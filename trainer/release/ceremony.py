@@ -15,7 +15,6 @@ from trainer.release.roles import (
     ASSIGN,
     TOP,
     assign_role,
-    check_rules,
     delegate,
     delegated_roles,
     expires,
@@ -23,6 +22,7 @@ from trainer.release.roles import (
     make_root,
     make_targets,
 )
+from trainer.release.rules import check_rules
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +22,7 @@ from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, parse
 from appliance.errors import BundleFormatError, ConfigError, StorageError
 from appliance.events import utc_now
+from trainer.release.passphrases import MAX_BYTES, Secrets, read_small
 from trainer.release.token import TOKEN_SCHEME, open_token
 
 Part = Literal["person", "quality", "ci", "online"]
@@ -33,8 +31,6 @@ Part = Literal["person", "quality", "ci", "online"]
 HOLDER, PART = "x-holder", "x-part"
 """Fields of a key in signed metadata: whose it is, and what it may do; who signs the list of keys vouches for both."""
 
-MAX_BYTES = 64_000
-LEAST_PASSPHRASE = 12
 
 Words = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -56,49 +52,6 @@ class PublicKey(Section):
     def as_tuf(self) -> Key:
         """Return the key as it stands in metadata, with its holder and part."""
         return Key.from_dict(self.keyid, {**self.key, HOLDER: self.holder, PART: self.part})
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """Where passphrases and PINs come from: files, else the person at the terminal.
-
-    A wrong PIN is never tried twice, because tokens lock themselves.
-    """
-
-    passphrases: tuple[Path, ...] = ()
-    pin: Path | None = None
-
-    def ask_pin(self, what: str) -> str:
-        """Return the PIN of a token.
-
-        Raises:
-            ConfigError: Nobody can be asked, or the file cannot be read.
-        """
-        return _first_line(self.pin) if self.pin else _asked(what, "--pin-file")
-
-    def candidates(self, what: str) -> list[bytes]:
-        """Return the passphrases that may open a key's file.
-
-        Raises:
-            ConfigError: as for `ask_pin`.
-        """
-        told = [_first_line(path) for path in self.passphrases] or [_asked(what, "--passphrase-file")]
-        return [text.encode() for text in told]
-
-    def new_passphrase(self, what: str) -> bytes:
-        """Return the passphrase of a new key; a person is asked twice.
-
-        Raises:
-            ConfigError: It is too short, the two differ, or as for `ask_pin`.
-        """
-        (chosen, *_) = self.candidates(what)
-        if len(chosen) < LEAST_PASSPHRASE:
-            raise ConfigError(
-                f"{what}: a passphrase of {len(chosen)} characters is soon guessed; take at least {LEAST_PASSPHRASE}"
-            )
-        if not self.passphrases and self.candidates(f"{what}, once more") != [chosen]:
-            raise ConfigError(f"{what}: the two passphrases differ; nothing was written, repeat the command")
-        return chosen
 
 
 def make_key(path: Path, holder: str, part: Part, secrets: Secrets) -> PublicKey:
@@ -220,22 +173,6 @@ def fingerprint(keyid: str) -> str:
     return " ".join(keyid[at : at + 4] for at in range(0, 32, 4))
 
 
-def read_small(path: Path) -> bytes:
-    """Read a file of at most MAX_BYTES.
-
-    Raises:
-        ConfigError: It cannot be read, or is too big.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check path and rights") from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: more than {MAX_BYTES} bytes, so no key; check the path")
-    return content
-
-
 def check_is_free(*paths: Path) -> None:
     """Refuse to write over a key.
 
@@ -255,19 +192,3 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}; check space and rights") from error
-
-
-def _first_line(path: Path) -> str:
-    try:
-        lines = read_small(path).decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text; write the passphrase or PIN there in one line") from error
-    if not lines or not lines[0]:
-        raise ConfigError(f"{path}: its first line is empty; write the passphrase or PIN there")
-    return lines[0]
-
-
-def _asked(what: str, option: str) -> str:
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{what}: nobody is at the terminal to ask; name a file with {option}")
-    return getpass.getpass(f"{what}: ")

@@ -17,7 +17,6 @@ from trainer.files import make_folder
 from trainer.progress import results as _out
 from trainer.release.ceremony import Said, add_site, begin, renew, replace_key
 from trainer.release.keys import (
-    Secrets,
     describe,
     fingerprint,
     holder_of,
@@ -29,6 +28,7 @@ from trainer.release.keys import (
     write_public,
 )
 from trainer.release.memory import remembered
+from trainer.release.passphrases import Secrets
 from trainer.release.record import record
 from trainer.release.request import Request, collected, contents, read_request, signed_digest, write_request
 from trainer.release.roles import assign_role, delegated_roles, keys_of

@@ -15,7 +15,7 @@ from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, in_words
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleTrustError, ConfigError
-from trainer.release.keys import read_small
+from trainer.release.passphrases import read_small
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, stands
 

@@ -14,7 +14,8 @@ from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import holder_of
 from trainer.release.request import add_signature, as_bytes
-from trainer.release.roles import ASSIGN, check_rules, delegated_roles, expires, is_online, keys_of, terms_of
+from trainer.release.roles import ASSIGN, delegated_roles, expires, is_online, keys_of, terms_of
+from trainer.release.rules import check_rules
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 

@@ -23,9 +23,10 @@ from trainer.progress import results as _out
 from trainer.release.assignment import Gates, Wish, assign
 from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
-from trainer.release.keys import open_signer, read_small
+from trainer.release.keys import open_signer
 from trainer.release.keys_commands import secrets_of
 from trainer.release.memory import remembered
+from trainer.release.passphrases import read_small
 from trainer.release.publication import Change, check_parts, publish, signed_by
 from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
 from trainer.release.request import Request, as_bytes, collected, write_request

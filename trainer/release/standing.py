@@ -17,7 +17,8 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from tuf.api.serialization import DeserializationError
 
 from appliance.errors import BundleTrustError, ConfigError
-from trainer.release.roles import KINDS, Kind, check_rules
+from trainer.release.roles import KINDS, Kind
+from trainer.release.rules import check_rules
 from trainer.release.shelf import Mark, Shelf
 
 MOST_ROOTS = 1000
