@@ -25,7 +25,7 @@ test: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest -m faults
 
 # What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data.
-test-long: $(VENV)/.test broker
+test-long: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 bench: $(VENV)/.test broker
@@ -51,7 +51,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,s3,agent,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,openvino,jetson,trainer,s3,agent,hsm,dev]'
 	@touch $@ $(VENV)/.demo
 
 # A TensorRT that builds engines where there is no accelerator (95 MB, proprietary, for tests only).
@@ -65,11 +65,13 @@ broker:
 	  $(call apt,mosquitto) || \
 	  echo "mosquitto cannot be installed without root: the embedded broker takes over, tests that need mosquitto are skipped"
 
-# For tests: cc builds a wall clock that can be set, openssl makes certificates, sqlite3 reads a ledger.
+# For tests: cc builds a wall clock that can be set, openssl makes certificates, sqlite3 reads a ledger, SoftHSM is a token.
 test-programs:
 	@{ command -v cc && command -v openssl && command -v sqlite3; } >/dev/null || \
 	  $(call apt,gcc libc6-dev openssl sqlite3) || \
 	  echo "gcc, openssl, sqlite3 cannot be installed without root: the tests that need them are skipped"
+	@command -v softhsm2-util >/dev/null || $(call apt,softhsm2) || \
+	  echo "softhsm2 cannot be installed without root: the tests of keys on tokens are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

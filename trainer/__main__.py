@@ -13,11 +13,14 @@ from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
 from trainer.pretrain_arguments import add_pretrain
+from trainer.release.arguments import add_keys
+from trainer.release.publish_arguments import add_publish
 from trainer.search_arguments import add_search
 from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net, add_patience
 
 EPILOG = (
-    "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit); "
+    "exit codes: 0 all is well; 1 the result is refused (evaluate: worse than asked for, data check: unfit, "
+    "publish verify: expires soon); "
     "2 wrong usage; "
     "65 bundle not acceptable; 69 the runtime failed; 74 disk refused; 78 data set, run or options wrong; "
     "130 interrupted (train goes on with --resume)"
@@ -35,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     add_augment(commands, EPILOG)
     add_data(commands, EPILOG)
     add_pretrain(commands, EPILOG)
+    add_keys(commands, EPILOG)
+    add_publish(commands, EPILOG)
     return top
 
 

@@ -153,6 +153,25 @@ class Store:
             )
         return str(version.version)
 
+    def tag_version(self, name: str, key: str, value: str, tags: Mapping[str, str]) -> str:
+        """Add tags to the newest version of a model that has this value of a tag.
+
+        Returns:
+            The version.
+
+        Raises:
+            DeliveryError: as for `open_run`; or there is no such version.
+        """
+        with _in_words():
+            found = self._client.search_model_versions(f"name = '{name}'")
+            matching = [version for version in found if version.tags.get(key) == value]
+            if not matching:
+                raise DeliveryError(f"no version of {name} has {key} {value[:16]}")
+            newest = max(matching, key=lambda version: int(version.version))
+            for tag, text in tags.items():
+                self._client.set_model_version_tag(name, newest.version, tag, text[:LONGEST_TAG])
+        return str(newest.version)
+
     def _has(self, run_id: str) -> bool:
         try:
             self._client.get_run(run_id)

@@ -180,7 +180,7 @@ class Tracking(Observer):
             return self._store, self._run_id
         if self._place.address.startswith("sqlite:///"):
             make_folder(Path(self._place.address.removeprefix("sqlite:///")).parent)
-        store = _load(self._place)
+        store = open_store(self._place)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "trainer")
         run_id = store.open_run(experiment, self._folder.resolve().name, self._run_id)
         if run_id != self._run_id:
@@ -242,7 +242,13 @@ def track_address(run: Path) -> str:
     return str(_read_note(run).get("address", ""))
 
 
-def _load(place: Place) -> Store:
+def open_store(place: Place) -> Store:
+    """Open MLflow's store.
+
+    Raises:
+        ConfigError: MLflow is not installed.
+        DeliveryError: The address is none that it takes.
+    """
     try:
         from trainer.mlflow_store import Store
     except ModuleNotFoundError as error:

@@ -22,6 +22,7 @@ from tests.ledger_inspections import open_ledger, store
 from tests.models import tiny_bundle
 from tests.plant import PLACE, Plant, write_station
 from tests.products import with_products, write_products
+from tests.release_desk import Desk
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from tests.tiny_yolo import write_tiny_yolo
@@ -147,6 +148,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         write_version(found, folder).rename(folder / f"{name}.json")
     boards = read_dataset(folder / "boards")
     store_version(version_of(boards, folder, "a test", "nobody", None), folder, Store(str(folder / "kept")))
+    (folder / "release").mkdir()
+    desk = Desk(folder / "release", str(folder / "release" / "updates"))
+    desk.begin()
+    (desk.folder / "report.html").write_text("<p>good</p>")
     pcb = folder / "DeepPCB" / "PCBData"
     groups = dict.fromkeys(("group77000", "group50600", "group44000"), 2) | {"group00041": 8}
     write_tiny_deeppcb(pcb, groups, side_px=96)

@@ -1,0 +1,171 @@
+"""What is published, read by the device's own client over HTTP."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import BundleTrustError, ReplayError
+from tests.release_desk import Desk, ServedFolder
+from tests.update_device import Device
+from tests.update_server import UpdateServer
+
+FIRST, SECOND = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    made = Desk(tmp_path, str(tmp_path / "updates"))
+    made.begin()
+    return made
+
+
+@pytest.fixture
+def device(desk: Desk) -> Iterator[Device]:
+    with UpdateServer(ServedFolder(Path(desk.address))) as server:
+        yield desk.device(server)
+
+
+def test_a_device_gets_a_release_with_its_card_and_its_report(desk: Desk, device: Device) -> None:
+    bundle = desk.bundle()
+    (desk.folder / "report.html").write_text("<p>good</p>")
+    assert desk.release(bundle, "--report", str(desk.folder / "report.html")) == 0
+    assert device.download(FIRST) == bundle.read_bytes()
+    assert device.download("models/boards/boards-1.card.md") == b"# tiny\n"
+    assert device.download("models/boards/boards-1.report.html") == b"<p>good</p>"
+    assert device.repository.find(FIRST).releases["model"].seq == 1
+    assert desk.verify() == 0
+
+
+def test_a_device_gets_an_assignment_that_names_what_was_signed(desk: Desk, device: Device) -> None:
+    assert desk.release(desk.bundle()) == 0
+    assert desk.assign("--device", "line-1", "--device", "line-2", "--release", FIRST, "--watch-h", "2") == 0
+    assignment = json.loads(device.download("assign/ulm/line-2.json"))
+    target = device.repository.find(FIRST)
+    assert assignment["schema"] == "vi.assignment/1"
+    assert (assignment["device_id"], assignment["seq"], assignment["ring"]) == ("line-2", 1, "lab")
+    assert assignment["releases"] == [
+        {"kind": "model", "name": "boards", "path": FIRST, "sha256": target.digests["sha256"],
+         "length": target.length, "seq": 1}
+    ]  # fmt: skip
+    assert assignment["gates"] == {"shadow_parts": 500, "canary_parts": 200, "watch_parts": 2000, "watch_h": 2.0}
+    assert desk.verify() == 0
+
+
+def test_an_assignment_counts_up_when_it_changes_and_only_then(
+    desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.release(desk.bundle()) == 0
+    assert desk.assign("--device", "line-1", "--release", FIRST) == 0
+    version = desk.standing().version("assign-ulm")
+    assert desk.assign("--device", "line-1", "--release", FIRST) == 0
+    assert "already" in capsys.readouterr().out
+    assert desk.standing().version("assign-ulm") == version
+    assert desk.assign("--device", "line-1", "--release", FIRST, ring="line") == 0
+    assignment = json.loads(device.download("assign/ulm/line-1.json"))
+    assert (assignment["seq"], assignment["ring"]) == (2, "line")
+
+
+def test_an_assignment_lists_the_lowest_number_first_so_that_a_new_device_can_take_all(
+    desk: Desk, device: Device
+) -> None:
+    assert desk.release(desk.bundle("boards")) == 0
+    assert desk.release(desk.bundle("cans")) == 0
+    cans = "models/cans/cans-2.bundle"
+    assert desk.assign("--device", "line-1", "--release", cans, "--release", FIRST) == 0
+    assignment = json.loads(device.download("assign/ulm/line-1.json"))
+    assert [release["path"] for release in assignment["releases"]] == [FIRST, cans]
+
+
+def test_a_release_twice_is_one_release(desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = desk.bundle()
+    assert desk.release(bundle) == 0
+    before = desk.standing().timestamp.signed_bytes
+    assert desk.release(bundle) == 0
+    assert "is released already" in capsys.readouterr().out
+    assert desk.standing().timestamp.signed_bytes == before
+
+
+def test_an_old_content_comes_back_under_a_new_number_and_an_older_number_never(
+    desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = desk.bundle(revision=1).read_bytes()
+    assert desk.release(desk.folder / "boards.bundle") == 0
+    assert desk.release(desk.bundle(revision=2)) == 0
+    device.floor.rise_to_releases(device.repository.find(SECOND).releases)
+    with pytest.raises(ReplayError):
+        device.repository.find(FIRST)
+    (desk.folder / "boards.bundle").write_bytes(old)
+    assert desk.release(desk.folder / "boards.bundle", "--seq", "2") == 78
+    assert "take 3 or more" in capsys.readouterr().err
+    assert desk.release(desk.folder / "boards.bundle") == 0
+    assert device.download("models/boards/boards-3.bundle") == old
+
+
+def test_apps_and_systems_are_released_by_two_people(desk: Desk, device: Device) -> None:
+    for ending, kind in ((".zip", "app"), (".raucb", "os")):
+        file = desk.folder / f"any{ending}"
+        file.write_bytes(kind.encode())
+        assert desk.release(file, "--kind", kind, "--name", "line", keys=("anna", "carla", "online")) == 0
+    assert device.download("apps/line/line-1.zip") == b"app"
+    assert device.download("os/line/line-1.raucb") == b"os"
+
+
+def test_a_quality_person_signs_elsewhere_and_only_then_a_device_sees_it(desk: Desk, device: Device) -> None:
+    """The signing request goes to who holds the key, and comes back; nothing else does."""
+    bundle, request = desk.bundle(), desk.folder / "boards-1.json"
+    assert desk.release(bundle, "--request", str(request), keys=("ci", "online")) == 0
+    with pytest.raises(BundleTrustError):
+        device.repository.find(FIRST)
+    assert desk.publish_signed([request]) == 78
+    away = desk.folder / "away" / "boards-1.json"
+    away.parent.mkdir()
+    away.write_bytes(request.read_bytes())
+    assert desk.sign("quirin", away) == 0
+    assert desk.publish_signed([away]) == 0
+    assert device.download(FIRST) == bundle.read_bytes()
+    assert desk.publish_signed([away]) == 0, "the same again changes nothing"
+
+
+@pytest.mark.parametrize("keys", [("ci", "online"), ("ci", "ci", "online")])
+def test_no_model_is_released_without_the_quality_role(
+    desk: Desk, keys: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = desk.standing().timestamp.signed_bytes
+    assert desk.release(desk.bundle(), keys=keys) == 78
+    assert "1 more of Quentin, Quirin" in capsys.readouterr().err
+    assert desk.standing().timestamp.signed_bytes == before
+
+
+def test_a_key_that_has_nothing_to_sign_is_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    before = desk.standing().timestamp.signed_bytes
+    assert desk.release(desk.bundle(), keys=("ci", "anna", "online")) == 78
+    assert "has no part in models, snapshot, timestamp" in " ".join(capsys.readouterr().err.split())
+    assert desk.refresh("online", "anna") == 78
+    assert desk.standing().timestamp.signed_bytes == before
+
+
+def test_a_device_believes_the_time_of_signing(desk: Desk, device: Device) -> None:
+    device.repository.refresh()
+    issued = desk.standing().timestamp.signed.unrecognized_fields["issued_at"]
+    assert json.loads((device.folder / "floor.json").read_text())["time"] == issued
+
+
+def test_refresh_signs_the_timestamp_anew_and_the_rest_when_it_is_due(desk: Desk, device: Device) -> None:
+    before = device.repository.refresh()
+    assert desk.refresh() == 0
+    after = device.repository.refresh()
+    assert (after.timestamp, after.snapshot) == (before.timestamp + 1, before.snapshot)
+
+
+def test_what_was_made_for_another_state_is_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two releases are prepared at once; the second must not undo the first."""
+    requests = [desk.folder / f"{name}.json" for name in ("boards", "cans")]
+    for name, request in zip(("boards", "cans"), requests, strict=True):
+        assert desk.release(desk.bundle(name), "--request", str(request), keys=("ci",)) == 0
+        assert desk.sign("quentin", request) == 0
+    assert desk.publish_signed(requests[:1]) == 0
+    assert desk.publish_signed(requests[1:]) == 78
+    assert "make it anew" in " ".join(capsys.readouterr().err.split())
+    assert all(name.startswith("models/boards/") for name in desk.standing().releases("model"))

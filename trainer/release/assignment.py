@@ -1,0 +1,199 @@
+"""Which releases a device shall run: chosen for it by its site's key among those that the kinds' own roles signed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Annotated, Literal
+
+from pydantic import Field
+from tuf.api.metadata import TargetFile, Targets
+
+from appliance.bundle.section import Section
+from appliance.bundle.strict_json import dump, parse
+from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
+from appliance.events import utc_now
+from trainer.release.releases import LARGEST_SEQ, seq_of
+from trainer.release.roles import ASSIGN, KINDS, Kind, assign_role, expires, keys_of
+from trainer.release.shelf import Shelf, target_path
+from trainer.release.standing import Standing
+
+SCHEMA = "vi.assignment/1"
+MAX_BYTES = 100_000
+DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+Ring = Literal["lab", "line", "quarter", "all"]
+RINGS: tuple[Ring, ...] = ("lab", "line", "quarter", "all")
+Seq = Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Chosen(Section):
+    """One release, as its kind's role signed it."""
+
+    kind: Kind
+    name: str
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    length: Count
+    seq: Seq
+
+
+class Gates(Section):
+    """How much a release must show before it stays: parts in shadow, parts on trial, and parts and hours watched."""
+
+    shadow_parts: Count = 500
+    canary_parts: Count = 200
+    watch_parts: Count = 2000
+    watch_h: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 24
+
+
+class Assignment(Section):
+    """assign/SITE/DEVICE.json; seq: grows with each assignment of this device."""
+
+    schema_: Annotated[Literal["vi.assignment/1"], Field(alias="schema")] = "vi.assignment/1"
+    device_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    seq: Annotated[int, Field(ge=1, le=LARGEST_SEQ)]
+    rollout: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    ring: Ring
+    releases: Annotated[tuple[Chosen, ...], Field(min_length=1, strict=False)]
+    gates: Gates = Gates()
+
+
+class Wish(Section):
+    """What several devices of a site shall run."""
+
+    rollout: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    ring: Ring
+    paths: tuple[str, ...]
+    gates: Gates = Gates()
+
+
+def assign(
+    shelf: Shelf, standing: Standing, site: str, devices: Sequence[str], wish: Wish
+) -> tuple[Targets | None, dict[str, bytes]]:
+    """Make the assignments of some devices of a site.
+
+    Args:
+        shelf: where the repository lies.
+        standing: what stands there.
+        site: the devices' site.
+        devices: their ids.
+        wish: what they shall run.
+
+    Returns:
+        The site's metadata to be signed, None if nothing changes; and name -> content of new files.
+
+    Raises:
+        ConfigError: Site, device or release is not known, or older than what a device was given.
+        BundleTrustError: What is there is no assignment.
+    """
+    role = assign_role(site)
+    keys_of(standing.root.signed, standing.targets.signed, role)
+    chosen = choose(standing, wish.paths)
+    held = standing.delegated.get(role)
+    content = deepcopy(held.signed) if held else Targets()
+    files: dict[str, bytes] = {}
+    for device in devices:
+        if not DEVICE.fullmatch(device):
+            raise ConfigError(f"{device!r}: no device id; write letters, digits, -, _ and ., at most 64 characters")
+        name = f"assign/{site}/{device}.json"
+        before = read_assignment(shelf, name, content.targets[name]) if name in content.targets else None
+        wanted = Assignment(
+            device_id=device, seq=before.seq + 1 if before else 1, rollout=wish.rollout, ring=wish.ring,
+            releases=chosen, gates=wish.gates,
+        )  # fmt: skip
+        if before and before.model_copy(update={"seq": wanted.seq}) == wanted:
+            continue
+        if before:
+            _check_is_no_way_back(before, wanted)
+        files[name] = dump(wanted)
+        content.targets[name] = TargetFile.from_data(name, files[name], ["sha256"])
+    if not files:
+        return None, {}
+    content.version, content.expires = shelf.next_version(role, standing.version(role)), expires(role)
+    return content, files
+
+
+def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
+    """Look releases up among what their kinds' roles signed; lowest number first, as a new device can take them.
+
+    Raises:
+        ConfigError: Nobody signed such a release, it has expired, or two are of one name.
+    """
+    found: dict[tuple[str, str], Chosen] = {}
+    for path in paths:
+        kind = next((kind for kind, folder in KINDS.items() if path.startswith(f"{folder}/")), None)
+        targets: Mapping[str, TargetFile] = standing.releases(kind) if kind else {}
+        target = targets.get(path)
+        if kind is None or target is None or seq_of(target) < 0 or path.endswith((".card.md", ".report.html")):
+            known = ", ".join(sorted(name for name in targets if not name.endswith((".md", ".html")))[-5:])
+            raise ConfigError(f"{path}: nobody signed such a release; there are {known or 'none of this kind'}")
+        metadata = standing.delegated[KINDS[kind]].signed
+        if metadata.is_expired(utc_now()):
+            raise ConfigError(
+                f"{path}: what vouches for it has expired on {metadata.expires:%Y-%m-%d}, so devices would not take "
+                f"it: `trainer keys renew {KINDS[kind]}` first"
+            )
+        name = path.split("/")[1]
+        if (kind, name) in found:
+            raise ConfigError(f"{path} and {found[kind, name].path}: both are {name}; a device takes one of them")
+        found[kind, name] = Chosen(
+            kind=kind, name=name, path=path, sha256=target.hashes["sha256"], length=target.length, seq=seq_of(target)
+        )
+    return tuple(sorted(found.values(), key=lambda chosen: (chosen.kind, chosen.seq)))
+
+
+def read_assignment(shelf: Shelf, name: str, target: TargetFile) -> Assignment:
+    """Read an assignment as it was signed.
+
+    Raises:
+        BundleTrustError: The file is missing or another one, or none.
+    """
+    content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+    if content is None:
+        raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
+    try:
+        target.verify_length_and_hashes(content)
+        assignment = parse(content, Assignment, schema=SCHEMA, origin=name, max_bytes=MAX_BYTES)
+    except (BundleFormatError, ValueError) as error:
+        raise BundleTrustError(f"{shelf.address}: {name}: {error}") from error
+    if name.rpartition("/")[2] != f"{assignment.device_id}.json":
+        raise BundleTrustError(f"{shelf.address}: {name} is for the device {assignment.device_id}; publish it anew")
+    return assignment
+
+
+def differences(assignment: Assignment, standing: Standing) -> list[str]:
+    """Tell which releases of an assignment are not what their kinds' roles signed; a device refuses these."""
+    words = []
+    for chosen in assignment.releases:
+        target = standing.releases(chosen.kind).get(chosen.path)
+        signed = target and (target.hashes.get("sha256"), target.length, seq_of(target))
+        if signed != (chosen.sha256, chosen.length, chosen.seq):
+            words.append(f"{assignment.device_id}: {chosen.path} is not what {KINDS[chosen.kind]} signed")
+    return words
+
+
+def assignments(shelf: Shelf, standing: Standing) -> list[Assignment]:
+    """Read all assignments.
+
+    Raises:
+        BundleTrustError: One is missing or none.
+    """
+    return [
+        read_assignment(shelf, name, target)
+        for role, metadata in standing.delegated.items()
+        if role.startswith(ASSIGN)
+        for name, target in sorted(metadata.signed.targets.items())
+    ]
+
+
+def _check_is_no_way_back(before: Assignment, wanted: Assignment) -> None:
+    seqs = {(chosen.kind, chosen.name): chosen.seq for chosen in before.releases}
+    for chosen in wanted.releases:
+        if chosen.seq < seqs.get((chosen.kind, chosen.name), 0):
+            raise ConfigError(
+                f"{wanted.device_id} was given {chosen.name} {seqs[chosen.kind, chosen.name]}, and {chosen.seq} is "
+                "older, which devices refuse; release the old content under a new number"
+            )

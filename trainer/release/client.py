@@ -1,0 +1,150 @@
+"""A client at a publisher's desk: python-tuf's own, as on a device, from the pinned root; and what expires when.
+
+Source: The Update Framework specification 1.0, section 5; docs/updates.md (what a device checks beside it).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+from tuf.api.exceptions import DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
+from tuf.api.metadata import Metadata, TargetFile
+from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
+
+from appliance.errors import BundleTrustError
+from appliance.events import utc_now
+from trainer.progress import tracked
+from trainer.release.assignment import assignments, differences
+from trainer.release.publication import ISSUED_AT
+from trainer.release.releases import seq_of
+from trainer.release.roles import ASSIGN, KINDS, terms_of
+from trainer.release.shelf import Shelf, target_path
+from trainer.release.standing import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Until when a role's metadata is valid."""
+
+    role: str
+    version: int
+    until: datetime
+    left: timedelta
+
+    @property
+    def is_alarming(self) -> bool:
+        """Whether somebody must act now."""
+        return self.left < timedelta(days=terms_of(self.role).alarm_days)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values."""
+        days = round(self.left.total_seconds() / 86400, 2)
+        until = self.until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {
+            "role": self.role, "version": self.version, "until": until, "days_left": days, "alarm": self.is_alarming,
+        }  # fmt: skip
+
+
+class _ShelfFetcher(FetcherInterface):
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        content = self._shelf.read(unquote(url))
+        if content is None:
+            raise DownloadHTTPError(f"{url}: not there", 404)
+        yield content
+
+
+def expiries(standing: Standing) -> list[Expiry]:
+    """Return until when what stands in a repository is valid, the nearest first."""
+    now = utc_now()
+    roles: dict[str, Metadata[Any]] = {
+        "root": standing.root, "targets": standing.targets, "snapshot": standing.snapshot,
+        "timestamp": standing.timestamp, **standing.delegated,
+    }  # fmt: skip
+    found = [
+        Expiry(role, metadata.signed.version, metadata.signed.expires, metadata.signed.expires - now)
+        for role, metadata in roles.items()
+    ]
+    return sorted(found, key=lambda expiry: expiry.until)
+
+
+def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
+    """Do what a device does, for everything that is there.
+
+    Args:
+        shelf: where the repository lies.
+        standing: what stands there.
+        pinned: root.json of the devices' image.
+
+    Returns:
+        How many files and how many assignments were checked.
+
+    Raises:
+        BundleTrustError: A device would refuse something; says what.
+        StorageError: The address does not answer or refuses.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainer-client-") as folder:
+        client = Updater(folder, "metadata/", fetcher=_ShelfFetcher(shelf), bootstrap=pinned)
+        try:
+            client.refresh()
+            _check_issued_at(shelf, standing)
+            count = _check_targets(shelf, standing, client)
+        except RepositoryError as error:
+            raise BundleTrustError(
+                f"{shelf.address}: devices refuse it: {error}; renew what has expired, restore what is damaged"
+            ) from error
+    found = assignments(shelf, standing)
+    if wrong := [words for assignment in found for words in differences(assignment, standing)]:
+        raise BundleTrustError(f"{shelf.address}: devices refuse assignments: {'; '.join(wrong[:5])}")
+    return count, len(found)
+
+
+def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
+    names = [
+        (role, name, target)
+        for role, metadata in standing.delegated.items()
+        for name, target in metadata.signed.targets.items()
+    ]
+    for role, name, target in tracked(names, "reading releases"):
+        found = client.get_targetinfo(name)
+        if found is None or found.hashes != target.hashes:
+            raise BundleTrustError(
+                f"{shelf.address}: {name} is signed by {role}, and another role's word is asked for it"
+            )
+        content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+        if content is None:
+            raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
+        try:
+            found.verify_length_and_hashes(content)
+        except LengthOrHashMismatchError as error:
+            raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
+        _check_number(shelf, role, name, target)
+    return len(names)
+
+
+def _check_number(shelf: Shelf, role: str, name: str, target: TargetFile) -> None:
+    said = target.custom if isinstance(target.custom, dict) else {}
+    kinds = {folder: kind for kind, folder in KINDS.items()}
+    if role in kinds and (seq_of(target) < 0 or said.get("kind", kinds[role]) != kinds[role]):
+        raise BundleTrustError(f"{shelf.address}: {name} is no numbered {kinds[role]} release; publish it again")
+    if role.startswith(ASSIGN) and {"kind", "seq"} & said.keys():
+        raise BundleTrustError(f"{shelf.address}: {name} is numbered like a release; publish the assignment again")
+
+
+def _check_issued_at(shelf: Shelf, standing: Standing) -> None:
+    timestamp = standing.timestamp.signed
+    said: Any = timestamp.unrecognized_fields.get(ISSUED_AT)
+    try:
+        datetime.strptime(said, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007 - only its form
+    except (TypeError, ValueError) as error:
+        raise BundleTrustError(
+            f"{shelf.address}: timestamp.json does not say when it was signed ({said!r}); `trainer publish refresh`"
+        ) from error

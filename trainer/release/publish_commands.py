@@ -1,0 +1,292 @@
+"""What `trainer publish` does, and how its result is shown."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.table import Table
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata
+
+from appliance.bundle.archive import read_bundle
+from appliance.bundle.strict_json import in_words
+from appliance.bundle.whole_file import write_whole
+from appliance.errors import EXIT_REFUSED, BundleFormatError, ConfigError
+from appliance.events import utc_now
+from trainer.files import write_json
+from trainer.progress import console as _err
+from trainer.progress import results as _out
+from trainer.release.assignment import Gates, Wish, assign
+from trainer.release.ceremony import Said
+from trainer.release.client import Expiry, expiries, look
+from trainer.release.keys import open_signer
+from trainer.release.keys_commands import secrets_of
+from trainer.release.memory import remembered
+from trainer.release.passphrases import read_small
+from trainer.release.publication import Change, check_parts, publish, signed_by
+from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
+from trainer.release.request import Request, as_bytes, collected, write_request
+from trainer.release.roles import KINDS, assign_role
+from trainer.release.shelf import Shelf
+from trainer.release.standing import Standing, parse_root
+
+MOST_BYTES = 4_000_000_000
+"""Of a release: all of it is in memory once."""
+
+
+def release(arguments: argparse.Namespace) -> int:
+    """Add a release, or write down what is to be signed for it.
+
+    Args:
+        arguments: of `trainer publish release`.
+
+    Returns:
+        The exit code.
+    """
+    wanted = _release_of(arguments)
+    wanted.check()
+    signers = _signers(arguments)
+    shelf = Shelf(arguments.repository)
+    with shelf.alone():
+        standing = remembered(shelf, arguments.root)
+        if (there := is_newest(standing, wanted)) and arguments.seq in (
+            None,
+            seq_of(standing.releases(wanted.kind)[there]),
+        ):
+            _out.print(f"{there}: is released already, as it is here", soft_wrap=True)
+            return _note(arguments, standing, there, arguments.file)
+        seq = next_seq(standing, wanted.kind, arguments.seq)
+        if arguments.request is not None and arguments.request.exists():
+            raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
+        lists, roles = standing.targets.signed, (KINDS[wanted.kind], "snapshot", "timestamp")
+        check_parts(signers, [standing.root.signed], lists, roles)
+        request = bring(shelf, standing, wanted, seq, Said(arguments.by, arguments.why))
+        for signer in signers:
+            if signer.public_key.keyid in request.keys:
+                request = request.signed_by(signer)
+        if lacks := request.lacks():
+            return _ask(arguments, request, lacks)
+        publish(shelf, standing, Change(roles={request.role: request.as_metadata()}), signers)
+        standing = remembered(shelf, arguments.root)
+    _out.print(f"{wanted.path(seq)}: released, sha256 {wanted.digest}", soft_wrap=True)
+    return _note(arguments, standing, wanted.path(seq), arguments.file)
+
+
+def signed(arguments: argparse.Namespace) -> int:
+    """Publish what people have signed.
+
+    Args:
+        arguments: of `trainer publish signed`.
+
+    Returns:
+        The exit code.
+    """
+    requests = collected(arguments.files)
+    if lacks := [f"{request.title()}: {words}" for request in requests for words in request.lacks()]:
+        raise ConfigError(f"signatures are lacking: {'; '.join(lacks)}; let them sign (`trainer keys sign`)")
+    signers, shelf = _signers(arguments), Shelf(arguments.repository)
+    with shelf.alone():
+        is_first = shelf.mark().content is None
+        if is_first:
+            write_whole(arguments.root, _first_root(arguments.root, requests, shelf))
+            _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)
+        standing = None if is_first else remembered(shelf, arguments.root, after_a_kill=True)
+        for words in publish(shelf, standing, _change(standing, requests), signers):
+            _err.print(f"trainer: beware: {words}", soft_wrap=True)
+        standing = remembered(shelf, arguments.root)
+    for request in requests:
+        _out.print(f"{request.title()}: published", soft_wrap=True)
+    bundles = {name: target for name, target in standing.releases("model").items() if name.endswith(".bundle")}
+    if bundles and "models" in {request.role for request in requests}:
+        newest = max(bundles, key=lambda name: seq_of(bundles[name]))
+        return _note(arguments, standing, newest, arguments.files[0])
+    return 0
+
+
+def assign_devices(arguments: argparse.Namespace) -> int:
+    """Choose what devices of a site run.
+
+    Args:
+        arguments: of `trainer publish assign`.
+
+    Returns:
+        The exit code.
+    """
+    signers, shelf = _signers(arguments), Shelf(arguments.repository)
+    try:
+        gates = Gates(
+            shadow_parts=arguments.shadow_parts, canary_parts=arguments.canary_parts,
+            watch_parts=arguments.watch_parts, watch_h=arguments.watch_h,
+        )  # fmt: skip
+        wish = Wish(rollout=arguments.rollout, ring=arguments.ring, paths=tuple(arguments.release), gates=gates)
+    except ValidationError as error:
+        raise ConfigError(f"no assignment: {in_words(error)}; correct the arguments") from error
+    with shelf.alone():
+        standing = remembered(shelf, arguments.root)
+        content, files = assign(shelf, standing, arguments.site, arguments.device, wish)
+        if content is None:
+            _out.print("every device has this assignment already", soft_wrap=True)
+            return 0
+        role = assign_role(arguments.site)
+        metadata = signed_by(signers, role, content, [(standing.root.signed, standing.targets.signed)])
+        publish(shelf, standing, Change(roles={role: metadata}, files=files), signers)
+        remembered(shelf, arguments.root)
+    for name in files:
+        _out.print(f"{name}: assigned, rollout {arguments.rollout}, ring {arguments.ring}", soft_wrap=True)
+    return 0
+
+
+def refresh(arguments: argparse.Namespace) -> int:
+    """Sign anew what machines sign.
+
+    Args:
+        arguments: of `trainer publish refresh`.
+
+    Returns:
+        The exit code.
+    """
+    signers, shelf = _signers(arguments), Shelf(arguments.repository)
+    with shelf.alone():
+        publish(shelf, remembered(shelf, arguments.root), Change(), signers)
+        standing = remembered(shelf, arguments.root)
+    timestamp = standing.timestamp.signed
+    _out.print(f"timestamp {timestamp.version}: valid until {timestamp.expires:%Y-%m-%d %H:%M} UTC", soft_wrap=True)
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Look at a repository as a device does.
+
+    Args:
+        arguments: of `trainer publish verify`.
+
+    Returns:
+        The exit code; 1 if something expires soon.
+    """
+    shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
+    standing = remembered(shelf, arguments.root)
+    found = expiries(standing)
+    table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
+    for expiry in found:
+        words = f"{expiry.left.total_seconds() / 86400:.1f}{'  ACT NOW' if expiry.is_alarming else ''}"
+        table.add_row(expiry.role, str(expiry.version), f"{expiry.until:%Y-%m-%d %H:%M}", words)
+    _out.print(table)
+    targets, assigned = look(shelf, standing, pinned)
+    _out.print(f"{targets} files are what was signed, {assigned} assignments choose among them")
+    if arguments.json:
+        figures = {"targets": targets, "assignments": assigned, "expiries": [expiry.as_dict() for expiry in found]}
+        write_json(arguments.json.path, figures)
+    if late := [expiry for expiry in found if expiry.is_alarming]:
+        _err.print(f"trainer: {'; '.join(map(_alarm, late))}", soft_wrap=True)
+        return EXIT_REFUSED
+    return 0
+
+
+def _alarm(expiry: Expiry) -> str:
+    by_people = expiry.role in ("root", "targets", *KINDS.values())
+    remedy = f"`trainer keys renew {expiry.role}`" if by_people else "`trainer publish refresh` with its key"
+    return f"{expiry.role} expires in {expiry.left.total_seconds() / 86400:.1f} days, then devices refuse it: {remedy}"
+
+
+def _release_of(arguments: argparse.Namespace) -> Release:
+    try:
+        if arguments.file.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{arguments.file}: more than {MOST_BYTES} bytes; make it smaller")
+        content = arguments.file.read_bytes()
+        beside = {".report.html": arguments.report.read_bytes()} if arguments.report else {}
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}; check path and rights") from error
+    if arguments.kind != "model":
+        if not arguments.name:
+            raise ConfigError(f"--kind {arguments.kind}: say with --name of what it is a release")
+        return Release(arguments.kind, arguments.name, arguments.file.suffix, content, beside)
+    if arguments.name:
+        raise ConfigError("--name: a bundle has its own name; leave it out, or say which --kind it is")
+    try:
+        bundle = read_bundle(content)
+    except BundleFormatError as error:
+        raise BundleFormatError(f"{arguments.file}: {error}; nothing was published") from error
+    beside[".card.md"] = bundle.model_card.encode()
+    return Release("model", bundle.manifest.name, ".bundle", content, beside)
+
+
+def _signers(arguments: argparse.Namespace) -> list[Signer]:
+    if not arguments.key:
+        raise ConfigError("no key is named; name at least that of snapshot and timestamp with --key")
+    secrets = secrets_of(arguments)
+    return [open_signer(named, secrets) for named in arguments.key]
+
+
+def _ask(arguments: argparse.Namespace, request: Request, lacks: Sequence[str]) -> int:
+    if arguments.request is None:
+        raise ConfigError(
+            f"not released: {request.title()} needs {'; '.join(lacks)}. Name their keys with --key, or name a file for "
+            "what is to be signed with --request"
+        )
+    write_request(arguments.request, request)
+    _out.print(
+        f"{arguments.request}: not released yet, needs {'; '.join(lacks)}\nnext: trainer keys sign {arguments.request} "
+        f"--key KEY, then trainer publish signed {arguments.request}",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _first_root(path: Path, requests: Sequence[Request], shelf: Shelf) -> bytes:
+    request = next((request for request in requests if request.role == "root"), None)
+    if request is None:
+        raise ConfigError(f"{shelf.address}: no repository is there, and it begins with a signed root; name that, too")
+    content = as_bytes(request.as_metadata())
+    parse_root(content)
+    if path.exists() and read_small(path) != content:
+        raise ConfigError(f"{path}: is there, and is another root; name the file where the first root shall be written")
+    return content
+
+
+def _change(standing: Standing | None, requests: Sequence[Request]) -> Change:
+    """Take what is not published yet; what was made for another state than the one that stands is refused."""
+    found: dict[str, Metadata[Any]] = {}
+    for request in requests:
+        metadata, version = request.as_metadata(), standing.version(request.role) if standing else 0
+        if version == metadata.signed.version and _is_there(standing, request):
+            continue
+        if version != request.base:
+            raise ConfigError(
+                f"{request.title()} was made when {request.role} {request.base} stood, and now {version} stands; make "
+                "it anew, so that nothing that was published since is lost"
+            )
+        if metadata.signed.is_expired(utc_now()):
+            raise ConfigError(
+                f"{request.title()} has expired on {metadata.signed.expires:%Y-%m-%d}, before it was published; make "
+                "it anew"
+            )
+        found[request.role] = metadata
+    root = found.pop("root", None)
+    return Change(root=root, roles=found)
+
+
+def _is_there(standing: Standing | None, request: Request) -> bool:
+    assert standing is not None
+    known: dict[str, Metadata[Any]] = {"root": standing.root, "targets": standing.targets, **standing.delegated}
+    return known[request.role].signed_bytes == request.as_metadata().signed_bytes
+
+
+def _note(arguments: argparse.Namespace, standing: Standing, path: str, near: Path) -> int:
+    """Tell MLflow's registry where a model was released, if that is asked for."""
+    if arguments.track is None or not path.endswith(".bundle"):
+        return 0
+    from trainer.release.registry import note_release
+
+    target, name = standing.releases("model")[path], path.split("/")[1]
+    digest = target.hashes["sha256"]
+    tags = {
+        "release_repository": arguments.repository, "release_path": path, "release_seq": str(seq_of(target)),
+        "release_sha256": digest,
+    }  # fmt: skip
+    version = note_release(arguments.track, near, name, digest, tags)
+    _out.print(f"{path}: noted as version {version} of {name} in the registry", soft_wrap=True)
+    return 0

@@ -1,0 +1,125 @@
+"""A release: a numbered file, and what lies beside it, among those that a kind's own role vouches for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from tuf.api.metadata import TargetFile, Targets
+
+from appliance.errors import ConfigError
+from trainer.release.ceremony import Said
+from trainer.release.request import Request, request_of
+from trainer.release.roles import KINDS, Kind, delegated_roles, expires
+from trainer.release.shelf import Shelf, target_path
+from trainer.release.standing import Standing
+
+LARGEST_SEQ = 2**53 - 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_ENDING = re.compile(r"\.[a-z0-9]{1,10}")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is to be released.
+
+    Args:
+        kind: model, app or os.
+        name: of the model or program.
+        ending: of the file's name, such as .bundle.
+        content: the file.
+        beside: ending -> content of what people read about it.
+    """
+
+    kind: Kind
+    name: str
+    ending: str
+    content: bytes
+    beside: Mapping[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def path(self, seq: int, ending: str = "") -> str:
+        """Return the name under which a release is signed."""
+        return f"{KINDS[self.kind]}/{self.name}/{self.name}-{seq}{ending or self.ending}"
+
+    def check(self) -> None:
+        """Refuse names that have no place in a path.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if not _NAME.fullmatch(self.name) or not _ENDING.fullmatch(self.ending):
+            raise ConfigError(
+                f"{self.name}{self.ending}: no name of a release; write a-z, 0-9, -, _ and ., and an ending"
+            )
+
+
+def seq_of(target: TargetFile) -> int:
+    """Return a target's number, -1 if it has none."""
+    said = target.custom if isinstance(target.custom, dict) else {}
+    seq = said.get("seq")
+    return seq if type(seq) is int else -1
+
+
+def next_seq(standing: Standing, kind: Kind, asked: int | None) -> int:
+    """Return a release's number: above all of its kind, because devices count a kind and not a name.
+
+    Raises:
+        ConfigError: The one that was asked for is not.
+    """
+    highest = max((seq_of(target) for target in standing.releases(kind).values()), default=0)
+    if asked is not None and not highest < asked <= LARGEST_SEQ:
+        raise ConfigError(
+            f"--seq {asked}: the highest {kind} release is {highest}, and devices never go back; take {highest + 1} or "
+            "more, or leave it out. An old content becomes new again under a new number"
+        )
+    return highest + 1 if asked is None else asked
+
+
+def is_newest(standing: Standing, release: Release) -> str:
+    """Return the name under which this very content is its name's newest release already, empty if it is not."""
+    begin = f"{KINDS[release.kind]}/{release.name}/"
+    targets: Mapping[str, Any] = standing.releases(release.kind)
+    named = [name for name in targets if name.startswith(begin) and name.endswith(release.ending)]
+    newest = max(named, key=lambda name: seq_of(targets[name]), default="")
+    return newest if newest and targets[newest].hashes.get("sha256") == release.digest else ""
+
+
+def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Said) -> Request:
+    """Store a release's files, which nobody sees yet, and ask for the signatures.
+
+    Args:
+        shelf: where the repository lies.
+        standing: what stands there.
+        release: what is released.
+        seq: its number.
+        said: who releases it.
+
+    Raises:
+        ConfigError: Its name is none, or nobody may release such a kind.
+        StorageError: The address does not answer or refuses.
+    """
+    release.check()
+    role = KINDS[release.kind]
+    lists = standing.targets.signed
+    if role not in delegated_roles(lists):
+        raise ConfigError(f"{shelf.address}: nobody may release {role} there; look at targets.json")
+    held = standing.delegated.get(role)
+    content = deepcopy(held.signed) if held else Targets(expires=expires(role))
+    content.version, content.expires = shelf.next_version(role, standing.version(role)), expires(role)
+    for ending, data in {release.ending: release.content, **release.beside}.items():
+        name = release.path(seq, ending)
+        target = TargetFile.from_data(name, data, ["sha256"])
+        target.unrecognized_fields["custom"] = {"kind": release.kind, "seq": seq}
+        content.targets[name] = target
+        shelf.add_target(target_path(name, target.hashes["sha256"]), data)
+    by = [(f"targets {lists.version}", lists)]
+    return request_of(role, content, by, base=standing.version(role), by=said.by, why=said.why)

@@ -1,0 +1,137 @@
+"""Who signs what, for how long, and the rules that hold for the lists of keys (docs/decisions/0025)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from securesystemslib.signer import Key
+from tuf.api.metadata import DelegatedRole, Delegations, Role, Root, Targets
+
+from appliance.errors import ConfigError
+from appliance.events import utc_now
+from trainer.release.keys import PublicKey
+
+TOP = ("root", "targets", "snapshot", "timestamp")
+PEOPLE = ("person", "quality")
+Kind = Literal["model", "app", "os"]
+KINDS: Mapping[Kind, str] = {"model": "models", "app": "apps", "os": "os"}
+"""Kind of a release -> the role that signs it, which is the first folder of its name, too."""
+
+SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+ASSIGN = "assign-"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of a role.
+
+    Args:
+        threshold: how many must sign.
+        keys: how many there must be at least, so that one may be lost.
+        days: how long what they sign is valid.
+        alarm_days: with fewer days left somebody must act.
+        parts: whose keys it takes.
+    """
+
+    threshold: int
+    keys: int
+    days: float
+    alarm_days: float
+    parts: Sequence[str]
+
+
+TERMS = {
+    "root": Terms(2, 3, 365, 90, PEOPLE),
+    "targets": Terms(2, 3, 180, 90, PEOPLE),
+    "models": Terms(2, 2, 90, 14, ("quality", "person", "ci")),
+    "apps": Terms(2, 3, 180, 30, PEOPLE),
+    "os": Terms(2, 3, 180, 30, PEOPLE),
+    "snapshot": Terms(1, 1, 7, 2, ("online",)),
+    "timestamp": Terms(1, 1, 1, 0.25, ("online",)),
+}
+_ASSIGN_TERMS = Terms(1, 1, 7, 2, ("online",))
+
+
+def terms_of(role: str) -> Terms:
+    """Return a role's terms."""
+    return _ASSIGN_TERMS if role.startswith(ASSIGN) else TERMS[role]
+
+
+def is_online(role: str) -> bool:
+    """Tell whether a role is signed by machines, without people."""
+    return terms_of(role).parts == ("online",)
+
+
+def expires(role: str) -> datetime:
+    """Return until when what a role signs now is valid."""
+    return utc_now().replace(microsecond=0) + timedelta(days=terms_of(role).days)
+
+
+def assign_role(site: str) -> str:
+    """Return the role that chooses for a site.
+
+    Raises:
+        ConfigError: The site's name is none.
+    """
+    if not SITE.fullmatch(site):
+        raise ConfigError(f"{site!r}: no name of a site; write a-z, 0-9 and -, at most 31 characters")
+    return f"{ASSIGN}{site}"
+
+
+def paths_of(role: str) -> list[str]:
+    """Return what a delegated role may vouch for."""
+    return [f"assign/{role.removeprefix(ASSIGN)}/*" if role.startswith(ASSIGN) else f"{role}/*/*"]
+
+
+def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:
+    """Make the first root; keys: role -> who signs it."""
+    roles = {role: Role([], terms_of(role).threshold) for role in TOP}
+    root = Root(expires=expires("root"), roles=roles)
+    for role in roles:
+        for public in keys[role]:
+            root.add_key(public.as_tuf(), role)
+    return root
+
+
+def make_targets(keys: Mapping[str, Sequence[PublicKey]]) -> Targets:
+    """Make the first targets, which only delegates; keys: delegated role -> who signs it."""
+    targets = Targets(expires=expires("targets"), delegations=Delegations({}, {}))
+    for role, holders in keys.items():
+        delegate(targets, role, holders)
+    return targets
+
+
+def delegate(targets: Targets, role: str, holders: Iterable[PublicKey]) -> None:
+    """Let a role vouch for its own paths, and nobody after it for the same."""
+    assert targets.delegations is not None
+    assert targets.delegations.roles is not None
+    targets.delegations.roles[role] = DelegatedRole(role, [], terms_of(role).threshold, True, paths_of(role))
+    for public in holders:
+        targets.add_key(public.as_tuf(), role)
+
+
+def delegated_roles(targets: Targets) -> dict[str, DelegatedRole]:
+    """Return the roles that targets gives paths to."""
+    return dict((targets.delegations and targets.delegations.roles) or {})
+
+
+def keys_of(root: Root, targets: Targets, role: str) -> list[Key]:
+    """Return the keys that may sign for a role.
+
+    Raises:
+        ConfigError: There is no such role.
+    """
+    if role in root.roles:
+        return [root.keys[keyid] for keyid in root.roles[role].keyids]
+    found = delegated_roles(targets).get(role)
+    if found is None:
+        known = ", ".join(sorted([*root.roles, *delegated_roles(targets)]))
+        words = f"there is no role {role}"
+        if role.startswith(ASSIGN):
+            words = f"the site {role.removeprefix(ASSIGN)!r} is not known; `trainer keys site` adds one"
+        raise ConfigError(f"{words}; there are {known}")
+    return [targets.get_key(keyid) for keyid in found.keyids]
