@@ -34,7 +34,7 @@ def test_a_device_gets_a_release_with_its_card_and_its_report(desk: Desk, device
     assert device.download(FIRST) == bundle.read_bytes()
     assert device.download("models/boards/boards-1.card.md") == b"# tiny\n"
     assert device.download("models/boards/boards-1.report.html") == b"<p>good</p>"
-    assert device.repository.find(FIRST).releases["model"].seq == 1
+    assert device.repository.find(FIRST).releases["model/boards"].seq == 1
     assert desk.verify() == 0
 
 
