@@ -21,10 +21,10 @@ from appliance.ports import Runtime
 from appliance.products import load_bound_recipe
 from appliance.recipe import BoundRecipe
 from appliance.release_file import read_release
+from appliance.shadow.child import NO_MEMORY
 from appliance.shadow.handover import Memory
 from appliance.stages.infer import Inference
 
-NO_MEMORY = "it needs more memory than shadow.memory_mb allows"
 SIGNS_OF_NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory")
 """In what runtimes say."""
 

@@ -14,6 +14,8 @@ NICEST = 19
 FIRST_TO_GO = "1000"
 """The kernel takes this process first when memory runs out."""
 
+NO_MEMORY = "it needs more memory than shadow.memory_mb allows"
+
 
 def go_last(memory_bytes: int, parent: int) -> None:
     """Take the processor only when nobody else wants it, little memory, and no longer than the station lives.
@@ -38,8 +40,11 @@ def main() -> int:
     """Judge parts until nobody sends any more."""
     requests, answers, pictures, parent, memory_bytes = map(int, sys.argv[1:6])
     go_last(memory_bytes, parent)
-    from appliance.shadow.candidate import serve  # what takes long to load comes when this process goes last
-
+    try:
+        from appliance.shadow.candidate import serve  # what takes long to load comes when this process goes last
+    except MemoryError:
+        sys.stderr.write(f"{NO_MEMORY}\n")
+        return 1
     return serve(requests, answers, pictures)
 
 

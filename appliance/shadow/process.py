@@ -14,7 +14,7 @@ from typing import Any
 from appliance.errors import RuntimeFault
 from appliance.events import Frame
 from appliance.runtimes.engines.child import how_it_ended, last_line
-from appliance.shadow.candidate import NO_MEMORY
+from appliance.shadow.child import NO_MEMORY
 from appliance.shadow.handover import Memory
 
 CHILD = "appliance.shadow.child"
