@@ -1,9 +1,8 @@
 """Candidates that behave on golden images and misbehave on a picture with a pixel of TRAP_GREY."""
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-
-import numpy as np
 
 from appliance.events import Pixels
 from tests.models import spot_picture, tiny_model
