@@ -59,3 +59,17 @@ def release(appliance: Appliance, product: str, bundle: Path, **more: Any) -> di
 
 def shadow(appliance: Appliance, product: str, bundle: Path, **more: Any) -> dict[str, Any]:
     return ask(appliance, "shadow", **{"product": product, "bundle": str(bundle), "sha256": sha256(bundle)} | more)
+
+
+def children_of(process: int) -> list[int]:
+    """Return the process ids of a station's candidates."""
+    numbers = [each for each in Path("/proc").iterdir() if each.name.isdigit()]
+    return [int(each.name) for each in numbers if _is_candidate_of(each, process)]
+
+
+def _is_candidate_of(folder: Path, process: int) -> bool:
+    try:
+        is_child = f"\nPPid:\t{process}\n" in (folder / "status").read_text()
+        return is_child and b"appliance.shadow.child" in (folder / "cmdline").read_bytes()
+    except OSError:
+        return False

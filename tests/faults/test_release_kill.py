@@ -17,7 +17,8 @@ from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.models import tiny_bundle
 from tests.plant import DEVICE_ID, START_S, Plant
-from tests.releases import prove_release, release_file, sha256
+from tests.releases import children_of, prove_release, release_file, sha256
+from tests.stations import until
 
 KILLS = int(os.environ.get("FAULT_RELEASES", "5"))
 LONGEST_WAIT_S = 0.4
@@ -134,3 +135,24 @@ def test_a_release_under_load_loses_no_part_and_changes_between_two(tmp_path: Pa
     assert [digest for _, digest, _ in rows] == expected
     assert not [row for row in rows if row[2] == "FAULT"]
     assert all(each["switch_ms"] < 1000 for each in told), told
+
+
+def test_a_candidate_ends_with_a_killed_station_and_the_next_start_says_so(tmp_path: Path) -> None:
+    with Releasing(tmp_path) as plant:
+        path = plant.files[2]
+        wanted = {"product": "spots", "bundle": str(path), "sha256": sha256(path), "by": "A. Person"}
+        started = plant.consumer.command("shadow", wanted).result(60)
+        assert started.ok, started.error
+        assert plant.process is not None
+        (candidate,) = children_of(plant.process.pid)
+        for number in range(20):
+            plant.announce(f"part-{number}", 30_000)
+        plant.wait_for_records(20, 60.0)
+        plant.kill()
+        until(lambda: not Path(f"/proc/{candidate}").exists(), "the candidate ended with the station")
+        plant.start()
+        plant.announce("after", 30_000, 200)
+        plant.wait_for_records(21, 60.0)
+        assert plant.query("SELECT ended_because, problem FROM shadow_run") == [("restart", None)]
+        assert plant.consumer.command("status").result(60).result["shadow"] == {"state": "none"}
+        assert plant.query("SELECT count(*) FROM shadow WHERE seq > 20") == [(0,)]

@@ -26,7 +26,7 @@ from tests.line import eventually
 from tests.models import spot_picture, tiny_bundle
 from tests.plant import write_station
 from tests.products import with_products, write_products
-from tests.releases import ask, prove_release, release, release_file, sha256, shadow, with_releases
+from tests.releases import ask, children_of, prove_release, release, release_file, sha256, shadow, with_releases
 from tests.shadow_models import greedy_model, nan_model, trap_picture
 from tests.slow_model import slow_bundle, slow_picture
 
@@ -87,19 +87,7 @@ def part_with_shadow(appliance: Appliance, name: str) -> None:
 
 def children() -> list[int]:
     """Return the process ids of this process's candidates."""
-    return [
-        int(each.name)
-        for each in Path("/proc").iterdir()
-        if each.name.isdigit() and _is_candidate(each)
-    ]  # fmt: skip
-
-
-def _is_candidate(process: Path) -> bool:
-    try:
-        is_ours = f"\nPPid:\t{os.getpid()}\n" in (process / "status").read_text()
-        return is_ours and b"appliance.shadow.child" in (process / "cmdline").read_bytes()
-    except OSError:
-        return False
+    return children_of(os.getpid())
 
 
 def pairs(config: Path, digest: str) -> list[ShadowPair]:
