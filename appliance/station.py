@@ -265,6 +265,7 @@ class Station:
                 continue
             if not part.is_settled:
                 self._capture_part(capture, view, part)
+            del part  # who waits holds no part, and so no release that was replaced
         capture.close()
 
     def _capture_part(self, capture: Capture, view: str, part: Part) -> None:
@@ -291,14 +292,18 @@ class Station:
                 part = self._inspect_queue.get(timeout=BEAT_S)
             except queue.Empty:
                 continue
-            frames = dict(part.frames)
-            if part.is_settled or len(frames) != len(self._captures):
-                continue
-            try:
-                decision, views = part.product.inspections[instance](frames, part.stage_us)
-            except RuntimeFault as error:
-                self._verdicts.fail(part, Reason.RUNTIME, str(error))
-                continue
+            self._inspect_part(instance, part)
+            del part  # as in _capture_parts
+
+    def _inspect_part(self, instance: int, part: Part) -> None:
+        frames = dict(part.frames)
+        if part.is_settled or len(frames) != len(self._captures):
+            return
+        try:
+            decision, views = part.product.inspections[instance](frames, part.stage_us)
+        except RuntimeFault as error:
+            self._verdicts.fail(part, Reason.RUNTIME, str(error))
+        else:
             self._verdicts.finish(part, decision, views)
 
     def _answer_late_parts(self) -> None:

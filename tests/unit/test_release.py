@@ -81,9 +81,9 @@ def test_a_release_in_force_already_changes_nothing(config: Path) -> None:
     assert [each.to_revision for each in changes] == [5, 6]
 
 
-def measuring_threads() -> int:
-    """How many inspections are in memory: each has a thread that measures."""
-    return sum(thread.name.startswith("correct") for thread in threading.enumerate())
+def measuring_threads() -> set[threading.Thread]:
+    """Threads of the inspections in memory: each that has inspected has one that measures."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("correct")}
 
 
 def test_a_part_on_its_way_keeps_its_release_and_then_the_former_one_is_freed(config: Path) -> None:
@@ -94,14 +94,14 @@ def test_a_part_on_its_way_keeps_its_release_and_then_the_former_one_is_freed(co
     with build(config) as appliance:
         former = appliance.versions.bundle_digest
         appliance.station.on_trigger(TriggerRequest("t-slow", "slow"))
-        assert eventually(lambda: measuring_threads() > before)
-        loaded = measuring_threads()
+        assert eventually(lambda: bool(measuring_threads() - before))
+        of_the_former = measuring_threads() - before
         answer = release(appliance, "spots", newer)
         is_on_its_way = appliance.ledger.find("t-slow") is None
         waiting = appliance.station.on_command("status", {})["former_releases"]
-        part(appliance, "after")
         assert eventually(lambda: appliance.station.on_command("status", {})["former_releases"] == 0)
-        assert eventually(lambda: measuring_threads() == loaded)
+        part(appliance, "after")
+        assert eventually(lambda: not any(thread.is_alive() for thread in of_the_former))
     assert answer["last_trigger_id"] == "t-slow"
     assert (is_on_its_way, waiting) == (True, 1)
     assert (judged(config, former), judged(config, sha256(newer))) == ([1], [2])
