@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from appliance.config import Config
 from appliance.device_state import read_device_state
 from appliance.documents import Document
 from appliance.errors import ApplianceError, BundleError, ConfigError, StorageError
-from appliance.events import ReleaseChange, iso
+from appliance.events import ReleaseChange, Versions, iso
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ReleaseLog
 from appliance.products import WarmProduct, WarmProducts, key_of, load_release
@@ -71,11 +71,17 @@ class Releases:
         self._switching = threading.Lock()
         self._is_closed = False
         self._retirement = Retirement()
+        self._kept: dict[str, WarmProduct] = {}
 
     @property
     def waiting(self) -> int:
         """How many former releases are in memory because parts on their way hold them."""
         return self._retirement.waiting
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Product -> digest of the former release that is kept in memory to go back to."""
+        return {name: warm.product.versions.bundle_digest for name, warm in dict(self._kept).items()}
 
     def command(self, arguments: Mapping[str, Any]) -> Answer:
         """Carry out the command `release`.
@@ -105,6 +111,8 @@ class Releases:
         """Put nothing in force any more and free what waits; called when no part is on its way."""
         with self._switching:
             self._is_closed = True
+        for warm in self._kept.values():
+            warm.undo.close()
         self._retirement.close()
 
     def _carry_out(self, request: ReleaseRequest, started_ns: int) -> dict[str, Any]:
@@ -119,44 +127,49 @@ class Releases:
         return told | {"took_ms": round((time.monotonic_ns() - started_ns) / 1e6, 3)}
 
     def _release(self, request: ReleaseRequest) -> dict[str, Any]:
-        place, product = self._place, self._products.ready(request.product)
-        bundle = read_release(locate(place.config.releases, request.bundle), request.sha256)
-        now = product.versions
-        told = {
-            "ok": True, "product": product.name, "digest": bundle.digest, "previous_digest": now.bundle_digest,
-            "revision": bundle.manifest.revision, "changed": False,
-        }  # fmt: skip
-        if bundle.digest == now.bundle_digest:
-            return told
-        self._check_order(request, product, bundle)
-        key = key_of(place.config, product.name)
-        warm = load_release(
-            place.config, place.document, key, bundle, read_device_state(place.device_root), self._note_inference_ms
+        product = self._products.ready(request.product)
+        now, kept = product.versions, self._kept.get(product.name)
+        if kept is not None and kept.product.versions.bundle_digest == request.sha256:
+            self._check_order(request, now, kept.product.versions)
+            return _told(now, kept.product.versions) | self._switch(request, product, kept)
+        bundle = read_release(locate(self._place.config.releases, request.bundle), request.sha256)
+        after = replace(
+            now, bundle=bundle.manifest.name, bundle_revision=bundle.manifest.revision, bundle_digest=bundle.digest
         )
+        if bundle.digest == now.bundle_digest:
+            if kept is not None and not request.keeps_former:
+                self._retire(self._kept.pop(product.name))
+            return _told(now, now)
+        self._check_order(request, now, after)
+        warm = self._load(product, bundle)
         try:
             check_recipe(product, warm.product)
-            return told | {"changed": True, **self._switch(request, product, warm)}
+            return _told(now, after) | self._switch(request, product, warm)
         except BaseException:
             warm.undo.close()
             raise
 
-    def _check_order(self, request: ReleaseRequest, product: Product, bundle: Bundle) -> None:
+    def _load(self, product: Product, bundle: Bundle) -> WarmProduct:
+        config, document = self._place.config, self._place.document
+        key, device = key_of(config, product.name), read_device_state(self._place.device_root)
+        return load_release(config, document, key, bundle, device, self._note_inference_ms)
+
+    def _check_order(self, request: ReleaseRequest, now: Versions, after: Versions) -> None:
         """Refuse an older release, unless a person rolls back to one that has run here."""
-        now, manifest = product.versions, bundle.manifest
-        if manifest.name != now.bundle:
+        if after.bundle != now.bundle:
             raise ConfigError(
-                f"{request.bundle} is a release of {manifest.name}, and {product.name} is judged by {now.bundle}: "
+                f"{request.bundle} is a release of {after.bundle}, and {now.product} is judged by {now.bundle}: "
                 "nobody can say which is older; name it in the configuration, and start the station again"
             )
-        if manifest.revision < now.bundle_revision and not request.rollback:
+        if after.bundle_revision < now.bundle_revision and not request.rollback:
             raise BundleError(
-                f"revision {manifest.revision} of {manifest.name} is older than {now.bundle_revision}, which is in "
+                f"revision {after.bundle_revision} of {after.bundle} is older than {now.bundle_revision}, which is in "
                 "force; only a rollback goes back"
             )
-        if request.rollback and not self._ledger.has_run(bundle.digest):
+        if request.rollback and not self._ledger.has_run(after.bundle_digest):
             raise BundleError(
-                f"revision {manifest.revision} of {manifest.name} ({bundle.digest[:12]}) never ran on this device, by "
-                "its ledger; a rollback goes to a release that did"
+                f"revision {after.bundle_revision} of {after.bundle} ({after.bundle_digest[:12]}) never ran on this "
+                "device, by its ledger; a rollback goes to a release that did"
             )
 
     def _switch(self, request: ReleaseRequest, product: Product, warm: WarmProduct) -> dict[str, Any]:
@@ -171,7 +184,7 @@ class Releases:
                 raise StorageError("the station stops; ask again when it runs")
             turn = self._products.put(warm.product, lambda: self._ledger.note_release(change))
             former, self._warm.ready[product.name] = self._warm.ready[product.name], warm
-            self._retirement.take(former)
+            self._part_with(former, warm, request.keeps_former)
         switch_ms = round((self._clock.monotonic_ns() - started_ns) / 1e6, 3)
         log.info(
             "%s is judged by revision %d of %s (%s) in place of %d, by %s, after trigger %s",
@@ -179,9 +192,31 @@ class Releases:
             request.by, turn.last_trigger_id,
         )  # fmt: skip
         self._on_change()
-        return {
-            "at": iso(at), "last_seq": turn.last_seq, "last_trigger_id": turn.last_trigger_id, "switch_ms": switch_ms
-        }  # fmt: skip
+        turned = {"last_seq": turn.last_seq, "last_trigger_id": turn.last_trigger_id}
+        return {"changed": True, "at": iso(at), **turned, "switch_ms": switch_ms}
+
+    def _part_with(self, former: WarmProduct, warm: WarmProduct, keeps: bool) -> None:
+        """Keep the former release to go back to, or free it; and what was kept before, unless it judges now."""
+        name = former.product.name
+        before = self._kept.pop(name, None)
+        if before is not None and before is not warm:
+            self._retirement.take(before)
+        if keeps:
+            self._kept[name] = former
+        else:
+            self._retirement.take(former)
+
+    def _retire(self, warm: WarmProduct) -> None:
+        with self._switching:
+            if not self._is_closed:
+                self._retirement.take(warm)
+
+
+def _told(now: Versions, after: Versions) -> dict[str, Any]:
+    return {
+        "ok": True, "product": now.product, "digest": after.bundle_digest, "previous_digest": now.bundle_digest,
+        "revision": after.bundle_revision, "changed": False,
+    }  # fmt: skip
 
 
 def check_recipe(before: Product, after: Product) -> None:

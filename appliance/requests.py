@@ -26,7 +26,8 @@ class Request(BaseModel):
 class ReleaseRequest(Request):
     """release: put another release of a product's bundle in force; sha256 is the file's.
 
-    rollback: the release may be older than the one in force, if it has run here before.
+    rollback: the release may be older than the one in force, if it has run here before. keeps_former: the former one
+    stays in memory, so that going back has nothing to load, until a release without this key says that it is final.
     """
 
     product: ProductName
@@ -34,6 +35,7 @@ class ReleaseRequest(Request):
     sha256: Hash
     by: Who
     rollback: bool = False
+    keeps_former: bool = False
 
 
 class ShadowRequest(Request):

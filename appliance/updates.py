@@ -72,8 +72,11 @@ class Updates:
         self._shadows.look()
 
     def status(self) -> dict[str, Any]:
-        """Return how the shadow goes, and how many former releases wait for their last part."""
-        return {"shadow": self._shadows.status(), "former_releases": self._releases.waiting}
+        """Return how the shadow goes, how many former releases wait for their last part, and which are kept."""
+        releases = self._releases
+        return {
+            "shadow": self._shadows.status(), "former_releases": releases.waiting, "kept_releases": releases.kept
+        }  # fmt: skip
 
     def close(self) -> None:
         """End the shadow and free former releases; no part is on its way any more."""

@@ -3,7 +3,7 @@
 The line is the real one: a mosquitto process, an `appliance run` process with the shipped model, JPEG files, a durable
 ledger, a consumer. The candidate is the same model under the next revision, so that both do the same work. Blocks of
 parts with and without it take turns, because a computer is not the same from minute to minute. At the end the candidate
-is put in force and taken back, as an update would. Exit code 1: a part was lost or a FAULT, or the 99th percentile from
+is put in force and taken back, first from memory, as an update on trial would, and then from the disk. Exit code 1: a part was lost or a FAULT, or the 99th percentile from
 the trigger to the action grew by more than LARGEST_RATIO.
 """
 
@@ -140,7 +140,7 @@ def _drive(
         ask(consumer, "shadow", **newer)
         run_block(consumer, times, "with", f"{block}-with", parts, rate_hz)
         times.shadows.append(ask(consumer, "shadow", product=product, stop=True))
-    for wanted in (newer, older | {"rollback": True}):
+    for wanted in (newer | {"keeps_former": True}, older | {"rollback": True}, newer, older | {"rollback": True}):
         times.releases.append(ask(consumer, "release", **wanted))
 
 

@@ -128,6 +128,44 @@ def test_an_older_release_needs_a_rollback_and_to_have_run_here(config: Path) ->
     assert judged(config, sha256(older)) == [1]
 
 
+def test_a_release_on_trial_is_taken_back_from_memory_in_a_moment(config: Path) -> None:
+    newer, older = proven(config, 6), config.parent / "releases" / "five.bundle"
+    wanted = {"bundle": str(older), "sha256": sha256(config.parent / "tiny.bundle"), "rollback": True}
+    with build(config) as appliance:
+        part(appliance, "before")
+        release(appliance, "spots", newer, keeps_former=True)
+        kept = ask(appliance, "status")["kept_releases"]
+        part(appliance, "trial")
+        back = ask(appliance, "release", product="spots", **wanted)  # there is no file of it at all
+        part(appliance, "after")
+        told = ask(appliance, "status")
+        assert eventually(lambda: ask(appliance, "status")["former_releases"] == 0)
+    assert kept == {"spots": wanted["sha256"]}
+    assert (back["ok"], back["changed"], back["revision"]) == (True, True, 5), back
+    assert back["took_ms"] < 1000
+    assert (told["kept_releases"], told["bundles"]["spots"]["revision"]) == ({}, 5)
+    assert (judged(config, wanted["sha256"]), judged(config, sha256(newer))) == ([1, 3], [2])
+
+
+def test_a_release_that_is_final_keeps_nothing_and_the_next_one_takes_its_place(config: Path) -> None:
+    sixth, seventh = proven(config, 6), proven(config, 7)
+    former = sha256(config.parent / "tiny.bundle")
+    with build(config) as appliance:
+        release(appliance, "spots", sixth, keeps_former=True)
+        again = release(appliance, "spots", sixth, keeps_former=True)
+        assert ask(appliance, "status")["kept_releases"] == {"spots": former}
+        final = release(appliance, "spots", sixth)
+        assert ask(appliance, "status")["kept_releases"] == {}
+        release(appliance, "spots", seventh, keeps_former=True)
+        assert ask(appliance, "status")["kept_releases"] == {"spots": sha256(sixth)}
+        older = ask(appliance, "release", product="spots", bundle="x", sha256=sha256(sixth))
+        assert eventually(lambda: ask(appliance, "status")["former_releases"] == 0)
+        part(appliance, "after")
+    assert (again["changed"], final["changed"]) == (False, False)
+    assert "revision 6 of tiny is older than 7" in older["error"]
+    assert judged(config, sha256(seventh)) == [1]
+
+
 def another_name(config: Path) -> dict[str, Any]:
     return {"bundle": str(release_file(config.parent / "releases", 9, "other", name="other"))}
 
