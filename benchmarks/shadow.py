@@ -3,8 +3,8 @@
 The line is the real one: a mosquitto process, an `appliance run` process with the shipped model, JPEG files, a durable
 ledger, a consumer. The candidate is the same model under the next revision, so that both do the same work. Blocks of
 parts with and without it take turns, because a computer is not the same from minute to minute. At the end the candidate
-is put in force and taken back, first from memory, as an update on trial would, and then from the disk. Exit code 1: a part was lost or a FAULT, or the 99th percentile from
-the trigger to the action grew by more than LARGEST_RATIO.
+is put in force and taken back, first from memory, as an update on trial would be, and then from the disk. Exit code 1:
+a part was lost or a FAULT, or the 99th percentile from the trigger to the action grew by more than LARGEST_RATIO.
 """
 
 import argparse
