@@ -205,7 +205,24 @@ def test_a_candidate_that_answers_no_number_is_told_and_the_line_goes_on(config:
     assert [each.decided.seq for each in pairs(config, sha256(path))] == [1]
 
 
-def test_a_candidate_that_hangs_is_ended_and_no_verdict_waits_for_it(config: Path) -> None:
+def test_no_verdict_waits_for_a_candidate_that_does_not_answer(config: Path) -> None:
+    path = candidate(config)
+    with_releases(config, runtime={"kind": "onnx", "threads": 1, "instances": 1})  # nobody steps in for who waits
+    prove_release(config, path)
+    with shadowed(config, path) as appliance:
+        os.kill(children()[0], signal.SIGSTOP)
+        took = [part(appliance, f"part-{number}") for number in range(10)]
+        told = status(appliance)
+        begun = time.monotonic()
+        release(appliance, "spots", path)
+        assert appliance.versions.bundle_revision == 6
+        assert eventually(lambda: children() == [])
+        took += [part(appliance, "after"), time.monotonic() - begun - QUICK_ENOUGH_S]
+    assert max(took) < QUICK_ENOUGH_S
+    assert (told["state"], told["judged"], told["skipped"]) == ("running", 0, 9)
+
+
+def test_a_candidate_that_hangs_is_ended_and_told(config: Path) -> None:
     path = candidate(config)
     with_releases(config, shadow={"hang_s": 2})
     with shadowed(config, path) as appliance:
