@@ -100,6 +100,12 @@ def runs(config: Path, digest: str) -> list[ShadowRun]:
         return list(reader.shadow_runs(digest))
 
 
+def faults(config: Path) -> int:
+    """How many parts had no verdict in time, or no inspection."""
+    with closing(sqlite3.connect(f"file:{config.parent / 'ledger.db'}?mode=ro", uri=True)) as rows:
+        return int(rows.execute("SELECT count(*) FROM inspection WHERE verdict = 'FAULT'").fetchone()[0])
+
+
 def pictures(config: Path) -> list[tuple[str, str]]:
     """Part and view of each picture that the ledger knows."""
     with closing(sqlite3.connect(f"file:{config.parent / 'ledger.db'}?mode=ro", uri=True)) as rows:
@@ -219,6 +225,7 @@ def test_no_verdict_waits_for_a_candidate_that_does_not_answer(config: Path) -> 
         assert eventually(lambda: children() == [])
         took += [part(appliance, "after"), time.monotonic() - begun - QUICK_ENOUGH_S]
     assert max(took) < QUICK_ENOUGH_S
+    assert faults(config) == 0
     assert (told["state"], told["judged"], told["skipped"]) == ("running", 0, 9)
 
 
@@ -233,6 +240,7 @@ def test_a_candidate_that_hangs_is_ended_and_told(config: Path) -> None:
         told = status(appliance)
         assert children() == []
     assert max(took) < QUICK_ENOUGH_S
+    assert faults(config) == 0
     assert told["problem"] == "it said nothing for 2 s and was ended"
     assert told["judged"] == 0
     assert told["skipped"] >= 1
@@ -273,6 +281,7 @@ def test_parts_that_come_while_the_candidate_is_busy_are_skipped_and_counted(con
         assert eventually(lambda: status(appliance)["judged"] >= 1)
         told = status(appliance)
     assert max(took) < QUICK_ENOUGH_S
+    assert faults(config) == 0
     assert told["skipped"] >= 1
     assert told["judged"] + told["skipped"] in (7, 8)  # one may be on its way
 
