@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         ("check", "check", "configuration, bundle, cameras, disk, clock: what is wrong and what to do"),
         ("prove", "prove", "prove the bundle on this device and keep the certificate, beside the running line"),
         ("changeover", "changeover_command", "put another product in force, between two parts"),
+        ("release", "release_command", "put another release of a product's bundle in force, between two parts"),
         ("bench", "bench", "which runtime is the fastest here, each proved on the bundle's golden images first"),
         ("export", "export", "records and pictures out of the ledger, to be verified and learned from"),
         ("agent", "agent", "signed updates: what the repository says, and files that it vouches for"),

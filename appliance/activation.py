@@ -13,7 +13,7 @@ from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState
 from appliance.engine import candidates, default_threads, model_of
-from appliance.errors import BundleError, RuntimeFault
+from appliance.errors import BundleError, BundleProofError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
@@ -81,6 +81,7 @@ def activate(
     device: DeviceState,
     certificates: CertificateFolder,
     again: bool = False,
+    may_prove: bool = True,
     pool: RuntimePool | None = None,
 ) -> Engine:
     """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
@@ -94,11 +95,12 @@ def activate(
         device: as it is now.
         certificates: where they are kept.
         again: proves even though a certificate is valid.
+        may_prove: whether there is time for a proof; without, only a valid certificate will do.
         pool: lends the models; None for one of its own.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
-        BundleError, RuntimeFault: no model of the bundle may judge here.
+        BundleError, RuntimeFault: no model of the bundle may judge here; BundleProofError: it would have to be proved.
         StorageError: a certificate cannot be read or written.
     """
     chosen = candidates(settings, bundle)
@@ -107,6 +109,11 @@ def activate(
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     engine, why = attempt.by_certificate(certificates.newest_first(subject.recipe, subject.bundle))
+    if engine is None and not may_prove:
+        raise BundleProofError(
+            f"bundle {subject.bundle} revision {subject.bundle_revision} has no valid certificate of this device: "
+            f"{'; '.join(why)}; prove it first, beside the line"
+        )
     return engine or attempt.prove_first(chosen, certificates, why)
 
 

@@ -1,19 +1,26 @@
-"""Which product is in force, and the change to another one between two parts."""
+"""Which product is in force, the change to another one between two parts, and to another release of its bundle."""
 
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from appliance.errors import ConfigError
 from appliance.events import Changeover, Versions, iso
 from appliance.parts import Product
 from appliance.ports import ChangeoverLog, Clock
+from appliance.requests import MOST_CHARACTERS
 
 log = logging.getLogger(__name__)
 
-MOST_CHARACTERS = 128
-"""Of the name of whoever asks for a changeover."""
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a change of release fell: the number of the newest record, and the last trigger of the former release."""
+
+    last_seq: int
+    last_trigger_id: str | None
 
 
 class Products:
@@ -76,8 +83,50 @@ class Products:
         return replace(unknown, recipe="", recipe_version=0, recipe_digest="", runtime="", certificate="")
 
     def status(self) -> dict[str, Any]:
-        """Return the product in force, and of each product why it may not judge, empty if it may."""
-        return {"product": self._in_force.name, "products": dict.fromkeys(self._ready, "") | self._unavailable}
+        """Return the product in force, of each product why it may not judge (empty if it may), and by which release."""
+        ready = dict(self._ready)
+        bundles = {
+            name: {
+                "bundle": each.versions.bundle,
+                "revision": each.versions.bundle_revision,
+                "digest": each.versions.bundle_digest,
+            }
+            for name, each in ready.items()
+        }
+        return {
+            "product": self._in_force.name,
+            "products": dict.fromkeys(ready, "") | self._unavailable,
+            "bundles": bundles,
+        }
+
+    def ready(self, name: str) -> Product:
+        """Return a product that may judge.
+
+        Raises:
+            ConfigError: there is none of this name, or it may not judge; in words.
+        """
+        if problem := self._problem(name):
+            raise ConfigError(problem)
+        return self._ready[name]
+
+    def put(self, product: Product, note: Callable[[], int]) -> Turn:
+        """Let another release of a product judge from the next trigger on: on disk first, then in one reference.
+
+        Args:
+            product: one of the ready ones, with another bundle.
+            note: writes it down and returns the number of the newest record.
+
+        Raises:
+            StorageError: the disk refused; the former release stays.
+        """
+        with self._changing:
+            previous = self._ready[product.name]
+            last_seq = note()
+            with self._turn:
+                self._ready[product.name] = product
+                if self._in_force is previous:
+                    self._in_force = product
+                return Turn(last_seq, self._last_trigger_id)
 
     def change(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out the command `changeover`: on disk first, then in force.

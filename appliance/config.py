@@ -121,6 +121,17 @@ class ProcessorSection(Section):
     wake_up_us: Annotated[int, Field(ge=0, le=100_000)] | None = 0
 
 
+class ShadowSection(Section):
+    """What a candidate may take that judges beside the line, in a process of its own.
+
+    memory_mb: more, and it ends. hang_s: it ends when it says nothing about a part for so long; it goes last on this
+    device, so leave it time.
+    """
+
+    memory_mb: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    hang_s: Annotated[int, Field(ge=1, le=3600)] = 60
+
+
 class ProductSection(Section):
     """The files of one product; every product's recipe has the same views, those that have a camera."""
 
@@ -133,6 +144,7 @@ class Config(Section):
 
     Either bundle and recipe, or products with the product that a station begins with whose ledger knows of none.
     queue_size: parts that may wait per view before the next is a FAULT(queue_full).
+    releases: the folder of bundles that may be put in force while the station runs; None: only those named here.
     max_capture_delay_ms: a picture taken later than this after its trigger may show the next part and is refused.
     """
 
@@ -148,6 +160,8 @@ class Config(Section):
     mqtt: dict[str, Any] | None = None
     runtime: RuntimeSection = RuntimeSection()
     proof: ProofSection = ProofSection()
+    releases: LocatedPath | None = None
+    shadow: ShadowSection = ShadowSection()
     processor: ProcessorSection = ProcessorSection()
     queue_size: Annotated[int, Field(ge=1, le=1000)] = 4
     max_capture_delay_ms: Annotated[int, Field(ge=1, le=60_000)] = 200

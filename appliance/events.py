@@ -228,6 +228,68 @@ class Changeover:
     to_product: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseChange:
+    """Another release of a product's bundle judges from then on; at is UTC, who is a person, or what stands for one.
+
+    last_seq: number of the newest record then. from_digest is empty and from_revision 0 where nothing was before.
+    """
+
+    at: datetime
+    who: str
+    product: str
+    bundle: str
+    from_digest: str
+    from_revision: int
+    to_digest: str
+    to_revision: int
+    is_rollback: bool
+    last_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowJudgement:
+    """What a candidate would have said of the part with this record; label and score of what it was surest of.
+
+    latency_us: in the candidate's own process, which goes last on this device.
+    """
+
+    seq: int
+    candidate_digest: str
+    verdict: Verdict
+    reason: Reason
+    label: str | None
+    score: float | None
+    latency_us: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowEnd:
+    """How a shadow ended: why, what was wrong (empty if nothing was), and its counts of parts and pictures."""
+
+    because: str
+    problem: str
+    judged: int
+    skipped: int
+    differing: int
+    pictures_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEvent:
+    """One step of an update, as the agent tells it; release_seq is the release's number within its kind."""
+
+    at: datetime
+    who: str
+    kind: str
+    name: str
+    release_seq: int
+    sha256: str
+    state: str
+    reason: str
+
+
 def utc_now() -> datetime:
     """Return the wall clock in UTC; only for what leaves the device, never for a duration."""
     return datetime.now(timezone.utc)

@@ -2,12 +2,13 @@
 
 import argparse
 import hashlib
+import json
 import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -27,12 +28,16 @@ from appliance.annotations.feedback import (
 from appliance.arguments import names
 from appliance.config import load_config
 from appliance.errors import ConfigError, StorageError
-from appliance.events import Verdict
+from appliance.events import ReleaseChange, UpdateEvent, Verdict, iso
 from appliance.messages import RecordMessage
 from appliance.stores.queries import LedgerReader, StoredPicture
+from appliance.stores.update_queries import UpdateReader
 
 BATCH = 200
 """Records of one read, so that no snapshot is held for long and memory does not grow."""
+
+UPDATES = "updates.jsonl"
+MOST_CHANGES = 100_000
 
 
 @dataclass(slots=True)
@@ -43,6 +48,7 @@ class _Taken:
     last_hash: str = ""
     device_id: str = ""
     pictures: int = 0
+    updates: int = 0
     gone: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -67,14 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Write records and pictures into a new folder; 0."""
     config, _ = load_config(arguments.config)
-    with closing(LedgerReader(config.ledger.path)) as ledger:
+    with closing(UpdateReader(config.ledger.path)) as ledger:
         span = ledger.span(arguments.since, arguments.until)
         if span is None:
             raise ConfigError(f"{config.ledger.path}: has no record of that time; change --since or --until")
         with _new_folder(arguments.out) as folder:
             taken = _write(ledger, span, folder, config.images.directory, arguments.verdicts)
+            taken.updates = _write_updates(ledger, folder, arguments.since, arguments.until)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{arguments.out}: records {span[0]} to {span[1]}, {taken.pictures} pictures")
+    updates = f", {taken.updates} steps of updates" if taken.updates else ""
+    console.print(f"{arguments.out}: records {span[0]} to {span[1]}, {taken.pictures} pictures{updates}")
     for lost, words in ((taken.gone, "made room and are gone"), (taken.damaged, "are not as recorded; check the disk")):
         if lost:
             sys.stderr.write(f"appliance: {len(lost)} pictures {words}; the first is {lost[0]}\n")
@@ -108,6 +116,23 @@ def _write(
     )
     (folder / EXPORT).write_bytes(line_of(document))
     return taken
+
+
+def _write_updates(ledger: UpdateReader, folder: Path, since: datetime | None, until: datetime | None) -> int:
+    """Write what updates did and which releases came in force, by time; no file if nothing did."""
+    changes = [
+        each
+        for each in ledger.release_changes(limit=MOST_CHANGES)
+        if (since is None or each.at >= since) and (until is None or each.at < until)
+    ]
+    lines: list[tuple[str, ReleaseChange | UpdateEvent]] = [("vi.release-change/1", each) for each in changes]
+    lines += [("vi.update-event/1", each) for each in ledger.update_events(since, until)]
+    if lines:
+        with (folder / UPDATES).open("wb") as file:
+            for schema, each in sorted(lines, key=lambda line: line[1].at):
+                document = {"schema": schema, **asdict(each), "at": iso(each.at)}
+                file.write(json.dumps(document).encode() + b"\n")
+    return len(lines)
 
 
 def _write_records(

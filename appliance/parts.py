@@ -10,7 +10,7 @@ from appliance.ports import Inspect
 NS_PER_MS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that somebody can be told when the last part has let go of it
 class Product:
     """What judges the parts of one product: its recipe, bound to a proven bundle.
 

@@ -1,14 +1,28 @@
 """What the inspection needs from the outside: Protocols of one to four methods, each with its own contract test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.events import Action, Changeover, Decision, Frame, Inspection, Pixels, Record, Trigger, ViewResult
+from appliance.events import (
+    Action,
+    Changeover,
+    Decision,
+    Frame,
+    Inspection,
+    Pixels,
+    Record,
+    ReleaseChange,
+    ShadowEnd,
+    ShadowJudgement,
+    Trigger,
+    ViewResult,
+)
 
 
 class Clock(Protocol):
@@ -174,6 +188,53 @@ class ChangeoverLog(Protocol):
         ...
 
 
+class ReleaseLog(Protocol):
+    """Which releases judged here, on disk; `run` is its only writer."""
+
+    def note_release(self, change: ReleaseChange) -> int:
+        """Write it down, durably, before any part is judged by the new release.
+
+        Returns:
+            The number of the newest record at that moment; what the change says of it does not count.
+
+        Raises:
+            StorageError: nothing was written; the former release stays in force.
+        """
+        ...
+
+    def has_run(self, digest: str) -> bool:
+        """Return whether a bundle with this digest was ever in force here."""
+        ...
+
+
+class ShadowLog(Protocol):
+    """What candidates would have said; `run` is its only writer, and no verdict waits for it."""
+
+    def begin_shadow(self, at: datetime, who: str, product: str, digest: str, revision: int) -> int:
+        """Note that a candidate judges beside the line from now on; return the number of this shadow.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        ...
+
+    def note_shadow(self, judgements: Sequence[ShadowJudgement]) -> None:
+        """Keep judgements; of a part whose record is gone, none.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        ...
+
+    def end_shadow(self, number: int, at: datetime, end: ShadowEnd) -> None:
+        """Note how a shadow ended.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        ...
+
+
 class Outbox(Protocol):
     """What committed records are still owed to whom."""
 
@@ -227,6 +288,14 @@ class TriggerRequest:
     received_ns: int | None = None
 
 
+Answer: TypeAlias = "dict[str, Any] | Future[dict[str, Any]]"
+"""Of a command: `ok` and, if not ok, `error` (words for a person); a Future if it takes longer than a moment."""
+
+
+Command: TypeAlias = Callable[[dict[str, Any]], Answer]
+"""Carries out one command with its arguments."""
+
+
 class LineEvents(Protocol):
     """What a link may tell the station; every method may be called from the link's own thread."""
 
@@ -242,8 +311,8 @@ class LineEvents(Protocol):
         """Take a consumer's acknowledgement."""
         ...
 
-    def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Carry out a command; the answer has `ok` and, if not ok, `error` (words for a person)."""
+    def on_command(self, name: str, arguments: dict[str, Any]) -> Answer:
+        """Carry out a command, or begin to."""
         ...
 
     def on_connected(self) -> None:

@@ -34,10 +34,16 @@ def ignore_ms(product: str, budget_ms: float, spent_ms: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WarmProduct:
-    """One product that can judge at once, and the engine that it judges with."""
+    """One product that can judge at once, the engine that it judges with, and what frees threads and memory of it."""
 
     product: Product
     engine: Engine
+    undo: ExitStack
+
+
+def key_of(config: Config, product: str) -> str:
+    """Return a product's key in config.product_files, which is empty where there is one only."""
+    return "" if config.products is None else product
 
 
 @dataclass(slots=True)
@@ -112,7 +118,7 @@ def load_products(
         ready, unavailable = dict[str, WarmProduct](), dict[str, str]()
         for name in sorted(files, key=lambda each: each != in_force):
             try:
-                warm = loader.load(name, files[name], undo)
+                warm = loader.load(name, files[name], undo.enter_context(ExitStack()))
             except ApplianceError as error:
                 if name == in_force:
                     raise
@@ -123,6 +129,39 @@ def load_products(
         return WarmProducts(next(iter(ready)), ready, unavailable, undo.pop_all())
 
 
+def load_release(
+    config: Config, document: Document, name: str, bundle: Bundle, device: DeviceState,
+    note_inference_ms: Callable[[str, float, float], None] = ignore_ms,
+) -> WarmProduct:  # fmt: skip
+    """Load another release of a product's bundle beside what judges, in memory of its own; it is never proved here.
+
+    Args:
+        config: names the product's recipe.
+        document: the configuration's, for its digest.
+        name: key of config.product_files.
+        bundle: the release.
+        device: as it is now.
+        note_inference_ms: see load_products.
+
+    Returns:
+        The product with that bundle, to be freed by the caller.
+
+    Raises:
+        ConfigError: recipe, bundle and cameras do not fit each other.
+        BundleError: there is no valid certificate of this device, or the golden images come out otherwise now.
+        RuntimeFault, StorageError: it cannot be loaded.
+    """
+    files = config.product_files()[name]
+    pool, read = RuntimePool(), {files.bundle: bundle}
+    loader = _Loader(config, document, device, note_inference_ms, pool, read, may_prove=False)
+    undo = ExitStack()
+    try:
+        return loader.load(name, files, undo)
+    except BaseException:
+        undo.close()
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class _Loader:
     config: Config
@@ -131,6 +170,7 @@ class _Loader:
     note_inference_ms: Callable[[str, float, float], None]
     pool: RuntimePool
     _bundles: dict[Path, Bundle] = field(default_factory=dict)
+    may_prove: bool = True
 
     def load(self, name: str, files: ProductSection, undo: ExitStack) -> WarmProduct:
         """Load and prove one product; what must be freed goes into undo."""
@@ -140,7 +180,7 @@ class _Loader:
                 log.warning("%s: %s", files.bundle, few)
         bundle = self._bundles[files.bundle]
         recipe = load_bound_recipe(self.config, files, bundle)
-        engine = activate_configured(self.config, bundle, recipe, self.device, pool=self.pool)
+        engine = activate_configured(self.config, bundle, recipe, self.device, may_prove=self.may_prove, pool=self.pool)
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
         inspections: list[PartInspection] = []
         for runtime in self._copies(bundle, engine, undo):
@@ -149,7 +189,7 @@ class _Loader:
             inspections.append(PartInspection(recipe, inference, note_ms))
             undo.callback(inspections[-1].close)
         product = Product(tuple(inspections), judging, recipe.deadline_ms, recipe.answer_reserve_ms)
-        return WarmProduct(product, engine)
+        return WarmProduct(product, engine, undo)
 
     def _copies(self, bundle: Bundle, engine: Engine, undo: ExitStack) -> list[Runtime]:
         """Return the proven runtime and as many others of the same model as parts are inspected at once."""
@@ -169,7 +209,7 @@ class _Loader:
 
 def activate_configured(
     config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *,
-    again: bool = False, pool: RuntimePool | None = None,
+    again: bool = False, may_prove: bool = True, pool: RuntimePool | None = None,
 ) -> Engine:  # fmt: skip
     """Load what may judge here by the configuration: with a valid certificate, or after a proof.
 
@@ -179,6 +219,7 @@ def activate_configured(
         recipe: bound to it.
         device: as it is now.
         again: proves even though a certificate is valid.
+        may_prove: whether there is time for a proof.
         pool: lends the models; None for one of its own.
 
     Raises:
@@ -198,6 +239,7 @@ def activate_configured(
         device=device,
         certificates=CertificateFolder(config.certificates),
         again=again,
+        may_prove=may_prove,
         pool=pool,
     )
 

@@ -18,7 +18,7 @@ from appliance.changeover import Products
 from appliance.errors import CameraError, RuntimeFault, StorageError
 from appliance.events import Reason, Trigger
 from appliance.parts import NS_PER_MS, OpenParts, Part
-from appliance.ports import Camera, Clock, Ledger, TriggerRequest, Watchdog
+from appliance.ports import Answer, Camera, Clock, Command, Ledger, TriggerRequest, Watchdog
 from appliance.stages.capture import Capture
 from appliance.stages.deliver import Delivery
 from appliance.verdicts import Verdicts
@@ -53,6 +53,7 @@ class Station:
         watchdog: Watchdog,
         settings: StationSettings,
         status: Callable[[], dict[str, Any]] = dict,
+        commands: Mapping[str, Command] | None = None,
     ) -> None:
         """Put the station together; nothing runs yet.
 
@@ -66,6 +67,7 @@ class Station:
             watchdog: told of every thread's progress.
             settings: capture delay and queue.
             status: what else the command `status` answers.
+            commands: name -> what carries it out, besides status, replay and changeover.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
@@ -78,6 +80,8 @@ class Station:
         self._watchdog = watchdog
         self._settings = settings
         self._status = status
+        own = {"status": self._tell, "replay": delivery.replay_on_request, "changeover": products.change}
+        self._commands: dict[str, Command] = {**own, **(commands or {})}
         self._capture_queues: dict[str, queue.SimpleQueue[Part]] = {view: queue.SimpleQueue() for view in cameras}
         self._inspect_queue: queue.SimpleQueue[Part] = queue.SimpleQueue()
         self._open = OpenParts()
@@ -212,21 +216,21 @@ class Station:
         """Begin again at the first unacknowledged record."""
         self._delivery.start_over()
 
-    def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Carry out `status`, `replay` or `changeover`; the answer has `ok` and, if not, `error`."""
-        if name == "status":
-            times = {
-                "record_ms": self._verdicts.commit_times.percentiles(),
-                "deliver_ms": self._delivery.action_times.percentiles(),
-            }
-            outrun = {"actions_outrun": self._verdicts.outrun}
-            more = self._products.status() | self._status()
-            return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **more}
-        if name == "replay":
-            return self._delivery.replay_on_request(arguments)
-        if name == "changeover":
-            return self._products.change(arguments)
-        return {"ok": False, "error": f"unknown command {name!r}; there are: changeover, replay, status"}
+    def on_command(self, name: str, arguments: dict[str, Any]) -> Answer:
+        """Carry out a command; the answer has `ok` and, if not, `error`."""
+        if name not in self._commands:
+            there = ", ".join(sorted(self._commands))
+            return {"ok": False, "error": f"unknown command {name!r}; there are: {there}"}
+        return self._commands[name](arguments)
+
+    def _tell(self, _: dict[str, Any]) -> dict[str, Any]:
+        times = {
+            "record_ms": self._verdicts.commit_times.percentiles(),
+            "deliver_ms": self._delivery.action_times.percentiles(),
+        }
+        outrun = {"actions_outrun": self._verdicts.outrun}
+        more = self._products.status() | self._status()
+        return {"ok": True, "stopped_because": self.stopped_because, **times, **outrun, **more}
 
     def _answer_again(self, request: TriggerRequest) -> None:
         """Give a known trigger its verdict again: as an action while that is fresh, always as a record."""
@@ -261,6 +265,7 @@ class Station:
                 continue
             if not part.is_settled:
                 self._capture_part(capture, view, part)
+            del part  # who waits holds no part, and so no release that was replaced
         capture.close()
 
     def _capture_part(self, capture: Capture, view: str, part: Part) -> None:
@@ -287,14 +292,18 @@ class Station:
                 part = self._inspect_queue.get(timeout=BEAT_S)
             except queue.Empty:
                 continue
-            frames = dict(part.frames)
-            if part.is_settled or len(frames) != len(self._captures):
-                continue
-            try:
-                decision, views = part.product.inspections[instance](frames, part.stage_us)
-            except RuntimeFault as error:
-                self._verdicts.fail(part, Reason.RUNTIME, str(error))
-                continue
+            self._inspect_part(instance, part)
+            del part  # as in _capture_parts
+
+    def _inspect_part(self, instance: int, part: Part) -> None:
+        frames = dict(part.frames)
+        if part.is_settled or len(frames) != len(self._captures):
+            return
+        try:
+            decision, views = part.product.inspections[instance](frames, part.stage_us)
+        except RuntimeFault as error:
+            self._verdicts.fail(part, Reason.RUNTIME, str(error))
+        else:
             self._verdicts.finish(part, decision, views)
 
     def _answer_late_parts(self) -> None:

@@ -34,6 +34,7 @@ from appliance.parts import Product
 from appliance.ports import Camera, Clock
 from appliance.processor import Wakefulness
 from appliance.products import WarmProducts, first_product, load_products
+from appliance.release import Place
 from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
 from appliance.stages.deliver import Delivery
 from appliance.stages.record import Recorder
@@ -42,6 +43,7 @@ from appliance.stores.images import FolderImageStore, ImagePolicy
 from appliance.stores.ledger import SqliteLedger
 from appliance.stores.queries import last_changeover_in
 from appliance.stores.retention import Retention
+from appliance.updates import Updates, note_releases
 from appliance.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
@@ -88,10 +90,16 @@ class Appliance:
         in_force = first_product(config, document, last)
         self._warm = load_products(config, document, in_force, proved_on, latency.add)
         self.ledger = open_ledger(config, settings, self.boot_id)
-        self._products = _put_in_force(self._warm, config, last, self.ledger, self.clock, self._describe_anew)
+        self._products = _put_in_force(self._warm, config, last, self.ledger, self.clock, self._note_change)
+        note_releases(self._warm.ready.values(), self.ledger.updates, self.clock)
         self.images = FolderImageStore(
             config.images.directory, image_policy(config), self.ledger.note_image, self.ledger.forget_image
         )
+        place, log = Place(config, document, device_root), self.ledger.updates
+        self.updates = Updates(
+            place, self._warm, self._products, log, self.images, self.clock,
+            note_inference_ms=latency.add, on_change=self._note_change,
+        )  # fmt: skip
         keep_days = config.ledger.keep_days
         self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
         self.watchdog = StageWatchdog(self.clock)
@@ -101,12 +109,13 @@ class Appliance:
             cameras=cameras,
             products=self._products,
             ledger=self.ledger,
-            verdicts=self._verdicts(delivery, on_record),
+            verdicts=self._verdicts(delivery, self.updates.after(on_record)),
             delivery=delivery,
             clock=self.clock,
             watchdog=self.watchdog,
             settings=StationSettings(config.max_capture_delay_ms, config.queue_size),
             status=self._status,
+            commands=self.updates.commands,
         )
         self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
 
@@ -126,6 +135,7 @@ class Appliance:
         """Let the open parts come to their verdict, then close everything."""
         self.device_watch.stop()
         self.station.stop()
+        self.updates.close()
         for link in self.links:
             link.close()
         if self._retention is not None:
@@ -171,7 +181,8 @@ class Appliance:
         if not self.links:
             log.warning("%s", text)
 
-    def _describe_anew(self) -> None:
+    def _note_change(self) -> None:
+        self.updates.look()
         for link in self.links:
             link.describe_anew()
 
@@ -197,6 +208,7 @@ class Appliance:
                 "problem": images.problem,
             },
             "device": self.device_watch.status(),
+            **self.updates.status(),
             "links": [link.status() for link in self.links],
         }
 

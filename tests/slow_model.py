@@ -68,11 +68,11 @@ def slow_picture(spots: list[tuple[int, int, int]] | None = None) -> Pixels:
     return spot_picture(64, 64, spots or [], background=SLOW_GREY)
 
 
-def slow_bundle(path: Path, lasts_s: float) -> Path:
+def slow_bundle(path: Path, lasts_s: float, **changes: object) -> Path:
     """Write a bundle whose model takes at least about so long on this computer for a slow picture."""
     quickest_s = min(_duration_s(MEASURED_ROUNDS, tiny_manifest()) for _ in range(3))
     rounds = math.ceil(MEASURED_ROUNDS * lasts_s / quickest_s)
-    return tiny_bundle(path, model_onnx=slow_model(rounds))
+    return tiny_bundle(path, model_onnx=slow_model(rounds), **changes)
 
 
 def _duration_s(rounds: int, manifest: Manifest) -> float:

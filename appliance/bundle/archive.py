@@ -106,11 +106,12 @@ def write_bundle(
     return bundle
 
 
-def read_bundle(source: Path | bytes) -> Bundle:
+def read_bundle(source: Path | bytes, origin: str = "bundle") -> Bundle:
     """Read a bundle and refuse everything that is not one.
 
     Args:
         source: the file, or its bytes.
+        origin: names bytes in messages.
 
     Returns:
         The bundle; it is well-formed, but neither signed nor proved on this device by that.
@@ -120,7 +121,7 @@ def read_bundle(source: Path | bytes) -> Bundle:
         BundleDigestError: a file is not the one that the manifest names.
     """
     if isinstance(source, bytes):
-        return _read(source, "bundle")
+        return _read(source, origin)
     try:
         with source.open("rb") as file:
             data = file.read(MAX_BUNDLE_BYTES + 1)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from appliance.errors import ApplianceError
@@ -10,6 +11,7 @@ from appliance.links.envelopes import Incoming, Outgoing
 from appliance.links.errands import Errands
 from appliance.links.topics import Topics
 from appliance.messages import CommandMessage
+from appliance.ports import Answer
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +40,17 @@ class Commands:
         name: str,
         message: CommandMessage,
         incoming: Incoming,
-        carry_out: Callable[[str, dict[str, Any]], dict[str, Any]],
+        carry_out: Callable[[str, dict[str, Any]], Answer],
     ) -> None:
         """Carry a command out in the errands' thread; a station that has too many waiting says so at once.
+
+        What takes longer than a moment has a thread of its own, and its answer follows when it is there.
 
         Args:
             name: of the command.
             message: what it says.
             incoming: how it came: MQTT 5 response topic and correlation data.
-            carry_out: called with name and arguments; returns `ok`, `error` and the result.
+            carry_out: called with name and arguments; returns `ok`, `error` and the result, or a Future of them.
         """
 
         def work() -> None:
@@ -54,7 +58,10 @@ class Commands:
                 answer = carry_out(name, message.arguments)
             except ApplianceError as error:
                 answer = {"ok": False, "error": str(error)}
-            self._answer(name, answer, message, incoming)
+            if isinstance(answer, Future):
+                answer.add_done_callback(lambda done: self._answer(name, done.result(), message, incoming))
+            else:
+                self._answer(name, answer, message, incoming)
 
         if not self._errands.command(work):
             self._answer(name, {"ok": False, "error": BUSY}, message, incoming)

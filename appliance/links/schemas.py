@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas of messages and certificates: python -m appliance.links.schemas docs/schemas."""
+"""Writes the JSON Schemas of messages, commands and certificates: python -m appliance.links.schemas docs/schemas."""
 
 import argparse
 import json
@@ -20,6 +20,7 @@ from appliance.messages import (
     StatusMessage,
     TriggerMessage,
 )
+from appliance.requests import REQUESTS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,23 +38,26 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 """Topic (its last level, or the one before a name) -> message."""
 
+COMMANDS: dict[str, type[BaseModel]] = {f"command-{name}": model for name, model in REQUESTS.items()}
+"""The arguments of a command, whose envelope is CommandMessage."""
+
 FILES: dict[str, type[BaseModel]] = {"certificate": Certificate}
 """What the device writes down as JSON."""
 
-INCOMING = {"trigger", "ack", "command"}
+INCOMING = {"trigger", "ack", "command", *COMMANDS}
 """What others write: here a key with a default may be left out; the device itself never leaves one out."""
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (Draft 2020-12) of a topic's message as it stands on the wire, or of a file."""
+    """Return the JSON Schema (Draft 2020-12) of a topic's message on the wire, a command's arguments, or a file."""
     is_incoming = name in INCOMING
-    body = (MODELS | FILES)[name].model_json_schema(
+    body = (MODELS | COMMANDS | FILES)[name].model_json_schema(
         by_alias=True, mode="validation" if is_incoming else "serialization"
     )
     if not is_incoming:
         for part in (body, *body.get("$defs", {}).values()):
             part["required"] = list(part["properties"])
-    format_name = body["properties"]["schema"]["const"]
+    format_name = f"vi.{name}/1" if name in COMMANDS else body["properties"]["schema"]["const"]
     return {"$schema": DIALECT, "$id": f"urn:{format_name.replace('/', ':')}"} | body
 
 
@@ -61,7 +65,7 @@ def write_schemas(folder: Path) -> list[Path]:
     """Write one file per topic and format into the folder; returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in MODELS | FILES:
+    for name in MODELS | COMMANDS | FILES:
         path = folder / f"{name}.json"
         path.write_text(json.dumps(schema_of(name), indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
         written.append(path)

@@ -6,7 +6,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 NICER_BY = 5
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
 """Noise does not repeat: without the search for repetitions a picture is smaller by 16 % and done in 6 ms, not 8."""
+
+REMEMBERED = 200
+"""Pictures that were dropped lately, in case somebody wants one of them after all."""
 
 PAUSE_NS = 1_000_000_000
 """How long nothing is tried after the disk refused."""
@@ -86,6 +90,7 @@ class FolderImageStore:
         self._counts = threading.Lock()
         self._accepts = self._dropped = self._written = self._removed = 0
         self._problem: str | None = None
+        self._lately_dropped: deque[str] = deque(maxlen=REMEMBERED)
         self._retry_ns = 0
         self._is_closed = False
         self._room = PictureFolder(folder, policy.quota_bytes, policy.min_free_bytes, self._note_removed)
@@ -129,9 +134,32 @@ class FolderImageStore:
                 number, self._accepts = self._accepts, self._accepts + 1
             if self._policy.accept_every == 0 or number % self._policy.accept_every:
                 return {}
+        return {view: self._name(inspection_id, view, moment) for view in views}
+
+    def pin(self, inspection_id: str, frames: Sequence[Frame], planned: Mapping[str, str], moment: datetime) -> int:
+        """Keep all pictures of a part, whatever the policy says: also those that it left out, or that were dropped.
+
+        They make room like all others when they are the oldest.
+
+        Args:
+            inspection_id: UUID of the inspection.
+            frames: its pictures, whose pixels nobody changes any more.
+            planned: from `plan`, what the policy keeps already.
+            moment: UTC; gives the day's folder.
+
+        Returns:
+            How many of them are lost, because too many pictures wait already.
+        """
+        left_out = [frame.view for frame in frames if frame.view not in planned]
+        names = {**planned, **{view: self._name(inspection_id, view, moment) for view in left_out}}
+        with self._counts:
+            missing = [each for each in frames if each.view in left_out or names[each.view] in self._lately_dropped]
+        return sum(not self._queue(frame, names[frame.view]) for frame in missing)
+
+    def _name(self, inspection_id: str, view: str, moment: datetime) -> str:
         day = moment.astimezone(timezone.utc).date().isoformat()
         suffix = {"png": "png", "jpeg": "jpg"}[self._policy.encoding]
-        return {view: f"{day}/{inspection_id}_{quote(view, safe='')}.{suffix}" for view in views}
+        return f"{day}/{inspection_id}_{quote(view, safe='')}.{suffix}"
 
     def keep(self, frames: Sequence[Frame], names: dict[str, str]) -> None:
         """Queue the pictures for writing; returns at once and counts what it had to drop.
@@ -141,15 +169,20 @@ class FolderImageStore:
             names: from `plan`; frames of other views are passed over.
         """
         for frame in frames:
-            if frame.view not in names:
-                continue
-            if self._is_closed:
-                self._drop("the image store is closed")
-                continue
-            try:
-                self._waiting.put_nowait(_Waiting(frame, names[frame.view]))
-            except queue.Full:
-                self._drop(f"more than {self._policy.queue_length} pictures wait: the disk is too slow for this policy")
+            if frame.view in names:
+                self._queue(frame, names[frame.view])
+
+    def _queue(self, frame: Frame, name: str) -> bool:
+        if self._is_closed:
+            self._drop("the image store is closed", name)
+            return False
+        try:
+            self._waiting.put_nowait(_Waiting(frame, name))
+        except queue.Full:
+            why = f"more than {self._policy.queue_length} pictures wait: the disk is too slow for this policy"
+            self._drop(why, name)
+            return False
+        return True
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits, then stop; what is not written after timeout_s is lost. Harmless when done before."""
@@ -186,25 +219,27 @@ class FolderImageStore:
             except OSError as error:
                 self._set_problem(f"no room can be made: {error}; check the folder and the disk")
             except Exception as error:  # noqa: BLE001 - the thread's guard: one bad picture must not end all others
-                self._drop(f"a picture could not be written: {error!r}")
+                self._drop(f"a picture could not be written: {error!r}", item.name if item else "")
 
     def _write(self, item: _Waiting) -> None:
         if time.monotonic_ns() < self._retry_ns:
-            self._drop(self._problem or "the disk refused a moment ago")
+            self._drop(self._problem or "the disk refused a moment ago", item.name)
             return
         try:
             data = self._encode(item.frame.pixels)
         except cv2.error as error:
-            self._drop(f"{item.name} cannot be encoded: {error}; look at what the camera sends")
+            self._drop(f"{item.name} cannot be encoded: {error}; look at what the camera sends", item.name)
             return
         try:
             if not self._room.make_room(len(data)):
-                self._drop("the disk is too full or the quota too small; free disk space or change the quota")
+                why = "the disk is too full or the quota too small; free disk space or change the quota"
+                self._drop(why, item.name)
                 return
             self._room.write(item.name, data)
         except OSError as error:
             self._retry_ns = time.monotonic_ns() + PAUSE_NS
-            self._drop(f"{item.name} could not be written: {error}; free disk space, check the folder and the disk")
+            why = f"{item.name} could not be written: {error}; free disk space, check the folder and the disk"
+            self._drop(why, item.name)
             return
         with self._counts:
             self._written += 1
@@ -235,9 +270,10 @@ class FolderImageStore:
         except ApplianceError as error:
             log.warning("a picture's change could not be noted: %s", error)
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, why: str, name: str) -> None:
         with self._counts:
             self._dropped += 1
+            self._lately_dropped.append(name)
         self._set_problem(why)
 
     def _set_problem(self, why: str) -> None:

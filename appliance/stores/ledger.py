@@ -13,9 +13,10 @@ from types import TracebackType
 from appliance.errors import DeliveryError
 from appliance.events import Changeover, Inspection, Record, Trigger, iso, utc_now
 from appliance.messages import record_payload
-from appliance.stores.queries import LedgerReader
 from appliance.stores.rows import delete_oldest, insert_inspection
 from appliance.stores.schema import check_tail, connect, prepare, storage_error
+from appliance.stores.update_log import UpdateLog
+from appliance.stores.update_queries import UpdateReader
 from appliance.stores.writer import FileLock, Writer
 
 BROKER = "broker"
@@ -35,7 +36,7 @@ class SqliteLedger:
     it acknowledged. A record is in the outbox from the transaction that commits it.
     """
 
-    def __init__(self, writer: Writer, reader: LedgerReader, lock: FileLock, device_id: str, boot_id: str) -> None:
+    def __init__(self, writer: Writer, reader: UpdateReader, lock: FileLock, device_id: str, boot_id: str) -> None:
         """Take over what `open` prepared; call that one."""
         self._writer = writer
         self._reader = reader
@@ -43,6 +44,7 @@ class SqliteLedger:
         self._device_id = device_id
         self._boot_id = boot_id
         self._closing = threading.Event()
+        self.updates = UpdateLog(writer, reader)
 
     @classmethod
     def open(cls, path: Path, device_id: str, boot_id: str, consumers: Sequence[str] = ()) -> "SqliteLedger":
@@ -69,7 +71,7 @@ class SqliteLedger:
                 prepare(connection, path, device_id)
                 check_tail(connection, path)
                 _register(connection, list(dict.fromkeys(consumers)) or [BROKER])
-                reader = LedgerReader(path)
+                reader = UpdateReader(path)
                 undo.callback(reader.close)
                 writer = Writer(connection, path)
             except (sqlite3.Error, OSError) as error:

@@ -147,7 +147,60 @@ CHANGEOVERS: Migration = (
     "ALTER TABLE open_trigger ADD COLUMN product TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS)
+UPDATES: Migration = (
+    """CREATE TABLE release_change (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        product TEXT NOT NULL,
+        bundle TEXT NOT NULL,
+        from_digest TEXT NOT NULL,
+        from_revision INTEGER NOT NULL,
+        to_digest TEXT NOT NULL,
+        to_revision INTEGER NOT NULL,
+        is_rollback INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL
+    )""",
+    """CREATE TABLE shadow (
+        seq INTEGER NOT NULL REFERENCES inspection (seq) ON DELETE CASCADE,
+        candidate_digest TEXT NOT NULL,
+        verdict TEXT NOT NULL CHECK (verdict IN ('ACCEPT', 'REJECT', 'REVIEW', 'FAULT')),
+        reason TEXT NOT NULL,
+        label TEXT,
+        score REAL,
+        latency_us INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (seq, candidate_digest)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE shadow_run (
+        id INTEGER PRIMARY KEY,
+        begun_at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        product TEXT NOT NULL,
+        candidate_digest TEXT NOT NULL,
+        candidate_revision INTEGER NOT NULL,
+        ended_at TEXT,
+        ended_because TEXT,
+        problem TEXT,
+        judged INTEGER,
+        skipped INTEGER,
+        differing INTEGER,
+        pictures_lost INTEGER
+    )""",
+    """CREATE TABLE update_event (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        release_seq INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL
+    )""",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES)
 """One entry for each user_version; add to the end, never change one that was released."""
 
 BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,6 +205,33 @@ def test_whoever_is_not_registered_or_acknowledges_too_much_changes_nothing(brok
 def test_a_consumers_name_must_fit_a_topic() -> None:
     with pytest.raises(ConfigError, match="the consumer's name"):
         LineConsumer(mqtt_settings(1), "m/e/s")
+
+
+class SlowStation(SmallStation):
+    """Answers the command `slow` when the test says so, and every other one at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow: Future[dict[str, Any]] = Future()
+
+    def on_command(self, name: str, arguments: dict[str, Any]) -> "dict[str, Any] | Future[dict[str, Any]]":
+        return self.slow if name == "slow" else super().on_command(name, arguments)
+
+
+def test_a_command_that_takes_long_holds_up_neither_others_nor_acknowledgements(broker: EmbeddedBroker) -> None:
+    station = SlowStation()
+    link = station.link(mqtt_settings(broker.port))
+    link.open(station)
+    consumer = LineConsumer(mqtt_settings(broker.port), "plc")
+    consumer.open()
+    assert consumer.wait_until_online(30.0)
+    slow, quick = consumer.command("slow"), consumer.command("quick").result(30.0)
+    assert quick.ok
+    assert not slow.done()
+    station.slow.set_result({"ok": True, "took": "long"})
+    assert slow.result(30.0).result == {"took": "long"}
+    consumer.close()
+    link.close()
 
 
 def test_a_command_gets_the_stations_answer(broker: EmbeddedBroker) -> None:

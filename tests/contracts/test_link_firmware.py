@@ -95,6 +95,19 @@ def test_a_technician_changes_over_with_the_stations_own_certificate(
     link.close()
 
 
+@pytest.mark.parametrize("command", ["release", "shadow", "update-event", "status"])
+def test_the_updates_of_a_device_speak_with_the_stations_own_certificate(
+    broker: EmbeddedBroker, certificates: Path, command: str
+) -> None:
+    station = SmallStation()
+    mine = settings(broker, certificates, "aoi2")
+    link = station.link(mine)
+    link.open(station)
+    until(lambda: station.connected, "the station is up")
+    assert ask(mine, command, {"by": "agent"}).ok
+    link.close()
+
+
 @pytest.mark.parametrize(
     ("name", "topic"),
     [
@@ -102,6 +115,10 @@ def test_a_technician_changes_over_with_the_stations_own_certificate(
         ("aoi9", "reply/mes"),
         ("aoi9", "trigger"),
         ("aoi9", "command/changeover"),
+        ("aoi9", "command/release"),
+        ("mes", "command/release"),
+        ("line-control", "command/release"),
+        ("line-control", "command/shadow"),
         ("aoi2", "command/replay"),
         ("aoi2", "trigger"),
         ("aoi2", "ack/mes"),

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from appliance.__main__ import main
+from appliance.events import ReleaseChange, UpdateEvent
 from appliance.messages import RecordMessage
 from appliance.simulator.broker import find_mosquitto
 from tests.feedback import MONDAY, records, write_judging_station
@@ -57,6 +59,28 @@ def test_times_bound_the_records_and_verdicts_the_pictures(
     out = export(station, *words)
     assert [record["trigger_id"] for record in records(out)] == triggers
     assert len(list((out / "pictures").rglob("*.png"))) == pictures
+
+
+def test_steps_of_updates_and_releases_come_along_by_time(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = "a" * 64
+    with open_ledger(station.parent / "ledger.db", device_id="d") as ledger:
+        for hours, state in ((0, "VERIFY"), (2, "COMMIT"), (48, "WATCH")):
+            event = UpdateEvent(MONDAY + timedelta(hours=hours), "agent", "model", "tiny", 2, digest, state, "")
+            ledger.updates.note_update(event)
+        change = ReleaseChange(MONDAY + timedelta(hours=1), "me", "spots", "tiny", "b" * 64, 1, digest, 2, False)
+        ledger.updates.note_release(change)
+    out = export(station, "--since", MONDAY.isoformat(), "--until", (MONDAY + timedelta(days=1)).isoformat())
+    told = [json.loads(line) for line in (out / "updates.jsonl").read_text().splitlines()]
+    assert [(each["schema"], each.get("state"), each.get("to_digest")) for each in told] == [
+        ("vi.update-event/1", "VERIFY", None),
+        ("vi.release-change/1", None, digest),
+        ("vi.update-event/1", "COMMIT", None),
+    ]
+    assert "3 steps of updates" in capsys.readouterr().out
+
+
+def test_a_station_without_updates_exports_no_file_of_them(station: Path) -> None:
+    assert not (export(station) / "updates.jsonl").exists()
 
 
 def test_pictures_that_are_gone_or_damaged_are_told_and_left_out(

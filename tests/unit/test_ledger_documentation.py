@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.events import Verdict
+from appliance.events import Reason, ShadowJudgement, Verdict, utc_now
 from tests.ledger_inspections import make_inspection, make_trigger, open_ledger, store_many
 
 TEXT = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
@@ -60,6 +60,20 @@ def test_verdicts_are_counted_by_product(rows: sqlite3.Connection) -> None:
     assert found == [("board", "ACCEPT", 3), ("board", "REJECT", 1)]
 
 
+def test_a_candidates_verdicts_are_counted_beside_those_that_were_given(tmp_path: Path) -> None:
+    path, digest = tmp_path / "ledger.db", "b" * 64
+    with open_ledger(path) as ledger:
+        store_many(ledger, 3)
+        given = [(seq, Verdict.REJECT if seq == 2 else Verdict.ACCEPT) for seq in (1, 2, 3)]
+        judged = [ShadowJudgement(seq, digest, each, Reason.COMPLETE, None, None, 1, utc_now()) for seq, each in given]
+        ledger.updates.note_shadow(judged)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    connection.row_factory = sqlite3.Row
+    found = [tuple(row.values()) for row in answers(connection, 4, candidate=digest)]
+    assert found == [("ACCEPT", "ACCEPT", 2), ("ACCEPT", "REJECT", 1)]
+    connection.close()
+
+
 def test_records_without_a_clock_to_rely_on_are_found(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with open_ledger(path) as ledger:
@@ -69,13 +83,13 @@ def test_records_without_a_clock_to_rely_on_are_found(tmp_path: Path) -> None:
             ledger.record(replace(make_inspection(trigger), clock_synchronised=state))
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
-    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 4)] == [(2, 0), (3, None)]
+    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 5)] == [(2, 0), (3, None)]
     connection.close()
 
 
 @pytest.mark.parametrize("number", range(len(QUERIES)))
 def test_documented_queries_join_by_index(rows: sqlite3.Connection, number: int) -> None:
-    parameters = {"part_id": "x"} if ":part_id" in QUERIES[number] else {}
+    parameters = {name: "x" for name in ("part_id", "candidate") if f":{name}" in QUERIES[number]}
     plan = [row["detail"] for row in rows.execute("EXPLAIN QUERY PLAN " + QUERIES[number], parameters)]
     assert not [step for step in plan if step in ("SCAN d", "SCAN f", "SCAN p", "SCAN l")]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from appliance.links.schemas import FILES, MODELS, schema_of, write_schemas
+from appliance.links.schemas import COMMANDS, FILES, MODELS, schema_of, write_schemas
 from appliance.links.topics import Topics
 from appliance.simulator.broker import EmbeddedBroker
 from tests.plant import CONSUMER, Plant
@@ -38,13 +38,25 @@ def test_the_published_schemas_are_those_of_the_code(tmp_path: Path) -> None:
 
 def test_the_command_writes_them(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "appliance.links.schemas", str(tmp_path / "new")], check=True)
-    assert len(list((tmp_path / "new").glob("*.json"))) == len(MODELS) + len(FILES)
+    assert len(list((tmp_path / "new").glob("*.json"))) == len(MODELS) + len(COMMANDS) + len(FILES)
 
 
 @pytest.mark.parametrize("topic", sorted(MODELS | FILES))
 def test_every_schema_is_a_schema_and_names_its_version(topic: str) -> None:
     Draft202012Validator.check_schema(schema_of(topic))
     assert schema_of(topic)["properties"]["schema"]["const"].startswith("vi.")
+
+
+def test_the_arguments_of_commands_are_described_as_they_are_read() -> None:
+    good = {"product": "board", "bundle": "a.bundle", "sha256": "a" * 64, "by": "A. Person"}
+    for name in COMMANDS:
+        Draft202012Validator.check_schema(schema_of(name))
+    assert validator("command-release").is_valid(good)
+    assert not validator("command-release").is_valid(good | {"sha256": "A" * 64})
+    assert validator("command-shadow").is_valid({"product": "board", "stop": True, "by": "A. Person"})
+    step = {"kind": "model", "name": "boards", "seq": 3, "sha256": "a" * 64, "state": "VERIFY", "by": "agent"}
+    assert validator("command-update-event").is_valid(step)
+    assert not validator("command-update-event").is_valid(step | {"kind": "coffee"})
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,36 @@ def test_a_disk_that_refuses_in_the_middle_leaves_nothing_of_the_picture(tmp_pat
         assert folder.size_bytes == 100
 
 
+def test_a_pinned_part_keeps_what_the_policy_leaves_out_and_nothing_twice(tmp_path: Path) -> None:
+    store = FolderImageStore(tmp_path, ImagePolicy(min_free_bytes=0, accept_every=0))
+    frames, moment = [make_frame("top"), make_frame("side")], utc_now()
+    left_out, kept = new_id(), new_id()
+    assert store.plan(left_out, "ACCEPT", ["top", "side"], moment) == {}
+    assert store.pin(left_out, frames, {}, moment) == 0
+    planned = store.plan(kept, "REJECT", ["top", "side"], moment)
+    store.keep(frames, planned)
+    assert store.pin(kept, frames, planned, moment) == 0
+    store.close()
+    assert (store.written, store.dropped) == (4, 0)
+    day = moment.date().isoformat()
+    assert set(names(tmp_path)) == {f"{day}/{each}_{view}.png" for each in (left_out, kept) for view in ("top", "side")}
+
+
+def test_pinning_tries_once_more_what_was_dropped_and_says_what_is_lost(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+        store = FolderImageStore(disk, ImagePolicy(min_free_bytes=0))
+        ballast = fill(disk)
+        frame, inspection_id, moment = make_frame("top", 100, 100), new_id(), utc_now()
+        planned = store.plan(inspection_id, "REJECT", ["top"], moment)
+        store.keep([frame], planned)
+        assert eventually(lambda: store.dropped == 1)
+        ballast.unlink()
+        assert eventually(lambda: store.pin(inspection_id, [frame], planned, moment) == 0 and store.written > 0)
+        store.close()
+        assert store.pin(inspection_id, [frame], {}, moment) == 1
+    assert store.problem == "the image store is closed"
+
+
 def test_a_picture_that_cannot_be_encoded_does_not_stop_the_next(tmp_path: Path) -> None:
     store = FolderImageStore(tmp_path, ImagePolicy(min_free_bytes=0))
     good = make_frame("top")

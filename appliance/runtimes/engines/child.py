@@ -65,7 +65,7 @@ def run_child(
             if process.stdout is not None:
                 process.stdout.close()
         if result is None or code != 0:
-            raise RuntimeFault(f"{module} {_end(code)}{_last_line(complaints)}; see `appliance check`")
+            raise RuntimeFault(f"{module} {how_it_ended(code)}{last_line(complaints)}; see `appliance check`")
         return result
 
 
@@ -103,14 +103,16 @@ def _word(line: bytes) -> dict[str, Any]:
     return word if isinstance(word, dict) else {}
 
 
-def _end(code: int) -> str:
+def how_it_ended(code: int) -> str:
+    """Say in words how a process ended, by its exit code."""
     if code < 0:
         names = {int(number): number.name for number in signal.Signals}
         return f"crashed ({names.get(-code, f'signal {-code}')})"
     return f"ended with {code} and no result" if code == 0 else f"ended with {code}"
 
 
-def _last_line(complaints: IO[bytes]) -> str:
+def last_line(complaints: IO[bytes]) -> str:
+    """Return the last line that a process wrote about its trouble, with a colon before it; empty if it wrote none."""
     complaints.seek(0)
     lines = complaints.read().decode("utf-8", "replace").splitlines()
     words = [line for line in lines if any(map(str.isalnum, line))]  # some draw a frame around what they say

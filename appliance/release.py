@@ -1,0 +1,232 @@
+"""The command `release`: another release of a product's bundle in force, loaded beside the line, between two parts."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from appliance.bundle.archive import Bundle
+from appliance.changeover import Products
+from appliance.config import Config
+from appliance.device_state import read_device_state
+from appliance.documents import Document
+from appliance.errors import ApplianceError, BundleError, ConfigError, StorageError
+from appliance.events import ReleaseChange, Versions, iso
+from appliance.parts import Product
+from appliance.ports import Answer, Clock, ReleaseLog
+from appliance.products import WarmProduct, WarmProducts, key_of, load_release
+from appliance.release_file import locate, read_release
+from appliance.requests import ReleaseRequest, read
+from appliance.retirement import Retirement
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a station stands: its configuration with the document, and the folder that stands for "/" of the device."""
+
+    config: Config
+    document: Document
+    device_root: Path
+
+
+class Releases:
+    """Puts releases in force, one at a time; the line goes on meanwhile, and takes the new one between two parts."""
+
+    def __init__(
+        self,
+        place: Place,
+        warm: WarmProducts,
+        products: Products,
+        ledger: ReleaseLog,
+        clock: Clock,
+        *,
+        note_inference_ms: Callable[[str, float, float], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            place: where the station stands.
+            warm: what it can change to; a release takes the former one's place there.
+            products: which of them is in force.
+            ledger: knows which releases ran here.
+            clock: UTC for the log, monotonic for how long it took.
+            note_inference_ms: told what the model took; see products.load_products.
+            on_change: called after each release.
+        """
+        self._place = place
+        self._warm = warm
+        self._products = products
+        self._ledger = ledger
+        self._clock = clock
+        self._note_inference_ms = note_inference_ms
+        self._on_change = on_change
+        self._busy = threading.Lock()
+        self._switching = threading.Lock()
+        self._is_closed = False
+        self._retirement = Retirement()
+        self._kept: dict[str, WarmProduct] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many former releases are in memory because parts on their way hold them."""
+        return self._retirement.waiting
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Product -> digest of the former release that is kept in memory to go back to."""
+        return {name: warm.product.versions.bundle_digest for name, warm in dict(self._kept).items()}
+
+    def command(self, arguments: Mapping[str, Any]) -> Answer:
+        """Carry out the command `release`.
+
+        Args:
+            arguments: see requests.ReleaseRequest.
+
+        Returns:
+            `ok`; with it product, digest, previous_digest, revision, changed, at, last_seq, last_trigger_id, switch_ms
+            and took_ms, or `error` in words. A Future of it: loading takes a while.
+        """
+        started_ns = time.monotonic_ns()
+        request = read(ReleaseRequest, arguments)
+        if not self._busy.acquire(blocking=False):
+            return {"ok": False, "error": "another release is being loaded; ask again when it is in force or refused"}
+        answer: Future[dict[str, Any]] = Future()
+
+        def work() -> None:
+            told = self._carry_out(request, started_ns)
+            self._busy.release()
+            answer.set_result(told)
+
+        threading.Thread(target=work, name="release", daemon=True).start()
+        return answer
+
+    def close(self) -> None:
+        """Put nothing in force any more and free what waits; called when no part is on its way."""
+        with self._switching:
+            self._is_closed = True
+        for warm in self._kept.values():
+            warm.undo.close()
+        self._retirement.close()
+
+    def _carry_out(self, request: ReleaseRequest, started_ns: int) -> dict[str, Any]:
+        try:
+            told = self._release(request)
+        except ApplianceError as error:
+            log.warning("release %s for %s by %s is refused: %s", request.bundle, request.product, request.by, error)
+            return {"ok": False, "error": str(error)}
+        except Exception as error:  # the guard of this thread: whatever a release does, the line goes on
+            log.exception("a release failed in an unforeseen way")
+            return {"ok": False, "error": f"the release failed in an unforeseen way: {error!r}; see the station's log"}
+        return told | {"took_ms": round((time.monotonic_ns() - started_ns) / 1e6, 3)}
+
+    def _release(self, request: ReleaseRequest) -> dict[str, Any]:
+        product = self._products.ready(request.product)
+        now, kept = product.versions, self._kept.get(product.name)
+        if kept is not None and kept.product.versions.bundle_digest == request.sha256:
+            self._check_order(request, now, kept.product.versions)
+            return _told(now, kept.product.versions) | self._switch(request, product, kept)
+        bundle = read_release(locate(self._place.config.releases, request.bundle), request.sha256)
+        after = replace(
+            now, bundle=bundle.manifest.name, bundle_revision=bundle.manifest.revision, bundle_digest=bundle.digest
+        )
+        if bundle.digest == now.bundle_digest:
+            if kept is not None and not request.keeps_former:
+                self._retire(self._kept.pop(product.name))
+            return _told(now, now)
+        self._check_order(request, now, after)
+        warm = self._load(product, bundle)
+        try:
+            check_recipe(product, warm.product)
+            return _told(now, after) | self._switch(request, product, warm)
+        except BaseException:
+            warm.undo.close()
+            raise
+
+    def _load(self, product: Product, bundle: Bundle) -> WarmProduct:
+        config, document = self._place.config, self._place.document
+        key, device = key_of(config, product.name), read_device_state(self._place.device_root)
+        return load_release(config, document, key, bundle, device, self._note_inference_ms)
+
+    def _check_order(self, request: ReleaseRequest, now: Versions, after: Versions) -> None:
+        """Refuse an older release, unless a person rolls back to one that has run here."""
+        if after.bundle != now.bundle:
+            raise ConfigError(
+                f"{request.bundle} is a release of {after.bundle}, and {now.product} is judged by {now.bundle}: "
+                "nobody can say which is older; name it in the configuration, and start the station again"
+            )
+        if after.bundle_revision < now.bundle_revision and not request.rollback:
+            raise BundleError(
+                f"revision {after.bundle_revision} of {after.bundle} is older than {now.bundle_revision}, which is in "
+                "force; only a rollback goes back"
+            )
+        if request.rollback and not self._ledger.has_run(after.bundle_digest):
+            raise BundleError(
+                f"revision {after.bundle_revision} of {after.bundle} ({after.bundle_digest[:12]}) never ran on this "
+                "device, by its ledger; a rollback goes to a release that did"
+            )
+
+    def _switch(self, request: ReleaseRequest, product: Product, warm: WarmProduct) -> dict[str, Any]:
+        at, before, after = self._clock.utc(), product.versions, warm.product.versions
+        change = ReleaseChange(
+            at, request.by, product.name, after.bundle, before.bundle_digest, before.bundle_revision,
+            after.bundle_digest, after.bundle_revision, is_rollback=request.rollback,
+        )  # fmt: skip
+        started_ns = self._clock.monotonic_ns()
+        with self._switching:
+            if self._is_closed:
+                raise StorageError("the station stops; ask again when it runs")
+            turn = self._products.put(warm.product, lambda: self._ledger.note_release(change))
+            former, self._warm.ready[product.name] = self._warm.ready[product.name], warm
+            self._part_with(former, warm, request.keeps_former)
+        switch_ms = round((self._clock.monotonic_ns() - started_ns) / 1e6, 3)
+        log.info(
+            "%s is judged by revision %d of %s (%s) in place of %d, by %s, after trigger %s",
+            product.name, after.bundle_revision, after.bundle, after.bundle_digest[:12], before.bundle_revision,
+            request.by, turn.last_trigger_id,
+        )  # fmt: skip
+        self._on_change()
+        turned = {"last_seq": turn.last_seq, "last_trigger_id": turn.last_trigger_id}
+        return {"changed": True, "at": iso(at), **turned, "switch_ms": switch_ms}
+
+    def _part_with(self, former: WarmProduct, warm: WarmProduct, keeps: bool) -> None:
+        """Keep the former release to go back to, or free it; and what was kept before, unless it judges now."""
+        name = former.product.name
+        before = self._kept.pop(name, None)
+        if before is not None and before is not warm:
+            self._retirement.take(before)
+        if keeps:
+            self._kept[name] = former
+        else:
+            self._retirement.take(former)
+
+    def _retire(self, warm: WarmProduct) -> None:
+        with self._switching:
+            if not self._is_closed:
+                self._retirement.take(warm)
+
+
+def _told(now: Versions, after: Versions) -> dict[str, Any]:
+    return {
+        "ok": True, "product": now.product, "digest": after.bundle_digest, "previous_digest": now.bundle_digest,
+        "revision": after.bundle_revision, "changed": False,
+    }  # fmt: skip
+
+
+def check_recipe(before: Product, after: Product) -> None:
+    """Refuse a recipe that was edited since the one in force was read: a release changes the bundle, nothing else.
+
+    Raises:
+        ConfigError: it is another one now.
+    """
+    if before.versions.recipe_digest != after.versions.recipe_digest:
+        raise ConfigError(
+            f"the recipe of {before.name} was edited since the station started with it, and a release changes the "
+            "bundle only; put the recipe back, or start the station again"
+        )

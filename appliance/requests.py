@@ -1,0 +1,95 @@
+"""What the commands `release`, `shadow` and `update-event` ask for; published as JSON Schema under docs/schemas/."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from appliance.documents.mistakes import describe
+from appliance.errors import ConfigError
+from appliance.messages import Hash
+
+MOST_CHARACTERS = 128
+"""Of the name of whoever asks for something."""
+
+Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_CHARACTERS)]
+FileName = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+ProductName = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+
+
+class Request(BaseModel):
+    """Base of every command's arguments; keys that are not known here are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class ReleaseRequest(Request):
+    """release: put another release of a product's bundle in force; sha256 is the file's.
+
+    rollback: the release may be older than the one in force, if it has run here before. keeps_former: the former one
+    stays in memory, so that going back has nothing to load, until a release without this key says that it is final.
+    """
+
+    product: ProductName
+    bundle: FileName
+    sha256: Hash
+    by: Who
+    rollback: bool = False
+    keeps_former: bool = False
+
+
+class ShadowRequest(Request):
+    """shadow: let a candidate judge the same parts beside the line; with stop: no more."""
+
+    product: ProductName
+    by: Who
+    stop: bool = False
+    bundle: FileName | None = None
+    sha256: Hash | None = None
+
+    @model_validator(mode="after")
+    def _names_a_candidate_or_stops(self) -> "ShadowRequest":
+        if not self.stop and (self.bundle is None or self.sha256 is None):
+            raise ValueError("a shadow needs `bundle` and `sha256`, the candidate's; or `stop`: true to end it")
+        return self
+
+
+class UpdateEventRequest(Request):
+    """update-event: write a step of an update into the ledger."""
+
+    kind: Literal["model", "recipe", "app", "os"]
+    name: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+    seq: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    sha256: Hash
+    state: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{1,31}$")]
+    reason: Annotated[str, Field(max_length=2000)] = ""
+    by: Who
+
+
+REQUESTS: dict[str, type[Request]] = {
+    "release": ReleaseRequest,
+    "shadow": ShadowRequest,
+    "update-event": UpdateEventRequest,
+}
+"""Command -> its arguments."""
+
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+def read(model: type[RequestT], arguments: Mapping[str, Any]) -> RequestT:
+    """Read a command's arguments.
+
+    Args:
+        model: one of REQUESTS.
+        arguments: as they came.
+
+    Raises:
+        ConfigError: something is missing or wrong; all of it in words.
+    """
+    try:
+        return model.model_validate(dict(arguments))
+    except ValidationError as error:
+        mistakes = [describe(each, model) for each in error.errors(include_url=False)]
+        command = next(name for name, each in REQUESTS.items() if each is model)
+        told = "; ".join(f"`{'.'.join(map(str, each.at))}`: {each.text}" if each.at else each.text for each in mistakes)
+        raise ConfigError(f"{command}: {told}") from error

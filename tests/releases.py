@@ -1,0 +1,75 @@
+"""Releases of the tiny bundle for stations in tests: revisions, proved beside the line, some of which misbehave."""
+
+import hashlib
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from appliance.activation import Engine
+from appliance.bundle.archive import read_bundle
+from appliance.config import load_config
+from appliance.device_state import read_device_state
+from appliance.errors import ApplianceError
+from appliance.products import activate_configured, load_bound_recipe
+from appliance.wiring import Appliance
+from tests.models import tiny_bundle
+
+WAIT_S = 60.0
+
+
+def release_file(folder: Path, revision: int, file: str = "tiny", **changes: Any) -> Path:
+    """Write a release of the tiny bundle into the folder of releases."""
+    folder.mkdir(exist_ok=True)
+    return tiny_bundle(folder / f"{file}-{revision}.bundle", revision=revision, **changes)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def prove_release(config: Path, bundle: Path, product: str = "") -> None:
+    """Prove a release for a product on this device, as the agent does before it asks for it."""
+    loaded, _ = load_config(config)
+    release = read_bundle(bundle)
+    recipe = load_bound_recipe(loaded, loaded.product_files()[product], release)
+    engine: Engine = activate_configured(loaded, release, recipe, read_device_state())
+    engine.runtime.close()
+
+
+def with_releases(config: Path, **changes: Any) -> None:
+    """Let a station's configuration name its folder of releases."""
+    document = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(document | {"releases": "releases"} | changes))
+
+
+def ask(appliance: Appliance, command: str, **arguments: Any) -> dict[str, Any]:
+    """Send a command as a link does, and wait for its answer; who asks is A. Person."""
+    try:
+        answer = appliance.station.on_command(command, {"by": "A. Person", **arguments})
+    except ApplianceError as error:
+        return {"ok": False, "error": str(error)}
+    return answer.result(WAIT_S) if isinstance(answer, Future) else answer
+
+
+def release(appliance: Appliance, product: str, bundle: Path, **more: Any) -> dict[str, Any]:
+    return ask(appliance, "release", **{"product": product, "bundle": str(bundle), "sha256": sha256(bundle)} | more)
+
+
+def shadow(appliance: Appliance, product: str, bundle: Path, **more: Any) -> dict[str, Any]:
+    return ask(appliance, "shadow", **{"product": product, "bundle": str(bundle), "sha256": sha256(bundle)} | more)
+
+
+def children_of(process: int) -> list[int]:
+    """Return the process ids of a station's candidates."""
+    numbers = [each for each in Path("/proc").iterdir() if each.name.isdigit()]
+    return [int(each.name) for each in numbers if _is_candidate_of(each, process)]
+
+
+def _is_candidate_of(folder: Path, process: int) -> bool:
+    try:
+        is_child = f"\nPPid:\t{process}\n" in (folder / "status").read_text()
+        return is_child and b"appliance.shadow.child" in (folder / "cmdline").read_bytes()
+    except OSError:
+        return False
