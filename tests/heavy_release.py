@@ -30,4 +30,4 @@ elif what == "dies":
 elif what == "hangs":
     given.bundle.with_name("child.pid").write_text(str(os.getpid()))
     threading.Event().wait()
-say(result={"words": what, "p99_ms": 1.0})
+say(result={"words": what, "p99_ms": 1.0, "budget_ms": 9.0})

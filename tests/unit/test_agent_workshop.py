@@ -48,12 +48,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_good_release_gets_its_certificate_among_the_stations(folder: Path) -> None:
     bundle = tiny_bundle(folder / "candidate.bundle", revision=2)
     assert "onnxruntime" in workshop(folder).build("tiny", bundle)
-    words, p99_ms = workshop(folder).prove("tiny", bundle)
+    proved = workshop(folder).prove("tiny", bundle)
     (kept,) = (folder / "certificates").iterdir()
     certificate = read_certificate(kept.read_bytes(), "kept")
     assert certificate.subject.bundle_digest == read_bundle(bundle).digest
-    assert words == f"certificate {certificate.id[:12]} of recipe spots"
-    assert p99_ms == certificate.result.latency_ms.p99
+    assert proved.words == f"certificate {certificate.id[:12]} of recipe spots"
+    assert proved.p99_ms == certificate.result.latency_ms.p99
+    assert proved.budget_ms == certificate.result.budget_ms, "one tile, so a part is a picture"
 
 
 @pytest.mark.parametrize(

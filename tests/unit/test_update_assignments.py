@@ -54,9 +54,8 @@ def nobody_signed_it(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("assigns", "words"),
     [
-        (signed_otherwise, "SHA-256 aaaa"),
-        (numbered_otherwise, "seq 2 is assigned and 3 is signed"),
-        (of_another_name, "nothing is in force as other"),
+        (signed_otherwise, "sha256 aaaaaaaaaaaa..., and signed as 2"),
+        (numbered_otherwise, "is chosen as release 2 of"),
         (nobody_signed_it, "nobody whom this device trusts vouches for it"),
     ],
 )
@@ -123,6 +122,29 @@ def test_an_assignment_that_asks_for_another_release_ends_the_one_under_way(devi
     first = device.journal.of_digest(str(fleet.publish(2, fleet.bundle(2).read_bytes())["sha256"]))[0]
     assert (first.progress.outcome, first.previous) == ("rolled_back", before)
     assert "asks for release 3 instead" in first.reason
+
+
+def test_an_assignment_of_what_this_device_does_not_run_is_told_and_begins_nothing(
+    device: Device, fleet: Fleet
+) -> None:
+    of_another_name(fleet)
+    service = device.start()
+    assert service.ask() is not None
+    assert "model/other is nothing that this device runs" in service.journal.noted("problem")
+    assert service.journal.latest() == []
+
+
+def test_an_older_assignment_is_not_followed(device: Device, fleet: Fleet) -> None:
+    for _ in range(2):
+        fleet.offer(2)
+    assert device.update().progress.outcome == "success"
+    fleet.assigned = 0
+    fleet.offer(3)
+    service = device.start()
+    assert service.ask() is not None
+    assert "release 1 is offered, and this device has taken 2" in service.journal.noted("problem")
+    assert len(service.journal.latest()) == 1
+    assert device.newest().release.seq == 2
 
 
 def test_an_older_release_cannot_be_assigned(device: Device, fleet: Fleet) -> None:
