@@ -17,10 +17,10 @@ from appliance.agent_status import in_words, status_of
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
 from appliance.bundle.whole_file import write_whole
-from appliance.changeover import MOST_CHARACTERS
 from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
 from appliance.events import iso, new_id
+from appliance.requests import MOST_CHARACTERS
 from appliance.update.conductor import GOES_BACK, HOLD, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore

@@ -32,6 +32,7 @@ from appliance.update.floor import Floor
 from appliance.update.https import HttpsSource
 from appliance.update.journal import Journal
 from appliance.update.kinds import Update
+from appliance.update.line import MakeJudge
 from appliance.update.models import Models, Proved, Workshop
 from appliance.update.orders import Orders
 from appliance.update.pace import TransferLimits
@@ -98,6 +99,7 @@ class Device:
     reports: list[bytes] = field(default_factory=list)
     workshop: Workshop | None = None
     line_folder: Path | None = None
+    make_judge: MakeJudge = CountingJudge
     around: Callable[[Models], Any] = lambda kind: kind
 
     def __post_init__(self) -> None:
@@ -143,7 +145,7 @@ class Device:
             lambda: [("model", path.name) for path in self.models.glob("*")],
         )  # fmt: skip
         return Models(
-            orders, self.models, self.line, CountingJudge,
+            orders, self.models, self.line, self.make_judge,
             self.workshop or HereWorkshop(self.station, self.models), self.clock,
         )  # fmt: skip
 
