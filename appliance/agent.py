@@ -1,15 +1,19 @@
-"""appliance agent: signed updates in, from a server or a USB stick; so far what they say, and files."""
+"""appliance agent: signed updates in, from a server or a USB stick, and through their life on this device."""
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.agent_arguments import add_task_arguments
 from appliance.clock import SystemClock
 from appliance.errors import ConfigError
 from appliance.update.settings import AgentConfig, load_agent_config
+
+NOT_INSTALLED = "updates are not installed here: pip install 'inspection-appliance[agent]'"
 
 if TYPE_CHECKING:
     from appliance.update.repository import TrustedRepository
@@ -26,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     brought.add_argument(
         "names", nargs="*", metavar="NAME", help="paths in its repository (default: all of the newest)"
     )
-    for task in (refresh, download, brought):
+    for task in (refresh, download, brought, *add_task_arguments(tasks)):
         task.add_argument("--config", type=Path, required=True, help="the agent's configuration (YAML)")
 
 
@@ -37,9 +41,17 @@ def execute(arguments: argparse.Namespace) -> int:
         for said in _import(config, arguments.folder, arguments.names):
             sys.stdout.write(said + "\n")
         return 0
+    if arguments.task not in ("refresh", "download"):
+        return _execute_task(arguments, config)
     said = _refresh(config) if arguments.task == "refresh" else _download(config, arguments.name)
     sys.stdout.write(said + "\n")
     return 0
+
+
+def _execute_task(arguments: argparse.Namespace, config: AgentConfig) -> int:
+    with _installed():
+        from appliance import agent_tasks
+    return agent_tasks.execute(arguments, config, partial(_repository, config))
 
 
 def _refresh(config: AgentConfig) -> str:
@@ -68,7 +80,7 @@ def _installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError("updates are not installed here: pip install 'inspection-appliance[agent]'") from error
+        raise ConfigError(NOT_INSTALLED) from error
 
 
 def _repository(config: AgentConfig) -> "TrustedRepository":

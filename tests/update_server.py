@@ -54,12 +54,14 @@ Answer: TypeAlias = Callable[[Exchange], None]
 class UpdateServer:
     """Serves `files` by path, with ranges, in a thread; `answers` overrules it for a path.
 
-    requests and first_bytes tell what was asked for, sent how many bytes of each path were written to sockets.
+    put holds what was sent (PUT), by path, the newest last. requests and first_bytes tell what was asked for, sent how
+    many bytes of each path were written to sockets.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
         self.answers: dict[str, Answer] = {}
+        self.put: dict[str, list[bytes]] = {}
         self.requests: list[str] = []
         self.first_bytes: list[int] = []
         self.sent: dict[str, int] = {}
@@ -71,6 +73,10 @@ class UpdateServer:
 
             def do_GET(self) -> None:
                 owner._answer(self)
+
+            def do_PUT(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                owner._answer(self, lambda exchange: owner._keep(exchange, content))
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 return
@@ -108,16 +114,20 @@ class UpdateServer:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def _answer(self, handler: BaseHTTPRequestHandler, usual: Answer | None = None) -> None:
         path = handler.path.removeprefix("/")
         self.requests.append(path)
         exchange = Exchange(handler, path, self._stopped, self.sent)
         self.first_bytes.append(exchange.first_byte)
         handler.close_connection = True
         try:
-            self.answers.get(path, self._serve)(exchange)
+            self.answers.get(path, usual or self._serve)(exchange)
         except OSError:
             return  # the client has gone
+
+    def _keep(self, exchange: Exchange, content: bytes) -> None:
+        self.put.setdefault(exchange.path, []).append(content)
+        exchange.head(204, {})
 
     def _serve(self, exchange: Exchange) -> None:
         content = self.files.get(exchange.path)

@@ -48,12 +48,34 @@ class AssignedRelease(Section):
 
 
 class Gates(Section):
-    """How much a release must show before it stays: parts judged in shadow, on the line, and watched afterwards."""
+    """How much a release must show before it stays: parts judged in shadow, on the line, and watched afterwards.
+
+    What is not given is as in appliance.update.gate_settings.
+    """
 
     shadow_parts: Count
     canary_parts: Count
     watch_parts: Count
     watch_h: Annotated[float, Field(ge=0, le=8760)]
+    alpha: float | None = None
+    beta: float | None = None
+    patience: float | None = None
+    most_escapes: float | None = None
+    most_overkill: float | None = None
+    most_disagreement: float | None = None
+    most_imbalance: float | None = None
+    most_faults: float | None = None
+    most_missed: float | None = None
+    most_late: float | None = None
+    most_skipped: float | None = None
+    most_score_shift: float | None = None
+    most_crashes: int | None = None
+    canary_factor: float | None = None
+    least_reject_ratio: float | None = None
+    challenge_parts: int | None = None
+    most_good_rejected: int | None = None
+    longest_pause_s: float | None = None
+    most_h: float | None = None
 
 
 class Assignment(Section):

@@ -31,3 +31,32 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def held_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock if nobody does; never waits.
+
+    Args:
+        path: see locked.
+
+    Yields:
+        Whether this process holds it.
+
+    Raises:
+        StorageError: the folder refuses a file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; check the folder, space and rights") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field
 
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
+from appliance.update.assignment import Word
+from appliance.update.doors import Window
 from appliance.update.floor import Floor, Moment, as_moment
 from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
@@ -23,12 +25,33 @@ def _as_proxy(said: object) -> object:
     return Proxy.of(said) if isinstance(said, str) else said
 
 
+class AssignmentSection(Section):
+    """Whose assignment is read: assign/SITE/DEVICE_ID.json."""
+
+    site: Word
+    device_id: Word
+
+
+class WorkSection(Section):
+    """What the child process that builds and proves may take.
+
+    build_s, prove_s: seconds. memory_mb: of its data, in 10^6 bytes.
+    """
+
+    build_s: Annotated[int, Field(ge=1, le=100_000)] = 3600
+    prove_s: Annotated[int, Field(ge=1, le=100_000)] = 900
+    memory_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 4000
+
+
 class AgentConfig(Section):
     """agent.yaml.
 
     root: the root.json that the device's image brings. floor: another place than state, if possible another partition.
     built_at: when the image was built; no time before it is believed. stick_root: as root, for the repository of USB
     sticks. reserve_mb: what downloads leave free.
+    station: the configuration of the line beside, and assignment: what this device is called; both None on a device
+    that only fetches files. poll_min, look_s: minutes between questions to the repository, seconds between looks at
+    the line.
     """
 
     metadata_url: str
@@ -42,6 +65,13 @@ class AgentConfig(Section):
     stick_root: LocatedPath | None = None
     reserve_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 500
     limits: TransferLimits = TransferLimits()
+    station: LocatedPath | None = None
+    assignment: AssignmentSection | None = None
+    window: Window = Window()
+    reports_url: str | None = None
+    poll_min: Annotated[float, Field(ge=0.01, le=10_000)] = 15.0
+    look_s: Annotated[float, Field(ge=0.01, le=3600)] = 5.0
+    work: WorkSection = WorkSection()
 
     @property
     def reserve_bytes(self) -> int:
@@ -62,6 +92,26 @@ class AgentConfig(Section):
     def files(self) -> Path:
         """The folder of verified files."""
         return self.state / "files"
+
+    @property
+    def orders(self) -> Path:
+        """The folder of assignments."""
+        return self.state / "assignments"
+
+    @property
+    def models(self) -> Path:
+        """The folder of the models' slots."""
+        return self.state / "slots" / "models"
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.state / "journal.db"
+
+    @property
+    def device_key(self) -> Path:
+        """The file of the key that reports are signed with."""
+        return self.state / "device.key"
 
     def make_floor(self) -> Floor:
         """Return what this device never goes back behind."""
@@ -122,6 +172,8 @@ def load_agent_config(path: Path) -> AgentConfig:
         "targets_url": partial(transport.check_address, config.targets_url),
         "ca_file": transport.check_authority,
     }
+    if config.reports_url is not None:
+        checks["reports_url"] = partial(transport.check_address, config.reports_url)
     for key, check in checks.items():
         try:
             check()

@@ -1,11 +1,11 @@
-"""One HTTP GET as a device may do it: to the named server only, bounded in size, time and slowness."""
+"""One HTTP GET or PUT as a device may do it: to the named server only, bounded in size, time and slowness."""
 
 import http.client
 import io
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,9 @@ from appliance.update.pace import MAX_READ_BYTES, Pace, TransferLimits
 from appliance.update.proxy import Proxy
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TAKEN = (200, 201, 204)
+"""What a server answers that keeps what it was sent."""
+
 HEADER_BYTES = 256 * 1024
 """More than an honest server's header, little enough to be thrown away."""
 
@@ -177,17 +180,45 @@ class Transport:
         Source:
             RFC 9110 section 14 (ranges).
         """
+        headers = {"Range": f"bytes={first_byte}-"} if first_byte else {}
+        with self._asked("GET", url, most_bytes=most_bytes, ends_at=ends_at, headers=headers) as answer:
+            yield answer
+
+    def put(self, url: str, content: bytes) -> None:
+        """Let a server keep a document in place of the one that it has; a redirection is a refusal.
+
+        Args:
+            url: its address.
+            content: all of it, JSON.
+
+        Raises:
+            ConfigError: not an address that this device may ask, or no authority that it may believe.
+            DeliveryError: no answer, a refusal, or the transfer broke the limits.
+
+        Source:
+            RFC 9110 section 9.3.4 (PUT).
+        """
+        ends_at = time.monotonic() + self.limits.refresh_s
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        with self._asked("PUT", url, most_bytes=0, ends_at=ends_at, headers=headers, body=content) as answer:
+            if answer.status not in TAKEN:
+                raise DeliveryError(f"{url}: the server answers {answer.status}; check the address and the server")
+
+    @contextmanager
+    def _asked(
+        self, method: str, url: str, *, most_bytes: int, ends_at: float | None, headers: Mapping[str, str],
+        body: bytes | None = None,
+    ) -> Iterator[Answer]:  # fmt: skip
         parts = self.check_address(url)
         pace = Pace(self.limits, url, most_bytes=2 * most_bytes + HEADER_BYTES, ends_at=ends_at)
-        headers = {"Accept-Encoding": "identity", "User-Agent": "inspection-appliance", "Connection": "close"}
-        if first_byte:
-            headers["Range"] = f"bytes={first_byte}-"
+        asked = {"Accept-Encoding": "identity", "User-Agent": "inspection-appliance", "Connection": "close"}
         with _in_words(url):
             connection = self._connect(parts, ends_at)
         try:
             connection.response_class = partial(_watched_response, pace)  # type: ignore[assignment]
             with _in_words(url):
-                connection.request("GET", parts.path or "/", headers=headers)
+                connection.sock.settimeout(self.limits.window_s)  # what is sent is short
+                connection.request(method, parts.path or "/", body=body, headers={**asked, **headers})
                 response = connection.getresponse()
             with response:
                 yield Answer(response, url)

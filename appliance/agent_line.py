@@ -1,0 +1,160 @@
+"""The inspecting process beside the agent: asked through the station's broker, read in its ledger."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.config import Config, ProductSection, load_config
+from appliance.documents import Document
+from appliance.errors import ConfigError, DeliveryError
+from appliance.links.question import ask
+from appliance.links.settings import MqttSettings
+from appliance.recipe import load_recipe
+from appliance.stores.observed import ObservedLedger
+from appliance.update.line import Candidate, Gate, LineRefusedError, SeenPart
+from appliance.wiring import mqtt_settings
+
+AGENT = "agent"
+RUNNING = ("loading", "running")
+"""What `status` says of a shadow that has not ended."""
+
+ANSWER_S = 30.0
+"""A release is loaded before the line answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """The station's configuration as the agent needs it: which products run which slot, where the ledger is."""
+
+    config: Config
+    document: Document
+
+    @classmethod
+    def read(cls, path: Path) -> "Station":
+        """Read the station's configuration.
+
+        Raises:
+            ConfigError: a person must correct it.
+        """
+        return cls(*load_config(path))
+
+    def files_of(self, current: Path) -> dict[str, ProductSection]:
+        """Return the products that run what a slots' `current` names; the link itself is not followed."""
+        files = self.config.product_files()
+        return {name: each for name, each in files.items() if _unfollowed(each.bundle) == _unfollowed(current)}
+
+    def products(self, current: Path) -> list[str]:
+        """Return their names, as commands take them."""
+        return [name or load_recipe(files.recipe)[0].name for name, files in self.files_of(current).items()]
+
+    def mqtt(self) -> MqttSettings:
+        """Return how the line is asked.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        settings = mqtt_settings(self.config, self.document)
+        if settings is None:
+            raise self.document.error(("mqtt",), "a station without `mqtt` hears no agent", "add it")
+        return settings
+
+
+class MqttLine:
+    """Implements update.line.Line: commands to the station, and its ledger.
+
+    Of a model that several products run, all of them change; only the one in force can be judged beside.
+    """
+
+    def __init__(self, station: Station, models: Path) -> None:
+        """Take the station and the folder of the models' slots.
+
+        Raises:
+            ConfigError: the station cannot be asked.
+        """
+        self._station, self._models = station, models
+        self._settings = station.mqtt()
+
+    def shadow(self, candidate: Candidate) -> None:
+        """Let a release judge beside the product in force."""
+        product = str(self._status().get("product"))
+        if product not in self._products(candidate.name):
+            raise DeliveryError(f"product {product} is in force and does not run {candidate.name}; this goes on later")
+        self._ask("shadow", product, bundle=str(candidate.path), sha256=candidate.sha256)
+
+    def end_shadow(self, name: str) -> None:
+        """End that; not what judges beside for another name."""
+        shadow = self._shadow(name)
+        if shadow.get("state") in RUNNING:
+            self._ask("shadow", str(shadow["product"]), stop=True)
+
+    def shadow_of(self, name: str) -> tuple[str, str]:
+        """Return what judges beside, or ended with a problem; both are empty if nothing does or did."""
+        shadow = self._shadow(name)
+        problem = str(shadow.get("problem") or "")
+        is_theirs = shadow.get("state") in RUNNING or problem
+        return (str(shadow.get("candidate")), problem) if is_theirs else ("", "")
+
+    def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
+        """Let a release judge from the next part on, for each product that runs its name."""
+        more = {"rollback": True} if is_rollback else {}
+        more |= {"keeps_former": True} if is_trial else {}
+        for product in self._products(candidate.name):
+            self._ask("release", product, bundle=str(candidate.path), sha256=candidate.sha256, **more)
+
+    def in_force(self, name: str) -> str:
+        """Return what judges every product of a name; empty if they differ."""
+        bundles = self._status().get("bundles")
+        if not isinstance(bundles, dict):
+            raise DeliveryError("the station does not say which releases are in force; update its software")
+        digests = {str(bundles.get(product, {}).get("digest", "")) for product in self._products(name)}
+        return digests.pop() if len(digests) == 1 else ""
+
+    def last_seq(self) -> int:
+        """Return the number of the ledger's newest record."""
+        with closing(self._ledger()) as ledger:
+            return ledger.last_seq()
+
+    def observations(self, gate: Gate, sha256: str, since_seq: int) -> Iterator[SeenPart]:
+        """Return the parts after since_seq that a release judged, or judged beside, in order."""
+        with closing(self._ledger()) as ledger:
+            read = ledger.judged_beside_by if gate == "shadow" else ledger.judged_by
+            for part in read(sha256, since_seq):
+                yield SeenPart(**asdict(part))
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Have a step of an update written into the ledger."""
+        self._answered("update-event", dict(event))
+
+    def _ledger(self) -> ObservedLedger:
+        return ObservedLedger(self._station.config.ledger.path)
+
+    def _products(self, name: str) -> list[str]:
+        found = self._station.products(self._models / name / "current.bundle")
+        if not found:
+            raise ConfigError(
+                f"{self._station.document.path}: no product's `bundle` is {self._models / name / 'current.bundle'}; "
+                "name it there"
+            )
+        return found
+
+    def _status(self) -> Mapping[str, Any]:
+        return self._answered("status", {})
+
+    def _shadow(self, name: str) -> Mapping[str, Any]:
+        shadow = self._status().get("shadow")
+        return shadow if isinstance(shadow, dict) and shadow.get("product") in self._products(name) else {}
+
+    def _ask(self, command: str, product: str, **arguments: Any) -> None:
+        self._answered(command, {"product": product, "by": AGENT, **arguments})
+
+    def _answered(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        reply = ask(self._settings, command, arguments, ANSWER_S)
+        if not reply.ok:
+            raise LineRefusedError(f"the station refuses {command}: {reply.error}")
+        return reply.result
+
+
+def _unfollowed(path: Path) -> Path:
+    return path.parent.resolve() / path.name

@@ -1,0 +1,72 @@
+"""What `appliance agent status` tells: from the journal and the slots, as words or as JSON."""
+
+from typing import Any
+
+from appliance.clock import SystemClock
+from appliance.update.conductor import HOLD
+from appliance.update.device_key import open_device_key
+from appliance.update.doors import why_closed
+from appliance.update.journal import Journal
+from appliance.update.kinds import Update
+from appliance.update.models import SUFFIX
+from appliance.update.reports import TAKEN
+from appliance.update.settings import AgentConfig
+from appliance.update.slots import Slots, digest_of
+
+_SHOWN_OF_A_DIGEST = 12
+
+
+def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
+    """Return what is in force, what is under way, and why it waits or failed.
+
+    Raises:
+        StorageError: the journal, a slot or the device's key cannot be read.
+    """
+    hold = journal.noted(HOLD)
+    return {
+        "public_key": open_device_key(config.device_key).public,
+        "hold": hold,
+        "closed": why_closed(hold, config.window, SystemClock().utc()),
+        "assignment": journal.noted("assignment"),
+        "problem": journal.noted("problem") or "",
+        "reported": journal.noted(TAKEN),
+        "untold_events": len(journal.unsent()),
+        "models": {path.name: _slots(Slots(path, SUFFIX)) for path in sorted(config.models.glob("*"))},
+        "updates": [_told(journal, update) for update in journal.latest()],
+        "quarantine": journal.quarantined(),
+    }
+
+
+def in_words(status: dict[str, Any]) -> str:
+    """Return a status as lines for a person."""
+    lines = [f"device key {status['public_key']}"]
+    for name, slots in status["models"].items():
+        before = f", before it {slots['other'][:_SHOWN_OF_A_DIGEST]}" if slots["other"] else ""
+        lines.append(f"model {name}: {slots['sha256'][:_SHOWN_OF_A_DIGEST] or 'nothing'} is in force{before}")
+    for update in status["updates"]:
+        waits = f", waits: {update['waits_for']}" if update["waits_for"] else ""
+        why = f" ({update['reason']})" if update["reason"] else ""
+        what = f"update of {update['name']} to release {update['seq']}"
+        lines.append(f"{what}: {update['outcome']} in {update['state']}{why}{waits}")
+    for digest, reason in status["quarantine"].items():
+        lines.append(f"in quarantine: {digest} ({reason})")
+    for key in ("closed", "problem"):
+        if status[key]:
+            lines.append(status[key])
+    return "\n".join(lines) + "\n"
+
+
+def _slots(slots: Slots) -> dict[str, str]:
+    other = digest_of(slots.other())
+    return {"slot": slots.slot(), "sha256": digest_of(slots.current), "other": other}
+
+
+def _told(journal: Journal, update: Update) -> dict[str, Any]:
+    release, progress = update.release, update.progress
+    return {
+        "kind": release.kind, "name": release.name, "seq": release.seq, "sha256": release.sha256,
+        "rollout": update.rollout, "state": progress.state.value, "outcome": progress.outcome,
+        "reason": update.reason, "by": update.by, "waits_for": update.waits_for, "parts": update.parts,
+        "p99_ms": update.p99_ms, "tries": progress.tries, "crashes": progress.crashes, "stores": progress.stores,
+        "steps": [[step.at, step.state, step.reason] for step in journal.steps(update.number)],
+    }  # fmt: skip

@@ -1,0 +1,254 @@
+"""appliance agent: what it does with releases; run, update, status, rollback, hold, release-hold, adopt, ..."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from appliance.agent_line import MqttLine, Station
+from appliance.agent_status import in_words, status_of
+from appliance.agent_workshop import ChildWorkshop
+from appliance.bundle.archive import read_bundle
+from appliance.bundle.whole_file import write_whole
+from appliance.clock import SystemClock
+from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
+from appliance.events import iso, new_id
+from appliance.requests import MOST_CHARACTERS
+from appliance.update.conductor import GOES_BACK, HOLD, Conductor
+from appliance.update.device_key import open_device_key
+from appliance.update.download import TargetStore
+from appliance.update.durable import in_words as disk_in_words
+from appliance.update.journal import Journal, Wish
+from appliance.update.line import Line
+from appliance.update.lock import held_if_free
+from appliance.update.models import Models, Workshop
+from appliance.update.orders import FindsTargets, Orders
+from appliance.update.reports import Reports
+from appliance.update.service import Service
+from appliance.update.settings import AgentConfig, AssignmentSection
+from appliance.update.statistical import make_judge
+
+ANSWER_S = 120.0
+GLANCE_S = 0.1
+
+
+def execute(arguments: argparse.Namespace, config: AgentConfig, repository: Callable[[], FindsTargets]) -> int:
+    """Do one of the tasks.
+
+    Args:
+        arguments: of the command line.
+        config: agent.yaml.
+        repository: opens the trusted repository.
+    """
+    if "by" in arguments and not 0 < len(arguments.by.strip()) <= MOST_CHARACTERS:
+        raise ConfigError(f"--by is {arguments.by[:80]!r}; say who wants it, in 1 to {MOST_CHARACTERS} characters")
+    with closing(Journal(config.journal, SystemClock())) as journal:
+        return _TASKS[arguments.task](Agent(config, journal, repository), arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The agent's parts, put together when they are needed."""
+
+    config: AgentConfig
+    journal: Journal
+    repository: Callable[[], FindsTargets]
+
+    @property
+    def who(self) -> AssignmentSection:
+        """What this device is called.
+
+        Raises:
+            ConfigError: agent.yaml does not say.
+        """
+        if self.config.assignment is None:
+            raise ConfigError("agent.yaml does not say whose assignment is read; add `assignment: {site, device_id}`")
+        return self.config.assignment
+
+    @property
+    def station_file(self) -> Path:
+        """The station's configuration.
+
+        Raises:
+            ConfigError: agent.yaml does not name it.
+        """
+        if self.config.station is None:
+            raise ConfigError("agent.yaml does not name the station; add `station: /etc/inspection/station.yaml`")
+        return self.config.station
+
+    def station(self) -> Station:
+        """Read the station's configuration."""
+        return Station.read(self.station_file)
+
+    def workshop(self, stopped: threading.Event) -> ChildWorkshop:
+        """Return what builds and proves; a wish or the end of the agent breaks it off."""
+        is_wanted = lambda: stopped.is_set() or bool(self.journal.wishes())  # noqa: E731
+        return ChildWorkshop(self.station_file, self.config.models, self.config.work, is_wanted)
+
+    def models(self, line: Line, workshop: Workshop) -> Models:
+        """Return the kind `model`."""
+        config, station = self.config, self.station()
+        targets = config.make_source(config.targets_url)
+        store = TargetStore(config.files, targets, config.reserve_bytes)
+        papers = TargetStore(config.orders, targets)
+        source = Orders(
+            self.repository(), store, papers, config.make_floor(), self.who.site, self.who.device_id,
+            lambda: [("model", path.name) for path in config.models.glob("*")],
+        )  # fmt: skip
+
+        def why_not(name: str) -> str:
+            current = config.models / name / "current.bundle"
+            return (
+                "" if station.products(current) else f"no product of the station has `bundle: {current}`; name it there"
+            )
+
+        return Models(source, config.models, line, make_judge, workshop, SystemClock(), why_not)
+
+    def service(self, stopped: threading.Event) -> Service:
+        """Return everything that the agent does by itself."""
+        config, clock = self.config, SystemClock()
+        line = MqttLine(self.station(), config.models)
+        models = self.models(line, self.workshop(stopped))
+        reports = Reports(
+            self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
+            boot_id=new_id(),
+        )  # fmt: skip
+        url = None if config.reports_url is None else f"{config.reports_url.rstrip('/')}/{self.who.device_id}.json"
+        return Service(
+            self.journal, Conductor(self.journal, {"model": models}, clock, config.window), line, reports,
+            models.source.read_assignment, None if url is None else partial(config.make_transport().put, url),
+            config.poll_min * 60, config.look_s,
+        )  # fmt: skip
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work as the only agent.
+
+        Raises:
+            StorageError: another one works.
+        """
+        with held_if_free(self.config.state / ".agent.lock") as is_free:
+            if not is_free:
+                raise StorageError(f"another agent works in {self.config.state}; stop it first, or let it do it")
+            yield
+
+
+def _run(agent: Agent, arguments: argparse.Namespace) -> int:
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with agent.alone():
+        agent.service(stopped).run(stopped)
+    return 0
+
+
+def _update(agent: Agent, arguments: argparse.Namespace) -> int:
+    with agent.alone():
+        service = agent.service(threading.Event())
+        service.conductor.resume()
+        error = service.ask()
+        service.look()
+        service.report(at_once=True)
+    sys.stdout.write(in_words(status_of(agent.config, agent.journal)))
+    return 0 if error is None else exit_code(error)
+
+
+def _status(agent: Agent, arguments: argparse.Namespace) -> int:
+    found = status_of(agent.config, agent.journal)
+    sys.stdout.write(json.dumps(found, indent=1) + "\n" if arguments.json else in_words(found))
+    return 0
+
+
+def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
+    wish = agent.journal.wish("model", _only_name(agent, arguments.name), arguments.by.strip())
+    until = time.monotonic() + ANSWER_S
+    while (answer := agent.journal.answer_to(wish)) is None or not _is_over(agent, wish):
+        with held_if_free(agent.config.state / ".agent.lock") as is_free:
+            if is_free:  # nobody else does it
+                service = agent.service(threading.Event())
+                service.conductor.resume()
+                service.conductor.advance()
+                service.tell()
+        if time.monotonic() > until:
+            raise DeliveryError(
+                f"not done within {ANSWER_S:g} s: {answer or 'nobody has taken it up'}; `appliance agent status` tells "
+                "what it waits for, and it goes on as soon as that is there"
+            )
+        threading.Event().wait(GLANCE_S)
+    if GOES_BACK not in answer:
+        sys.stderr.write(f"appliance: {answer}\n")
+        return EXIT_REFUSED
+    now = status_of(agent.config, agent.journal)["models"][wish.name]
+    sys.stdout.write(f"{answer}: {wish.name} is release {now['sha256'][:12]} again\n")
+    return 0
+
+
+def _is_over(agent: Agent, wish: Wish) -> bool:
+    is_theirs = (update.release.name == wish.name for update in agent.journal.open_updates())
+    return not any(is_theirs)
+
+
+def _only_name(agent: Agent, name: str | None) -> str:
+    with disk_in_words(agent.config.models):
+        there = sorted(path.name for path in agent.config.models.glob("*") if path.is_dir())
+    if name is None and len(there) == 1:
+        return there[0]
+    if name not in there:
+        raise ConfigError(f"--name {name or 'is missing'}: the agent has {', '.join(there) or 'no model yet'}")
+    return name
+
+
+def _hold(agent: Agent, arguments: argparse.Namespace) -> int:
+    agent.journal.note(HOLD, {"by": arguments.by.strip(), "at": iso(SystemClock().utc())})
+    sys.stdout.write("nothing new begins to judge until `appliance agent release-hold`\n")
+    return 0
+
+
+def _release_hold(agent: Agent, arguments: argparse.Namespace) -> int:
+    was = agent.journal.noted(HOLD)
+    agent.journal.note(HOLD, None)
+    words = f"held by {was['by']} since {was['at']}, goes on now" if was else "nothing was held"
+    sys.stdout.write(words + "\n")
+    return 0
+
+
+def _adopt(agent: Agent, arguments: argparse.Namespace) -> int:
+    with agent.alone():
+        stopped = threading.Event()
+        models = agent.models(MqttLine(agent.station(), agent.config.models), agent.workshop(stopped))
+        slots, bundle = models.slots(arguments.name), read_bundle(arguments.bundle)
+        if slots.slot():
+            raise ConfigError(f"{slots.current} is there already; from now on its updates are assigned")
+        if why := models.why_not(arguments.name):
+            raise ConfigError(why)
+        with disk_in_words(slots.folder):
+            slots.folder.mkdir(parents=True, exist_ok=True)
+            content = arguments.bundle.read_bytes()
+        write_whole(slots.candidate, content)
+        words = models.workshop.prove(arguments.name, slots.candidate).words
+        slots.commit(bundle.digest)
+        slots.forget_candidate()
+        agent.journal.note(f"adopted {arguments.name}", {"by": arguments.by.strip(), "sha256": bundle.digest})
+    sys.stdout.write(f"{slots.current} is {bundle.manifest.name} revision {bundle.manifest.revision}: {words}\n")
+    return 0
+
+
+def _release_quarantine(agent: Agent, arguments: argparse.Namespace) -> int:
+    if not agent.journal.release_quarantine(arguments.sha256):
+        raise ConfigError(f"{arguments.sha256[:80]}: not in quarantine; `appliance agent status` tells what is")
+    agent.journal.note(f"forgiven {arguments.sha256}", {"by": arguments.by.strip(), "at": iso(SystemClock().utc())})
+    sys.stdout.write("it is tried again as soon as it is assigned\n")
+    return 0
+
+
+_TASKS: Mapping[str, Callable[[Agent, argparse.Namespace], int]] = {
+    "run": _run, "update": _update, "status": _status, "rollback": _rollback, "hold": _hold,
+    "release-hold": _release_hold, "adopt": _adopt, "release-quarantine": _release_quarantine,
+}  # fmt: skip

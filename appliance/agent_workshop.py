@@ -1,0 +1,63 @@
+"""Building and proving away from the line and from the agent: a child process with limits of time and memory."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import (
+    ApplianceError,
+    BundleProofError,
+    BundleSlowError,
+    ConfigError,
+    RuntimeFault,
+    StorageError,
+    exit_code,
+)
+from appliance.runtimes.engines.child import Cancelled, run_child
+from appliance.update.kinds import InterruptedWorkError
+from appliance.update.models import Proved
+from appliance.update.settings import WorkSection
+
+CHILD = "appliance.agent_child"
+_KINDS: tuple[type[ApplianceError], ...] = (BundleProofError, BundleSlowError, ConfigError, StorageError, RuntimeFault)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildWorkshop:
+    """Implements update.models.Workshop. is_wanted: asked while a child works; True ends it. child: its module."""
+
+    station: Path
+    models: Path
+    limits: WorkSection
+    is_wanted: Callable[[], bool]
+    child: str = CHILD
+
+    def build(self, name: str, bundle: Path) -> str:
+        """Make this device's engine of a bundle."""
+        return str(self._work("build", name, bundle, self.limits.build_s)["words"])
+
+    def prove(self, name: str, bundle: Path) -> Proved:
+        """Prove a bundle for every product that uses it."""
+        found = self._work("prove", name, bundle, self.limits.prove_s)
+        return Proved(str(found["words"]), float(found["p99_ms"]), float(found["budget_ms"]))
+
+    def _work(self, task: str, name: str, bundle: Path, limit_s: float) -> dict[str, Any]:
+        arguments = [
+            task, "--config", str(self.station), "--bundle", str(bundle),
+            "--current", str(self.models / name / "current.bundle"), "--memory-mb", str(self.limits.memory_mb),
+            "--parent", str(os.getpid()),
+        ]  # fmt: skip
+        try:
+            found = run_child(self.child, arguments, limit_s=limit_s, is_cancelled=self.is_wanted)
+        except Cancelled as error:
+            raise InterruptedWorkError(f"{task} was broken off; it is done again") from error
+        if "refused" not in found:
+            return found
+        kind = next((kind for kind in _KINDS if _code(kind) == found["code"]), RuntimeFault)
+        raise kind(str(found["refused"]))
+
+
+def _code(kind: type[ApplianceError]) -> int:
+    return exit_code(kind(""))

@@ -1,0 +1,225 @@
+"""The agent's hands: writes the row, does the state's action, writes the next row; nothing else drives an update."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from appliance.errors import ApplianceError, BundleError, BundleSlowError, DeviceError
+from appliance.ports import Clock
+from appliance.update.assignment import AssignedRelease, Assignment
+from appliance.update.doors import Window, why_closed
+from appliance.update.journal import Journal, Wish
+from appliance.update.kinds import Kind, Outcome, Update, done, waits
+from appliance.update.lifecycle import (
+    ENDING,
+    PREPARING,
+    TRANSITIONS,
+    WAY_BACK,
+    Event,
+    Progress,
+    State,
+    after,
+)
+
+log = logging.getLogger(__name__)
+
+HOLD = "hold"
+"""The journal's note of who holds updates."""
+GOES_BACK = "is rolled back"
+NOTHING_BEFORE = "nothing to roll back"
+
+_ACTIONS: Mapping[State, Callable[[Kind, Update], Outcome]] = {
+    State.CHECK: lambda kind, update: kind.check(update),
+    State.DOWNLOAD: lambda kind, update: kind.download(update),
+    State.VERIFY: lambda kind, update: kind.verify(update),
+    State.STAGE: lambda kind, update: kind.stage(update),
+    State.BUILD: lambda kind, update: kind.build(update),
+    State.PROVE: lambda kind, update: kind.prove(update),
+    State.SHADOW: lambda kind, update: kind.shadow(update),
+    State.CANARY: lambda kind, update: kind.canary(update),
+    State.COMMIT: lambda kind, update: kind.commit(update),
+    State.WATCH: lambda kind, update: kind.watch(update),
+    State.CLEANUP: lambda kind, update: kind.cleanup(update),
+    State.ROLLBACK: lambda kind, update: kind.rollback(update),
+    State.VERIFY_ROLLBACK: lambda kind, update: kind.verify_rollback(update),
+    State.REPORT: lambda kind, update: done(),  # every row is reported, whoever takes it and whenever
+}
+"""State -> what it does; FAILURE is the conductor's own."""
+
+
+class Conductor:
+    """Drives the updates of all kinds, one process at a time; each call does what can be done now."""
+
+    def __init__(self, journal: Journal, kinds: Mapping[str, Kind], clock: Clock, window: Window) -> None:
+        """Take over the journal.
+
+        Args:
+            journal: of this device.
+            kinds: name -> what each state does.
+            clock: for the window.
+            window: when something else may begin to judge.
+        """
+        self._journal, self._kinds, self._clock, self._window = journal, kinds, clock, window
+
+    def resume(self) -> None:
+        """Begin after a start: what an earlier process broke off counts as that."""
+        for update in self._journal.open_updates():
+            if not update.is_waiting:
+                progress = after(update.progress, Event.RESTARTED)
+                if progress != update.progress:
+                    self._journal.move(update, progress, f"the agent ended within {update.progress.state.value}")
+
+    def begin(self, assignment: Assignment) -> None:
+        """Begin what an assignment asks for and this device does not have; give up what it no longer asks for."""
+        open_updates = {_key(update.release): update for update in self._journal.open_updates()}
+        for release in assignment.releases:
+            update = open_updates.get(_key(release))
+            if update is None:
+                self._begin(release, assignment)
+            elif update.release.sha256 != release.sha256:
+                self._abort(update, f"assignment {assignment.seq} asks for release {release.seq} instead")
+
+    def advance(self) -> None:
+        """Take up people's wishes, then let every open update go as far as it can now."""
+        while True:
+            for wish in self._journal.wishes():
+                self._take_up(wish)
+            for update in self._journal.open_updates():
+                self._advance(update)
+            if not self._journal.wishes():
+                return
+
+    def _begin(self, release: AssignedRelease, assignment: Assignment) -> None:
+        kind = self._kinds.get(release.kind)
+        if kind is None:
+            log.warning("%s %s: this device installs no %s", release.kind, release.name, release.kind)
+            return
+        in_force = kind.in_force(release.name)
+        if in_force == release.sha256 or self._why_not(release, assignment):
+            return
+        self._journal.begin(
+            release, assignment.gates, after(Progress(), Event.DONE), assignment_seq=assignment.seq,
+            rollout=assignment.rollout, ring=assignment.ring, previous=in_force,
+        )  # fmt: skip
+
+    def _why_not(self, release: AssignedRelease, assignment: Assignment) -> str:
+        if why := self._journal.quarantined().get(release.sha256):
+            return why
+        if self._journal.noted(HOLD) is not None:
+            return "updates are held"
+        earlier = [
+            update for update in self._journal.of_digest(release.sha256) if _key(update.release) == _key(release)
+        ]
+        if earlier and earlier[-1].progress.verdict == "failed" and earlier[-1].assignment_seq == assignment.seq:
+            return "this very assignment failed; a newer one is tried"
+        return ""
+
+    def _take_up(self, wish: Wish) -> None:
+        """Roll a name back: what is under way to the release in force, what is in force to the one before."""
+        reason = f"rolled back by {wish.by}"
+        newest = next((each for each in self._journal.latest() if _names(each, wish)), None)
+        if newest is not None and newest.progress.can_be_aborted:
+            self._journal.quarantine(newest.release.sha256, reason, wish.by)
+            self._move(newest, Event.ABORTED, reason)
+            answer = f"release {newest.release.seq} of {wish.name} {GOES_BACK}"
+        elif newest is not None and newest.progress.state in WAY_BACK:
+            answer = f"release {newest.release.seq} of {wish.name} {GOES_BACK}, as it would have been anyway"
+        else:
+            answer = self._roll_back(wish, reason)
+        self._journal.answer(wish, answer)
+
+    def _roll_back(self, wish: Wish, reason: str) -> str:
+        kind = self._kinds[wish.kind]
+        now = [each for each in self._journal.of_digest(kind.in_force(wish.name)) if _names(each, wish)]
+        installed = next((each for each in reversed(now) if each.progress.verdict == "success"), None)
+        if installed is None:
+            return f"{NOTHING_BEFORE}: what is in force of {wish.name} did not come by the agent"
+        if not kind.keeps(wish.name, installed.previous):
+            return f"{NOTHING_BEFORE}: the release before is no longer here"
+        self._journal.quarantine(installed.release.sha256, reason, wish.by)
+        progress = Progress(State.ROLLBACK, stores=1, verdict="rolled_back", is_at_the_line=True, has_judged=True)
+        self._journal.begin(
+            installed.release, installed.gates, progress, assignment_seq=installed.assignment_seq,
+            rollout=installed.rollout, ring=installed.ring, previous=installed.previous, by=wish.by, reason=reason,
+        )  # fmt: skip
+        return f"release {installed.release.seq} of {wish.name} {GOES_BACK}"
+
+    def _abort(self, update: Update, reason: str) -> None:
+        if update.progress.can_be_aborted:
+            self._move(update, Event.ABORTED, reason)
+
+    def _advance(self, update: Update) -> None:
+        while update.progress.state is not State.IDLE:
+            if update.progress.can_be_aborted and any(_names(update, wish) for wish in self._journal.wishes()):
+                return
+            if update.is_waiting and update.progress.state in PREPARING:
+                update = self._journal.wake(update)  # broken off in there, it counts
+            outcome = self._act(update)
+            if outcome.event is None:
+                self._journal.rest(update, outcome.reason, **outcome.changes)
+                return
+            update = self._move(update, outcome.event, outcome.reason, **outcome.changes)
+            if outcome.event in (Event.RETRY, Event.LOST):
+                return  # at the next look, so that three times are not one moment
+
+    def _move(self, update: Update, event: Event, reason: str, **changes: object) -> Update:
+        progress = after(update.progress, event)
+        if reason and event is not Event.DONE:
+            log.warning("%s %s: %s", update.release.name, update.progress.state.value, reason)
+        if progress == update.progress:
+            return update
+        return self._journal.move(update, progress, _told(update, event, reason), **changes)
+
+    def _act(self, update: Update) -> Outcome:
+        state, kind = update.progress.state, self._kinds.get(update.release.kind)
+        if kind is None:
+            return waits(f"this version installs no {update.release.kind}")
+        if state is State.FAILURE:
+            return self._fail(update)
+        closed = self._why_closed(update, kind)
+        return waits(closed) if closed else _possible(state, _tried(_ACTIONS[state], kind, update))
+
+    def _why_closed(self, update: Update, kind: Kind) -> str:
+        """The doors are before CANARY and COMMIT; what is through is never kept from its way on, or back."""
+        state, release = update.progress.state, update.release
+        is_before = (state is State.CANARY and update.since_seq is None) or (
+            state is State.COMMIT and kind.in_force(release.name) != release.sha256
+        )
+        return why_closed(self._journal.noted(HOLD), self._window, self._clock.utc()) if is_before else ""
+
+    def _fail(self, update: Update) -> Outcome:
+        if update.progress.verdict == "quarantined":
+            self._journal.quarantine(update.release.sha256, update.reason, update.by or "agent")
+        return done()
+
+
+def _tried(action: Callable[[Kind, Update], Outcome], kind: Kind, update: Update) -> Outcome:
+    try:
+        return action(kind, update)
+    except (BundleSlowError, DeviceError) as error:
+        return Outcome(Event.RETRY, str(error))
+    except BundleError as error:
+        return Outcome(Event.FAILED, str(error))
+    except ApplianceError as error:  # of the network, the disk, a file that a person must correct
+        return waits(str(error))
+
+
+def _possible(state: State, outcome: Outcome) -> Outcome:
+    """What cannot happen in a state is waited out: moods of the network, and everything on the way back."""
+    if outcome.event is None or outcome.event in TRANSITIONS[state]:
+        return outcome
+    return waits(outcome.reason, **outcome.changes)
+
+
+def _told(update: Update, event: Event, reason: str) -> str:
+    """Why an update goes back stays its reason until it has ended."""
+    if update.progress.state not in (*WAY_BACK, *ENDING):
+        return reason
+    return update.reason if event is Event.DONE or reason in update.reason else f"{update.reason}; {reason}"
+
+
+def _key(release: AssignedRelease) -> tuple[str, str]:
+    return release.kind, release.name
+
+
+def _names(update: Update, wish: Wish) -> bool:
+    return _key(update.release) == (wish.kind, wish.name)

@@ -1,0 +1,274 @@
+"""The kind `model`: a bundle on its way into a slot, past the line's judgement."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from appliance.bundle.archive import read_bundle
+from appliance.errors import BundleFormatError, BundleTrustError, StorageError
+from appliance.ports import Clock
+from appliance.update.durable import remove
+from appliance.update.journal import hours_since
+from appliance.update.kinds import Outcome, Update, done, failed, waits
+from appliance.update.lifecycle import Event
+from appliance.update.line import Candidate, Gate, Grounds, Judge, Line, MakeJudge
+from appliance.update.orders import Orders
+from appliance.update.slots import NAMES, Slots, digest_of
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".bundle"
+LONGEST_MS = 3_600_000.0
+REFERENCE_PARTS = 5000
+"""So many parts before CANARY, and before WATCH, say what the release before diverted."""
+
+SHADOW_SHARE = 20
+"""A release that judges fewer than one of so many parts beside the line is too slow for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What a proof found: words, the 99th percentile of one picture, what one part may take; of the worst product."""
+
+    words: str
+    p99_ms: float
+    budget_ms: float
+
+
+class Workshop(Protocol):
+    """Builds and proves away from the line, bounded in time and memory; see appliance.agent_workshop."""
+
+    def build(self, name: str, bundle: Path) -> str:
+        """Make this device's engine of a bundle; says what it did.
+
+        Raises:
+            BundleError: it cannot be run here.
+            RuntimeFault: the child process ended before it was done.
+            InterruptedWorkError: somebody needs the agent.
+        """
+        ...
+
+    def prove(self, name: str, bundle: Path) -> Proved:
+        """Prove a bundle for every product that uses it.
+
+        Raises:
+            BundleError: it may not judge here.
+            RuntimeFault: the child process ended before it was done.
+            InterruptedWorkError: somebody needs the agent.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Looked:
+    judge: Judge
+    upto: int
+    grounds: Grounds
+
+    def kept(self) -> dict[str, Any]:
+        """Return what goes into the update's row."""
+        return {"upto": self.upto, "grounds": asdict(self.grounds), "judge": self.judge.dump()}
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Models of this device; implements kinds.Kind.
+
+    folder: of the slots, one folder a name. reference_of: why a name cannot be installed here, empty if it can.
+    """
+
+    source: Orders
+    folder: Path
+    line: Line
+    make_judge: MakeJudge
+    workshop: Workshop
+    clock: Clock
+    why_not: Callable[[str], str] = lambda name: ""
+    _looked: dict[tuple[int, Gate], _Looked] = field(default_factory=dict)
+
+    def slots(self, name: str) -> Slots:
+        """Return the slots of a name."""
+        return Slots(self.folder / name, SUFFIX)
+
+    def in_force(self, name: str) -> str:
+        """Return the SHA-256 of what would be started now; empty if there is none."""
+        return digest_of(self.slots(name).current)
+
+    def keeps(self, name: str, sha256: str) -> bool:
+        """Return whether a slot has a release."""
+        slots = self.slots(name)
+        return sha256 in map(digest_of, map(slots.path, NAMES))
+
+    def check(self, update: Update) -> Outcome:
+        """Compare what was assigned with what the models' role signed."""
+        name = update.release.name
+        if not update.previous:
+            return failed(f"nothing is in force as {name}; call `appliance agent adopt` with what the station runs")
+        if why := self.why_not(name):
+            return failed(why)
+        return done(signed=self.source.check(update.release))
+
+    def download(self, update: Update) -> Outcome:
+        """Fetch the file; goes on where it was."""
+        if update.signed is None:
+            raise BundleTrustError(f"{update.release.path} was not checked; it is begun anew")
+        return done(f"in {self.source.fetch(update.release, update.signed).parent}")
+
+    def verify(self, update: Update) -> Outcome:
+        """Judge the file on disk, without the network."""
+        path = self._file(update)
+        if digest_of(path) != update.release.sha256:
+            return Outcome(Event.RETRY, f"{path} is damaged on disk")
+        manifest = read_bundle(path).manifest
+        return done(f"{manifest.name} revision {manifest.revision}")
+
+    def stage(self, update: Update) -> Outcome:
+        """Put it beside what is in force."""
+        slots = self.slots(update.release.name)
+        slots.stage(self._file(update))
+        if digest_of(slots.candidate) != update.release.sha256:
+            return Outcome(Event.RETRY, f"{slots.candidate} is damaged on disk")
+        return done()
+
+    def build(self, update: Update) -> Outcome:
+        """Make this device's engine, in a child process."""
+        return done(self.workshop.build(update.release.name, self.slots(update.release.name).candidate))
+
+    def prove(self, update: Update) -> Outcome:
+        """Prove it on this device, in a child process; the certificate stays with the station's."""
+        proved = self.workshop.prove(update.release.name, self.slots(update.release.name).candidate)
+        return done(proved.words, p99_ms=proved.p99_ms, budget_ms=proved.budget_ms)
+
+    def shadow(self, update: Update) -> Outcome:
+        """Let it judge every part after the action has left."""
+        candidate = self._candidate(update)
+        beside, problem = self.line.shadow_of(candidate.name)
+        if beside == candidate.sha256 and problem and update.is_waiting:
+            return Outcome(Event.LOST, problem)
+        since = self.line.last_seq() if update.since_seq is None else update.since_seq
+        if beside != candidate.sha256 or problem:  # also after the line was restarted, which is nobody's fault
+            self.line.shadow(candidate)
+        looked = self._look(update, "shadow", since)
+        passed = self.line.last_seq() - since
+        if looked.event is None and passed > SHADOW_SHARE * max(update.gates.shadow_parts, 50):
+            return failed(f"{looked.reason} judged while {passed} passed: too slow beside the line", **looked.changes)
+        if looked.event is Event.DONE:
+            self.line.end_shadow(candidate.name)
+        return looked
+
+    def canary(self, update: Update) -> Outcome:
+        """Let it judge until the line restarts."""
+        candidate = self._candidate(update)
+        if update.is_waiting and self.line.in_force(candidate.name) != candidate.sha256:
+            return Outcome(Event.LOST, "the line restarted or was told otherwise, and judges with another release")
+        since = self.line.last_seq() if update.since_seq is None else update.since_seq
+        if not update.is_waiting:
+            self.line.decide_with(candidate, is_rollback=self._is_lower(update), is_trial=True)
+        return self._look(update, "canary", since)
+
+    def commit(self, update: Update) -> Outcome:
+        """Let it be what is started, and tell the line; it is final there when it was watched."""
+        slots, release = self.slots(update.release.name), update.release
+        slots.commit(release.sha256)
+        now = Candidate(release.name, slots.current, release.sha256)
+        self.line.decide_with(now, is_rollback=self._is_lower(update), is_trial=True)
+        if self.line.in_force(release.name) != release.sha256:
+            return Outcome(Event.LOST, "the line judges with another release than it was told")
+        return done(f"{slots.current} is {slots.slot()}{SUFFIX}")
+
+    def watch(self, update: Update) -> Outcome:
+        """Watch it in force."""
+        if self.line.in_force(update.release.name) != update.release.sha256:
+            return Outcome(Event.LOST, "the line judges with another release than was committed")
+        since = self.line.last_seq() if update.since_seq is None else update.since_seq
+        return self._look(update, "watch", since)
+
+    def cleanup(self, update: Update) -> Outcome:
+        """Remove what nobody needs: what was refused, what waits; what is in force has its bytes in its slot."""
+        release, slots = update.release, self.slots(update.release.name)
+        if update.progress.is_at_the_line:
+            self.line.end_shadow(release.name)
+        if update.progress.verdict == "success":
+            self.line.decide_with(Candidate(release.name, slots.current, release.sha256))
+        else:
+            slots.forget(release.sha256)
+        slots.forget_candidate()
+        if self._file(update).exists():
+            remove(self._file(update))
+        for key in [key for key in self._looked if key[0] == update.number]:
+            del self._looked[key]
+        return done()
+
+    def rollback(self, update: Update) -> Outcome:
+        """Put what was in force before back; nothing of it needs the network."""
+        release, slots = update.release, self.slots(update.release.name)
+        is_back = not update.previous or slots.back_to(update.previous)
+        if update.progress.has_judged and is_back:
+            before = Candidate(release.name, slots.current, update.previous)
+            self.line.decide_with(before, is_rollback=True)
+        return done()
+
+    def verify_rollback(self, update: Update) -> Outcome:
+        """Look whether what was in force before is."""
+        name, previous = update.release.name, update.previous
+        if self.in_force(name) != previous:
+            return Outcome(Event.RETRY, f"{self.slots(name).current} is not the release before")
+        if update.progress.has_judged and self.line.in_force(name) != previous:
+            return Outcome(Event.RETRY, "the line does not judge with the release before")
+        return done(f"{name} is as it was before" if previous else "nothing was in force before")
+
+    def _look(self, update: Update, gate: Gate, since: int) -> Outcome:
+        key = (update.number, gate)
+        if key not in self._looked:
+            self._looked[key] = self._begun(update, gate, since)
+        looked = self._looked[key]
+        for part in self.line.observations(gate, update.release.sha256, looked.upto):
+            looked.judge.take(part)
+            looked.upto = part.seq
+        found = looked.judge.judge(hours_since(update, self.clock), self.clock.utc().timestamp())
+        changes: dict[str, Any] = {"parts": found.parts, "since_seq": since, "looked": looked.kept()}
+        if found.p99_ms is not None:
+            changes |= {"p99_ms": found.p99_ms}
+        if found.says == "CONTINUE":
+            return waits(found.reason, **changes)
+        return done(found.reason, **changes) if found.says == "PASS" else failed(found.reason, **changes)
+
+    def _begun(self, update: Update, gate: Gate, since: int) -> _Looked:
+        if (kept := update.looked) is not None:
+            grounds = Grounds(**kept["grounds"])
+            try:
+                return _Looked(self.make_judge(gate, update.gates, grounds, kept["judge"]), kept["upto"], grounds)
+            except StorageError as error:  # of another version of this software
+                log.warning("%s: %s looks at all parts again: %s", update.release.name, gate, error)
+        grounds = self._grounds(update, gate, since)
+        return _Looked(self.make_judge(gate, update.gates, grounds), since, grounds)
+
+    def _grounds(self, update: Update, gate: Gate, since: int) -> Grounds:
+        """What the release before did of late, which says what is usual at this line."""
+        budget_ms = update.budget_ms or LONGEST_MS
+        if gate == "shadow":
+            return Grounds(budget_ms)
+        parts = self.line.observations("watch", update.previous, max(0, since - REFERENCE_PARTS))
+        verdicts = Counter(part.verdict for part in parts if part.seq <= since)
+        judged = verdicts.total() - verdicts["FAULT"]
+        return Grounds(budget_ms, judged - verdicts["ACCEPT"], judged)
+
+    def _candidate(self, update: Update) -> Candidate:
+        slots = self.slots(update.release.name)
+        return Candidate(update.release.name, slots.candidate, update.release.sha256)
+
+    def _file(self, update: Update) -> Path:
+        return self.source.store.folder / update.release.sha256
+
+    def _is_lower(self, update: Update) -> bool:
+        """Whether its revision is lower than that of the release before: older content under a newer number."""
+        slots = self.slots(update.release.name)
+        paths = (slots.candidate, *map(slots.path, NAMES))
+        found = {digest_of(path): path for path in paths}
+        new, old = (found.get(digest) for digest in (update.release.sha256, update.previous))
+        if new is None or old is None:
+            raise BundleFormatError(f"{slots.folder}: a slot has another release than the journal says")
+        return read_bundle(new).manifest.revision < read_bundle(old).manifest.revision

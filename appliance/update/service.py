@@ -1,0 +1,133 @@
+"""The agent at work: asks the repository now and then, looks at its updates often, tells the line and the fleet."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from appliance.errors import ApplianceError
+from appliance.update.assignment import Assignment
+from appliance.update.conductor import Conductor
+from appliance.update.journal import Journal
+from appliance.update.line import Line, LineRefusedError
+from appliance.update.reports import Reports
+
+log = logging.getLogger(__name__)
+
+JITTER = 0.3
+"""Share of the time between two questions by which it is earlier or later, so that a fleet does not ask at once."""
+
+RESEND_S = 60.0
+GLANCE_S = 0.2
+"""How often a person's wish is looked for."""
+
+
+@dataclass(slots=True)
+class Service:
+    """Everything that the agent does by itself.
+
+    read_assignment: asks the repository. deliver: hands a report over; None where nobody wants one.
+    poll_s, look_s: seconds between questions to the repository, and between looks at the line.
+    """
+
+    journal: Journal
+    conductor: Conductor
+    line: Line
+    reports: Reports
+    read_assignment: Callable[[], Assignment]
+    deliver: Callable[[bytes], None] | None
+    poll_s: float
+    look_s: float
+    _assignment: Assignment | None = None
+    _reported_step: int = -1
+    _report_after: float = 0.0
+    _report_again: float = 0.0
+    _chance: random.Random = field(default_factory=random.SystemRandom)
+
+    def ask(self) -> ApplianceError | None:
+        """Ask what this device is to have, and begin it; returns why that is not known."""
+        try:
+            assignment = self.read_assignment()
+        except ApplianceError as error:
+            log.warning("%s", error)
+            self._note("problem", str(error))
+            return error
+        self._note("assignment", {"seq": assignment.seq, "rollout": assignment.rollout, "ring": assignment.ring})
+        self._note("problem", None)
+        self._assignment = assignment
+        self.conductor.begin(assignment)
+        return None
+
+    def look(self) -> None:
+        """Let every update go as far as it can now, and tell whoever wants to know.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+        self.conductor.advance()
+        if self._assignment is not None:  # what was in its way may have ended
+            self.conductor.begin(self._assignment)
+            self.conductor.advance()
+        self.tell()
+        self.report()
+
+    def run(self, stopped: threading.Event) -> None:
+        """Ask and look until stopped; whatever is refused is in the log and tried again."""
+        resumed, ask_at = False, time.monotonic()
+        while not stopped.is_set():
+            try:
+                if not resumed:
+                    self.conductor.resume()
+                    resumed = True
+                if time.monotonic() >= ask_at:
+                    ask_at = time.monotonic() + self.poll_s * self._chance.uniform(1 - JITTER, 1 + JITTER)
+                    self.ask()
+                self.look()
+                self._rest(stopped)
+            except ApplianceError as error:
+                log.error("%s", error)
+                stopped.wait(self.look_s)
+
+    def tell(self) -> None:
+        """Have the line write down what happened; what it does not answer is kept."""
+        while unsent := self.journal.unsent():
+            for number, _, event in unsent:
+                try:
+                    self.line.tell(event)
+                except LineRefusedError as error:
+                    log.warning("%s", error)  # that is an answer, too
+                except ApplianceError as error:
+                    log.info("the line is told later: %s", error)
+                    return
+                self.journal.sent(number)
+
+    def report(self, *, at_once: bool = False) -> None:
+        """Report what is new; a server that does not take it changes nothing here.
+
+        Args:
+            at_once: also where only numbers have changed, or the server refused a moment ago.
+        """
+        now, step = time.monotonic(), self.journal.newest_step()
+        is_new = step != self._reported_step or now >= self._report_again
+        if self.deliver is None or not (at_once or (is_new and now >= self._report_after)):
+            return
+        try:
+            self.reports.send(self.deliver)
+        except ApplianceError as error:
+            log.warning("the report is sent again later: %s", error)
+            self._report_after = now + RESEND_S
+        else:
+            self._reported_step, self._report_again = step, now + self.poll_s
+
+    def _note(self, key: str, value: object) -> None:
+        if self.journal.noted(key) != value:
+            self.journal.note(key, value)
+
+    def _rest(self, stopped: threading.Event) -> None:
+        until = time.monotonic() + self.look_s
+        while not stopped.is_set() and time.monotonic() < until:
+            if self.journal.wishes():
+                return
+            stopped.wait(min(GLANCE_S, max(0.0, until - time.monotonic())))

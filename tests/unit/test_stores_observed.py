@@ -1,0 +1,50 @@
+"""What releases judged, read from a real ledger."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from appliance.events import Verdict
+from appliance.stores.observed import ObservedLedger
+from tests.answering_station import SHADOW_TABLE
+from tests.ledger_inspections import make_inspection, make_trigger, open_ledger
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+def test_parts_are_told_by_the_release_that_judged_them(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        for number in range(1, 1201):
+            trigger = make_trigger(f"t{number}")
+            made = make_inspection(trigger, Verdict.REJECT if number % 10 == 0 else Verdict.ACCEPT)
+            digest = OLD if number <= 600 else NEW
+            ledger.accept(trigger)
+            ledger.record(replace(made, versions=replace(made.versions, bundle_digest=digest)))
+        with closing(ObservedLedger(tmp_path / "ledger.db")) as observed:
+            seen = list(observed.judged_by(NEW, 0))
+            assert [part.seq for part in seen] == list(range(601, 1201))
+            assert {(part.verdict, part.reason, part.label) for part in seen} == {
+                ("ACCEPT", "complete", None), ("REJECT", "defect", "short"),
+            }  # fmt: skip
+            assert [part.seq for part in observed.judged_by(OLD, 598)] == [599, 600]
+            assert all(part.challenger_verdict is None and not part.is_late for part in seen)
+            assert list(observed.judged_beside_by(NEW, 0)) == []
+
+
+def test_what_judged_beside_comes_with_what_acted(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        for number in (1, 2):
+            trigger = make_trigger(f"t{number}")
+            ledger.accept(trigger)
+            ledger.record(make_inspection(trigger))
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as writer:
+            writer.execute(SHADOW_TABLE)
+            row = (2, NEW, "REJECT", "defect", "open", 0.7, 900, "2026-01-01T00:00:00.000Z")
+            writer.execute("INSERT INTO shadow VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            writer.commit()
+        with closing(ObservedLedger(tmp_path / "ledger.db")) as observed:
+            (part,) = observed.judged_beside_by(NEW, 0)
+            assert list(observed.judged_beside_by(OLD, 0)) == list(observed.judged_beside_by(NEW, 2)) == []
+    assert (part.seq, part.verdict, part.latency_us) == (2, "ACCEPT", 900)
+    assert (part.challenger_verdict, part.challenger_label, part.challenger_score) == ("REJECT", "open", 0.7)

@@ -1,0 +1,281 @@
+"""Whole lives of updates on a device with a real repository, real bundles and a line that judges with them."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import StorageError
+from appliance.update.lifecycle import State
+from tests.planted import wrong_normalisation
+from tests.small_disk import fill, small_disk
+from tests.update_agent import Along, Device, Fleet, fork_agent
+from tests.update_server import UpdateServer
+
+FORWARD = ["CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "PROVE", "SHADOW", "CANARY", "COMMIT", "WATCH", "REPORT",
+           "CLEANUP", "IDLE"]  # fmt: skip
+BACK = ["ROLLBACK", "VERIFY_ROLLBACK", "FAILURE", "REPORT", "CLEANUP", "IDLE"]
+ACTIONS = [state.lower() for state in FORWARD if state not in ("REPORT", "IDLE")]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return Fleet(tmp_path)
+
+
+@pytest.fixture
+def server(fleet: Fleet) -> Iterator[UpdateServer]:
+    with UpdateServer(fleet.repository.files) as server:
+        yield server
+
+
+@pytest.fixture
+def device(tmp_path: Path, fleet: Fleet, server: UpdateServer) -> Device:
+    return fleet.device(tmp_path / "device", server)
+
+
+def states(device: Device) -> list[str]:
+    return [step.state for step in device.journal.steps(device.newest().number)]
+
+
+def test_a_good_release_goes_through_every_gate_and_is_in_force(device: Device, fleet: Fleet) -> None:
+    before = device.in_force()
+    new = fleet.offer(2)
+    update = device.update()
+    assert (update.progress.outcome, states(device)) == ("success", FORWARD), update
+    assert device.in_force() == device.line.in_force("tiny") == new
+    assert device.kind.keeps("tiny", before), "the release before can be gone back to"
+    assert [event["state"] for event in device.line.told] == FORWARD
+    assert not list((device.state / "files").glob("[!.]*")), "its bytes are in the slot, once"
+    device.update()
+    assert len(device.journal.steps(update.number)) == len(FORWARD), "what is in force is not begun again"
+
+
+def test_nothing_is_a_success_before_it_was_watched_to_the_end(device: Device, fleet: Fleet) -> None:
+    fleet.offer(2, gates={"watch_h": 24})
+    now = device.clock.now = datetime.now(timezone.utc)
+    update = device.update()
+    assert (update.progress.state, update.progress.outcome) == (State.WATCH, "running")
+    assert update.waits_for == "0.0 of 24 h"
+    device.clock.now = now + timedelta(hours=23.9)
+    assert device.update(3).progress.outcome == "running", "a restart begins no new day, and ends none"
+    device.clock.now = now + timedelta(hours=24.1)
+    assert device.update().progress.outcome == "success"
+
+
+def test_what_is_no_bundle_is_quarantined(device: Device, fleet: Fleet) -> None:
+    release = fleet.publish(2, b"signed, and no bundle")
+    fleet.assign(release)
+    update = device.update()
+    assert (update.progress.outcome, states(device)[2:]) == ("quarantined", ["VERIFY", *BACK])
+    assert release["sha256"] in device.journal.quarantined()
+    fleet.assign(release)
+    device.update()
+    assert device.newest().number == update.number
+
+
+def test_a_release_that_finds_other_things_here_is_refused_by_its_proof(
+    device: Device, fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.assign(fleet.publish(2, wrong_normalisation(tmp_path / "wrong.bundle").read_bytes()))
+    update = device.update()
+    assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["PROVE", *BACK])
+    assert "does not do here" in update.reason
+    assert not device.line.told or device.line.asked[0][0] != "shadow", "the line never hears of it"
+
+
+@pytest.mark.parametrize(
+    ("flaw", "words", "last"),
+    [
+        ("refused", "is not acceptable here", "SHADOW"),
+        ("faults", "it could not judge (runtime)", "SHADOW"),
+        ("ends beside", "the child process crashed", "SHADOW"),
+        ("late", "answered too late", "CANARY"),
+        ("ends the line", "the line restarted", "CANARY"),
+    ],
+)
+def test_what_the_line_sees_wrong_with_a_release_brings_the_old_one_back(
+    device: Device, fleet: Fleet, flaw: str, words: str, last: str
+) -> None:
+    before = device.in_force()
+    new = fleet.offer(2)
+    device.line.behaves[new] = flaw  # type: ignore[assignment]
+    update = device.update()
+    assert update.progress.outcome == "quarantined", update
+    assert words in update.reason
+    assert states(device)[-7] == last
+    assert device.in_force() == device.line.in_force("tiny") == before
+    assert device.line.shadow_of("tiny") == ("", "")
+    assert not device.kind.keeps("tiny", new), "nobody goes back to it by mistake"
+
+
+def test_a_release_that_is_too_slow_beside_the_line_is_refused(device: Device, fleet: Fleet) -> None:
+    class Busy(type(device.line)):  # type: ignore[misc]
+        def observations(self, gate, sha256, since_seq):  # type: ignore[no-untyped-def]
+            found = list(super().observations(gate, sha256, since_seq))
+            return iter(found if gate != "shadow" else found[:1] if since_seq == 0 else [])
+
+    device.line = Busy(device.models, device.folder, parts_per_look=200)
+    device.line.restart()
+    fleet.offer(2)
+    update = device.update()
+    assert update.progress.outcome == "quarantined"
+    assert "too slow beside the line" in update.reason
+
+
+def test_what_goes_wrong_after_the_commit_flips_the_link_back(device: Device, fleet: Fleet) -> None:
+    before, new = device.in_force(), fleet.offer(2)
+
+    def goes_bad() -> None:
+        assert device.in_force() == new
+        device.line.behaves[new] = "faults"
+
+    device.around = lambda kind: Along(kind, {"watch": goes_bad})
+    update = device.update()
+    assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["WATCH", *BACK])
+    assert device.in_force() == device.line.in_force("tiny") == before
+
+
+@pytest.mark.parametrize("at", ["shadow", "canary", "commit", "watch", "cleanup"])
+def test_a_line_that_is_away_is_waited_for(device: Device, fleet: Fleet, at: str) -> None:
+    new = fleet.offer(2)
+
+    def leaves() -> None:
+        device.line.is_away = True
+
+    device.around = lambda kind: Along(kind, {at: leaves})
+    update = device.update(12)
+    assert (update.progress.state.value.lower(), update.is_waiting) == (at, True)
+    assert update.waits_for == "no station answered within 10 s"
+    device.around = lambda kind: kind
+    device.line.is_away = False
+    assert device.update().progress.outcome == "success"
+    assert device.newest().progress.crashes == 0, "that was nobody's fault"
+    assert device.in_force() == new
+
+
+def test_a_rollback_waits_for_the_line_too_with_the_link_back_already(device: Device, fleet: Fleet) -> None:
+    before, new = device.in_force(), fleet.offer(2)
+
+    def goes_bad() -> None:
+        device.line.behaves[new] = "faults"
+
+    def leaves() -> None:
+        device.line.is_away = True
+
+    device.around = lambda kind: Along(kind, {"watch": goes_bad, "rollback": leaves})
+    update = device.update(12)
+    assert (update.progress.state, update.progress.outcome) == (State.ROLLBACK, "running")
+    assert device.in_force() == before
+    device.around, device.line.is_away = (lambda kind: kind), False
+    assert device.update().progress.outcome == "quarantined"
+    assert device.line.in_force("tiny") == before
+
+
+def test_a_restart_of_the_line_in_shadow_is_nobodys_fault(device: Device, fleet: Fleet) -> None:
+    fleet.offer(2, gates={"shadow_parts": 60})
+    device.line.parts_per_look = 5
+    for _ in range(5):
+        device.update(2)
+        device.line.restart()
+    assert device.newest().progress.crashes == 0
+    assert device.update().progress.outcome == "success"
+
+
+@pytest.mark.parametrize("when", ["before", "then"])
+@pytest.mark.parametrize("at", ACTIONS)
+def test_a_kill_in_any_state_is_resumed(device: Device, fleet: Fleet, at: str, when: str) -> None:
+    """Right before the action, when its row is on disk, or right after, when what came of it is not."""
+    before, new = device.in_force(), fleet.offer(2)
+    device.around = lambda kind: Along(kind, **{when: {at: lambda: __import__("os")._exit(9)}})
+    assert fork_agent(device, None) == {"ended": 9}
+    assert device.newest().progress.state.value.lower() == at
+    assert device.in_force() in (before, new)
+    device.line.restart()
+    device.around = lambda kind: kind
+    assert device.update().progress.outcome == "success"
+    assert device.in_force() == device.line.in_force("tiny") == new
+    assert device.newest().progress.tries == (at in ("verify", "stage", "build", "prove"))
+
+
+@pytest.mark.parametrize("at", ["rollback", "verify_rollback", "cleanup"])
+def test_a_kill_on_the_way_back_is_resumed(device: Device, fleet: Fleet, at: str) -> None:
+    before, new = device.in_force(), fleet.offer(2)
+
+    def goes_bad() -> None:
+        device.line.behaves[new] = "late"
+
+    device.around = lambda kind: Along(kind, {"watch": goes_bad}, {at: lambda: __import__("os")._exit(9)})
+    for _ in range(3):
+        assert fork_agent(device, None) == {"ended": 9}
+        assert device.in_force() == before
+    device.around = lambda kind: kind
+    assert device.update().progress.outcome == "quarantined"
+    assert device.line.in_force("tiny") == before
+
+
+def test_a_release_that_kills_the_agent_three_times_is_quarantined(device: Device, fleet: Fleet) -> None:
+    before = device.in_force()
+    new = fleet.offer(2)
+    device.around = lambda kind: Along(kind, {"prove": lambda: __import__("os")._exit(9)})
+    for _ in range(3):
+        assert fork_agent(device, None) == {"ended": 9}
+    assert device.update().progress.outcome == "quarantined"
+    assert "the agent ended within PROVE" in device.newest().reason
+    assert new in device.journal.quarantined()
+    assert device.in_force() == before
+
+
+@pytest.mark.parametrize("at", ACTIONS)
+def test_a_full_disk_in_any_state_is_waited_out(tmp_path: Path, fleet: Fleet, server: UpdateServer, at: str) -> None:
+    with small_disk(tmp_path / "disk", 3_000_000) as disk:
+        device = fleet.device(disk / "device", server)
+        before, new, ballast = device.in_force(), fleet.offer(2), list[Path]()
+
+        def fills() -> None:
+            if not ballast:
+                ballast.append(fill(disk))
+
+        device.around = lambda kind: Along(kind, {at: fills})
+        service = device.start()
+        with suppress(StorageError):
+            service.ask()
+        for _ in range(12):
+            with suppress(StorageError):
+                service.look()
+            assert device.in_force() in (before, new)
+        assert ballast
+        ballast[0].unlink()
+        service.journal.close()
+        device.around = lambda kind: kind
+        update = device.update()
+        assert (update.progress.outcome, device.in_force()) == ("success", new), update
+
+
+def test_damage_on_disk_is_found_and_the_file_fetched_anew(device: Device, fleet: Fleet) -> None:
+    new = fleet.offer(2)
+    file = device.state / "files" / new
+
+    def damages() -> None:
+        content = file.read_bytes()
+        if file.stat().st_nlink == 1 and not device.newest().progress.tries:
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    device.around = lambda kind: Along(kind, {"verify": damages})
+    update = device.update()
+    assert (update.progress.outcome, update.progress.tries) == ("success", 1)
+    assert states(device)[:5] == ["CHECK", "DOWNLOAD", "VERIFY", "DOWNLOAD", "VERIFY"]
+
+
+def test_a_server_that_is_away_is_waited_for_and_told(device: Device, fleet: Fleet, server: UpdateServer) -> None:
+    fleet.offer(2)
+    files, server.files = server.files, {}
+    service = device.start()
+    assert service.ask() is not None
+    assert "answers 404" in service.journal.noted("problem")
+    server.files = files
+    update = device.update()
+    assert update.progress.outcome == "success"
+    assert device.journal.noted("problem") is None

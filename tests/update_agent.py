@@ -1,0 +1,272 @@
+"""A device with an agent, a line and a repository around it; and an agent in a process of its own that can be killed.
+
+    python -m tests.update_agent FOLDER URL
+
+reads lines such as {"kill_after_s": 0.05} and forks an agent for each, which takes its updates as far as they go; it is
+killed after so many seconds (null: never). One line of JSON tells how it ended.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from appliance.agent_child import build_here, prove_here
+from appliance.agent_line import Station
+from appliance.bundle.archive import read_bundle
+from appliance.certification.folder import CertificateFolder
+from appliance.update.conductor import Conductor
+from appliance.update.device_key import open_device_key
+from appliance.update.doors import Window
+from appliance.update.download import TargetStore
+from appliance.update.floor import Floor
+from appliance.update.https import HttpsSource
+from appliance.update.journal import Journal
+from appliance.update.kinds import Update
+from appliance.update.line import MakeJudge
+from appliance.update.models import Models, Proved, Workshop
+from appliance.update.orders import Orders
+from appliance.update.pace import TransferLimits
+from appliance.update.reports import Reports
+from appliance.update.repository import TrustedRepository
+from appliance.update.service import Service
+from appliance.update.transport import Transport
+from tests.counting_judge import CountingJudge
+from tests.models import tiny_bundle
+from tests.plant import write_station
+from tests.simulated_line import SimulatedLine
+from tests.tuf_repository import ALL_BUT_ROOT, Repository
+from tests.update_device import BUILT_AT, SetClock
+from tests.update_server import UpdateServer
+
+SITE, DEVICE, NAME = "north", "aoi-1", "tiny"
+Deeds: TypeAlias = Mapping[str, Callable[[], object]]
+"""State in lower case -> what happens there."""
+
+GATES = {"shadow_parts": 10, "canary_parts": 10, "watch_parts": 10, "watch_h": 0}
+
+
+@dataclass
+class HereWorkshop:
+    """Builds and proves as the child process does, in this one: for agents that are killed a thousand times."""
+
+    station: Path
+    models: Path
+
+    def build(self, name: str, bundle: Path) -> str:
+        return str(build_here(self.station, bundle, self.models / name / "current.bundle")["words"])
+
+    def prove(self, name: str, bundle: Path) -> Proved:
+        found = prove_here(self.station, bundle, self.models / name / "current.bundle")
+        return Proved(str(found["words"]), float(str(found["p99_ms"])), float(str(found["budget_ms"])))
+
+
+class Along:
+    """A kind at whose actions something happens before or after, such as a kill or a full disk."""
+
+    def __init__(self, kind: Models, before: Deeds | None = None, then: Deeds | None = None) -> None:
+        self._kind, self._before, self._then = kind, before or {}, then or {}
+
+    def __getattr__(self, name: str) -> Any:
+        action = getattr(self._kind, name)
+
+        def do(*arguments: Any) -> Any:
+            self._before.get(name, lambda: None)()
+            outcome = action(*arguments)
+            self._then.get(name, lambda: None)()
+            return outcome
+
+        return do
+
+
+@dataclass
+class Device:
+    """What lies on a device, and its agent's parts, made anew as after a start."""
+
+    folder: Path
+    url: str
+    clock: SetClock = field(default_factory=SetClock)
+    window: Window = field(default_factory=Window)
+    reports: list[bytes] = field(default_factory=list)
+    workshop: Workshop | None = None
+    line_folder: Path | None = None
+    make_judge: MakeJudge = CountingJudge
+    around: Callable[[Models], Any] = lambda kind: kind
+
+    def __post_init__(self) -> None:
+        self.state = self.folder / "agent"
+        self.models = self.state / "slots" / "models"
+        self.line = SimulatedLine(self.models, self.line_folder or self.folder)
+        self.transport = Transport(TransferLimits(), allows_plain_loopback=True)
+        self.station = self.folder / "station" / "config.yaml"
+        self.deliver: Callable[[bytes], None] = self.reports.append
+
+    def set_up(self, root: bytes, first: Path) -> None:
+        """Write the station, and put a proven first release into the slots."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "root.json").write_bytes(root)
+        self.station.parent.mkdir()
+        config = yaml.safe_load(write_station(self.station.parent).read_text())
+        config |= {"bundle": str(self.models / NAME / "current.bundle"), "runtime": {"threads": 1}}
+        self.station.write_text(yaml.safe_dump(config))
+        slots = self.kind.slots(NAME)
+        slots.folder.mkdir(parents=True)
+        slots.candidate.write_bytes(first.read_bytes())
+        self.kind.workshop.prove(NAME, slots.candidate)
+        slots.commit(read_bundle(first).digest)
+        slots.forget_candidate()
+        self.line.restart()
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.state / "journal.db", self.clock)
+
+    @property
+    def kind(self) -> Models:
+        floor = Floor(self.folder / "floor.json", BUILT_AT)
+        files = self.state / "files"
+        targets = HttpsSource(f"{self.url}/targets/", self.transport)
+        repository = TrustedRepository(
+            "online", HttpsSource(f"{self.url}/metadata/", self.transport), self.state / "metadata",
+            root=(self.folder / "root.json").read_bytes(), floor=floor, clock=self.clock, elsewhere=[files],
+        )  # fmt: skip
+        papers = TargetStore(self.state / "assignments", targets)
+        orders = Orders(
+            repository, TargetStore(files, targets), papers, floor, SITE, DEVICE,
+            lambda: [("model", path.name) for path in self.models.glob("*")],
+        )  # fmt: skip
+        return Models(
+            orders, self.models, self.line, self.make_judge,
+            self.workshop or HereWorkshop(self.station, self.models), self.clock,
+        )  # fmt: skip
+
+    def start(self) -> Service:
+        """Start an agent; what an earlier one broke off counts as that."""
+        journal, kind = self.journal, self.kind
+        conductor = Conductor(journal, {"model": self.around(kind)}, self.clock, self.window)
+        key = open_device_key(self.state / "device.key")
+        reports = Reports(journal, key, self.clock, site=SITE, device_id=DEVICE, boot_id="boot")
+        conductor.resume()
+        return Service(
+            journal, conductor, self.line, reports, kind.source.read_assignment, self.deliver, poll_s=900, look_s=0.01
+        )  # fmt: skip
+
+    def update(self, looks: int = 50) -> Update:
+        """Let a fresh agent ask once and look until nothing is under way, or so often; returns the newest update."""
+        service = self.start()
+        service.ask()
+        for _ in range(looks):
+            service.look()
+            if not service.journal.open_updates():
+                break
+        return self.newest()
+
+    def newest(self) -> Update:
+        (update,) = self.journal.latest()
+        return update
+
+    def in_force(self) -> str:
+        """Digest of what a station would start now: whole, readable, and with a certificate of this device."""
+        bundle = read_bundle(self.models / NAME / "current.bundle")
+        config = Station.read(self.station).config
+        kept = CertificateFolder(config.certificates).newest_first("spots", "tiny")
+        assert bundle.digest in {each.subject.bundle_digest for each in kept}, "what is in force was never proved here"
+        return bundle.digest
+
+
+class Fleet:
+    """The repository of a fleet of one device, and whoever signs there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.repository = folder, Repository()
+        self.repository.delegate("models", ["models/*/*"], terminating=True)
+        self.repository.delegate(f"assign-{SITE}", [f"assign/{SITE}/*"], terminating=True)
+        self.assigned = 0
+
+    def bundle(self, revision: int) -> Path:
+        """A tiny bundle; each revision is another file."""
+        path = self.folder / f"tiny-{revision}.bundle"
+        return path if path.exists() else tiny_bundle(path, revision=revision)
+
+    def publish(self, seq: int, content: bytes, custom_seq: int | None = None) -> dict[str, Any]:
+        """Sign a release; returns what an assignment says of it."""
+        path = f"models/{NAME}/{NAME}-{seq}.bundle"
+        custom = {"kind": "model", "seq": seq if custom_seq is None else custom_seq}
+        self.repository.add_target(path, content, role="models", custom=custom)
+        return {"kind": "model", "name": NAME, "path": path, "sha256": hashlib.sha256(content).hexdigest(),
+                "length": len(content), "seq": seq}  # fmt: skip
+
+    def assign(self, *releases: dict[str, Any], gates: dict[str, Any] | None = None, **changes: Any) -> None:
+        """Sign what the device is to have, and publish everything."""
+        self.assigned += 1
+        document = {
+            "schema": "vi.assignment/1", "device_id": DEVICE, "seq": self.assigned, "rollout": "tiny", "ring": "lab",
+            "releases": list(releases), "gates": GATES | (gates or {}),
+        } | changes  # fmt: skip
+        name = f"assign/{SITE}/{DEVICE}.json"
+        self.repository.add_target(name, json.dumps(document).encode(), role=f"assign-{SITE}")
+        self.repository.publish("models", f"assign-{SITE}", *ALL_BUT_ROOT)
+
+    def offer(self, revision: int, **changes: Any) -> str:
+        """Publish a good release and assign it; returns its digest."""
+        release = self.publish(revision, self.bundle(revision).read_bytes())
+        self.assign(release, **changes)
+        return str(release["sha256"])
+
+    def device(self, folder: Path, server: UpdateServer) -> Device:
+        """A device that runs revision 1, which did not come by the agent; the line's own disk is this folder's."""
+        device = Device(folder, server.url, line_folder=self.folder)
+        device.set_up(self.repository.root_bytes(), self.bundle(1))
+        return device
+
+
+def take_updates(device: Device) -> None:
+    """What a killed agent does until then: everything, until nothing is under way."""
+    service = device.start()
+    service.ask()
+    while service.journal.open_updates():
+        service.look()
+    service.look()
+
+
+def fork_agent(device: Device, kill_after_s: float | None) -> dict[str, object]:
+    child = os.fork()
+    if child == 0:
+        try:
+            take_updates(device)
+        except BaseException as error:  # noqa: BLE001 told to the parent by the exit code, and on stderr
+            sys.stderr.write(f"{error!r}\n")
+            sys.stderr.flush()
+            os._exit(3)
+        os._exit(0)
+    wakes = threading.Event()
+    until = time.monotonic() + (60.0 if kill_after_s is None else kill_after_s)
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return {"ended": os.waitstatus_to_exitcode(status)}
+        wakes.wait(0.0005)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return {"ended": os.waitstatus_to_exitcode(status)}
+
+
+def main() -> None:
+    folder, url = sys.argv[1:]
+    for line in sys.stdin:
+        found = fork_agent(Device(Path(folder), url, line_folder=Path(folder).parent), json.loads(line)["kill_after_s"])
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
