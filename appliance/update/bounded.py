@@ -1,8 +1,6 @@
 """Other programs at work on an update: bounded in time and memory, behind the line, and never outliving the agent."""
 
-import ctypes
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,9 +11,7 @@ from pathlib import Path
 
 from appliance.errors import RuntimeFault
 
-PR_SET_PDEATHSIG = 1
-FIRST_TO_GO = 1000
-"""oom_score_adj of what the kernel ends before anything else."""
+CHILD = Path(__file__).with_name("bounded_child.py")
 MAX_SAID = 4000
 
 
@@ -59,7 +55,7 @@ def run_bounded(command: Sequence[str | Path], bounds: Bounds, folder: Path) -> 
     limits = [str(bounds.memory_bytes), str(bounds.file_bytes), str(os.getpid())]
     environment = {key: value for key, value in os.environ.items() if key not in ("NOTIFY_SOCKET", "WATCHDOG_PID")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "appliance.update.bounded", *limits, *map(str, command)], cwd=folder,
+        [sys.executable, "-I", "-S", CHILD, *limits, *map(str, command)], cwd=folder,
         env=environment | {"TMPDIR": str(folder)}, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -79,27 +75,3 @@ def run_bounded(command: Sequence[str | Path], bounds: Bounds, folder: Path) -> 
 
 def _name(command: Sequence[str | Path]) -> str:
     return " ".join(Path(str(word)).name for word in command[:4])
-
-
-def main() -> None:
-    """Bind this process, then become the program: memory, size of files, the agent's process id, the command.
-
-    RLIMIT_DATA counts what is written to, and not the addresses that CUDA reserves.
-
-    Source:
-        getrlimit(2), prctl(2), proc_pid_oom_score_adj(5).
-    """
-    memory_bytes, file_bytes, parent = map(int, sys.argv[1:4])
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(19)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before
-    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}")
-    os.execv(sys.argv[4], sys.argv[4:])
-
-
-if __name__ == "__main__":
-    main()
