@@ -247,7 +247,7 @@ class AppBuilder:
         if first.exists():
             first.unlink()
             launch.sync(folder)
-        for path in folder.iterdir():
+        for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

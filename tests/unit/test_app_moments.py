@@ -111,6 +111,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_program_and_the_rest_to_do(
             say_healthy(folder)
     for moment in moments_of(phase, folder, package):
         assert started(moment) in versions
+        assert launch.current_slot(moment / "slots")
         do(phase, moment, package)
         assert settled(moment) == settled(folder)
     assert started(folder) in versions
@@ -159,6 +160,7 @@ def test_what_installs_ends_with_the_agent_that_was_killed(built: Path, package:
         assert eventually(lambda: bool(processes_of(folder / "slots" / "b")))
         agent.send_signal(signal.SIGKILL)
     assert eventually(lambda: not processes_of(folder / "slots" / "b"))
+    assert not list((folder / "slots" / "b" / "lib").glob("*/site-packages/appliance"))
     assert builder_in(folder).slots.read("b") is None
     assert started(folder) == "1.0"
 
