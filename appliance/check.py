@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument(
+        "--software",
+        action="store_true",
+        help="only what another version of the software may judge otherwise: for one installed beside a running "
+        "line, whose cameras, broker and ledger are left alone",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -59,7 +65,8 @@ def execute(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json, soft_wrap=True, highlight=False, markup=False)
     findings = []
     with console.status("looking") as status:
-        for finding in look(arguments.config, lambda what: status.update(f"looking at the {what}")):
+        look_at = look_at_software if arguments.software else look
+        for finding in look_at(arguments.config, lambda what: status.update(f"looking at the {what}")):
             findings.append(finding)
             if not arguments.json:
                 _tell(console, finding)
@@ -105,6 +112,24 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
         yield from _product(config, f"{name}: " if name else "", files, recipes, begin)
     if recipes:
         yield from _cameras(config, document, recipes, begin)
+
+
+def look_at_software(config_path: Path, begin: Callable[[str], object] = lambda what: None) -> Iterator[Finding]:
+    """Look at what this version of the software makes of a station's files; nothing that a running line holds.
+
+    Args:
+        config_path: the station's configuration.
+        begin: told what is looked at next, where that may take seconds.
+    """
+    try:
+        config, document = load_config(config_path)
+    except ApplianceError as error:
+        yield _not_ok("configuration", error)
+        return
+    yield Finding("configuration", True, f"{config_path}, SHA-256 {document.digest[:12]}")
+    yield _accelerator(config)
+    for name, files in config.product_files().items():
+        yield from _product(config, f"{name}: " if name else "", files, [], begin)
 
 
 def _product_in_force(config: Config, document: Document) -> Finding:

@@ -12,6 +12,7 @@ from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
+from trainer.pack_arguments import add_pack
 from trainer.pretrain_arguments import add_pretrain
 from trainer.release.arguments import add_keys
 from trainer.release.publish_arguments import add_publish
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add_pretrain(commands, EPILOG)
     add_keys(commands, EPILOG)
     add_publish(commands, EPILOG)
+    add_pack(commands, EPILOG)
     return top
 
 

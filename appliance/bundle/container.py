@@ -17,22 +17,29 @@ MAX_BUNDLE_BYTES = 256 * 2**20
 MAX_ENTRIES = 600
 """Files in one bundle."""
 
-_LOCAL = struct.Struct("<4s5H3I2H")
-_CENTRAL = struct.Struct("<4s6H3I5H2I")
-_END = struct.Struct("<4s4H2IH")
+LOCAL = struct.Struct("<4s5H3I2H")
+CENTRAL = struct.Struct("<4s6H3I5H2I")
+END = struct.Struct("<4s4H2IH")
 _VERSION, _UNIX, _FIRST_DAY = 20, 3, 0x0021
 _ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
 _WRITE_AGAIN = "get the file again, or write it again with appliance.bundle.archive.write_bundle"
 
 
-def _local_header(name: bytes, crc: int, size: int) -> bytes:
-    return _LOCAL.pack(b"PK\3\4", _VERSION, 0, 0, 0, _FIRST_DAY, crc, size, size, len(name), 0) + name
+def local_header(name: bytes, crc: int, size: int) -> bytes:
+    """Return what stands before a file's bytes."""
+    return LOCAL.pack(b"PK\3\4", _VERSION, 0, 0, 0, _FIRST_DAY, crc, size, size, len(name), 0) + name
 
 
-def _central_header(name: bytes, crc: int, size: int, offset: int) -> bytes:
+def central_header(name: bytes, crc: int, size: int, offset: int) -> bytes:
+    """Return a file's line in the directory; offset: of its local header."""
     made_by = _UNIX << 8 | _VERSION
     fixed = (b"PK\1\2", made_by, _VERSION, 0, 0, 0, _FIRST_DAY, crc, size, size, len(name), 0, 0, 0, 0)
-    return _CENTRAL.pack(*fixed, _ATTRIBUTES, offset) + name
+    return CENTRAL.pack(*fixed, _ATTRIBUTES, offset) + name
+
+
+def end_record(count: int, directory_size: int, directory_at: int) -> bytes:
+    """Return what ends the file, behind the directory of so many files."""
+    return END.pack(b"PK\5\6", 0, 0, count, count, directory_size, directory_at, 0)
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -57,10 +64,9 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     for text in sorted(files):
         name, content = text.encode("ascii"), files[text]
         crc = zlib.crc32(content)
-        directory += _central_header(name, crc, len(content), len(body))
-        body += _local_header(name, crc, len(content)) + content
-    end = _END.pack(b"PK\5\6", 0, 0, len(files), len(files), len(directory), len(body), 0)
-    return bytes(body + directory + end)
+        directory += central_header(name, crc, len(content), len(body))
+        body += local_header(name, crc, len(content)) + content
+    return bytes(body + directory + end_record(len(files), len(directory), len(body)))
 
 
 def unpack(data: bytes, origin: str) -> dict[str, bytes]:
@@ -78,17 +84,17 @@ def unpack(data: bytes, origin: str) -> dict[str, bytes]:
     """
     if len(data) > MAX_BUNDLE_BYTES:
         raise _refused(origin, f"it is bigger than {MAX_BUNDLE_BYTES} bytes", "export a smaller model")
-    if len(data) < _END.size or not data.startswith((b"PK\3\4", b"PK\5\6")):
+    if len(data) < END.size or not data.startswith((b"PK\3\4", b"PK\5\6")):
         raise _refused(origin, "it is not a zip file", _WRITE_AGAIN)
-    signature, _, _, _, count, directory_size, directory_at, _ = _END.unpack_from(data, len(data) - _END.size)
-    if signature != b"PK\5\6" or directory_at + directory_size + _END.size != len(data):
+    signature, _, _, _, count, directory_size, directory_at, _ = END.unpack_from(data, len(data) - END.size)
+    if signature != b"PK\5\6" or directory_at + directory_size + END.size != len(data):
         raise _refused(origin, "it is truncated, or something was put behind its end", _WRITE_AGAIN)
     if count > MAX_ENTRIES:
         raise _refused(origin, f"it has {count} files, more than {MAX_ENTRIES}", "use fewer golden images")
     files: dict[str, bytes] = {}
     at, body_at = directory_at, 0
     for _ in range(count):
-        name, content, at, body_at = _read_entry(data, origin, at, body_at, len(data) - _END.size)
+        name, content, at, body_at = _read_entry(data, origin, at, body_at, len(data) - END.size)
         if name in files:
             raise _refused(origin, f"it holds {name!r} twice", _WRITE_AGAIN)
         files[name] = content
@@ -98,25 +104,25 @@ def unpack(data: bytes, origin: str) -> dict[str, bytes]:
 
 
 def _read_entry(data: bytes, origin: str, at: int, body_at: int, end: int) -> tuple[str, bytes, int, int]:
-    if at + _CENTRAL.size > end or data[at : at + 4] != b"PK\1\2":
+    if at + CENTRAL.size > end or data[at : at + 4] != b"PK\1\2":
         raise _refused(origin, f"its directory breaks off at byte {at}", _WRITE_AGAIN)
-    fields = _CENTRAL.unpack_from(data, at)
+    fields = CENTRAL.unpack_from(data, at)
     flags, method, crc, stored_size, size, name_size = fields[3], fields[4], fields[7], fields[8], fields[9], fields[10]
-    raw_name = data[at + _CENTRAL.size : at + _CENTRAL.size + name_size]
+    raw_name = data[at + CENTRAL.size : at + CENTRAL.size + name_size]
     name = raw_name.decode("ascii", "backslashreplace")
     if flags & 1:
         raise _refused(origin, f"{name!r} is encrypted", "bundles are signed, never encrypted; write it again")
     if method != 0 or stored_size != size:
         raise _refused(origin, f"{name!r} is compressed", "bundles are stored without compression; write it again")
     _check_name(origin, name, fields[15] >> 16)
-    local = _local_header(raw_name, crc, size)
+    local = local_header(raw_name, crc, size)
     content_at = body_at + len(local)
     content = data[content_at : content_at + size]
     if len(content) != size or content_at + size > end:
         raise _refused(origin, f"{name!r} breaks off", _WRITE_AGAIN)
     if zlib.crc32(content) != crc:
         raise _refused(origin, f"{name!r} is damaged (wrong CRC)", _WRITE_AGAIN)
-    central = _central_header(raw_name, crc, size, body_at)
+    central = central_header(raw_name, crc, size, body_at)
     if data[body_at:content_at] != local or data[at : at + len(central)] != central:
         raise _refused(origin, f"the zip headers of {name!r} are not in a bundle's fixed form", _WRITE_AGAIN)
     return name, content, at + len(central), content_at + size

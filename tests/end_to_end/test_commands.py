@@ -193,6 +193,18 @@ def test_check_names_what_is_wrong_and_what_to_do(station: Path, damage: str) ->
     assert found["remedy"]
 
 
+def test_another_version_looks_at_the_software_and_leaves_alone_what_the_line_holds(station: Path) -> None:
+    for path in (station.parent / "pictures").iterdir():
+        path.unlink()  # its camera
+    change(station, mqtt={"host": "127.0.0.1", "port": 1})
+    ended = appliance("check", "--config", station, "--software", "--json")
+    assert ended.returncode == 0, ended.stdout
+    found = [finding["what"] for finding in json.loads(ended.stdout)]
+    assert found == ["configuration", "accelerator", "bundle", "recipe", "runtime and proof"]
+    change(station, unknown_key=1)
+    assert appliance("check", "--config", station, "--software", "--json").returncode == 1
+
+
 def test_run_refuses_a_configuration_that_a_person_must_change_and_is_not_started_again(station: Path) -> None:
     change(station, queue_sise=3)
     assert_refused_in_words(appliance("run", "--config", station), 78, "queue_sise", "queue_size", "config.yaml:")

@@ -2,25 +2,29 @@
 
 import configparser
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from appliance import launch
 from appliance.errors import EXIT_CODES, BundleError, BundleSlowError, ConfigError
 from appliance.health import CHECK_S, EXIT_HUNG, LONGEST_SILENCE_S
 from appliance.processor import LATENCY_DEVICE
 
-UNIT = Path(__file__).parents[2] / "systemd" / "inspection-appliance.service"
-AGENT = UNIT.with_name("inspection-agent.service")
+UNITS = Path(__file__).parents[2] / "systemd"
+UNIT = UNITS / "inspection-appliance.service"
+AGENT = UNITS / "inspection-agent.service"
+SLOTS = UNITS / "inspection-appliance.service.d" / "app-slots.conf"
 HARDENED = ("NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp", "ProtectKernelTunables",
             "ProtectKernelModules", "ProtectControlGroups", "RestrictSUIDSGID", "LockPersonality",
             "CapabilityBoundingSet", "RestrictAddressFamilies", "IPAddressDeny", "IPAddressAllow")  # fmt: skip
 
 
 def read(path: Path) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read(path, encoding="utf-8")
     return parser
@@ -94,12 +98,40 @@ def test_the_agent_may_write_where_its_example_keeps_things() -> None:
         assert path[1] in folders
 
 
+def test_the_launcher_starts_the_same_command_and_is_faster_than_systemds_watchdog(
+    unit: configparser.ConfigParser,
+) -> None:
+    words = shlex.split(read(SLOTS)["Service"]["ExecStart"])
+    at = next(index for index, word in enumerate(words) if word.endswith("/launch.py"))
+    given = launch.parser().parse_args(words[at + 1 :])
+    program, *arguments = shlex.split(unit["Service"]["ExecStart"])
+    assert (given.arguments, f"{given.image}/bin/appliance") == (arguments, program)
+    assert given.silence_s < int(unit["Service"]["WatchdogSec"])
+    assert Path(given.starts).parent == Path("/var/lib") / unit["Service"]["StateDirectory"]
+    assert launch.EXIT_AGAIN not in {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
+    assert read(UNITS / "inspection-apps-restart.path")["Path"]["PathChanged"] == f"{given.slots}/restart"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this computer")
-@pytest.mark.parametrize("path", [UNIT, AGENT], ids=lambda path: path.name)
-def test_systemd_understands_every_line(tmp_path: Path, path: Path) -> None:
-    copy = tmp_path / path.name
-    text, replaced = re.subn(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(encoding="utf-8"))
-    assert replaced == 1
-    copy.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in UNITS.glob("*.*") if path.suffix in (".service", ".path"))
+)
+def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
+    for path in UNITS.glob("*.*"):
+        if path.is_file():
+            text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(encoding="utf-8"))
+            (tmp_path / path.name).write_text(text, encoding="utf-8")
+    assert "ExecStart=/bin/true" in (tmp_path / name.replace(".path", ".service")).read_text(encoding="utf-8")
+    ended = subprocess.run(["systemd-analyze", "verify", tmp_path / name], capture_output=True, text=True, check=False)
+    assert (ended.returncode, [line for line in ended.stderr.splitlines() if name in line]) == (0, [])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this computer")
+def test_systemd_understands_the_launcher_as_an_option(tmp_path: Path) -> None:
+    copy, option = tmp_path / UNIT.name, tmp_path / f"{UNIT.name}.d"
+    option.mkdir()
+    for path, to in ((UNIT, copy), (SLOTS, option / SLOTS.name)):
+        text = re.sub(r"(?m)^ExecStart=/\S+", "ExecStart=/bin/true", path.read_text(encoding="utf-8"))
+        to.write_text(text, encoding="utf-8")
     ended = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
-    assert (ended.returncode, [line for line in ended.stderr.splitlines() if path.name in line]) == (0, [])
+    assert (ended.returncode, [line for line in ended.stderr.splitlines() if "app-slots" in line]) == (0, [])

@@ -1,0 +1,41 @@
+"""Binds a process, and becomes another program: a file by itself, so that it starts at once (see bounded.py)."""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+FIRST_TO_GO = 1000
+"""oom_score_adj of what the kernel ends before anything else."""
+
+
+def main(memory_bytes: int, file_bytes: int, parent: int, command: list[str]) -> None:
+    """Bind this process, then become the program.
+
+    RLIMIT_DATA counts what is written to, and not the addresses that CUDA reserves.
+
+    Args:
+        memory_bytes: of private data.
+        file_bytes: of each file that it writes.
+        parent: process id of whoever started this; it ends with it.
+        command: the program and its arguments.
+
+    Source:
+        getrlimit(2), prctl(2), proc_pid_oom_score_adj(5).
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(19)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before
+    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}", encoding="ascii")
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
