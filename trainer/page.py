@@ -42,6 +42,10 @@ class Page:
         """Begin a section."""
         self._parts.append(f"<h2>{escape(words)}</h2>" + (f"<p>{escape(text)}</p>" if text else ""))
 
+    def paragraph(self, words: str) -> None:
+        """Add a paragraph."""
+        self._parts.append(f"<p>{escape(words)}</p>")
+
     def tables(self, *tables: Iterable[Sequence[object]]) -> None:
         """Add tables beside each other; the first row of each is its head."""
         self._parts.append(f'<div class="tables">{"".join(map(_table, tables))}</div>')
