@@ -83,9 +83,11 @@ def read_report(data: bytes, *, device_id: str, site: str, key: str) -> Report:
         report = strict_json.parse(data, Report, schema=SCHEMA, origin=device_id, max_bytes=MAX_BYTES)
     except BundleFormatError as error:
         raise RefusedReportError("broken", str(error).rpartition(";")[0]) from error
-    except RecursionError as error:
-        raise RefusedReportError("broken", f"{device_id}: brackets without end") from error
-    if not _is_signed_by(key, signed_part(json.loads(data)), report.signature):
+    try:
+        content = signed_part(json.loads(data))
+    except ValueError as error:
+        raise RefusedReportError("broken", f"{device_id}: a number without end ({error})") from error
+    if not _is_signed_by(key, content, report.signature):
         raise RefusedReportError("forged", f"{device_id}: the report is not signed with the key in the fleet file")
     if (report.device_id, report.site) != (device_id, site):
         raise RefusedReportError(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Literal
 
+from appliance.errors import StorageError
 from trainer.release.assignment import Chosen
 from trainer.release.report import COMMITTED, MAX_BYTES, Outcome, RefusedReportError, ReleaseTold, Report, read_report
 from trainer.rollout.fleet import Fleet, Placed
@@ -36,6 +37,8 @@ def fetch(address: str, devices: Sequence[str]) -> dict[str, bytes]:
         StorageError: The address does not answer or refuses, so that nothing is known and nobody is silent.
     """
     files = StoredFiles(address)
+    if files.local_folder is not None and not files.local_folder.is_dir():
+        raise StorageError(f"{address}: no such folder; check the address of the reports in the fleet file")
     with ThreadPoolExecutor(READERS if files.local_folder is None else 1) as readers:
         contents = readers.map(lambda device: files.read_begin(f"{device}.json", MAX_BYTES + 1), devices)
         return {device: content for device, content in zip(devices, contents, strict=True) if content is not None}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, StorageError
 from trainer.release.assignment import RINGS, Ring, Wish, choose
 from trainer.release.orders import Order, Signers, assignment_of, check_keys, publish_orders
 from trainer.release.shelf import Shelf
@@ -149,7 +149,13 @@ class Steering:
             yield shelf, stands(shelf, self.pinned)
 
     def _heard(self, record: Record) -> Record:
-        return hear(record, self.fleet, fetch(self.fleet.reports, record.told()), self.clock())
+        files = fetch(self.fleet.reports, record.told())
+        if record.heard and not files:
+            raise StorageError(
+                f"{self.fleet.reports}: of {len(record.told())} devices not one report is there any more, and there were "
+                f"some; check the address in {self.fleet.path}. Nothing was judged"
+            )
+        return hear(record, self.fleet, files, self.clock())
 
     def _judged(self, record: Record, found: Sequence[RingView]) -> Record:
         """Take the one step that the gates allow."""
