@@ -119,7 +119,7 @@ def _ask(world: World, record: Record, knows: set[tuple[str, bool]]) -> None:
 
 def _check_others(world: World, record: Record, digest: str, chance: random.Random) -> None:
     others = sorted(world.devices.keys() - set(record.told()))
-    asked = chance.sample(others, min(SAMPLE, len(others)))
+    asked = chance.sample(others, min(SAMPLE, len(others) // 10))
     world.poll(asked)
     for device in asked:
         assert digest not in world.devices[device].ran, f"{device} was not told, and runs it"
@@ -166,7 +166,7 @@ def run(folder: Path, count: int, stories: Sequence[Story] = STORIES) -> dict[st
     world = build(folder, count)
     chance = random.Random(1)
     try:
-        load = measure_load(world, min(count, LOAD_SAMPLE))
+        load = measure_load(world, min(count // 5, LOAD_SAMPLE))
         natures = {nature: sum(each.nature == nature for each in world.devices.values()) for nature in MIX}
         sys.stdout.write(f"{count} devices at {len(world.publisher.sites)} sites, of which {natures}\n")
         told: dict[str, Any] = {}

@@ -68,8 +68,10 @@ def told(chosen: Chosen, outcome: str, state: str = "IDLE", parts: int = 2000, *
 class FleetDesk:
     """Two sites, and a repository with what runs, what is new, and what ran once more under a new number."""
 
-    def __init__(self, folder: Path, rings: dict[str, Any] | None = None, *, has_back: bool = True) -> None:
-        self.desk = Desk(folder, str(folder / "updates"))
+    def __init__(
+        self, folder: Path, rings: dict[str, Any] | None = None, *, has_back: bool = True, address: str = ""
+    ) -> None:
+        self.desk = Desk(folder, address or str(folder / "updates"))
         self.reports = folder / "reports"
         self.reports.mkdir()
         self.reporters = {name: Reporter(name, site) for site, lines in SITES.items()
@@ -97,22 +99,18 @@ class FleetDesk:
         for name in ("anna", "ben"):
             assert desk.sign(name, *desk.requests("ceremony")) == 0
         assert desk.publish_signed(desk.requests("ceremony")) == 0
-        old = desk.bundle(revision=1).read_bytes()
+        (desk.folder / "old.bundle").write_bytes(desk.bundle(revision=1).read_bytes())
         assert desk.release(desk.folder / "boards.bundle") == 0
         for site, lines in SITES.items():
             devices = [word for names in lines.values() for name in names for word in ("--device", name)]
             assert desk.assign(*devices, "--release", OLD, "--rollout", "before", site=site) == 0
         assert desk.release(desk.bundle(revision=2)) == 0
         if has_back:
-            self.release_old(old)
+            self.release_old()
 
-    def release_old(self, content: bytes | None = None) -> None:
+    def release_old(self) -> None:
         """What ran before, once more, under a new number."""
-        found = self.desk.standing().releases("model")[OLD].hashes["sha256"]
-        content = content or (self.desk.folder / f"updates/targets/models/boards/{found}.boards-1.bundle").read_bytes()
-        again = self.desk.folder / "again.bundle"
-        again.write_bytes(content)
-        assert self.desk.release(again) == 0
+        assert self.desk.release(self.desk.folder / "old.bundle") == 0
 
     def signed(self, path: str) -> Chosen:
         return choose(self.desk.standing(), [path])[0]
@@ -162,3 +160,8 @@ class FleetDesk:
     def ring(self, name: str) -> list[str]:
         """A ring's devices, as the assignments of those that were told say."""
         return sorted(device for device in self.told() if self.assignment(device).ring == name)
+
+    def status_log(self) -> list[str]:
+        """What was done, as it is written down."""
+        document = json.loads((Path(self.desk.address) / "rollouts" / "r1.json").read_text())
+        return [entry["what"] for entry in document["record"]["log"]]

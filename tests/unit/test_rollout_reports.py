@@ -228,36 +228,34 @@ def test_reports_that_are_no_longer_there_make_nobody_silent(fleet: FleetDesk, i
 
 _FROM_A_DEVICE = json.dumps(
     {
-
-            "assignment_seq": 3,
-            "at": "2026-11-27T01:01:02.755Z",
-            "boot_id": "x",
-            "device_id": "lab-1",
-            "held_by": "",
-            "problem": "",
-            "public_key": "ed8b3a93ee066e5ea99febb9fd1fdf3006fc5835e9adf110198371fb56f700b4",
-            "releases": [
-                {
-                    "assignment_seq": 3,
-                    "by": "",
-                    "kind": "model",
-                    "name": "boards",
-                    "outcome": "success",
-                    "p99_ms": None,
-                    "parts": 0,
-                    "reason": "",
-                    "rollout": "r1",
-                    "seq": 2,
-                    "sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                    "state": "IDLE",
-                    "waits_for": "",
-                }
-            ],
-            "rollout": "r1",
-            "schema": "vi.update-report/1",
-            "seq": 1,
-            "site": "ulm"
-        ,
+        "assignment_seq": 3,
+        "at": "2026-11-27T01:01:02.755Z",
+        "boot_id": "x",
+        "device_id": "lab-1",
+        "held_by": "",
+        "problem": "",
+        "public_key": "ed8b3a93ee066e5ea99febb9fd1fdf3006fc5835e9adf110198371fb56f700b4",
+        "releases": [
+            {
+                "assignment_seq": 3,
+                "by": "",
+                "kind": "model",
+                "name": "boards",
+                "outcome": "success",
+                "p99_ms": None,
+                "parts": 0,
+                "reason": "",
+                "rollout": "r1",
+                "seq": 2,
+                "sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "state": "IDLE",
+                "waits_for": "",
+            }
+        ],
+        "rollout": "r1",
+        "schema": "vi.update-report/1",
+        "seq": 1,
+        "site": "ulm",
         "signature": "598983dfe26568845d2b92c2d073e8d9b4eb9032264d524cbe5c26a7209f3a37"
         "02adbdd9885aaafd1205b8d17267f8f254e87fad9865252ce9b1a34b98e9300e",
     }

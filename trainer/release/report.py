@@ -91,7 +91,7 @@ def read_report(data: bytes, *, device_id: str, site: str, key: str) -> Report:
         raise RefusedReportError("forged", f"{device_id}: the report is not signed with the key in the fleet file")
     if (report.device_id, report.site) != (device_id, site):
         raise RefusedReportError(
-            "foreign", f"{device_id} of {site}: the report is of {report.device_id} of {report.site}"
+            "foreign", f"{device_id} of {site}: the report is of {report.device_id[:80]!r} of {report.site[:80]!r}"
         )
     return report
 

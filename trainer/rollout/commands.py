@@ -20,7 +20,7 @@ from trainer.rollout.page import rollout_page
 from trainer.rollout.phases import Phase, Step
 from trainer.rollout.record import Record
 from trainer.rollout.steering import Steering, Wanted
-from trainer.rollout.views import RingView, as_plain, is_back, views, waits_for
+from trainer.rollout.views import RingView, as_plain, is_back, sized, views, waits_for
 
 
 def start(arguments: argparse.Namespace) -> int:
@@ -117,9 +117,11 @@ def _show(record: Record, found: list[RingView]) -> None:
         f"{record.name}: {record.phase.value}; {', '.join(chosen.path for chosen in record.releases)}", soft_wrap=True
     )
     _out.print(table)
+    last = record.log[-1]
+    _out.print(f"last: {last.at} {last.by}: {last.what}", soft_wrap=True)
     if record.called:
         back = sum(is_back(record, device) for device in record.called)
-        _out.print(f"called back: {len(record.called)} devices, {back} of them say that they are back")
+        _out.print(f"called back: {sized(len(record.called))}, {back} of them told that they are back")
     if record.refused:
         words = "; ".join(refused.words for _, refused in sorted(record.refused.items())[:5])
         _out.print(f"refused: {len(record.refused)} reports: {words}", soft_wrap=True)

@@ -9,7 +9,7 @@ from html import escape
 from trainer.page import Page
 from trainer.rollout.gate import FAILURES, Seen
 from trainer.rollout.record import Record
-from trainer.rollout.views import RingView, is_back, waits_for
+from trainer.rollout.views import RingView, is_back, sized, waits_for
 
 MOST_ROWS = 200
 """Of devices in a table; the rest is counted."""
@@ -30,29 +30,30 @@ def rollout_page(record: Record, found: Sequence[RingView], now: datetime) -> st
         now: UTC.
     """
     releases = ", ".join(chosen.path for chosen in record.releases)
-    back = ", ".join(chosen.path for chosen in record.back) or "none named"
-    lead = f"{record.phase.value} at {now:%Y-%m-%d %H:%M} UTC. Release: {releases}. Way back: {back}."
+    way = ", ".join(chosen.path for chosen in record.back) or "none named"
+    lead = f"{record.phase.value.capitalize()} at {now:%Y-%m-%d %H:%M} UTC. Release: {releases}. Way back: {way}."
     page = Page(f"Rollout {record.name}", lead)
+    last = record.log[-1]
+    page.paragraph(f"Last, on {_at(last.at)} by {last.by}: {last.what}.")
     page.heading("What it waits for")
     for words in waits_for(record, list(found)):
         page.paragraph(words)
     page.heading("Rings")
     page.drawing(_bars(found))
-    page.tables([("ring", "told (UTC)", "devices", "success", "failed or silent", "parts", "hours", "gate"),
-                 *(_ring_row(record, view) for view in found)])  # fmt: skip
+    head = ("ring", "told (UTC)", "devices", "success", "failed or silent", "parts", "hours", "gate")
+    page.table_of_words(head, *(_ring_row(record, view) for view in found))
     if rows := list(_failures(record, found)):
         page.heading("Devices that did not make it", _shown(rows))
-        page.tables([("device", "site / line", "ring", "what", "in their words"), *rows[:MOST_ROWS]])
+        page.table_of_words(("device", "site / line", "ring", "what", "in their words"), *rows[:MOST_ROWS])
     if record.called:
         left = [device for device in sorted(record.called) if not is_back(record, device)]
-        page.heading(
-            "Called back", f"{len(record.called)} devices; {len(record.called) - len(left)} say that they are back."
-        )
+        told = len(record.called) - len(left)
+        page.heading("Called back", f"{sized(len(record.called))}; {told} of them told that they are back.")
         if left:
             page.paragraph(f"Not yet: {', '.join(left[:MOST_ROWS])}{' ...' if len(left) > MOST_ROWS else ''}")
     _add_refused(page, record)
     page.heading("What was done")
-    page.tables([("when (UTC)", "by", "what"), *((_at(entry.at), entry.by, entry.what) for entry in record.log)])
+    page.table_of_words(("when (UTC)", "by", "what"), *((_at(entry.at), entry.by, entry.what) for entry in record.log))
     return page.html()
 
 
@@ -84,7 +85,7 @@ def _add_refused(page: Page, record: Record) -> None:
         (device, _at(refused.since), refused.why, refused.words) for device, refused in sorted(record.refused.items())
     ]
     if rows:
-        page.tables([("device", "since (UTC)", "why", "what lies there now"), *rows[:MOST_ROWS]])
+        page.table_of_words(("device", "since (UTC)", "why", "what lies there now"), *rows[:MOST_ROWS])
 
 
 def _bars(found: Sequence[RingView]) -> str:

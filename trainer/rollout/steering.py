@@ -23,7 +23,7 @@ from trainer.rollout.fleet import Fleet
 from trainer.rollout.phases import Phase, Step, after
 from trainer.rollout.record import Record, moment
 from trainer.rollout.reports import fetch, hear
-from trainer.rollout.views import RingView, is_protected, views
+from trainer.rollout.views import RingView, is_protected, sized, views
 
 MACHINE = "advance"
 """Who did it, in the log, where no person did."""
@@ -74,7 +74,9 @@ class Steering:
             others = [book.read(other, standing).record for other in book.names()]
             record = begin(name, shelf, standing, self.fleet, others, paths, wanted.back)
             check_keys(standing, {member.site for member in record.members.values()}, self.signers)
-            words = f"started{_because(wanted.why)}{_naming(wanted)}; ring lab told ({_sized(record, 'lab')})"
+            words = (
+                f"started{_because(wanted.why)}{_naming(wanted)}; ring lab told ({sized(len(record.of_ring('lab')))})"
+            )
             now = self.clock()
             record = record.model_copy(
                 update={"opened": {"lab": moment(now)}, "log": record.noted(now, wanted.by, words)}
@@ -152,8 +154,8 @@ class Steering:
         files = fetch(self.fleet.reports, record.told())
         if record.heard and not files:
             raise StorageError(
-                f"{self.fleet.reports}: of {len(record.told())} devices not one report is there any more, and there were "
-                f"some; check the address in {self.fleet.path}. Nothing was judged"
+                f"{self.fleet.reports}: of {len(record.told())} devices not one report is there any more, and there "
+                f"were some; check the address in {self.fleet.path}. Nothing was judged"
             )
         return hear(record, self.fleet, files, self.clock())
 
@@ -178,7 +180,7 @@ class Steering:
         if not left:
             return record.model_copy(update={"phase": phase, "log": record.noted(now, MACHINE, f"{passed}; done")})
         ring = left[0]
-        words = f"{passed}; ring {ring} told ({_sized(record, ring)})"
+        words = f"{passed}; ring {ring} told ({sized(len(record.of_ring(ring)))})"
         changes = {"opened": {**record.opened, ring: moment(now)}, "is_settled": False}
         return record.model_copy(update={**changes, "log": record.noted(now, MACHINE, words)})
 
@@ -236,11 +238,6 @@ def _orders(record: Record, fleet: Fleet) -> list[Order]:
         Order(site, devices, Wish(rollout=record.name, ring=ring, paths=paths, gates=fleet.rings.of(ring).gates))
         for (site, ring, paths), devices in sorted(groups.items())
     ]
-
-
-def _sized(record: Record, ring: Ring) -> str:
-    size = len(record.of_ring(ring))
-    return "1 device" if size == 1 else f"{size} devices"
 
 
 def _counted(record: Record) -> Record:

@@ -91,20 +91,25 @@ def _way_back(record: Record) -> list[str]:
         return ["Nothing: nobody has to be called back."]
     if not record.back:
         return [
-            f"A person: {len(record.called)} devices are to be called back, and nothing is named to which. Release "
+            f"A person: {sized(len(record.called))} must be called back, and nothing is named to which. Release "
             "what they had under a new number (`trainer publish release`), and name it: `trainer rollout "
             f"{'recall' if record.phase is Phase.RECALLED else 'halt'} {record.name} --back PATH`."
         ]
     left = [device for device in record.called if not is_back(record, device)]
     if not left:
-        return [f"Nothing: all {len(record.called)} devices that were called back say that they are."]
-    return [f"{len(left)} of {len(record.called)} devices that were called back do not say yet that they are."]
+        return [f"Nothing: {sized(len(record.called))} called back, and all of them told that they are back."]
+    return [f"{sized(len(record.called))} called back, and {len(left)} of them did not tell yet that they are back."]
 
 
 def is_back(record: Record, device: str) -> bool:
     """Tell whether a called device says that it runs what it had."""
     heard = record.heard.get(device)
     return heard is not None and heard.is_back
+
+
+def sized(count: int) -> str:
+    """Say how many devices."""
+    return "1 device" if count == 1 else f"{count} devices"
 
 
 def as_plain(record: Record, found: list[RingView]) -> dict[str, object]:
