@@ -67,7 +67,7 @@ def tell(world: World, story: Story, chance: random.Random) -> dict[str, Any]:
     digest = world.publisher.standing().releases("model")[path].hashes["sha256"]
     for number, device in enumerate(world.devices.values()):
         is_hit = story.harm == "everywhere" or (story.harm == "lines" and number >= LAB_DEVICES)
-        device.bad = frozenset({digest}) if is_hit and chance.random() < HIT else frozenset()
+        device.bad = frozenset({digest}) if is_hit and _luck(story, device.device_id) < HIT else frozenset()
     world.write_fleet(story.rings)
     steering, begun = world.steering(), world.hours
     record = steering.start(story.name, [path], Wanted("Anna", back=[back]))
@@ -108,6 +108,10 @@ def _recall(
 
 def _back(record: Record) -> int:
     return sum(record.heard[device].is_back for device in record.called if device in record.heard)
+
+
+def _luck(story: Story, device_id: str) -> float:
+    return random.Random(f"{story.name} {device_id}").random()
 
 
 def _ask(world: World, record: Record, knows: set[tuple[str, bool]]) -> None:

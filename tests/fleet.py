@@ -133,9 +133,7 @@ class FleetDesk:
         """The same, at a time that a test sets by `now` and `later`."""
         secrets = Secrets(passphrases=(self.desk.folder / "passphrase",))
         signers: list[Signer] = [open_signer(str(self.desk.key(name)), secrets) for name in ("ulm", "online")]
-        return Steering(
-            self.desk.address, self.desk.root.read_bytes(), read_fleet(self.fleet), signers, lambda: self.now
-        )
+        return Steering(self.desk.address, self.desk.root, read_fleet(self.fleet), signers, lambda: self.now)
 
     def later(self, hours: float) -> None:
         self.now += timedelta(hours=hours)

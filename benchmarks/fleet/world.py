@@ -40,7 +40,7 @@ class World:
     def steering(self) -> Steering:
         """The rollouts of this fleet, at the story's time."""
         return Steering(
-            str(self.folder / "updates"), self.publisher.pinned, self.fleet(), self.publisher.online,
+            str(self.folder / "updates"), self.folder / "root.json", self.fleet(), self.publisher.online,
             lambda: self.begun + timedelta(hours=self.hours),
         )  # fmt: skip
 
@@ -81,6 +81,7 @@ def build(folder: Path, count: int, seed: int = 1) -> World:
     for name in ("updates", "reports"):
         (folder / name).mkdir()
     publisher = begin(folder / "updates", sites)
+    (folder / "root.json").write_bytes(publisher.pinned)
     first = publisher.release(content_of("first"))
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.fleet.server", str(folder)], stdout=subprocess.PIPE, text=True

@@ -9,9 +9,9 @@ from appliance.demo.station import Scene, write_station
 from appliance.messages import CommandReply
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.stores.ledger import SqliteLedger
+from benchmarks import rollout
 from benchmarks.challenger import Row, judged, keeps_its_promise, shadow
 from benchmarks.challenger_lines import Candidate
-from benchmarks import rollout
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts

@@ -209,3 +209,17 @@ def test_a_record_that_somebody_altered_is_not_believed(fleet: FleetDesk, capsys
     assert fleet.run("advance") == 65
     assert "not sealed" in capsys.readouterr().err
     assert fleet.told() == ["lab-1"]
+
+
+def test_an_older_record_that_somebody_puts_back_is_refused(
+    fleet: FleetDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sealed it is; a halt would be undone by it."""
+    assert fleet.start() == 0
+    path = Path(fleet.desk.address) / "rollouts" / "r1.json"
+    old = path.read_bytes()
+    assert fleet.run("halt") == 0
+    path.chmod(0o644)
+    path.write_bytes(old)
+    assert fleet.run("advance") == 65
+    assert "put an old one back" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_two_who_change_a_rollout_at_once_do_not_undo_each_other(fleet: FleetDes
     assert fleet.start() == 0
     steering = fleet.steering()
     standing = fleet.desk.standing()
-    mine = Book(fleet.desk.address)
+    mine = Book(fleet.desk.address, fleet.desk.root)
     leaf = mine.read("r1", standing)
     assert fleet.run("pause") == 0
     with pytest.raises(ConfigError, match="somebody else has changed this rollout"):

@@ -1,11 +1,21 @@
-"""Where rollouts are written down: ADDRESS/rollouts/NAME.json in the repository, sealed, replaced as a whole."""
+"""Where rollouts are written down: ADDRESS/rollouts/NAME.json in the repository, sealed, replaced as a whole.
+
+What was seen last is noted beside the pinned root, so that nobody puts an older one back.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, parse
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
+from trainer.release.keys import read_small
 from trainer.release.orders import Signers
 from trainer.release.seal import is_sealed, seal
 from trainer.release.standing import Standing
@@ -26,15 +36,24 @@ class Leaf:
     tag: str
 
 
+class Notes(Section):
+    """The file beside the root; numbers: address of a rollout -> the highest number that was seen."""
+
+    schema_: Annotated[Literal["vi.rollouts-seen/1"], Field(alias="schema")] = "vi.rollouts-seen/1"
+    numbers: dict[str, int] = Field(default_factory=dict)
+
+
 class Book:
     """The rollouts of one repository.
 
     Args:
         address: the repository's.
+        root: the file of the pinned root.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, root: Path) -> None:
         self._files = StoredFiles(address)
+        self._notes = root.with_name(f"{root.name}.rollouts.json")
 
     def names(self) -> list[str]:
         """Return the rollouts that are written down.
@@ -50,7 +69,7 @@ class Book:
 
         Raises:
             ConfigError: There is none of this name.
-            BundleTrustError: It is not sealed by the online key.
+            BundleTrustError: It is not sealed by the online key, or older than what was seen here.
             StorageError: The address does not answer or refuses.
         """
         path = f"{FOLDER}/{name}.json"
@@ -69,6 +88,7 @@ class Book:
                 f"{path} is not sealed with the online key that holds now; find out who wrote there and restore it "
                 "from a copy, or, if that key was exchanged meanwhile, start another rollout"
             )
+        self._note(found.record)
         return Leaf(found.record, content, tag)
 
     def write(self, record: Record, before: Leaf | None, standing: Standing, signers: Signers) -> Leaf:
@@ -94,7 +114,29 @@ class Book:
             self._files.write(path, content)
         elif not self._files.replace(path, content, before.tag) and self._files.read(path) != content:
             raise _overtaken(record.name)
+        self._note(record)
         return Leaf(record, content, self._files.tag(path) if self._files.is_s3 else "")
+
+    def _note(self, record: Record) -> None:
+        """Note how far a rollout is, and refuse one that was further already."""
+        notes, key = _read_notes(self._notes), f"{self._files.address}/{FOLDER}/{record.name}"
+        before = notes.numbers.get(key, 0)
+        if record.number < before:
+            raise BundleTrustError(
+                f"{key}: is number {record.number}, and {before} was seen; somebody has put an old one back. Restore "
+                f"the newest; if it was you, and that one is lost, remove {self._notes}"
+            )
+        if record.number > before:
+            write_whole(self._notes, dump(Notes(numbers={**notes.numbers, key: record.number})))
+
+
+def _read_notes(path: Path) -> Notes:
+    if not path.exists():
+        return Notes()
+    try:
+        return parse(read_small(path), Notes, schema="vi.rollouts-seen/1", origin=str(path), max_bytes=MOST_BYTES)
+    except BundleFormatError as error:
+        raise ConfigError(f"{str(error).rpartition(';')[0]}; restore it, or remove it") from error
 
 
 def _overtaken(name: str) -> ConfigError:

@@ -11,7 +11,6 @@ from appliance.events import utc_now
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
-from trainer.release.keys import read_small
 from trainer.release.orders import Signers
 from trainer.release.publish_commands import signers_of
 from trainer.rollout.fleet import read_fleet
@@ -94,7 +93,7 @@ def change(arguments: argparse.Namespace) -> int:
 
 def _steering(arguments: argparse.Namespace, signers: Signers) -> Steering:
     fleet = read_fleet(arguments.fleet)
-    return Steering(arguments.repository, read_small(arguments.root), fleet, signers, utc_now)
+    return Steering(arguments.repository, arguments.root, fleet, signers, utc_now)
 
 
 def _told(arguments: argparse.Namespace, record: Record, found: list[RingView]) -> int:

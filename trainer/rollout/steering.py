@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from appliance.errors import ConfigError, StorageError
 from trainer.release.assignment import RINGS, Ring, Wish, choose
+from trainer.release.memory import remembered
 from trainer.release.orders import Order, Signers, assignment_of, check_keys, publish_orders
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, stands
+from trainer.release.standing import Standing
 from trainer.rollout.beginning import begin, check_way_back
 from trainer.rollout.book import Book, Leaf
 from trainer.rollout.fleet import Fleet
@@ -45,14 +47,14 @@ class Steering:
 
     Args:
         address: of the repository.
-        pinned: root.json of the devices' image.
+        root: root.json of the devices' image; what was seen last is noted beside it.
         fleet: its devices.
         signers: keys of the sites and of the online roles; none are needed to look.
         clock: what time it is, UTC.
     """
 
     address: str
-    pinned: bytes
+    root: Path
     fleet: Fleet
     signers: Signers
     clock: Callable[[], datetime]
@@ -67,10 +69,10 @@ class Steering:
 
         Raises:
             ConfigError: It cannot begin so; says why. Nothing was changed.
-            BundleTrustError, StorageError: see `stands`, `publish_orders`.
+            BundleTrustError, StorageError: see `remembered`, `publish_orders`.
         """
         with self._alone() as (shelf, standing):
-            book = Book(self.address)
+            book = Book(self.address, self.root)
             others = [book.read(other, standing).record for other in book.names()]
             record = begin(name, shelf, standing, self.fleet, others, paths, wanted.back)
             check_keys(standing, {member.site for member in record.members.values()}, self.signers)
@@ -89,8 +91,8 @@ class Steering:
         Raises:
             ConfigError, BundleTrustError, StorageError: see `Book.read`, `fetch`.
         """
-        standing = stands(Shelf(self.address), self.pinned)
-        record = self._heard(Book(self.address).read(name, standing).record)
+        standing = remembered(Shelf(self.address), self.root)
+        record = self._heard(Book(self.address, self.root).read(name, standing).record)
         return record, views(record, self.fleet.rings, self.clock())
 
     def advance(self, name: str) -> tuple[Record, list[RingView]]:
@@ -100,7 +102,7 @@ class Steering:
             ConfigError, BundleTrustError, StorageError: see `Book`, `fetch`, `publish_orders`.
         """
         with self._alone() as (shelf, standing):
-            book = Book(self.address)
+            book = Book(self.address, self.root)
             leaf = book.read(name, standing)
             check_keys(standing, {member.site for member in leaf.record.members.values()}, self.signers)
             record = self._heard(leaf.record)
@@ -124,7 +126,7 @@ class Steering:
             BundleTrustError, StorageError: see `Book`, `fetch`, `publish_orders`.
         """
         with self._alone() as (shelf, standing):
-            book = Book(self.address)
+            book = Book(self.address, self.root)
             leaf = book.read(name, standing)
             if step is not Step.PAUSE:
                 check_keys(standing, {member.site for member in leaf.record.members.values()}, self.signers)
@@ -148,7 +150,7 @@ class Steering:
     def _alone(self) -> Iterator[tuple[Shelf, Standing]]:
         shelf = Shelf(self.address)
         with shelf.alone():
-            yield shelf, stands(shelf, self.pinned)
+            yield shelf, remembered(shelf, self.root)
 
     def _heard(self, record: Record) -> Record:
         files = fetch(self.fleet.reports, record.told())
@@ -188,7 +190,7 @@ class Steering:
         """Let the assignments say what is written down."""
         record = leaf.record
         if publish_orders(shelf, standing, _orders(record, self.fleet), self.signers):
-            standing = stands(shelf, self.pinned)
+            standing = remembered(shelf, self.root)
         called = {device: self._asked(record, device, shelf, standing) for device in record.called}
         record = record.model_copy(update={"is_settled": True, "called": called})
         return book.write(_counted(record), leaf, standing, self.signers)
