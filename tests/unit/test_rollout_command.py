@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import BACK, NEW, OLD, FleetDesk
+from tests.fleet import AT_ONCE, BACK, NEW, OLD, FleetDesk
 from tests.release_desk import ServedFolder
 from tests.update_server import UpdateServer
 
@@ -181,6 +181,20 @@ def test_a_protected_line_holds_the_next_ring_until_a_person_excuses_the_device(
     assert fleet.run("resume", "--excuse", odd, "--why", "its lamp was broken") == 0
     assert fleet.run("advance") == 0
     assert len(fleet.told()) > 5
+
+
+def test_a_device_of_an_earlier_ring_that_goes_back_later_holds_the_next_ring(tmp_path: Path) -> None:
+    fleet = FleetDesk(tmp_path, {**AT_ONCE, "lab": {"least_h": 0, "halt_percent": 100}})
+    assert fleet.start() == 0
+    fleet.say("lab-1", "success")
+    assert fleet.run("advance") == 0
+    ring = fleet.ring("line")
+    fleet.say("lab-1", "rolled_back")
+    for device in ring:
+        fleet.say(device, "success")
+    assert fleet.run("advance") == 0
+    assert fleet.told() == sorted(["lab-1", *ring])
+    assert "Ring lab: 1 of its devices protected their lines" in " ".join(fleet.status()["waits_for"])
 
 
 def test_two_rollouts_of_one_model_at_once_are_refused(fleet: FleetDesk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,3 +57,16 @@ def test_a_halt_that_was_killed_calls_back_in_the_end(fleet: FleetDesk) -> None:
         assert fleet.status()["called_back"] == 1
 
     assert deaths(fleet, lambda: min(fleet.run("advance"), 0), check) >= 5
+
+
+def test_who_was_told_by_an_advance_that_was_killed_is_called_back_by_a_halt(fleet: FleetDesk) -> None:
+    """What shall be is written down before anybody is told, so nobody is told who is not known."""
+
+    def check(step: int) -> None:
+        fleet.say("lab-1", "rolled_back")
+        assert fleet.run("advance") == 1
+        assert fleet.told(NEW) == []
+        fleet.say("lab-1", "success")
+
+    fleet.say("lab-1", "success")
+    assert deaths(fleet, lambda: fleet.run("advance"), check) >= 8

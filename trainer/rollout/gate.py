@@ -102,7 +102,9 @@ def _lacking(terms: RingTerms, tally: Tally) -> tuple[str, ...]:
     if not size:
         return ("all its devices are excused, so nobody is left to show anything: halt it",)
     if safety := sum(counts.get(seen, 0) for seen in SAFETY):
-        words.append(f"{safety} devices protected their lines against it: find out why, then excuse them or halt it")
+        words.append(
+            f"{safety} of its devices protected their lines against it: find out why, then excuse them or halt it"
+        )
     succeeded = counts.get(Seen.SUCCESS, 0)
     if succeeded * 100 < terms.success_percent * size:
         wanted = -int(-(terms.success_percent * size) // 100)
