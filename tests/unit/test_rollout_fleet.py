@@ -66,6 +66,15 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, wo
     assert words in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"), [("reports", "{here}/reports"), ("/srv/r", "/srv/r"), ("s3://a/b", "s3://a/b")]
+)
+def test_a_folder_of_reports_lies_beside_the_file(tmp_path: Path, said: str, meant: str) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(FILE.replace("s3://plant/reports", said))
+    assert read_fleet(path).reports == meant.format(here=tmp_path)
+
+
 def test_ten_thousand_devices_fit(tmp_path: Path) -> None:
     lines = [f"      d{number}: {{key: {number:062x}ff}}" for number in range(10_000)]
     text = "reports: r\nsites:\n  ulm:\n    a:\n" + "\n".join(lines) + "\n"

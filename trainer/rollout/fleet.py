@@ -89,7 +89,7 @@ Place: TypeAlias = Literal["lab", "line", "quarter", "all", "out"]
 
 
 class Device(Section):
-    """One device; key: its public key, hexadecimal, as `appliance agent` prints it."""
+    """One device; key: its public key, hexadecimal, as the device's agent tells it."""
 
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     ring: Place | None = None
@@ -116,7 +116,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All devices by id; reports: the address where theirs lie."""
+    """All devices by id; reports: the address where theirs lie, a folder as seen from the file's own."""
 
     path: Path
     reports: str
@@ -149,7 +149,8 @@ def read_fleet(path: Path) -> Fleet:
         if other_id := keys.get(placed.key):
             raise _twice(document, (*at, "key"), f"is that of {other_id}, too", "each device has its own key")
         keys[placed.key] = placed.device_id
-    return Fleet(path, file.reports, file.rings, devices)
+    is_folder = "://" not in file.reports
+    return Fleet(path, str(path.parent / file.reports) if is_folder else file.reports, file.rings, devices)
 
 
 def _placed(file: FleetFile) -> Iterator[tuple[tuple[str, ...], Placed]]:
