@@ -14,8 +14,9 @@ from appliance.events import utc_now
 from tests.release_desk import Desk
 from trainer.__main__ import main as trainer
 from trainer.release.assignment import Assignment, Chosen, choose
-from trainer.release.keys import Secrets, open_signer
+from trainer.release.keys import open_signer
 from trainer.release.orders import assignment_of
+from trainer.release.passphrases import Secrets
 from trainer.release.report import signed_part
 from trainer.release.shelf import Shelf
 from trainer.rollout.fleet import read_fleet

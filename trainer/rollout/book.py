@@ -15,8 +15,8 @@ from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, parse
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
-from trainer.release.keys import read_small
 from trainer.release.orders import Signers
+from trainer.release.passphrases import read_small
 from trainer.release.seal import is_sealed, seal
 from trainer.release.standing import Standing
 from trainer.rollout.record import Record, SealedRecord
