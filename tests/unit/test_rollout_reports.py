@@ -99,6 +99,7 @@ def test_nothing_but_a_whole_report_is_taken_even_from_its_own_device(key: str, 
         (DEVICE.report(told(CHOSEN, "success"), site="oslo"), "foreign"),
         (DEVICE.report({**told(CHOSEN, "success"), "parts": -1}), "broken"),
         (DEVICE.report({**told(CHOSEN, "success"), "outcome": "well"}), "broken"),
+        (DEVICE.report({**told(CHOSEN, "success"), "state": "W" * 33}), "broken"),
     ],
     ids=str,
 )

@@ -21,7 +21,7 @@ MAX_BYTES = 256 * 1024
 
 Why = Literal["oversized", "broken", "foreign", "forged", "replayed"]
 Outcome = Literal["running", "success", "failed", "rolled_back", "quarantined"]
-Word = Annotated[str, Field(max_length=4096)]
+Words = Annotated[str, Field(max_length=4096)]
 
 COMMITTED = ("COMMIT", "WATCH", "REPORT", "CLEANUP", "IDLE")
 """States in which a release that is not given up is in force on the device."""
@@ -46,9 +46,9 @@ class ReleaseTold(_Told):
     name: str
     seq: Seq
     sha256: str
-    state: str
+    state: Annotated[str, Field(max_length=32)]
     outcome: Outcome
-    reason: Word = ""
+    reason: Words = ""
     parts: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
 
 

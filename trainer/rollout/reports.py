@@ -18,6 +18,9 @@ from trainer.stored_files import StoredFiles
 READERS = 16
 """Files that are asked for at once, where an address answers over a network."""
 
+MOST_WORDS = 300
+"""Of a device's reason, that are kept."""
+
 _LATEST = ("quarantined", "rolled_back", "failed", "running", "success")
 """Of several releases of one rollout, the first of these that a device has says how it stands."""
 
@@ -111,7 +114,7 @@ def _heard(record: Record, report: Report, placed: Placed, digest: str, now: dat
         outcome="running" if outcome == "success" and not is_whole else outcome,  # one of several is not all
         state=worst.state if worst else "",
         parts=sum(each.parts for each in told),
-        reason=worst.reason if worst else "",
+        reason=worst.reason[:MOST_WORDS] if worst else "",
         is_committed=any(each.state in COMMITTED and each.outcome in ("running", "success") for each in told),
         is_back=_is_back(record, report),
     )
