@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from appliance.clock import SystemClock
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
+from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
@@ -64,11 +65,12 @@ class SimulatedDevice:
         transport = Transport(TransferLimits(), allows_plain_loopback=True)
         floor = Floor(self.folder / "floor.json", BUILT_AT)
         repository = TrustedRepository(
-            "online", f"{url}/metadata/", self.folder / "metadata", root=self.root, floor=floor, transport=transport,
-            clock=SystemClock(), files=self.folder / "files",
+            "online", HttpsSource(f"{url}/metadata/", transport), self.folder / "metadata", root=self.root,
+            floor=floor, clock=SystemClock(), elsewhere=[self.folder / "files"],
         )  # fmt: skip
         (self.folder / "orders").mkdir(exist_ok=True)
-        orders = TargetStore(self.folder / "orders", f"{url}/targets/", transport)
+        targets = HttpsSource(f"{url}/targets/", transport)
+        orders = TargetStore(self.folder / "orders", targets)
         assignment = json.loads(orders.fetch(repository.find(f"assign/{self.site}/{self.device_id}.json")).read_bytes())
         if assignment["seq"] == self.assignment_seq:
             return False
@@ -76,7 +78,7 @@ class SimulatedDevice:
         (release,) = assignment["releases"]
         self._give_up_other(release["sha256"])
         if release["sha256"] != self.in_force:
-            store = TargetStore(self.folder / "files", f"{url}/targets/", transport)
+            store = TargetStore(self.folder / "files", targets)
             (self.folder / "files").mkdir(exist_ok=True)
             target = repository.find(release["path"])
             assert target.digests["sha256"] == release["sha256"]
