@@ -26,7 +26,7 @@ MIX: Mapping[Nature, float] = {"failing": 0.002, "silent": 0.002, "lying": 0.002
 
 @dataclass
 class World:
-    """Everything; hours: the time of the story."""
+    """Everything; hours: the time of the story. has: the content that the devices were given last and kept."""
 
     folder: Path
     publisher: Publisher
@@ -36,6 +36,7 @@ class World:
     begun: datetime = field(default_factory=utc_now)
     hours: float = 0.0
     polls: int = 0
+    has: str = "first"
 
     def steering(self) -> Steering:
         """The rollouts of this fleet, at the story's time."""
