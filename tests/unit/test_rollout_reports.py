@@ -101,7 +101,22 @@ def test_nothing_but_a_whole_report_is_taken_even_from_its_own_device(key: str, 
         (DEVICE.report({**told(CHOSEN, "success"), "outcome": "well"}), "broken"),
         (DEVICE.report({**told(CHOSEN, "success"), "state": "W" * 33}), "broken"),
     ],
-    ids=str,
+    ids=[
+        "empty",
+        "brackets",
+        "cut",
+        "endless number",
+        "newer form",
+        "a key twice",
+        "too long",
+        "another key",
+        "altered",
+        "another device",
+        "another site",
+        "negative parts",
+        "unknown outcome",
+        "long state",
+    ],
 )
 def test_what_is_not_its_word_is_refused_by_kind(data: bytes, expected: str) -> None:
     assert why(data) == expected
