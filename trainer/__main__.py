@@ -16,6 +16,7 @@ from trainer.pack_arguments import add_pack
 from trainer.pretrain_arguments import add_pretrain
 from trainer.release.arguments import add_keys
 from trainer.release.publish_arguments import add_publish
+from trainer.rollout.arguments import add_rollout
 from trainer.search_arguments import add_search
 from trainer.train_arguments import add_augment, add_dials, add_holdout, add_length, add_net, add_patience
 
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add_keys(commands, EPILOG)
     add_publish(commands, EPILOG)
     add_pack(commands, EPILOG)
+    add_rollout(commands, EPILOG)
     return top
 
 

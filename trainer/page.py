@@ -19,6 +19,8 @@ p { margin: 4px 0 12px; max-width: 80ch; }
 table { border-collapse: collapse; background: #fff; margin: 8px 0 16px; }
 th, td { border: 1px solid #d7dbe2; padding: 4px 12px; text-align: right; }
 th { background: #e9ecf1; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+.words th, .words td { text-align: left; vertical-align: top; }
+.words th:not(:last-child), .words td:not(:last-child) { white-space: nowrap; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; }
 figure { margin: 0; background: #fff; border: 1px solid #d7dbe2; padding: 6px; }
 figure img { width: 100%; display: block; image-rendering: auto; }
@@ -42,9 +44,17 @@ class Page:
         """Begin a section."""
         self._parts.append(f"<h2>{escape(words)}</h2>" + (f"<p>{escape(text)}</p>" if text else ""))
 
+    def paragraph(self, words: str) -> None:
+        """Add a paragraph."""
+        self._parts.append(f"<p>{escape(words)}</p>")
+
     def tables(self, *tables: Iterable[Sequence[object]]) -> None:
         """Add tables beside each other; the first row of each is its head."""
         self._parts.append(f'<div class="tables">{"".join(map(_table, tables))}</div>')
+
+    def table_of_words(self, *rows: Sequence[object]) -> None:
+        """Add a table that is read rather than added up; the first row is its head."""
+        self._parts.append(f'<div class="words">{_table(rows)}</div>')
 
     def drawing(self, svg: str) -> None:
         """Add a drawing; svg is markup of our own, nothing of the data's."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -76,6 +77,23 @@ class StoredFiles:
             except FileNotFoundError:
                 return None
 
+    def read_begin(self, name: str, most_bytes: int) -> bytes | None:
+        """Return at most so many bytes of a file as it is there, None if it is not.
+
+        Raises:
+            StorageError: The address does not answer or refuses.
+        """
+        with self._asked(f"reading {name}"):
+            try:
+                if "http" not in self._files.protocol:
+                    return self._cut(self._path(name), most_bytes)
+                with self._files.open(
+                    self._path(name), block_size=0, size=1
+                ) as file:  # streamed, not asked for its size
+                    return _read(file, most_bytes)
+            except FileNotFoundError:
+                return None
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all where the file system can.
 
@@ -132,6 +150,14 @@ class StoredFiles:
                 return False
         return True
 
+    def _cut(self, path: str, most_bytes: int) -> bytes:
+        try:
+            return bytes(self._files.cat_file(path, start=0, end=most_bytes))
+        except OSError:
+            if self._files.info(path)["size"]:
+                raise
+            return b""  # of an empty file an object store has no range
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
@@ -150,6 +176,14 @@ class StoredFiles:
                 f"{self.address}: {doing} failed: {error or type(error).__name__}; check the address, its endpoint, "
                 "and this user's rights and credentials, then repeat the command"
             ) from error
+
+
+def _read(file: IO[bytes], most_bytes: int) -> bytes:
+    pieces, left = [], most_bytes
+    while left and (piece := file.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _create_here(path: Path, content: bytes) -> None:

@@ -108,14 +108,15 @@ class Document:
         return f"{self.path}:{self.lines.get(known, 1)}: {name + ': ' if name else ''}{text}"
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, most_bytes: int = MAX_BYTES) -> Document:
     """Read a YAML document without running anything in it.
 
     Only plain mappings, lists and scalars: anchors, aliases, tags and repeated keys are refused, because
     they hide what is in force (and a few lines of aliases can fill the memory).
 
     Args:
-        path: the file; UTF-8, at most 256 KiB.
+        path: the file; UTF-8.
+        most_bytes: a bigger file is refused unread.
 
     Returns:
         The document with its digest.
@@ -125,20 +126,21 @@ def read_document(path: Path) -> Document:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); check the path and the file's permissions"
         ) from error
-    return parse_document(path, content)
+    return parse_document(path, content, most_bytes)
 
 
-def parse_document(path: Path, content: bytes) -> Document:
+def parse_document(path: Path, content: bytes, most_bytes: int = MAX_BYTES) -> Document:
     """Read a YAML document from bytes; see read_document.
 
     Args:
         path: where the bytes come from, for messages and relative paths.
-        content: UTF-8, at most 256 KiB.
+        content: UTF-8.
+        most_bytes: more is refused unread.
 
     Returns:
         The document with its digest.
@@ -146,8 +148,8 @@ def parse_document(path: Path, content: bytes) -> Document:
     Raises:
         ConfigError: not UTF-8, too large, or not plain YAML; the message has the line.
     """
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: more than {MAX_BYTES} bytes; this is not the file that is meant, check the path")
+    if len(content) > most_bytes:
+        raise ConfigError(f"{path}: more than {most_bytes} bytes; this is not the file that is meant, check the path")
     try:
         data, lines = read_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.simulator.broker import find_mosquitto
 from appliance.simulator.dataset import write_dataset
 from tests.feedback import box, judge, write_judging_station
+from tests.fleet import FleetDesk
 from tests.ledger_inspections import open_ledger, store
 from tests.models import tiny_bundle
 from tests.plant import PLACE, Plant, write_station
@@ -152,6 +153,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     desk = Desk(folder / "release", str(folder / "release" / "updates"))
     desk.begin()
     (desk.folder / "report.html").write_text("<p>good</p>")
+    (folder / "rollout").mkdir()
+    FleetDesk(folder / "rollout")
     pcb = folder / "DeepPCB" / "PCBData"
     groups = dict.fromkeys(("group77000", "group50600", "group44000"), 2) | {"group00041": 8}
     write_tiny_deeppcb(pcb, groups, side_px=96)

@@ -9,6 +9,7 @@ from appliance.demo.station import Scene, write_station
 from appliance.messages import CommandReply
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.stores.ledger import SqliteLedger
+from benchmarks import rollout
 from benchmarks.challenger import Row, judged, keeps_its_promise, shadow
 from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
@@ -61,3 +62,13 @@ def test_a_gate_that_errs_more_often_than_it_says_is_noticed() -> None:
     assert figures["fail_parts"][0] <= figures["fail_parts"][1] < 500
     assert keeps_its_promise(Row("SHADOW", "", False, blind), figures)
     assert not keeps_its_promise(Row("SHADOW", "", True, blind), figures)
+
+
+def test_a_fleet_of_simulated_devices_holds_a_bad_release_where_it_shows(tmp_path: Path) -> None:
+    found = rollout.run(tmp_path, 60, rollout.STORIES[:2])
+    everywhere, on_lines = (found["stories"][story.name] for story in rollout.STORIES[:2])
+    assert (everywhere["phase"], everywhere["furthest_ring"], everywhere["ever_ran_it"]) == ("halted", "lab", 5)
+    assert (on_lines["phase"], on_lines["furthest_ring"]) == ("halted", "line")
+    assert on_lines["ever_ran_it"] <= on_lines["ring_sizes"]["lab"] + on_lines["ring_sizes"]["line"]
+    assert on_lines["still_have_it_after_it"] == {}
+    assert found["check"]["nothing_new"]["requests_by_kind"] == {"root": 1.0, "timestamp": 1.0}

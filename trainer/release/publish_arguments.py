@@ -25,7 +25,7 @@ def add_publish(commands: Commands, epilog: str) -> None:
     )
     for task in (signed, refresh):
         add_repository(task)
-        _add_signers(task)
+        add_signers(task)
     _add_track(signed)
     verify = add_task(tasks, "verify", "look at it as a device does", epilog, "publish_commands", "verify")
     add_repository(verify)
@@ -45,7 +45,7 @@ def _add_release(tasks: Commands, epilog: str) -> None:
         "--request", type=Path, metavar="FILE", help="where signatures are lacking: write what is to be signed there"
     )
     add_repository(release)
-    _add_signers(release)
+    add_signers(release)
     _add_track(release)
 
 
@@ -71,10 +71,11 @@ def _add_assign(tasks: Commands, epilog: str) -> None:
     ):
         assign.add_argument(f"--{name}", type=whole, default=default, metavar="N", help=f"{what} (default %(default)s)")
     add_repository(assign)
-    _add_signers(assign)
+    add_signers(assign)
 
 
-def _add_signers(task: argparse.ArgumentParser) -> None:
+def add_signers(task: argparse.ArgumentParser) -> None:
+    """Declare the keys that sign."""
     task.add_argument(
         "--key", action="append", default=[], help="a key's file, or a token's address such as hsm:2?label=A; repeat it"
     )

@@ -20,17 +20,18 @@ from appliance.events import utc_now
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
-from trainer.release.assignment import Gates, Wish, assign
+from trainer.release.assignment import Gates, Wish
 from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
 from trainer.release.keys import open_signer
 from trainer.release.keys_commands import secrets_of
 from trainer.release.memory import remembered
+from trainer.release.orders import Order, publish_orders
 from trainer.release.passphrases import read_small
-from trainer.release.publication import Change, check_parts, publish, signed_by
+from trainer.release.publication import Change, check_parts, publish
 from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
 from trainer.release.request import Request, as_bytes, collected, write_request
-from trainer.release.roles import KINDS, assign_role
+from trainer.release.roles import KINDS
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, parse_root
 
@@ -49,7 +50,7 @@ def release(arguments: argparse.Namespace) -> int:
     """
     wanted = _release_of(arguments)
     wanted.check()
-    signers = _signers(arguments)
+    signers = signers_of(arguments)
     shelf = Shelf(arguments.repository)
     with shelf.alone():
         standing = remembered(shelf, arguments.root)
@@ -88,7 +89,7 @@ def signed(arguments: argparse.Namespace) -> int:
     requests = collected(arguments.files)
     if lacks := [f"{request.title()}: {words}" for request in requests for words in request.lacks()]:
         raise ConfigError(f"signatures are lacking: {'; '.join(lacks)}; let them sign (`trainer keys sign`)")
-    signers, shelf = _signers(arguments), Shelf(arguments.repository)
+    signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     with shelf.alone():
         is_first = shelf.mark().content is None
         if is_first:
@@ -116,7 +117,7 @@ def assign_devices(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    signers, shelf = _signers(arguments), Shelf(arguments.repository)
+    signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     try:
         gates = Gates(
             shadow_parts=arguments.shadow_parts, canary_parts=arguments.canary_parts,
@@ -127,15 +128,11 @@ def assign_devices(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"no assignment: {in_words(error)}; correct the arguments") from error
     with shelf.alone():
         standing = remembered(shelf, arguments.root)
-        content, files = assign(shelf, standing, arguments.site, arguments.device, wish)
-        if content is None:
-            _out.print("every device has this assignment already", soft_wrap=True)
-            return 0
-        role = assign_role(arguments.site)
-        metadata = signed_by(signers, role, content, [(standing.root.signed, standing.targets.signed)])
-        publish(shelf, standing, Change(roles={role: metadata}, files=files), signers)
+        names = publish_orders(shelf, standing, [Order(arguments.site, arguments.device, wish)], signers)
         remembered(shelf, arguments.root)
-    for name in files:
+    if not names:
+        _out.print("every device has this assignment already", soft_wrap=True)
+    for name in names:
         _out.print(f"{name}: assigned, rollout {arguments.rollout}, ring {arguments.ring}", soft_wrap=True)
     return 0
 
@@ -149,7 +146,7 @@ def refresh(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    signers, shelf = _signers(arguments), Shelf(arguments.repository)
+    signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     with shelf.alone():
         publish(shelf, remembered(shelf, arguments.root), Change(), signers)
         standing = remembered(shelf, arguments.root)
@@ -214,7 +211,12 @@ def _release_of(arguments: argparse.Namespace) -> Release:
     return Release("model", bundle.manifest.name, ".bundle", content, beside)
 
 
-def _signers(arguments: argparse.Namespace) -> list[Signer]:
+def signers_of(arguments: argparse.Namespace) -> list[Signer]:
+    """Open the keys that a command names.
+
+    Raises:
+        ConfigError: None is named, or one cannot be opened.
+    """
     if not arguments.key:
         raise ConfigError("no key is named; name at least that of snapshot and timestamp with --key")
     secrets = secrets_of(arguments)
