@@ -24,6 +24,8 @@ from appliance.update.app_slots import AppSlots
 from tests.app_releases import Wheels, make_slot
 from tests.small_disk import fill, small_disk
 
+pytestmark = pytest.mark.long
+
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,6 +16,8 @@ from tests.app_child import PHASES, builder_in, digest, tree
 from tests.app_releases import LAUNCHER, Wheels, make_environment, make_slot
 from tests.line import eventually
 
+pytestmark = pytest.mark.long
+
 BEFORE = "10".rjust(64, "0")
 """The digest of what is in force, version 1.0."""
 
