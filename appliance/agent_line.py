@@ -13,7 +13,7 @@ from appliance.links.question import ask
 from appliance.links.settings import MqttSettings
 from appliance.recipe import load_recipe
 from appliance.stores.observed import ObservedLedger
-from appliance.update.line import Candidate, Gate, LineRefusedError, SeenPart
+from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
 from appliance.wiring import mqtt_settings
 
 AGENT = "agent"
@@ -89,12 +89,13 @@ class MqttLine:
         if shadow.get("state") in RUNNING:
             self._ask("shadow", str(shadow["product"]), stop=True)
 
-    def shadow_of(self, name: str) -> tuple[str, str]:
-        """Return what judges beside, or ended with a problem; both are empty if nothing does or did."""
+    def shadow_of(self, name: str) -> Beside:
+        """Return what judges beside, or ended with a problem."""
         shadow = self._shadow(name)
         problem = str(shadow.get("problem") or "")
-        is_theirs = shadow.get("state") in RUNNING or problem
-        return (str(shadow.get("candidate")), problem) if is_theirs else ("", "")
+        if shadow.get("state") not in RUNNING and not problem:
+            return Beside()
+        return Beside(str(shadow.get("candidate")), problem, int(shadow.get("skipped", 0)))
 
     def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
         """Let a release judge from the next part on, for each product that runs its name."""

@@ -173,8 +173,7 @@ def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
         with held_if_free(agent.config.state / ".agent.lock") as is_free:
             if is_free:  # nobody else does it
                 service = agent.service(threading.Event())
-                service.conductor.resume()
-                service.conductor.advance()
+                service.conductor.go_back()
                 service.tell()
         if time.monotonic() > until:
             raise DeliveryError(
