@@ -14,14 +14,14 @@ from appliance.links.settings import MqttSettings
 from appliance.recipe import load_recipe
 from appliance.stores.observed import ObservedLedger
 from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
-from appliance.wiring import mqtt_settings
 
 AGENT = "agent"
 RUNNING = ("loading", "running")
 """What `status` says of a shadow that has not ended."""
 
 ANSWER_S = 30.0
-"""A release is loaded before the line answers."""
+LOADING_S = 120.0
+"""A release is loaded, and looks at each golden picture, before the line answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,9 @@ class Station:
         Raises:
             ConfigError: it cannot be.
         """
-        settings = mqtt_settings(self.config, self.document)
-        if settings is None:
+        if self.config.mqtt is None:
             raise self.document.error(("mqtt",), "a station without `mqtt` hears no agent", "add it")
-        return settings
+        return self.document.section(("mqtt",), MqttSettings, given=self.config.device.model_dump())
 
 
 class MqttLine:
@@ -151,7 +150,8 @@ class MqttLine:
         self._answered(command, {"product": product, "by": AGENT, **arguments})
 
     def _answered(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        reply = ask(self._settings, command, arguments, ANSWER_S)
+        limit_s = LOADING_S if "bundle" in arguments else ANSWER_S
+        reply = ask(self._settings, command, arguments, limit_s)
         if not reply.ok:
             raise LineRefusedError(f"the station refuses {command}: {reply.error}")
         return reply.result

@@ -9,7 +9,9 @@ import pytest
 
 from appliance.update.conductor import HOLD
 from appliance.update.doors import Window
+from appliance.update.kinds import InterruptedWorkError
 from appliance.update.lifecycle import State
+from appliance.update.models import Models
 from appliance.update.statistical import make_judge
 from tests.update_agent import Along, Device, Fleet
 from tests.update_server import UpdateServer
@@ -168,3 +170,43 @@ def test_gates_that_nothing_can_be_judged_by_fail_that_assignment(device: Device
     assert "give a most_h over watch_h" in update.reason
     fleet.assign(release)
     assert device.update(3).assignment_seq == 2
+
+
+def test_a_download_that_is_broken_off_for_a_person_goes_on_where_it_was(device: Device, fleet: Fleet) -> None:
+    new, breaks = fleet.offer(2), [True]
+
+    def between() -> None:
+        if breaks:
+            raise InterruptedWorkError("a person needs the agent")
+
+    device.meanwhile = between
+    service = device.start()
+    service.ask()
+    service.conductor.advance()
+    update = device.newest()
+    assert (update.progress.state, update.waits_for) == (State.DOWNLOAD, "a person needs the agent")
+    assert next((device.state / "files").glob(".*.part")).stat().st_size > 0
+    breaks.clear()
+    assert device.update().progress.outcome == "success"
+    assert device.in_force() == new
+
+
+def test_what_is_in_force_is_not_read_at_each_look(device: Device, fleet: Fleet) -> None:
+    fleet.offer(2)
+    assert device.update().progress.outcome == "success"
+    asked: list[str] = []
+
+    class Counting:
+        def __init__(self, kind: Models) -> None:
+            self._kind = kind
+
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(self._kind, name)
+
+    device.around = Counting
+    service = device.start()
+    service.ask()
+    for _ in range(10):
+        service.look()
+    assert asked.count("in_force") <= 3
