@@ -13,15 +13,15 @@ from appliance.links.question import ask
 from appliance.links.settings import MqttSettings
 from appliance.recipe import load_recipe
 from appliance.stores.observed import ObservedLedger
-from appliance.update.line import Candidate, Gate, LineRefusedError, SeenPart
-from appliance.wiring import mqtt_settings
+from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
 
 AGENT = "agent"
 RUNNING = ("loading", "running")
 """What `status` says of a shadow that has not ended."""
 
 ANSWER_S = 30.0
-"""A release is loaded before the line answers."""
+LOADING_S = 120.0
+"""A release is loaded, and looks at each golden picture, before the line answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,9 @@ class Station:
         Raises:
             ConfigError: it cannot be.
         """
-        settings = mqtt_settings(self.config, self.document)
-        if settings is None:
+        if self.config.mqtt is None:
             raise self.document.error(("mqtt",), "a station without `mqtt` hears no agent", "add it")
-        return settings
+        return self.document.section(("mqtt",), MqttSettings, given=self.config.device.model_dump())
 
 
 class MqttLine:
@@ -89,12 +88,13 @@ class MqttLine:
         if shadow.get("state") in RUNNING:
             self._ask("shadow", str(shadow["product"]), stop=True)
 
-    def shadow_of(self, name: str) -> tuple[str, str]:
-        """Return what judges beside, or ended with a problem; both are empty if nothing does or did."""
+    def shadow_of(self, name: str) -> Beside:
+        """Return what judges beside, or ended with a problem."""
         shadow = self._shadow(name)
         problem = str(shadow.get("problem") or "")
-        is_theirs = shadow.get("state") in RUNNING or problem
-        return (str(shadow.get("candidate")), problem) if is_theirs else ("", "")
+        if shadow.get("state") not in RUNNING and not problem:
+            return Beside()
+        return Beside(str(shadow.get("candidate")), problem, int(shadow.get("skipped", 0)))
 
     def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
         """Let a release judge from the next part on, for each product that runs its name."""
@@ -150,7 +150,8 @@ class MqttLine:
         self._answered(command, {"product": product, "by": AGENT, **arguments})
 
     def _answered(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        reply = ask(self._settings, command, arguments, ANSWER_S)
+        limit_s = LOADING_S if "bundle" in arguments else ANSWER_S
+        reply = ask(self._settings, command, arguments, limit_s)
         if not reply.ok:
             raise LineRefusedError(f"the station refuses {command}: {reply.error}")
         return reply.result

@@ -26,17 +26,22 @@ from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
 from appliance.update.durable import in_words as disk_in_words
 from appliance.update.journal import Journal, Wish
+from appliance.update.kinds import InterruptedWorkError
 from appliance.update.line import Line
 from appliance.update.lock import held_if_free
 from appliance.update.models import Models, Workshop
 from appliance.update.orders import FindsTargets, Orders
 from appliance.update.reports import Reports
-from appliance.update.service import Service
+from appliance.update.service import Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
 from appliance.update.statistical import make_judge
 
 ANSWER_S = 120.0
 GLANCE_S = 0.1
+
+
+def nothing() -> None:
+    """Do nothing meanwhile."""
 
 
 def execute(arguments: argparse.Namespace, config: AgentConfig, repository: Callable[[], FindsTargets]) -> int:
@@ -87,16 +92,21 @@ class Agent:
         """Read the station's configuration."""
         return Station.read(self.station_file)
 
-    def workshop(self, stopped: threading.Event) -> ChildWorkshop:
-        """Return what builds and proves; a wish or the end of the agent breaks it off."""
-        is_wanted = lambda: stopped.is_set() or bool(self.journal.wishes())  # noqa: E731
-        return ChildWorkshop(self.station_file, self.config.models, self.config.work, is_wanted)
+    def is_wanted(self, stopped: threading.Event) -> bool:
+        """Return whether a wish, or the end of the agent, is to break off what takes long."""
+        return stopped.is_set() or bool(self.journal.wishes())
 
-    def models(self, line: Line, workshop: Workshop) -> Models:
-        """Return the kind `model`."""
+    def workshop(self, stopped: threading.Event, meanwhile: Callable[[], None] = nothing) -> ChildWorkshop:
+        """Return what builds and proves."""
+        config = self.config
+        is_wanted = partial(self.is_wanted, stopped)
+        return ChildWorkshop(self.station_file, config.models, config.work, is_wanted, meanwhile=meanwhile)
+
+    def models(self, line: Line, workshop: Workshop, meanwhile: Callable[[], None] = nothing) -> Models:
+        """Return the kind `model`. meanwhile: called while a file comes; what it raises breaks that off."""
         config, station = self.config, self.station()
         targets = config.make_source(config.targets_url)
-        store = TargetStore(config.files, targets, config.reserve_bytes)
+        store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
         papers = TargetStore(config.orders, targets)
         source = Orders(
             self.repository(), store, papers, config.make_floor(), self.who.site, self.who.device_id,
@@ -115,14 +125,23 @@ class Agent:
         """Return everything that the agent does by itself."""
         config, clock = self.config, SystemClock()
         line = MqttLine(self.station(), config.models)
-        models = self.models(line, self.workshop(stopped))
+        meanwhile = Meanwhile(config.look_s)
+
+        def between() -> None:
+            if self.is_wanted(stopped):
+                raise InterruptedWorkError("the download was broken off; it goes on where it was")
+            meanwhile()
+
+        models = self.models(line, self.workshop(stopped, meanwhile), between)
+        conductor = Conductor(self.journal, {"model": models}, clock, config.window)
+        meanwhile.do = conductor.look_at_the_line
         reports = Reports(
             self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
             boot_id=new_id(),
         )  # fmt: skip
         url = None if config.reports_url is None else f"{config.reports_url.rstrip('/')}/{self.who.device_id}.json"
         return Service(
-            self.journal, Conductor(self.journal, {"model": models}, clock, config.window), line, reports,
+            self.journal, conductor, line, reports,
             models.source.read_assignment, None if url is None else partial(config.make_transport().put, url),
             config.poll_min * 60, config.look_s,
         )  # fmt: skip
@@ -173,8 +192,7 @@ def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
         with held_if_free(agent.config.state / ".agent.lock") as is_free:
             if is_free:  # nobody else does it
                 service = agent.service(threading.Event())
-                service.conductor.resume()
-                service.conductor.advance()
+                service.conductor.go_back()
                 service.tell()
         if time.monotonic() > until:
             raise DeliveryError(

@@ -26,13 +26,17 @@ _KINDS: tuple[type[ApplianceError], ...] = (BundleProofError, BundleSlowError, C
 
 @dataclass(frozen=True, slots=True)
 class ChildWorkshop:
-    """Implements update.models.Workshop. is_wanted: asked while a child works; True ends it. child: its module."""
+    """Implements update.models.Workshop.
+
+    is_wanted: asked while a child works; True ends it. child: its module. meanwhile: called often while it works.
+    """
 
     station: Path
     models: Path
     limits: WorkSection
     is_wanted: Callable[[], bool]
     child: str = CHILD
+    meanwhile: Callable[[], None] = lambda: None
 
     def build(self, name: str, bundle: Path) -> str:
         """Make this device's engine of a bundle."""
@@ -50,7 +54,17 @@ class ChildWorkshop:
             "--parent", str(os.getpid()),
         ]  # fmt: skip
         try:
-            found = run_child(self.child, arguments, limit_s=limit_s, is_cancelled=self.is_wanted)
+            found = run_child(
+                self.child,
+                arguments,
+                limit_s=limit_s,
+                on_progress=lambda _: self.meanwhile(),
+                is_cancelled=self.is_wanted,
+            )
+        except OSError as error:
+            raise StorageError(
+                f"{task} cannot begin: {error.strerror}; it is done again, look at memory and disk"
+            ) from error
         except Cancelled as error:
             raise InterruptedWorkError(f"{task} was broken off; it is done again") from error
         if "refused" not in found:

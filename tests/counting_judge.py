@@ -45,6 +45,9 @@ class CountingJudge:
         elif part.is_late and self._gate != "shadow":
             self._fault = f"record {part.seq}: it answered too late"
 
+    def skip(self, parts: int) -> None:
+        """Take no notice."""
+
     def judge(self, hours: float, now_s: float) -> Judgement:
         """Judge by all parts so far."""
         p99_ms = self._times.ms()

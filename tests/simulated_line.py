@@ -16,7 +16,7 @@ from appliance.engine import make_runtime
 from appliance.errors import DeliveryError
 from appliance.events import Detection
 from appliance.optics.detector import Detector
-from appliance.update.line import Candidate, Gate, LineRefusedError, SeenPart
+from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
 from tests.models import spot_picture
 
 Flaw = Literal["refused", "faults", "late", "ends the line", "ends beside"]
@@ -35,7 +35,8 @@ def judge(found: tuple[Detection, ...]) -> tuple[str, str, float | None]:
 class SimulatedLine:
     """Implements update.line.Line; models: the agent's folder of slots.
 
-    parts_per_look: what passes by itself whenever somebody looks at the parts. is_away: nobody answers.
+    parts_per_look: what passes by itself whenever somebody looks at the parts. is_away: nobody answers. is_busy: what
+    judges beside the line gets through the first part only.
     """
 
     models: Path
@@ -43,6 +44,7 @@ class SimulatedLine:
     parts_per_look: int = 5
     behaves: dict[str, Flaw] = field(default_factory=dict)
     is_away: bool = False
+    is_busy: bool = False
     told: list[Mapping[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     _detectors: dict[str, Detector] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class SimulatedLine:
 
     @property
     def state(self) -> dict[str, Any]:
-        fresh: dict[str, Any] = {"in_force": {}, "beside": {}, "problem": "", "parts": []}
+        fresh: dict[str, Any] = {"in_force": {}, "beside": {}, "problem": "", "skipped": 0, "parts": []}
         return json.loads(self.file.read_text()) if self.file.exists() else fresh
 
     def keep(self, state: Mapping[str, Any]) -> None:
@@ -64,7 +66,7 @@ class SimulatedLine:
     def restart(self) -> None:
         """What `appliance run` does at a start: it takes what the configuration names, and nothing beside."""
         state = self.state
-        state |= {"in_force": {}, "beside": {}, "problem": ""}
+        state |= {"in_force": {}, "beside": {}, "problem": "", "skipped": 0}
         for folder in self.models.iterdir():
             state["in_force"][folder.name] = read_bundle(folder / "current.bundle").digest
         self.keep(state)
@@ -72,15 +74,16 @@ class SimulatedLine:
     def shadow(self, candidate: Candidate) -> None:
         self._answer("shadow", candidate.sha256)
         self._load(candidate)
-        self.keep(self.state | {"beside": {candidate.name: candidate.sha256}, "problem": ""})
+        self.keep(self.state | {"beside": {candidate.name: candidate.sha256}, "problem": "", "skipped": 0})
 
     def end_shadow(self, name: str) -> None:
         self._answer("end_shadow", name)
         self.keep(self.state | {"beside": {}, "problem": ""})
 
-    def shadow_of(self, name: str) -> tuple[str, str]:
+    def shadow_of(self, name: str) -> Beside:
         self._answer("shadow_of", name)
-        return self.state["beside"].get(name, ""), self.state["problem"]
+        state = self.state
+        return Beside(state["beside"].get(name, ""), state["problem"], state["skipped"])
 
     def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
         self._answer("decide_with", candidate.sha256)
@@ -122,6 +125,8 @@ class SimulatedLine:
                 beside = state["beside"].get(name)
                 if beside and self.behaves.get(beside) == "ends beside":
                     state["problem"], beside = "the child process crashed (SIGSEGV)", None
+                if beside and self.is_busy and state["parts"]:
+                    state["skipped"], beside = state["skipped"] + 1, None
                 said = [beside, *self._judged(name, beside, len(state["parts"]))] if beside else None
                 state["parts"].append([digest, [*acted, self.behaves.get(digest) == "late"], said])
         self.keep(state)

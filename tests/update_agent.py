@@ -101,6 +101,7 @@ class Device:
     line_folder: Path | None = None
     make_judge: MakeJudge = CountingJudge
     around: Callable[[Models], Any] = lambda kind: kind
+    meanwhile: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.state = self.folder / "agent"
@@ -141,7 +142,7 @@ class Device:
         )  # fmt: skip
         papers = TargetStore(self.state / "assignments", targets)
         orders = Orders(
-            repository, TargetStore(files, targets), papers, floor, SITE, DEVICE,
+            repository, TargetStore(files, targets, meanwhile=self.meanwhile), papers, floor, SITE, DEVICE,
             lambda: [("model", path.name) for path in self.models.glob("*")],
         )  # fmt: skip
         return Models(

@@ -10,14 +10,14 @@ from appliance.stores.queries import ROWS_PER_READ, LedgerReader
 class ObservedPart:
     """One record, and what a release said of the same part beside the line; challenger_* is None without.
 
-    latency_us: in the model; where a record does not tell, from the trigger to the decision.
+    latency_us: in the model; None where it was not asked, as for a part that no camera saw.
     """
 
     seq: int
     verdict: str
     reason: str
     score: float | None
-    latency_us: int
+    latency_us: int | None
     is_late: bool
     label: str | None
     at: str
@@ -29,7 +29,7 @@ class ObservedPart:
 
 _JUDGED = (
     "SELECT seq, verdict, reason, score,"
-    " CAST(coalesce(json_extract(record, '$.stage_ms.infer') * 1000, latency_us) AS INTEGER), late, label, decided_at"
+    " CAST(json_extract(record, '$.stage_ms.infer') * 1000 AS INTEGER), late, label, decided_at"
     " FROM inspection"
     " WHERE seq > ? AND json_extract(record, '$.versions.bundle_digest') = ? ORDER BY seq LIMIT ?"
 )

@@ -154,6 +154,28 @@ class ShadowGate:
         )
         return self._decided(after, pair, self._observed(pair))
 
+    def skip(self, state: ShadowState, parts: int) -> ShadowState:
+        """Return the state with so many parts more that the candidate was too busy for; never a PASS.
+
+        Args:
+            state: before.
+            parts: how many; the evidence depends on the counts alone, so that they may come at once.
+        """
+        if state.outcome is not Outcome.CONTINUE or parts <= 0:
+            return state
+        criterion = self.criteria["skipped"]
+        judged, skipped = counts_of(state.tallies, criterion)
+        counts = (judged, skipped + parts)
+        is_too_busy = criterion.fails(counts)
+        return state.model_copy(
+            update={
+                "skipped": state.skipped + parts,
+                "tallies": {**state.tallies, criterion.name: counts},
+                "outcome": Outcome.FAIL if is_too_busy else Outcome.CONTINUE,
+                "cause": criterion.name if is_too_busy else "",
+            }
+        )
+
     def resume(self, data: bytes, origin: str) -> ShadowState:
         """Read a state that strict_json.dump wrote, so that the next part goes on from there.
 

@@ -1,7 +1,7 @@
 """The agent's hands: writes the row, does the state's action, writes the next row; nothing else drives an update."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from appliance.errors import ApplianceError, BundleError, BundleSlowError, DeviceError
 from appliance.ports import Clock
@@ -10,6 +10,7 @@ from appliance.update.doors import Window, why_closed
 from appliance.update.journal import Journal, Wish
 from appliance.update.kinds import Kind, Outcome, Update, done, waits
 from appliance.update.lifecycle import (
+    AT_THE_LINE,
     ENDING,
     PREPARING,
     TRANSITIONS,
@@ -45,6 +46,9 @@ _ACTIONS: Mapping[State, Callable[[Kind, Update], Outcome]] = {
 }
 """State -> what it does; FAILURE is the conductor's own."""
 
+_SHORT = (*WAY_BACK, *ENDING, *AT_THE_LINE)
+"""States that take no longer than the line does to answer, the most urgent first."""
+
 
 class Conductor:
     """Drives the updates of all kinds, one process at a time; each call does what can be done now."""
@@ -59,6 +63,7 @@ class Conductor:
             window: when something else may begin to judge.
         """
         self._journal, self._kinds, self._clock, self._window = journal, kinds, clock, window
+        self._at_work = set[int]()
 
     def resume(self) -> None:
         """Begin after a start: what an earlier process broke off counts as that."""
@@ -79,14 +84,40 @@ class Conductor:
                 self._abort(update, f"assignment {assignment.seq} asks for release {release.seq} instead")
 
     def advance(self) -> None:
-        """Take up people's wishes, then let every open update go as far as it can now."""
+        """Take up people's wishes, then let every open update go as far as it can now, the most urgent one first."""
         while True:
             for wish in self._journal.wishes():
                 self._take_up(wish)
-            for update in self._journal.open_updates():
-                self._advance(update)
+            for update in sorted(self._journal.open_updates(), key=_urgency):
+                self._advance_by_number(update.number)
             if not self._journal.wishes():
                 return
+
+    def go_back(self) -> None:
+        """Take up people's wishes, and let what is on its way back, or ends, go as far as it can; nothing else."""
+        for wish in self._journal.wishes():
+            self._take_up(wish)
+        self._advance_those_in((*WAY_BACK, *ENDING))
+
+    def look_at_the_line(self) -> None:
+        """Let what judges at the line, or is on its way back, go on while another update's long action is at work."""
+        self._advance_those_in(_SHORT)
+
+    def _advance_those_in(self, states: Sequence[State]) -> None:
+        for update in sorted(self._journal.open_updates(), key=_urgency):
+            if update.progress.state in states:
+                self._advance_by_number(update.number)
+
+    def _advance_by_number(self, number: int) -> None:
+        """Read the row anew: it may have gone on since; and never from within its own action."""
+        update = next((each for each in self._journal.open_updates() if each.number == number), None)
+        if update is None or number in self._at_work:
+            return
+        self._at_work.add(number)
+        try:
+            self._advance(update)
+        finally:
+            self._at_work.remove(number)
 
     def _begin(self, release: AssignedRelease, assignment: Assignment) -> None:
         kind = self._kinds.get(release.kind)
@@ -121,7 +152,7 @@ class Conductor:
             self._journal.quarantine(newest.release.sha256, reason, wish.by)
             self._move(newest, Event.ABORTED, reason)
             answer = f"release {newest.release.seq} of {wish.name} {GOES_BACK}"
-        elif newest is not None and newest.progress.state in WAY_BACK:
+        elif newest is not None and _is_going_back(newest):
             answer = f"release {newest.release.seq} of {wish.name} {GOES_BACK}, as it would have been anyway"
         else:
             answer = self._roll_back(wish, reason)
@@ -175,15 +206,15 @@ class Conductor:
             return waits(f"this version installs no {update.release.kind}")
         if state is State.FAILURE:
             return self._fail(update)
-        closed = self._why_closed(update, kind)
+        closed = self._why_closed(update)
         return waits(closed) if closed else _possible(state, _tried(_ACTIONS[state], kind, update))
 
-    def _why_closed(self, update: Update, kind: Kind) -> str:
-        """The doors are before CANARY and COMMIT; what is through is never kept from its way on, or back."""
-        state, release = update.progress.state, update.release
-        is_before = (state is State.CANARY and update.since_seq is None) or (
-            state is State.COMMIT and kind.in_force(release.name) != release.sha256
-        )
+    def _why_closed(self, update: Update) -> str:
+        """The door is before each beginning of CANARY; what judges is never kept from its way on, or back.
+
+        COMMIT has none: what waited there would judge, and nobody would watch it.
+        """
+        is_before = update.progress.state is State.CANARY and update.since_seq is None
         return why_closed(self._journal.noted(HOLD), self._window, self._clock.utc()) if is_before else ""
 
     def _fail(self, update: Update) -> Outcome:
@@ -215,6 +246,17 @@ def _told(update: Update, event: Event, reason: str) -> str:
     if update.progress.state not in (*WAY_BACK, *ENDING):
         return reason
     return update.reason if event is Event.DONE or reason in update.reason else f"{update.reason}; {reason}"
+
+
+def _urgency(update: Update) -> tuple[int, int]:
+    """What goes back comes first, then what judges; what may take long comes last."""
+    state = update.progress.state
+    return (_SHORT.index(state) if state in _SHORT else len(_SHORT)), update.number
+
+
+def _is_going_back(update: Update) -> bool:
+    is_ending = update.progress.state in (State.REPORT, State.CLEANUP) and update.progress.verdict != "success"
+    return is_ending or update.progress.state in WAY_BACK
 
 
 def _key(release: AssignedRelease) -> tuple[str, str]:

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +54,13 @@ class TargetStore:
     """Verified files under their digest; what is there is never changed, and replaced only by what is right.
 
     folder: for these files alone. source: where the repository's targets lie. reserve_bytes: what must stay free.
+    meanwhile: called after each piece; what it raises breaks the download off, and the next one goes on there.
     """
 
     folder: Path
     source: Source
     reserve_bytes: int = 0
+    meanwhile: Callable[[], None] = lambda: None
 
     def fetch(self, target: Target) -> Path:
         """Return the target's file, from the store or from the source.
@@ -148,6 +150,7 @@ class TargetStore:
             try:
                 for chunk in rest:
                     draft.append(file, chunk)
+                    self.meanwhile()
             finally:
                 file.flush()
                 os.fsync(file.fileno())

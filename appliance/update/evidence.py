@@ -117,15 +117,19 @@ def risen(chart: Sequence[float], number: int, values: Values, slot: int, limit:
         Shiryaev, On optimum methods in quickest detection problems (1963); Roberts, A comparison of some control chart
         procedures (1966); Shin, Ramdas and Rinaldo, E-detectors (2023), for the sum over beginnings as evidence.
     """
-    gains = _cached_gains_above(values, limit)[slot]
-    before = np.asarray(chart) if chart else np.full(len(gains), RUIN)
-    share = math.log(2) * (1 / math.log(number + 1) - 1 / math.log(number + 2))
-    return tuple((np.logaddexp(before, math.log(share)) + gains).tolist())
+    gains = _listed_gains_above(values, limit)[slot]
+    before = chart or (RUIN,) * len(gains)
+    log_share = math.log(math.log(2) * (1 / math.log(number + 1) - 1 / math.log(number + 2)))
+    return tuple(_log_add(each, log_share) + gain for each, gain in zip(before, gains, strict=True))
 
 
 def log_height(chart: Sequence[float]) -> float:
     """Return how high a chart stands; see risen. 0 at the beginning."""
-    return _log_sum(np.asarray(chart) + _log_shares(len(chart))) if chart else 0.0
+    if not chart:
+        return 0.0
+    shared = [each + share for each, share in zip(chart, _listed_shares(len(chart)), strict=True)]
+    most = max(shared)
+    return most + math.log(sum(math.exp(each - most) for each in shared))
 
 
 def _gains_above(values: Values, limit: float) -> NDArray[np.float64]:
@@ -149,6 +153,24 @@ _cached_gains_below = lru_cache(maxsize=256)(_gains_below)
 def _log_shares(stakes: int) -> NDArray[np.float64]:
     """Return how the capital is divided: half for the largest stake, the rest evenly."""
     return np.log(np.array([0.5] + [0.5 / (stakes - 1)] * (stakes - 1), np.float64))
+
+
+@lru_cache(maxsize=256)
+def _listed_gains_above(values: Values, limit: float) -> list[list[float]]:
+    """Plain numbers: for so few, arrays take longer than what is done with them."""
+    listed: list[list[float]] = _gains_above(values, limit).tolist()
+    return listed
+
+
+@lru_cache(maxsize=8)
+def _listed_shares(stakes: int) -> list[float]:
+    listed: list[float] = _log_shares(stakes).tolist()
+    return listed
+
+
+def _log_add(one: float, other: float) -> float:
+    most, least = max(one, other), min(one, other)
+    return most + math.log1p(math.exp(least - most))
 
 
 def _log_capital(counts: Counts, gains: NDArray[np.float64]) -> float:

@@ -20,6 +20,12 @@ APPLICATION_ID = 0x56494A4E
 
 FORM = 1
 BUSY_S = 10.0
+MOST_UPDATES = 50
+"""Of one kind and name that are kept, and as many that succeeded: what is in force may be an old one."""
+MOST_WISHES = 50
+"""That were answered."""
+MOST_UNSENT = 500
+"""Events that a line which never answers has not taken; the oldest go."""
 MOST_TOLD = 2000
 """Characters of a reason that the line takes."""
 
@@ -130,6 +136,7 @@ class Journal:
             ).lastrowid
             update = replace(update, number=int(number or 0))
             self._add_step(rows, update)
+            _forget_updates(rows, release.kind, release.name)
         return update
 
     def move(self, update: Update, progress: Progress, reason: str, **changes: Any) -> Update:
@@ -218,6 +225,7 @@ class Journal:
         with self._transaction("noting a wish") as rows:
             row = (kind, name, by, iso(self._clock.utc()))
             found = rows.execute("INSERT INTO wish (kind, name, by, at) VALUES (?, ?, ?, ?)", row)
+            _forget_all_but(rows, "wish", "answer IS NOT NULL", MOST_WISHES)
             return Wish(int(found.lastrowid or 0), kind, name, by)
 
     def wishes(self) -> list[Wish]:
@@ -275,6 +283,7 @@ class Journal:
             "reason": update.reason[:MOST_TOLD], "by": update.by or "agent",
         }  # fmt: skip
         rows.execute("INSERT INTO unsent (name, payload) VALUES (?, ?)", (release.name, json.dumps(told)))
+        _forget_all_but(rows, "unsent", "1", MOST_UNSENT)
 
     def _prepare(self) -> None:
         rows = self._connection
@@ -322,6 +331,24 @@ class Journal:
 
 _MARKS = ("application_id", "user_version")
 _LIFE = "SELECT number, state, is_waiting, row FROM life"
+
+
+def _forget_updates(rows: sqlite3.Connection, kind: str, name: str) -> None:
+    """Keep the newest updates of a name, those that succeeded, and the open ones."""
+    kept = "SELECT number FROM life WHERE kind = :kind AND name = :name"
+    rows.execute(
+        f"DELETE FROM life WHERE kind = :kind AND name = :name AND state = 'IDLE'"
+        f" AND number NOT IN (SELECT number FROM ({kept} ORDER BY number DESC LIMIT :most))"
+        f" AND number NOT IN (SELECT number FROM ({kept} AND json_extract(row, '$.progress.verdict') = 'success'"
+        " ORDER BY number DESC LIMIT :most))",
+        {"kind": kind, "name": name, "most": MOST_UPDATES},
+    )
+    rows.execute("DELETE FROM step WHERE number NOT IN (SELECT number FROM life)")
+
+
+def _forget_all_but(rows: sqlite3.Connection, table: str, which: str, most: int) -> None:
+    newest = f"SELECT id FROM {table} WHERE {which} ORDER BY id DESC LIMIT -1 OFFSET {most}"
+    rows.execute(f"DELETE FROM {table} WHERE id IN ({newest})")
 
 
 def _dumped(update: Update) -> str:

@@ -20,14 +20,15 @@ class SeenPart:
     """One part that a release judged.
 
     seq: the ledger's number. verdict, reason, label, score: what acted. challenger_*: of the release in shadow, None
-    where it judges by itself. latency_us: in the model that is looked at. at: when it was decided, UTC.
+    where it judges by itself. latency_us: in the model that is looked at; None where it was not asked. at: when it was
+    decided, UTC.
     """
 
     seq: int
     verdict: str
     reason: str
     score: float | None
-    latency_us: int
+    latency_us: int | None
     is_late: bool = False
     label: str | None = None
     at: str = ""
@@ -35,6 +36,18 @@ class SeenPart:
     challenger_reason: str | None = None
     challenger_label: str | None = None
     challenger_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What judges beside the line, or ended with a problem; SHA-256 and problem are empty if nothing does or did.
+
+    skipped: parts that it was too busy for, since it began.
+    """
+
+    sha256: str = ""
+    problem: str = ""
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,8 @@ class Line(Protocol):
         """End that; harmless where nothing does."""
         ...
 
-    def shadow_of(self, name: str) -> tuple[str, str]:
-        """Return the SHA-256 of what judges beside, or ended with a problem; both are empty if nothing does or did."""
+    def shadow_of(self, name: str) -> Beside:
+        """Return what judges beside, or ended with a problem."""
         ...
 
     def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
@@ -115,6 +128,10 @@ class Judge(Protocol):
 
     def take(self, part: SeenPart) -> None:
         """Take one more part."""
+        ...
+
+    def skip(self, parts: int) -> None:
+        """Take so many parts more that the release was too busy for."""
         ...
 
     def dump(self) -> str:

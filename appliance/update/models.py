@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.bundle.archive import read_bundle
-from appliance.errors import BundleFormatError, BundleTrustError, StorageError
+from appliance.errors import BundleFormatError, BundleTrustError, ConfigError, StorageError
 from appliance.ports import Clock
 from appliance.update.durable import remove
 from appliance.update.journal import hours_since
@@ -24,9 +24,6 @@ SUFFIX = ".bundle"
 LONGEST_MS = 3_600_000.0
 REFERENCE_PARTS = 5000
 """So many parts before CANARY, and before WATCH, say what the release before diverted."""
-
-SHADOW_SHARE = 20
-"""A release that judges fewer than one of so many parts beside the line is too slow for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +64,17 @@ class _Looked:
     judge: Judge
     upto: int
     grounds: Grounds
+    skipped: int = 0
 
     def kept(self) -> dict[str, Any]:
         """Return what goes into the update's row."""
-        return {"upto": self.upto, "grounds": asdict(self.grounds), "judge": self.judge.dump()}
+        grounds = asdict(self.grounds)
+        return {"upto": self.upto, "grounds": grounds, "judge": self.judge.dump(), "skipped": self.skipped}
+
+    def note_skipped(self, skipped: int) -> None:
+        """Take the count of what judges beside, which begins anew with it."""
+        self.judge.skip(skipped - self.skipped if skipped >= self.skipped else skipped)
+        self.skipped = skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,10 @@ class Models:
             return failed(f"nothing is in force as {name}; call `appliance agent adopt` with what the station runs")
         if why := self.why_not(name):
             return failed(why)
+        try:
+            self.make_judge("watch", update.gates, Grounds(LONGEST_MS))
+        except ConfigError as error:  # only another assignment helps
+            return failed(f"assignment {update.assignment_seq}: {error}")
         return done(signed=self.source.check(update.release))
 
     def download(self, update: Update) -> Outcome:
@@ -145,16 +153,16 @@ class Models:
     def shadow(self, update: Update) -> Outcome:
         """Let it judge every part after the action has left."""
         candidate = self._candidate(update)
-        beside, problem = self.line.shadow_of(candidate.name)
-        if beside == candidate.sha256 and problem and update.is_waiting:
-            return Outcome(Event.LOST, problem)
+        beside = self.line.shadow_of(candidate.name)
+        is_there = beside.sha256 == candidate.sha256
+        if is_there and beside.problem and update.is_waiting:
+            return Outcome(Event.LOST, beside.problem)
+        if beside.sha256 and not is_there and not beside.problem:
+            return waits(f"somebody else's release {beside.sha256[:12]} judges beside the line; end it, or wait")
         since = self.line.last_seq() if update.since_seq is None else update.since_seq
-        if beside != candidate.sha256 or problem:  # also after the line was restarted, which is nobody's fault
+        if not is_there or beside.problem:  # also after the line was restarted, which is nobody's fault
             self.line.shadow(candidate)
-        looked = self._look(update, "shadow", since)
-        passed = self.line.last_seq() - since
-        if looked.event is None and passed > SHADOW_SHARE * max(update.gates.shadow_parts, 50):
-            return failed(f"{looked.reason} judged while {passed} passed: too slow beside the line", **looked.changes)
+        looked = self._look(update, "shadow", since, beside.skipped if is_there else 0)
         if looked.event is Event.DONE:
             self.line.end_shadow(candidate.name)
         return looked
@@ -162,12 +170,14 @@ class Models:
     def canary(self, update: Update) -> Outcome:
         """Let it judge until the line restarts."""
         candidate = self._candidate(update)
-        if update.is_waiting and self.line.in_force(candidate.name) != candidate.sha256:
-            return Outcome(Event.LOST, "the line restarted or was told otherwise, and judges with another release")
-        since = self.line.last_seq() if update.since_seq is None else update.since_seq
-        if not update.is_waiting:
+        if update.since_seq is None or not update.is_waiting:
+            since = self.line.last_seq() if update.since_seq is None else update.since_seq
             self.line.decide_with(candidate, is_rollback=self._is_lower(update), is_trial=True)
-        return self._look(update, "canary", since)
+            return self._look(update, "canary", since)
+        if self.line.in_force(candidate.name) != candidate.sha256:
+            words = "the line restarted or was told otherwise, and judges with another release"
+            return Outcome(Event.LOST, words, {"since_seq": None})  # it begins again, through the doors
+        return self._look(update, "canary", update.since_seq)
 
     def commit(self, update: Update) -> Outcome:
         """Let it be what is started, and tell the line; it is final there when it was watched."""
@@ -191,10 +201,11 @@ class Models:
         release, slots = update.release, self.slots(update.release.name)
         if update.progress.is_at_the_line:
             self.line.end_shadow(release.name)
-        if update.progress.verdict == "success":
+        if update.progress.verdict != "success":
+            if update.progress.verdict != "failed":  # it never judged here, or may be the release before
+                slots.forget(release.sha256)
+        elif self.in_force(release.name) == release.sha256:  # else a person took it back meanwhile
             self.line.decide_with(Candidate(release.name, slots.current, release.sha256))
-        else:
-            slots.forget(release.sha256)
         slots.forget_candidate()
         if self._file(update).exists():
             remove(self._file(update))
@@ -220,14 +231,18 @@ class Models:
             return Outcome(Event.RETRY, "the line does not judge with the release before")
         return done(f"{name} is as it was before" if previous else "nothing was in force before")
 
-    def _look(self, update: Update, gate: Gate, since: int) -> Outcome:
+    def _look(self, update: Update, gate: Gate, since: int, skipped: int = 0) -> Outcome:
         key = (update.number, gate)
         if key not in self._looked:
             self._looked[key] = self._begun(update, gate, since)
-        looked = self._looked[key]
+        looked, newest = self._looked[key], self.line.last_seq()
         for part in self.line.observations(gate, update.release.sha256, looked.upto):
             looked.judge.take(part)
             looked.upto = part.seq
+        if gate == "shadow":
+            looked.note_skipped(skipped)
+        else:  # what others judged is not read again; what is said beside comes after the record
+            looked.upto = max(looked.upto, newest)
         found = looked.judge.judge(hours_since(update, self.clock), self.clock.utc().timestamp())
         changes: dict[str, Any] = {"parts": found.parts, "since_seq": since, "looked": looked.kept()}
         if found.p99_ms is not None:
@@ -240,7 +255,8 @@ class Models:
         if (kept := update.looked) is not None:
             grounds = Grounds(**kept["grounds"])
             try:
-                return _Looked(self.make_judge(gate, update.gates, grounds, kept["judge"]), kept["upto"], grounds)
+                judge = self.make_judge(gate, update.gates, grounds, kept["judge"])
+                return _Looked(judge, kept["upto"], grounds, kept.get("skipped", 0))
             except StorageError as error:  # of another version of this software
                 log.warning("%s: %s looks at all parts again: %s", update.release.name, gate, error)
         grounds = self._grounds(update, gate, since)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from appliance.errors import ApplianceError
 from appliance.update.assignment import Assignment
-from appliance.update.conductor import Conductor
+from appliance.update.conductor import HOLD, Conductor
 from appliance.update.journal import Journal
 from appliance.update.line import Line, LineRefusedError
 from appliance.update.reports import Reports
@@ -22,6 +22,21 @@ JITTER = 0.3
 RESEND_S = 60.0
 GLANCE_S = 0.2
 """How often a person's wish is looked for."""
+
+
+@dataclass(slots=True)
+class Meanwhile:
+    """What is done now and then while something takes long. every_s: seconds between two times."""
+
+    every_s: float
+    do: Callable[[], None] = lambda: None
+    _after: float = 0.0
+
+    def __call__(self) -> None:
+        """Do it, if it is time."""
+        if (now := time.monotonic()) >= self._after:
+            self._after = now + self.every_s
+            self.do()
 
 
 @dataclass(slots=True)
@@ -41,6 +56,7 @@ class Service:
     poll_s: float
     look_s: float
     _assignment: Assignment | None = None
+    _begun_at: tuple[object, ...] = ()
     _reported_step: int = -1
     _report_after: float = 0.0
     _report_again: float = 0.0
@@ -67,9 +83,11 @@ class Service:
             StorageError: the journal cannot be written.
         """
         self.conductor.advance()
-        if self._assignment is not None:  # what was in its way may have ended
+        now = (self.journal.newest_step(), self.journal.noted(HOLD), tuple(self.journal.quarantined()))
+        if self._assignment is not None and now != self._begun_at:  # what was in its way may have ended
             self.conductor.begin(self._assignment)
             self.conductor.advance()
+            self._begun_at = now  # of before, so that what came of it is looked at once more
         self.tell()
         self.report()
 

@@ -54,13 +54,17 @@ class _ShadowJudge:
         """Take one more pair."""
         if part.challenger_verdict is None or part.challenger_reason is None:
             return
-        self.times.take(part.latency_us)
+        latency_ms = _noted(self.times, part)
         in_force = Said(Verdict(part.verdict), Reason(part.reason), part.label, part.score)
         beside = Said(
             Verdict(part.challenger_verdict), Reason(part.challenger_reason), part.challenger_label,
-            part.challenger_score, part.latency_us / US_PER_MS,
+            part.challenger_score, latency_ms,
         )  # fmt: skip
         self.state = self.gate.take(self.state, Pair(in_force, beside))
+
+    def skip(self, parts: int) -> None:
+        """Take so many parts more that the release was too busy for."""
+        self.state = self.gate.skip(self.state, parts)
 
     def dump(self) -> str:
         """Return all that it knows."""
@@ -78,12 +82,15 @@ class _LineJudge:
     times: P99
 
     def take(self, part: SeenPart) -> None:
-        """Take one more part; one that was answered too late had no answer."""
-        self.times.take(part.latency_us)
-        at_s = moment_of(part.at).timestamp()
-        verdict = Verdict.FAULT if part.is_late else Verdict(part.verdict)
-        reason = Reason.DEADLINE if part.is_late else Reason(part.reason)
-        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, part.latency_us / US_PER_MS))
+        """Take one more part; a verdict that came too late was no answer, and a fault keeps its own reason."""
+        latency_ms, at_s = _noted(self.times, part), moment_of(part.at).timestamp()
+        verdict, reason = Verdict(part.verdict), Reason(part.reason)
+        if part.is_late and verdict is not Verdict.FAULT:
+            verdict, reason = Verdict.FAULT, Reason.DEADLINE
+        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms))
+
+    def skip(self, parts: int) -> None:
+        """Take no notice: at the line every part is judged."""
 
     def dump(self) -> str:
         """Return all that it knows."""
@@ -93,6 +100,14 @@ class _LineJudge:
         """Say what the parts show so far; silence never passes."""
         self.state = self.gate.wait(self.state, now_s)
         return _told(self.gate.finding(self.state), self.times)
+
+
+def _noted(times: P99, part: SeenPart) -> float | None:
+    """Count a part's time; returns it in milliseconds, None where the model was not asked."""
+    if part.latency_us is None:
+        return None
+    times.take(part.latency_us)
+    return part.latency_us / US_PER_MS
 
 
 def _dumped(state: GateState, times: P99) -> str:

@@ -173,8 +173,8 @@ def test_a_running_agent_updates_by_itself_takes_a_wish_up_and_ends_when_asked(
 ) -> None:
     old, new = place.adopt(), place.offer(2)
     process = place.start()
-    until(lambda: place.current.resolve().name and place.in_force() == new, "the new release is in force")
-    until(lambda: b'"outcome": "success"' in place.server.put.get(REPORT, [b""])[-1], "success is reported")
+    until(lambda: place.current.resolve().name and place.in_force() == new, "the new release is in force", 90)
+    until(lambda: b'"outcome": "success"' in place.server.put.get(REPORT, [b""])[-1], "success is reported", 90)
     assert place.agent("update") == 74
     assert "another agent works" in capsys.readouterr().err
     assert place.agent("rollback", "--by", "Ann") == 0

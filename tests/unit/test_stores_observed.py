@@ -48,3 +48,15 @@ def test_what_judged_beside_comes_with_what_acted(tmp_path: Path) -> None:
             assert list(observed.judged_beside_by(OLD, 0)) == list(observed.judged_beside_by(NEW, 2)) == []
     assert (part.seq, part.verdict, part.latency_us) == (2, "ACCEPT", 900)
     assert (part.challenger_verdict, part.challenger_label, part.challenger_score) == ("REJECT", "open", 0.7)
+
+
+def test_a_part_that_the_model_never_saw_has_no_time_in_it(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        for number, stage_us in enumerate(({"capture": 100, "infer": 7000}, {"capture": 4_000_000}), 1):
+            trigger = make_trigger(f"t{number}")
+            made = make_inspection(trigger, Verdict.FAULT if number == 2 else Verdict.ACCEPT)
+            versions = replace(made.versions, bundle_digest=NEW)
+            ledger.accept(trigger)
+            ledger.record(replace(made, versions=versions, stage_us=stage_us))
+        with closing(ObservedLedger(tmp_path / "ledger.db")) as observed:
+            assert [part.latency_us for part in observed.judged_by(NEW, 0)] == [7000, None]

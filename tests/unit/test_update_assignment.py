@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import BundleTrustError, ConfigError, ReplayError
-from appliance.update.assigned import Assigned, find_assigned
-from appliance.update.assignment import MAX_BYTES, assignment_name, read_assignment
+from appliance.update.assignment import MAX_BYTES, AssignedRelease, Assignment, assignment_name, read_assignment
+from appliance.update.kinds import SignedFile
+from appliance.update.orders import Orders
 from tests.tuf_repository import ALL_BUT_ROOT, Repository
 from tests.update_device import Line
 from tests.update_server import UpdateServer
@@ -55,16 +56,21 @@ class Site(Line):
         self.repository.add_target(name, content, role="assign-berlin")
         self.repository.publish("assign-berlin", *ALL_BUT_ROOT)
 
-    def finds(self, device_id: str = "line-1") -> Assigned:
+    def orders(self, site: str = "berlin", device_id: str = "line-1") -> Orders:
         device = self.device
-        return find_assigned(
-            device.repository, device.store, device.floor, site="berlin", device_id=device_id, allowed=ALLOWED
-        )
+        return Orders(
+            device.repository, device.store, device.store, device.floor, site, device_id, lambda: ALLOWED
+        )  # fmt: skip
+
+    def finds(self) -> tuple[Assignment, list[tuple[AssignedRelease, SignedFile]]]:
+        """What the agent reads, and what it finds signed of it."""
+        orders = self.orders()
+        assignment = orders.read_assignment()
+        return assignment, [(release, orders.check(release)) for release in assignment.releases]
 
     def takes(self) -> None:
-        for _, target in self.finds().targets:
-            self.device.store.fetch(target)
-            self.device.floor.rise_to_releases(target.releases)
+        for release, signed in self.finds()[1]:
+            self.orders().fetch(release, signed)
 
 
 @pytest.fixture
@@ -76,16 +82,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_device_finds_what_it_should_run(site: Site) -> None:
     site.assign(assignment())
-    found = site.finds()
-    assert (found.assignment.seq, found.assignment.ring, found.assignment.gates.watch_h) == (17, "line", 24.0)
-    [(release, target)] = found.targets
-    assert (release.seq, target.name) == (12, "models/boards/boards-12.bundle")
+    found, [(release, signed)] = site.finds()
+    assert (found.seq, found.ring, found.gates.watch_h) == (17, "line", 24.0)
+    assert (release.seq, signed.releases["model/boards"].seq) == (12, 12)
     assert site.device.floor.read().releases["assignment/berlin"].seq == 17
 
 
 def test_an_assignment_may_choose_nothing(site: Site) -> None:
     site.assign(assignment() | {"releases": []})
-    assert site.finds().targets == ()
+    assert site.finds()[1] == []
 
 
 UNSIGNED = hashlib.sha256(b"unsigned").hexdigest()
@@ -109,7 +114,7 @@ def test_a_stolen_site_key_cannot_choose_what_nobody_signed(site: Site, release:
     site.assign(assignment(17, release))
     with pytest.raises(BundleTrustError, match=words):
         site.finds()
-    assert site.device.floor.read().releases == {}
+    assert "model/boards" not in site.device.floor.read().releases
 
 
 def test_a_stolen_site_key_cannot_sign_a_release_itself(site: Site) -> None:
@@ -132,7 +137,7 @@ def test_a_stolen_site_key_cannot_choose_an_older_release(site: Site) -> None:
     site.assign(assignment(18, chosen(11)))
     with pytest.raises(ReplayError, match="model/boards release 11 is offered, and this device has taken 12"):
         site.finds()
-    assert site.device.floor.read().releases["assignment/berlin"].seq == 17
+    assert site.device.floor.read().releases["model/boards"].seq == 12
 
 
 def test_a_stolen_site_key_cannot_bring_an_older_assignment_back(site: Site) -> None:
@@ -160,9 +165,8 @@ def test_the_key_of_one_site_says_nothing_at_another(site: Site) -> None:
     site.repository.delegate("assign-paris", ["assign/paris/*"], terminating=True)
     site.repository.publish("assign-paris")
     site.assign(assignment(), "assign/paris/line-1.json")
-    device = site.device
     with pytest.raises(BundleTrustError, match="nobody whom this device trusts vouches for it"):
-        find_assigned(device.repository, device.store, device.floor, site="paris", device_id="line-1", allowed=ALLOWED)
+        site.orders("paris").read_assignment()
 
 
 def test_a_number_that_a_stolen_site_key_ran_up_comes_back_when_it_is_taken_away(site: Site) -> None:
@@ -172,7 +176,7 @@ def test_a_number_that_a_stolen_site_key_ran_up_comes_back_when_it_is_taken_away
     site.repository.signers["assign-berlin"].clear()
     site.repository.add_key("assign-berlin", delegator="targets")
     site.assign(assignment(18))
-    assert site.finds().assignment.seq == 18
+    assert site.finds()[0].seq == 18
 
 
 def test_a_large_assignment_is_not_even_fetched(site: Site) -> None:

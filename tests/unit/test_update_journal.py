@@ -1,6 +1,7 @@
 """The journal: durable before visible, read back as it was written, and told in words when it cannot be used."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.errors import StorageError
 from appliance.update.assignment import AssignedRelease, Gates
-from appliance.update.journal import Journal
+from appliance.update.journal import MOST_UNSENT, MOST_UPDATES, MOST_WISHES, Journal
 from appliance.update.kinds import Update
 from appliance.update.lifecycle import Event, Progress, State, after
 from tests.small_disk import fill, small_disk
@@ -136,3 +137,34 @@ def test_a_full_disk_writes_nothing_and_is_over_when_it_is_over(tmp_path: Path) 
         moved = journal.move(update, after(update.progress, Event.DONE), "goes on")
         assert journal.open_updates() == [moved]
         journal.close()
+
+
+def test_the_journal_does_not_grow_without_end(tmp_path: Path) -> None:
+    """What is in force may be an old success, which is needed to go back from it."""
+    journal = Journal(tmp_path / "journal.db", SetClock())
+    success = journal.move(begun(journal), Progress(State.IDLE, verdict="success"), "")
+    waiting = begun(journal, "other")
+    for number in range(MOST_UPDATES + 20):
+        update = begun(journal)
+        journal.move(update, Progress(State.IDLE, verdict="failed"), "")
+        journal.answer(journal.wish("model", "tiny", "Ann"), f"{number}")
+    unanswered = journal.wish("model", "tiny", "Bob")
+    kept = journal.of_digest("a" * 64)
+    tiny = [update.number for update in kept if update.release.name == "tiny"]
+    assert tiny[0] == success.number
+    assert len(tiny) == MOST_UPDATES + 1
+    assert waiting.number in [update.number for update in kept]
+    assert journal.steps(success.number + 2) == []
+    assert len(journal.steps(tiny[-1])) == 2
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as rows:
+        assert rows.execute("SELECT count(*) FROM wish").fetchone() == (MOST_WISHES + 1,)
+    assert journal.wishes() == [unanswered]
+
+
+def test_events_that_no_line_ever_takes_are_bounded(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db", SetClock())
+    update = begun(journal)
+    for _ in range(MOST_UNSENT + 5):
+        update = journal.move(update, update.progress, "again")
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as rows:
+        assert rows.execute("SELECT count(*), max(id) FROM unsent").fetchone() == (MOST_UNSENT, MOST_UNSENT + 6)

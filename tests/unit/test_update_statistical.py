@@ -79,3 +79,22 @@ def test_an_assignment_may_set_each_of_the_gates_keys() -> None:
     wrong = GATES.model_copy(update={"alpha": 2.0})
     with pytest.raises(ConfigError, match=r"gates: alpha is 2\.0"):
         make_judge("shadow", wrong, GROUNDS)
+
+
+def test_parts_that_no_camera_saw_say_nothing_about_a_release_however_long_the_line_waited() -> None:
+    judge = make_judge("watch", GATES, GROUNDS)
+    for number in range(1, 400):
+        judge.take(part(number, verdict="FAULT", reason="camera", latency_us=None, is_late=True))
+    found = judge.judge(0.0, BEGAN_S)
+    assert (found.says, found.parts, found.p99_ms) == ("CONTINUE", 0, None)
+
+
+@pytest.mark.parametrize(("skipped", "says"), [(1000, "FAIL"), (200, "CONTINUE")])
+def test_parts_that_a_release_was_too_busy_for_count_however_many_come_at_once(skipped: int, says: str) -> None:
+    judge = make_judge("shadow", GATES, GROUNDS)
+    for number in range(1, 40):
+        judge.take(part(number))
+    judge.skip(skipped)
+    judge.skip(0)
+    found = judge.judge(0.0, BEGAN_S)
+    assert (found.says, f"over {skipped + 39} parts" in found.reason) == (says, True)
