@@ -14,8 +14,8 @@ from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, parse
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
 from appliance.events import utc_now
-from trainer.release.releases import LARGEST_SEQ, seq_of
-from trainer.release.roles import ASSIGN, KINDS, Kind, assign_role, expires, keys_of
+from trainer.release.releases import LARGEST_SEQ
+from trainer.release.roles import ASSIGN, KINDS, Kind, assign_role, expires, keys_of, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 

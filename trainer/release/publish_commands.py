@@ -29,9 +29,9 @@ from trainer.release.memory import remembered
 from trainer.release.orders import Order, publish_orders
 from trainer.release.passphrases import read_small
 from trainer.release.publication import Change, check_parts, publish
-from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
+from trainer.release.releases import Release, bring, is_newest, next_seq
 from trainer.release.request import Request, as_bytes, collected, write_request
-from trainer.release.roles import KINDS
+from trainer.release.roles import KINDS, seq_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, parse_root
 

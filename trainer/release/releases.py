@@ -14,7 +14,7 @@ from tuf.api.metadata import TargetFile, Targets
 from appliance.errors import ConfigError
 from trainer.release.ceremony import Said
 from trainer.release.request import Request, request_of
-from trainer.release.roles import KINDS, Kind, delegated_roles, expires
+from trainer.release.roles import KINDS, Kind, delegated_roles, expires, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -60,13 +60,6 @@ class Release:
             raise ConfigError(
                 f"{self.name}{self.ending}: no name of a release; write a-z, 0-9, -, _ and ., and an ending"
             )
-
-
-def seq_of(target: TargetFile) -> int:
-    """Return a target's number, -1 if it has none."""
-    said = target.custom if isinstance(target.custom, dict) else {}
-    seq = said.get("seq")
-    return seq if type(seq) is int else -1
 
 
 def next_seq(standing: Standing, kind: Kind, asked: int | None) -> int:
