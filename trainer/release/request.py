@@ -38,7 +38,7 @@ class Request(Section):
     """The file.
 
     base: version of the role when it was made; what stands by then must still be this one. keys: all that may sign.
-    signed_at: key id -> when; nobody vouches for these moments.
+    signed_at: key id -> when; brings: the release for which it was made, empty if for none; nobody vouches for these.
     """
 
     schema_: Annotated[Literal["vi.signing-request/1"], Field(alias="schema")] = "vi.signing-request/1"
@@ -50,6 +50,7 @@ class Request(Section):
     needs: Annotated[tuple[Need, ...], Field(strict=False, min_length=1)]
     keys: dict[str, dict[str, Any]]
     signed_at: dict[str, str] = Field(default_factory=dict)
+    brings: str = ""
     metadata: dict[str, Any]
 
     def as_metadata(self) -> Metadata[Any]:
@@ -114,7 +115,14 @@ class Request(Section):
 
 
 def request_of(
-    role: str, content: Signed, delegators: Iterable[tuple[str, Root | Targets]], *, base: int, by: str, why: str
+    role: str,
+    content: Signed,
+    delegators: Iterable[tuple[str, Root | Targets]],
+    *,
+    base: int,
+    by: str,
+    why: str,
+    brings: str = "",
 ) -> Request:
     """Make a request.
 
@@ -125,6 +133,7 @@ def request_of(
         base: version of the role that stands now; 0 if there is none.
         by: who made it.
         why: in a sentence.
+        brings: the release for which it is made.
     """
     needs: list[Need] = []
     keys: dict[str, dict[str, Any]] = {}
@@ -134,8 +143,9 @@ def request_of(
         keys |= {keyid: delegator.get_key(keyid).to_dict() for keyid in found.keyids}
     metadata = Metadata[Any](content).to_dict()
     return Request(
-        role=role, base=base, why=why, made_by=by, made_at=_now(), needs=tuple(needs), keys=keys, metadata=metadata
-    )
+        role=role, base=base, why=why, made_by=by, made_at=_now(), needs=tuple(needs), keys=keys, brings=brings,
+        metadata=metadata,
+    )  # fmt: skip
 
 
 def write_request(path: Path, request: Request) -> None:
