@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from appliance.errors import ConfigError
 from tests.release_desk import PASSPHRASE, Desk
 from trainer.__main__ import main as trainer
-from trainer.release.keys import read_public
-from trainer.release.request import read_request
+from trainer.release.keys import fingerprint, read_public
+from trainer.release.request import contents, read_request
 
 
 @pytest.fixture
@@ -53,30 +53,42 @@ def test_a_key_lies_encrypted_for_its_owner_alone_and_is_never_written_over(
     assert PASSPHRASE not in json.dumps(public)
 
 
-@pytest.mark.parametrize(("second", "is_made"), [(PASSPHRASE, True), ("mistyped passphrase", False)])
-def test_a_person_at_the_terminal_is_asked_twice(desk: Desk, second: str, is_made: bool) -> None:
-    words = ["keys", "new", "--holder", "Dora", "--part", "person", "--out", str(desk.key("dora"))]
+def at_a_terminal(words: list[str], *answers: bytes) -> tuple[bytes, int]:
+    """Run a command at a terminal, type an answer at each question; returns what it said after them, and its code."""
     child, terminal = pty.fork()
     if child == 0:
         os.execv(sys.executable, [sys.executable, "-m", "trainer", *words])
     told = b""
-    for answer in (PASSPHRASE, second):
+    for answer in answers:
         while not told.endswith(b": "):
             told += os.read(terminal, 1000)
         told = b""
-        os.write(terminal, f"{answer}\n".encode())
+        os.write(terminal, answer)
     with contextlib.suppress(OSError):  # the other side has closed the terminal
         while content := os.read(terminal, 1000):
             told += content
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.close(terminal)
+    return told, code
+
+
+@pytest.mark.parametrize(("second", "is_made"), [(PASSPHRASE, True), ("mistyped passphrase", False)])
+def test_a_person_at_the_terminal_is_asked_twice(desk: Desk, second: str, is_made: bool) -> None:
+    words = ["keys", "new", "--holder", "Dora", "--part", "person", "--out", str(desk.key("dora"))]
+    told, code = at_a_terminal(words, *(f"{answer}\n".encode() for answer in (PASSPHRASE, second)))
     assert PASSPHRASE.encode() not in told
     assert (code, desk.key("dora").exists()) == ((0, True) if is_made else (78, False)), told
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("short\n", "soon guessed"), ("\n", "first line is empty"), (None, "No such file"), ("\xff", "not UTF-8")],
+    [
+        ("short\n", "soon guessed"),
+        ("\xc3\xa4\xc3\xb6\xc3\xbc\xc3\xa4\xc3\xb6\xc3\xbc\n", "of 6 characters is soon guessed"),
+        ("\n", "first line is empty"),
+        (None, "No such file"),
+        ("\xff", "not UTF-8"),
+    ],
 )
 def test_a_passphrase_that_is_none_makes_no_key(
     desk: Desk, content: str | None, words: str, capsys: pytest.CaptureFixture[str]
@@ -107,6 +119,40 @@ def test_a_key_that_has_no_part_in_a_role_signs_nothing(
     assert desk.sign("quentin", *waiting) == 78
     assert "has no part in root 1; that is signed by Anna, Ben, Carla" in said(capsys)
     assert [path.read_bytes() for path in waiting] == before
+
+
+def test_who_signs_is_shown_all_of_it_and_what_each_key_may_do(
+    desk: Desk, waiting: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who signs the list of keys vouches for the quality role; what is not shown would be signed unseen."""
+    request = json.loads(waiting[1].read_text())
+    target = {"length": 1, "hashes": {"sha256": "0" * 64}}
+    request["metadata"]["signed"]["targets"] = {f"models/m/m-{seq}.bundle": target for seq in range(30)}
+    request["why"] = "A \x1b[2A\x1b[K word."
+    waiting[1].write_text(json.dumps(request))
+    capsys.readouterr()
+    assert desk.sign("anna", waiting[1]) == 0
+    shown = " ".join(re.sub("[│┃\n]", " ", capsys.readouterr().out).split())
+    for name, part in (("quentin", "quality"), ("ci", "ci"), ("ulm", "online")):
+        keyid = read_public(Path(desk.public(name))).keyid
+        assert f"{name.capitalize()}, {part} ({fingerprint(keyid)})".lower() in shown.lower()
+    assert all(f"models/m/m-{seq}.bundle" in shown for seq in range(30))
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("by", ["", "A" * 101, "Anna\nBen"])
+def test_who_asks_has_a_name(desk: Desk, by: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trainer([*desk.ceremony_words(), "--by", by]) == 78
+    assert "no name; write up to 100 characters" in said(capsys)
+    assert not (desk.folder / "ceremony").exists()
+
+
+def test_a_terminal_that_is_closed_is_told_in_words(desk: Desk) -> None:
+    words = ["keys", "new", "--holder", "Dora", "--part", "person", "--out", str(desk.key("dora"))]
+    told, code = at_a_terminal(words, b"\x04")
+    assert b"nothing was typed" in told
+    assert b"Traceback" not in told
+    assert (code, desk.key("dora").exists()) == (78, False)
 
 
 @pytest.mark.parametrize("name", ["anna.key.pub.json", "passphrase", "gone"])
@@ -237,19 +283,27 @@ JSON = st.recursive(
 )
 
 
-@given(key=st.sampled_from(sorted(REQUEST)), value=JSON, inside=st.sampled_from(["", "signed", "signatures"]))
+@given(key=st.sampled_from(sorted(REQUEST)), value=JSON, inside=st.sampled_from(["", "signed", "signatures", "custom"]))
 def test_any_file_is_a_request_or_refused_in_words(
     tmp_path_factory: pytest.TempPathFactory, key: str, value: object, inside: str
 ) -> None:
     content = json.loads(json.dumps(REQUEST))
-    if inside:
+    if inside == "custom":
+        target = {"length": 1, "hashes": {"sha256": "0" * 64}}
+        content["metadata"]["signed"]["targets"] = {
+            "a": {**target, "custom": value},
+            "b": {**target, "custom": {"seq": 1}},
+        }
+    elif inside:
         content["metadata"][inside] = value
     else:
         content[key] = value
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps(content))
     try:
-        read_request(path).lacks()
+        request = read_request(path)
+        assert list(contents(request))
+        request.lacks()
     except ConfigError as error:
         assert "no signing request" in str(error)
 

@@ -67,15 +67,16 @@ def test_an_assignment_counts_up_when_it_changes_and_only_then(
     assert (assignment["seq"], assignment["ring"]) == (2, "line")
 
 
-def test_an_assignment_lists_the_lowest_number_first_so_that_a_new_device_can_take_all(
-    desk: Desk, device: Device
-) -> None:
-    assert desk.release(desk.bundle("boards")) == 0
+def test_each_name_is_numbered_for_itself_as_devices_count(desk: Desk, device: Device) -> None:
+    assert desk.release(desk.bundle("boards"), "--seq", str(2**53 - 1)) == 0
     assert desk.release(desk.bundle("cans")) == 0
-    cans = "models/cans/cans-2.bundle"
-    assert desk.assign("--device", "line-1", "--release", cans, "--release", FIRST) == 0
+    boards, cans = f"models/boards/boards-{2**53 - 1}.bundle", "models/cans/cans-1.bundle"
+    for name in (boards, cans):
+        target = device.repository.find(name)
+        device.floor.rise_to_releases(target.releases)
+    assert desk.assign("--device", "line-1", "--release", cans, "--release", boards) == 0
     assignment = json.loads(device.download("assign/ulm/line-1.json"))
-    assert [release["path"] for release in assignment["releases"]] == [FIRST, cans]
+    assert [release["path"] for release in assignment["releases"]] == [boards, cans]
 
 
 def test_a_release_twice_is_one_release(desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +86,19 @@ def test_a_release_twice_is_one_release(desk: Desk, device: Device, capsys: pyte
     assert desk.release(bundle) == 0
     assert "is released already" in capsys.readouterr().out
     assert desk.standing().timestamp.signed_bytes == before
+
+
+def test_a_report_that_comes_later_is_not_told_to_be_there(
+    desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, report = desk.bundle(), desk.folder / "report.html"
+    report.write_text("<p>good</p>")
+    assert desk.release(bundle) == 0
+    assert desk.release(bundle, "--report", str(report)) == 78
+    assert "not with this models/boards/boards-1.report.html" in " ".join(capsys.readouterr().err.split())
+    assert desk.release(bundle, "--report", str(report), "--seq", "2") == 0
+    assert desk.release(bundle, "--report", str(report)) == 0
+    assert device.download("models/boards/boards-2.report.html") == b"<p>good</p>"
 
 
 def test_an_old_content_comes_back_under_a_new_number_and_an_older_number_never(

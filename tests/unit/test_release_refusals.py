@@ -43,9 +43,17 @@ def same(desk: Desk) -> Callable[[], bool]:
 def test_a_number_that_is_not_above_the_highest_is_refused(
     desk: Desk, same: Callable[[], bool], seq: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert desk.release(desk.bundle("cans"), "--seq", seq) == 78
-    assert "the highest model release is 1, and devices never go back" in said(capsys)
+    assert desk.release(desk.bundle(revision=2), "--seq", seq) == 78
+    assert "the highest release of model boards is 1, and devices never go back" in said(capsys)
     assert same()
+
+
+def test_when_the_numbers_are_used_up_nothing_is_released_that_devices_would_refuse(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.release(desk.bundle(revision=2), "--seq", str(2**53 - 1)) == 0
+    assert desk.release(desk.bundle(revision=3)) == 78
+    assert "there is none above it" in said(capsys)
 
 
 def test_what_is_no_bundle_is_not_released(
@@ -82,6 +90,9 @@ def test_a_release_without_a_proper_name_is_refused(
         (["--device", "line-1", "--release", "assign/ulm/x.json"], "nobody signed such a release"),
         (["--device", "../line-1", "--release", FIRST], "no device id"),
         (["--device", "line-1", "--release", FIRST, "--rollout", "a b"], "rollout"),
+        (["--device", "line-1", "--release", FIRST, "--rollout", "r" * 65], "rollout"),
+        (["--device", "line-1", "--release", FIRST, "--watch-h", "8761"], "watch_h"),
+        (["--device", "line-1", "--release", FIRST, "--watch-parts", "1000000001"], "watch_parts"),
         (["--device", "line-1", "--release", FIRST, "--site", "Ulm!"], "no name of a site"),
         (["--device", "line-1", "--release", FIRST, "--site", "wien"], "the site 'wien' is not known"),
     ],
@@ -101,6 +112,23 @@ def test_a_device_is_never_assigned_an_older_release(
     assert desk.assign("--device", "line-1", "--release", "models/boards/boards-2.bundle") == 0
     assert desk.assign("--device", "line-1", "--release", FIRST) == 78
     assert "release the old content under a new number" in said(capsys)
+
+
+def test_a_device_that_is_named_twice_is_assigned_once(desk: Desk) -> None:
+    assert desk.assign("--device", "line-1", "--device", "line-1", "--release", FIRST) == 0
+    assert desk.verify() == 0
+
+
+def test_a_change_of_keys_is_not_taken_for_a_beginning(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped address, or a timestamp that somebody has deleted."""
+    assert desk.change("renew", "root,targets", folder="new") == 0
+    for name in ("anna", "ben"):
+        assert desk.sign(name, *desk.requests("new")) == 0
+    desk.address, pinned = str(desk.folder / "nothing"), desk.root
+    pinned.rename(desk.folder / "elsewhere.json")
+    assert desk.publish_signed(desk.requests("new")) == 78
+    assert "no repository is there, and root 2 changes one" in said(capsys)
+    assert not pinned.exists()
 
 
 def test_a_repository_of_somebody_else_is_not_published_to(

@@ -14,19 +14,22 @@ from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, parse
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
 from appliance.events import utc_now
-from trainer.release.releases import LARGEST_SEQ, seq_of
-from trainer.release.roles import ASSIGN, KINDS, Kind, assign_role, expires, keys_of
+from trainer.progress import console
+from trainer.release.releases import LARGEST_SEQ
+from trainer.release.roles import ASSIGN, KINDS, Kind, assign_role, expires, keys_of, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
 SCHEMA = "vi.assignment/1"
-MAX_BYTES = 100_000
+MAX_BYTES = 64 * 1024
+"""This and all other bounds are those of the device (docs/updates.md, "An assignment")."""
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Ring = Literal["lab", "line", "quarter", "all"]
 RINGS: tuple[Ring, ...] = ("lab", "line", "quarter", "all")
 Seq = Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Rollout = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class Chosen(Section):
@@ -36,7 +39,7 @@ class Chosen(Section):
     name: str
     path: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    length: Count
+    length: Annotated[int, Field(ge=0, le=10**12)]
     seq: Seq
 
 
@@ -46,7 +49,7 @@ class Gates(Section):
     shadow_parts: Count = 500
     canary_parts: Count = 200
     watch_parts: Count = 2000
-    watch_h: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 24
+    watch_h: Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)] = 24
 
 
 class Assignment(Section):
@@ -55,18 +58,18 @@ class Assignment(Section):
     schema_: Annotated[Literal["vi.assignment/1"], Field(alias="schema")] = "vi.assignment/1"
     device_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     seq: Annotated[int, Field(ge=1, le=LARGEST_SEQ)]
-    rollout: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    rollout: Rollout
     ring: Ring
-    releases: Annotated[tuple[Chosen, ...], Field(min_length=1, strict=False)]
+    releases: Annotated[tuple[Chosen, ...], Field(min_length=1, max_length=100, strict=False)]
     gates: Gates = Gates()
 
 
 class Wish(Section):
     """What several devices of a site shall run."""
 
-    rollout: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    rollout: Rollout
     ring: Ring
-    paths: tuple[str, ...]
+    paths: Annotated[tuple[str, ...], Field(max_length=100)]
     gates: Gates = Gates()
 
 
@@ -87,21 +90,21 @@ def assign(
 
     Raises:
         ConfigError: Site, device or release is not known, or older than what a device was given.
-        BundleTrustError: What is there is no assignment.
     """
     role = assign_role(site)
     keys_of(standing.root.signed, standing.targets.signed, role)
     chosen = choose(standing, wish.paths)
     held = standing.delegated.get(role)
     content = deepcopy(held.signed) if held else Targets()
+    version = shelf.next_version(role, standing.version(role))
     files: dict[str, bytes] = {}
-    for device in devices:
+    for device in dict.fromkeys(devices):
         if not DEVICE.fullmatch(device):
             raise ConfigError(f"{device!r}: no device id; write letters, digits, -, _ and ., at most 64 characters")
         name = f"assign/{site}/{device}.json"
-        before = read_assignment(shelf, name, content.targets[name]) if name in content.targets else None
+        before = _before(shelf, name, content.targets.get(name))
         wanted = Assignment(
-            device_id=device, seq=before.seq + 1 if before else 1, rollout=wish.rollout, ring=wish.ring,
+            device_id=device, seq=_seq(before, version), rollout=wish.rollout, ring=wish.ring,
             releases=chosen, gates=wish.gates,
         )  # fmt: skip
         if before and before.model_copy(update={"seq": wanted.seq}) == wanted:
@@ -112,12 +115,15 @@ def assign(
         content.targets[name] = TargetFile.from_data(name, files[name], ["sha256"])
     if not files:
         return None, {}
-    content.version, content.expires = shelf.next_version(role, standing.version(role)), expires(role)
+    known = re.compile(rf"assign/{re.escape(site)}/{DEVICE.pattern}\.json")
+    for name in [name for name in content.targets if not known.fullmatch(name)]:
+        del content.targets[name]  # what a thief of the key wrote there beside assignments
+    content.version, content.expires = version, expires(role)
     return content, files
 
 
 def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
-    """Look releases up among what their kinds' roles signed; lowest number first, as a new device can take them.
+    """Look releases up among what their kinds' roles signed.
 
     Raises:
         ConfigError: Nobody signed such a release, it has expired, or two are of one name.
@@ -142,7 +148,7 @@ def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
         found[kind, name] = Chosen(
             kind=kind, name=name, path=path, sha256=target.hashes["sha256"], length=target.length, seq=seq_of(target)
         )
-    return tuple(sorted(found.values(), key=lambda chosen: (chosen.kind, chosen.seq)))
+    return tuple(sorted(found.values(), key=lambda chosen: (chosen.kind, chosen.name)))
 
 
 def read_assignment(shelf: Shelf, name: str, target: TargetFile) -> Assignment:
@@ -172,6 +178,8 @@ def differences(assignment: Assignment, standing: Standing) -> list[str]:
         signed = target and (target.hashes.get("sha256"), target.length, seq_of(target))
         if signed != (chosen.sha256, chosen.length, chosen.seq):
             words.append(f"{assignment.device_id}: {chosen.path} is not what {KINDS[chosen.kind]} signed")
+        elif not chosen.path.startswith(f"{KINDS[chosen.kind]}/{chosen.name}/"):
+            words.append(f"{assignment.device_id}: {chosen.path} is no {chosen.kind} of the name {chosen.name}")
     return words
 
 
@@ -187,6 +195,23 @@ def assignments(shelf: Shelf, standing: Standing) -> list[Assignment]:
         if role.startswith(ASSIGN)
         for name, target in sorted(metadata.signed.targets.items())
     ]
+
+
+def _before(shelf: Shelf, name: str, target: TargetFile | None) -> Assignment | None:
+    """What a device was given last; None also if that is none, which a new assignment mends."""
+    if target is None:
+        return None
+    try:
+        return read_assignment(shelf, name, target)
+    except BundleTrustError as error:
+        console.print(f"trainer: beware: {error}; it is replaced", soft_wrap=True)
+        return None
+
+
+def _seq(before: Assignment | None, version: int) -> int:
+    """Above all that the device was given, also where that cannot be read: each has cost the role a version."""
+    last = before.seq if before else 0
+    return version if last >= LARGEST_SEQ else max(version, last + 1)
 
 
 def _check_is_no_way_back(before: Assignment, wanted: Assignment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ class Said:
 
     by: str
     why: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is none.
+
+        Raises:
+            ConfigError: by is empty, has more than 100 characters, or more than one line.
+        """
+        if not re.fullmatch(r"[^\x00-\x1f\x7f]{1,100}", self.by):
+            raise ConfigError(f"--by {self.by!r}: no name; write up to 100 characters on one line")
 
 
 def begin(keys: Mapping[str, Sequence[PublicKey]], said: Said) -> list[Request]:

@@ -22,8 +22,7 @@ from appliance.events import utc_now
 from trainer.progress import tracked
 from trainer.release.assignment import assignments, differences
 from trainer.release.publication import ISSUED_AT
-from trainer.release.releases import seq_of
-from trainer.release.roles import ASSIGN, KINDS, terms_of
+from trainer.release.roles import ASSIGN, KINDS, seq_of, terms_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 

@@ -160,12 +160,17 @@ def public_path(path: Path) -> Path:
 
 def holder_of(key: Key) -> str:
     """Return who answers for a key in metadata."""
-    return str(key.unrecognized_fields.get(HOLDER, "nobody named"))
+    return printable(str(key.unrecognized_fields.get(HOLDER, "nobody named")))
 
 
 def part_of(key: Key) -> str:
     """Return what a key in metadata may do."""
-    return str(key.unrecognized_fields.get(PART, "no part"))
+    return printable(str(key.unrecognized_fields.get(PART, "no part")))
+
+
+def printable(text: str) -> str:
+    """Return text of somebody else's file as it may be shown: nothing in it moves the terminal's cursor."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def fingerprint(keyid: str) -> str:

@@ -23,6 +23,7 @@ from trainer.release.keys import (
     make_key,
     open_signer,
     part_of,
+    printable,
     public_path,
     read_public,
     write_public,
@@ -35,8 +36,6 @@ from trainer.release.roles import assign_role, delegated_roles, keys_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
 from trainer.release.token import TokenKey, make_token_key
-
-MOST_SHOWN = 12
 
 
 def new(arguments: argparse.Namespace) -> int:
@@ -251,11 +250,10 @@ def _hand_out(arguments: argparse.Namespace, requests: Sequence[Request]) -> int
 
 
 def _show(request: Request) -> None:
-    table = Table("what", "says", title=f"{request.title()}: {request.why} ({request.made_by}, {request.made_at})")
-    rows = list(contents(request))
-    for row in rows[:MOST_SHOWN]:
-        table.add_row(*row)
-    if len(rows) > MOST_SHOWN:
-        table.add_row("...", f"and {len(rows) - MOST_SHOWN} more; `trainer keys record` has all")
+    """Show all of it: what is left out would be signed unseen."""
+    title = f"{request.title()}: {request.why} ({request.made_by}, {request.made_at})"
+    table = Table("what", "says", title=printable(title))
+    for row in contents(request):
+        table.add_row(*map(printable, row))
     _out.print(table)
     _out.print(f"SHA-256 of what is signed: {signed_digest(request)}", soft_wrap=True)

@@ -54,7 +54,7 @@ def remembered(shelf: Shelf, root: Path, *, after_a_kill: bool = False) -> Stand
     path = root.with_name(f"{root.name}.seen.json")
     memory = _read(path)
     now = Seen(
-        root=standing.root.signed.version,
+        root=standing.under.signed.version,  # not the newest: a killed change of keys is no way back to the old ones
         timestamp=standing.timestamp.signed.version,
         snapshot=standing.snapshot.signed.version,
     )

@@ -47,9 +47,9 @@ class Secrets:
             ConfigError: It is too short, the two differ, or as for `ask_pin`.
         """
         (chosen, *_) = self.candidates(what)
-        if len(chosen) < LEAST_PASSPHRASE:
+        if (length := len(chosen.decode())) < LEAST_PASSPHRASE:
             raise ConfigError(
-                f"{what}: a passphrase of {len(chosen)} characters is soon guessed; take at least {LEAST_PASSPHRASE}"
+                f"{what}: a passphrase of {length} characters is soon guessed; take at least {LEAST_PASSPHRASE}"
             )
         if not self.passphrases and self.candidates(f"{what}, once more") != [chosen]:
             raise ConfigError(f"{what}: the two passphrases differ; nothing was written, repeat the command")
@@ -85,4 +85,7 @@ def _first_line(path: Path) -> str:
 def _asked(what: str, option: str) -> str:
     if not sys.stdin.isatty():
         raise ConfigError(f"{what}: nobody is at the terminal to ask; name a file with {option}")
-    return getpass.getpass(f"{what}: ")
+    try:
+        return getpass.getpass(f"{what}: ")
+    except EOFError as error:
+        raise ConfigError(f"{what}: nothing was typed; repeat the command, or name a file with {option}") from error

@@ -71,6 +71,8 @@ def publish(shelf: Shelf, standing: Standing | None, change: Change, signers: Se
         signers, _roots_of(following), following.targets.signed, ["snapshot", "timestamp", *online, *change.roles]
     )
     _check(following)
+    if standing is not None:
+        _check_follows(standing, change, following)
     for name, content in change.files.items():
         shelf.add_target(_place(following, name), content)
     for role, metadata in {"targets": following.targets, **following.delegated}.items():
@@ -179,6 +181,38 @@ def _check(following: _Next) -> None:
     for role, metadata in following.delegated.items():
         if not _holds(following.targets.signed, role, metadata):
             raise _unsigned(role, metadata)
+
+
+def _check_follows(standing: Standing, change: Change, following: _Next) -> None:
+    """Refuse what contradicts what stands; a request itself says nothing of that which could be believed."""
+    old, newer = standing.root.signed, change.root
+    if newer and newer.signed.version != old.version + 1:
+        raise BundleTrustError(f"root {newer.signed.version} does not follow root {old.version}; make the change anew")
+    if newer and not newer.signed.get_root_verification_result(old, newer.signed_bytes, newer.signatures):
+        raise BundleTrustError(
+            f"root {newer.signed.version} is not signed by enough of root {old.version}, whatever the request says, so "
+            "no device would follow it; let them sign (`trainer keys sign`)"
+        )
+    for role, metadata in change.roles.items():
+        title = f"{role} {metadata.signed.version}"
+        if role != "targets" and role not in following.delegated:
+            raise BundleTrustError(f"{title}: nobody gave such a role anything to say; publish the list of keys first")
+        if metadata.signed.version <= standing.version(role):
+            raise BundleTrustError(
+                f"{title} is older than {role} {standing.version(role)}, which stands; devices refuse it: make it anew"
+            )
+        held = standing.delegated.get(role)
+        if held and not role.startswith(ASSIGN):
+            _check_keeps(title, held.signed, metadata.signed)
+
+
+def _check_keeps(title: str, held: Targets, newer: Targets) -> None:
+    """A name that was released keeps its content for ever: the one place where people would not notice a change."""
+    if lost := [name for name, target in held.targets.items() if newer.targets.get(name) != target]:
+        raise BundleTrustError(
+            f"{title} leaves out or alters what was released before: {', '.join(sorted(lost)[:3])}; make the request "
+            "anew, and look at who made this one"
+        )
 
 
 def _unsigned(role: str, metadata: Metadata[Any]) -> BundleTrustError:

@@ -29,9 +29,9 @@ from trainer.release.memory import remembered
 from trainer.release.orders import Order, publish_orders
 from trainer.release.passphrases import read_small
 from trainer.release.publication import Change, check_parts, publish
-from trainer.release.releases import Release, bring, is_newest, next_seq, seq_of
+from trainer.release.releases import Release, bring, is_newest, next_seq, other_beside
 from trainer.release.request import Request, as_bytes, collected, write_request
-from trainer.release.roles import KINDS
+from trainer.release.roles import KINDS, seq_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, parse_root
 
@@ -58,9 +58,14 @@ def release(arguments: argparse.Namespace) -> int:
             None,
             seq_of(standing.releases(wanted.kind)[there]),
         ):
+            if other := other_beside(standing, wanted, there):
+                raise ConfigError(
+                    f"{there}: is released already, and not with this {', '.join(other)}; with a higher --seq it is "
+                    "released once more, with it"
+                )
             _out.print(f"{there}: is released already, as it is here", soft_wrap=True)
             return _note(arguments, standing, there, arguments.file)
-        seq = next_seq(standing, wanted.kind, arguments.seq)
+        seq = next_seq(standing, wanted.kind, wanted.name, arguments.seq)
         if arguments.request is not None and arguments.request.exists():
             raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
         lists, roles = standing.targets.signed, (KINDS[wanted.kind], "snapshot", "timestamp")
@@ -92,20 +97,18 @@ def signed(arguments: argparse.Namespace) -> int:
     signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     with shelf.alone():
         is_first = shelf.mark().content is None
+        standing = None if is_first else remembered(shelf, arguments.root, after_a_kill=True)
+        change = _change(standing, requests, shelf)
         if is_first:
             write_whole(arguments.root, _first_root(arguments.root, requests, shelf))
             _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)
-        standing = None if is_first else remembered(shelf, arguments.root, after_a_kill=True)
-        for words in publish(shelf, standing, _change(standing, requests), signers):
+        for words in publish(shelf, standing, change, signers):
             _err.print(f"trainer: beware: {words}", soft_wrap=True)
         standing = remembered(shelf, arguments.root)
     for request in requests:
         _out.print(f"{request.title()}: published", soft_wrap=True)
-    bundles = {name: target for name, target in standing.releases("model").items() if name.endswith(".bundle")}
-    if bundles and "models" in {request.role for request in requests}:
-        newest = max(bundles, key=lambda name: seq_of(bundles[name]))
-        return _note(arguments, standing, newest, arguments.files[0])
-    return 0
+    codes = [_note(arguments, standing, request.brings, arguments.files[0]) for request in requests]
+    return max(codes)
 
 
 def assign_devices(arguments: argparse.Namespace) -> int:
@@ -249,13 +252,18 @@ def _first_root(path: Path, requests: Sequence[Request], shelf: Shelf) -> bytes:
     return content
 
 
-def _change(standing: Standing | None, requests: Sequence[Request]) -> Change:
+def _change(standing: Standing | None, requests: Sequence[Request], shelf: Shelf) -> Change:
     """Take what is not published yet; what was made for another state than the one that stands is refused."""
     found: dict[str, Metadata[Any]] = {}
     for request in requests:
         metadata, version = request.as_metadata(), standing.version(request.role) if standing else 0
         if version == metadata.signed.version and _is_there(standing, request):
             continue
+        if standing is None and request.base:
+            raise ConfigError(
+                f"{shelf.address}: no repository is there, and {request.title()} changes one; check the address. If "
+                "somebody has deleted its timestamp.json, restore it from a copy"
+            )
         if version != request.base:
             raise ConfigError(
                 f"{request.title()} was made when {request.role} {request.base} stood, and now {version} stands; make "
@@ -279,7 +287,7 @@ def _is_there(standing: Standing | None, request: Request) -> bool:
 
 def _note(arguments: argparse.Namespace, standing: Standing, path: str, near: Path) -> int:
     """Tell MLflow's registry where a model was released, if that is asked for."""
-    if arguments.track is None or not path.endswith(".bundle"):
+    if arguments.track is None or not path.endswith(".bundle") or path not in standing.releases("model"):
         return 0
     from trainer.release.registry import note_release
 

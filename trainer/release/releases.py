@@ -14,7 +14,7 @@ from tuf.api.metadata import TargetFile, Targets
 from appliance.errors import ConfigError
 from trainer.release.ceremony import Said
 from trainer.release.request import Request, request_of
-from trainer.release.roles import KINDS, Kind, delegated_roles, expires
+from trainer.release.roles import KINDS, Kind, delegated_roles, expires, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -62,24 +62,20 @@ class Release:
             )
 
 
-def seq_of(target: TargetFile) -> int:
-    """Return a target's number, -1 if it has none."""
-    said = target.custom if isinstance(target.custom, dict) else {}
-    seq = said.get("seq")
-    return seq if type(seq) is int else -1
-
-
-def next_seq(standing: Standing, kind: Kind, asked: int | None) -> int:
-    """Return a release's number: above all of its kind, because devices count a kind and not a name.
+def next_seq(standing: Standing, kind: Kind, name: str, asked: int | None) -> int:
+    """Return a release's number: above all of its kind and name, as devices count.
 
     Raises:
-        ConfigError: The one that was asked for is not.
+        ConfigError: The one that was asked for is not, or there is none left.
     """
-    highest = max((seq_of(target) for target in standing.releases(kind).values()), default=0)
+    begin, targets = f"{KINDS[kind]}/{name}/", standing.releases(kind)
+    highest = max((seq_of(target) for path, target in targets.items() if path.startswith(begin)), default=0)
+    if highest >= LARGEST_SEQ:
+        raise ConfigError(f"{kind} {name} has the number {highest}, and there is none above it; give it another name")
     if asked is not None and not highest < asked <= LARGEST_SEQ:
         raise ConfigError(
-            f"--seq {asked}: the highest {kind} release is {highest}, and devices never go back; take {highest + 1} or "
-            "more, or leave it out. An old content becomes new again under a new number"
+            f"--seq {asked}: the highest release of {kind} {name} is {highest}, and devices never go back; take "
+            f"{highest + 1} or more, or leave it out. An old content becomes new again under a new number"
         )
     return highest + 1 if asked is None else asked
 
@@ -93,6 +89,16 @@ def is_newest(standing: Standing, release: Release) -> str:
     return newest if newest and targets[newest].hashes.get("sha256") == release.digest else ""
 
 
+def other_beside(standing: Standing, release: Release, there: str) -> list[str]:
+    """Return what shall lie beside a release and does not, or not with this content; there: as which it is released."""
+    targets = standing.releases(release.kind)
+    wanted = {
+        release.path(seq_of(targets[there]), ending): hashlib.sha256(data).hexdigest()
+        for ending, data in release.beside.items()
+    }
+    return [name for name, digest in wanted.items() if name not in targets or targets[name].hashes["sha256"] != digest]
+
+
 def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Said) -> Request:
     """Store a release's files, which nobody sees yet, and ask for the signatures.
 
@@ -104,10 +110,9 @@ def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Sa
         said: who releases it.
 
     Raises:
-        ConfigError: Its name is none, or nobody may release such a kind.
+        ConfigError: Nobody may release such a kind.
         StorageError: The address does not answer or refuses.
     """
-    release.check()
     role = KINDS[release.kind]
     lists = standing.targets.signed
     if role not in delegated_roles(lists):
@@ -122,4 +127,7 @@ def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Sa
         content.targets[name] = target
         shelf.add_target(target_path(name, target.hashes["sha256"]), data)
     by = [(f"targets {lists.version}", lists)]
-    return request_of(role, content, by, base=standing.version(role), by=said.by, why=said.why)
+    return request_of(
+        role, content, by, base=standing.version(role), by=said.by, why=said.why,
+        brings=release.path(seq),
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Signed, Targets
+from tuf.api.metadata import Metadata, Role, Root, Signed, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from appliance.bundle.section import Section
@@ -20,8 +20,8 @@ from appliance.bundle.strict_json import in_words
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from appliance.events import utc_now
-from trainer.release.keys import Words, holder_of
-from trainer.release.roles import delegated_roles
+from trainer.release.keys import Words, fingerprint, holder_of, part_of
+from trainer.release.roles import delegated_roles, seq_of
 
 MAX_BYTES = 20_000_000
 
@@ -38,7 +38,7 @@ class Request(Section):
     """The file.
 
     base: version of the role when it was made; what stands by then must still be this one. keys: all that may sign.
-    signed_at: key id -> when; nobody vouches for these moments.
+    signed_at: key id -> when; brings: the release for which it was made, empty if for none; nobody vouches for these.
     """
 
     schema_: Annotated[Literal["vi.signing-request/1"], Field(alias="schema")] = "vi.signing-request/1"
@@ -50,6 +50,7 @@ class Request(Section):
     needs: Annotated[tuple[Need, ...], Field(strict=False, min_length=1)]
     keys: dict[str, dict[str, Any]]
     signed_at: dict[str, str] = Field(default_factory=dict)
+    brings: str = ""
     metadata: dict[str, Any]
 
     def as_metadata(self) -> Metadata[Any]:
@@ -114,7 +115,14 @@ class Request(Section):
 
 
 def request_of(
-    role: str, content: Signed, delegators: Iterable[tuple[str, Root | Targets]], *, base: int, by: str, why: str
+    role: str,
+    content: Signed,
+    delegators: Iterable[tuple[str, Root | Targets]],
+    *,
+    base: int,
+    by: str,
+    why: str,
+    brings: str = "",
 ) -> Request:
     """Make a request.
 
@@ -125,6 +133,7 @@ def request_of(
         base: version of the role that stands now; 0 if there is none.
         by: who made it.
         why: in a sentence.
+        brings: the release for which it is made.
     """
     needs: list[Need] = []
     keys: dict[str, dict[str, Any]] = {}
@@ -134,8 +143,9 @@ def request_of(
         keys |= {keyid: delegator.get_key(keyid).to_dict() for keyid in found.keyids}
     metadata = Metadata[Any](content).to_dict()
     return Request(
-        role=role, base=base, why=why, made_by=by, made_at=_now(), needs=tuple(needs), keys=keys, metadata=metadata
-    )
+        role=role, base=base, why=why, made_by=by, made_at=_now(), needs=tuple(needs), keys=keys, brings=brings,
+        metadata=metadata,
+    )  # fmt: skip
 
 
 def write_request(path: Path, request: Request) -> None:
@@ -198,15 +208,20 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
     yield "valid until", f"{signed.expires:%Y-%m-%d %H:%M} UTC"
     if isinstance(signed, Root):
         for name, role in signed.roles.items():
-            names = ", ".join(f"{holder_of(signed.keys[keyid])} ({keyid[:8]})" for keyid in role.keyids)
-            yield f"role {name}", f"{role.threshold} of {names}"
+            yield f"role {name}", _named(role, signed.keys)
         return
     for name, delegated in delegated_roles(signed).items():
-        names = ", ".join(f"{holder_of(signed.get_key(keyid))} ({keyid[:8]})" for keyid in delegated.keyids)
-        yield f"role {name}", f"{delegated.threshold} of {names}"
-    numbered = [((target.custom or {}).get("seq", -1), name, target) for name, target in signed.targets.items()]
+        yield f"role {name}", _named(delegated, signed.delegations.keys if signed.delegations else {})
+    numbered = [(seq_of(target), name, target) for name, target in signed.targets.items()]
     for _, name, target in sorted(numbered, key=lambda item: item[:2], reverse=True):
         yield name, f"{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
+
+
+def _named(role: Role, keys: Mapping[str, Key]) -> str:
+    """All that people vouch for by their signature: whose key it is, what it may do, and which key it is."""
+    known = [(keyid, keys[keyid]) for keyid in role.keyids if keyid in keys]
+    names = [f"{holder_of(key)}, {part_of(key)} ({fingerprint(keyid)})" for keyid, key in known]
+    return f"{role.threshold} of {'; '.join(names)}"
 
 
 def signed_digest(request: Request) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from securesystemslib.signer import Key
-from tuf.api.metadata import DelegatedRole, Delegations, Role, Root, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Role, Root, TargetFile, Targets
 
 from appliance.errors import ConfigError
 from appliance.events import utc_now
@@ -85,6 +85,13 @@ def assign_role(site: str) -> str:
 def paths_of(role: str) -> list[str]:
     """Return what a delegated role may vouch for."""
     return [f"assign/{role.removeprefix(ASSIGN)}/*" if role.startswith(ASSIGN) else f"{role}/*/*"]
+
+
+def seq_of(target: TargetFile) -> int:
+    """Return a target's number, -1 if it has none."""
+    said = target.custom if isinstance(target.custom, dict) else {}
+    seq = said.get("seq")
+    return seq if type(seq) is int else -1
 
 
 def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:
