@@ -17,6 +17,7 @@ LONGEST_SILENCE_S: dict[str, float] = {
     "inspect": 10.0,  # longest single inference that can still be hope
     "deadline": 10.0,  # it also writes what the disk refused before
     "deliver": 10.0,
+    "agent": 172_800.0,  # one look may fetch, build and prove releases, each within limits of its own
 }
 """Stage (the part before a colon) -> seconds without a beat after which the process is taken as hung."""
 
@@ -53,6 +54,11 @@ class StageWatchdog:
             if now_ns - last_ns > LONGEST_SILENCE_S[stage.partition(":")[0]] * 1e9:
                 return stage
         return None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it watches, or has watched."""
+        return self._thread is not None
 
     def start(self) -> None:
         """Begin to watch, in a thread of its own."""

@@ -19,7 +19,8 @@ from appliance.errors import (
     StorageError,
 )
 from appliance.launch import BUILT, PROVED
-from appliance.update.app_build import AppBuilder, AppWork
+from appliance.update.app_build import AppBuilder
+from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from tests.app_releases import Wheels, make_slot
 from tests.small_disk import fill, small_disk
