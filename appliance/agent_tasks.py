@@ -20,7 +20,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
 from appliance.events import iso, new_id
-from appliance.health import StageWatchdog
+from appliance.health import AGENT_SILENCE_S, StageWatchdog
 from appliance.requests import MOST_CHARACTERS
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps, names_of
@@ -199,7 +199,7 @@ def _run(agent: Agent, arguments: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    watchdog = StageWatchdog(SystemClock())
+    watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
     with agent.alone():
         agent.service(stopped).run(stopped, partial(_beat, watchdog))
     watchdog.stop()
