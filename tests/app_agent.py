@@ -34,7 +34,10 @@ MOST_LOOKS = 3000
 class Systemd:
     """Starts each unit's launcher, starts it again when it ends, and all of them when the restart file changes."""
 
-    def __init__(self, slots: Path, image: Path, units: dict[str, Path], *, healthy_s: float = 0.1) -> None:
+    def __init__(self, slots: Path, image: Path, units: dict[str, Path], *, healthy_s: float = 0.1,
+                 silence_s: float = 1.0, arguments: Callable[[Path], list[str]] | None = None) -> None:  # fmt: skip
+        self._arguments = arguments or (lambda starts: ["run", str(starts.with_suffix(".out"))])
+        self._silence_s = silence_s
         self._slots, self._image, self._units, self._healthy_s = slots, image, units, healthy_s
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stop, self.is_off = threading.Event(), False
@@ -69,8 +72,8 @@ class Systemd:
     def _start(self, unit: str) -> "subprocess.Popen[bytes]":
         starts = self._units[unit]
         command = [sys.executable, "-I", "-S", LAUNCHER, "--slots", self._slots, "--image", self._image, "--starts",
-                   starts, "--silence-s", "1", "--ready-s", "20", "--healthy-s", str(self._healthy_s), "--", "run",
-                   starts.with_suffix(".out")]  # fmt: skip
+                   starts, "--silence-s", str(self._silence_s), "--ready-s", "30", "--healthy-s", str(self._healthy_s),
+                   "--", *self._arguments(starts)]  # fmt: skip
         return subprocess.Popen(command, env={"PATH": os.environ["PATH"]}, stderr=subprocess.DEVNULL,
                                 start_new_session=True)  # fmt: skip
 

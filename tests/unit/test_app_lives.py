@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.update.app_settings import AppLimits
-from appliance.update.lifecycle import State
+from appliance.update.assignment import AssignedRelease, Gates
+from appliance.update.lifecycle import Progress, State
 from tests.app_agent import APP, AppDevice, AppFleet
 from tests.line import eventually
 from tests.update_agent import Along, fork_agent
@@ -166,7 +167,7 @@ def test_a_person_gives_a_trial_up(device: AppDevice, fleet: AppFleet) -> None:
     assert (device.slots.trial(), device.slots.in_force()) == (None, "")
 
 
-@pytest.mark.parametrize("when", ["before", "then"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.long), "then"])
 @pytest.mark.parametrize("at", ACTIONS)
 def test_a_kill_in_any_state_is_resumed(device: AppDevice, fleet: AppFleet, at: str, when: str) -> None:
     new = fleet.bring(device, 7)
@@ -209,3 +210,20 @@ def test_a_hold_keeps_a_trial_from_beginning_and_not_from_ending(device: AppDevi
             service.look()
         service.journal.note("hold", hold)
         assert eventually(lambda: service.look() or device.slots.in_force() == new)
+
+
+def test_a_trial_waits_for_a_model_that_is_on_trial_at_the_line(device: AppDevice, fleet: AppFleet) -> None:
+    model = AssignedRelease(kind="model", name="tiny", path="models/tiny/t.bundle", sha256="a" * 64, length=9, seq=2)
+    gates = Gates(shadow_parts=1, canary_parts=1, watch_parts=1, watch_h=0)
+    journal = device.journal
+    other = journal.rest(journal.begin(model, gates, Progress(State.CANARY)), "more parts", since_seq=5)
+    new = fleet.bring(device, 7)
+    service = device.start()
+    service.ask()
+    service.look()
+    (app,) = journal.of_digest(new)
+    assert (app.progress.state, device.slots.trial()) == (State.CANARY, None)
+    assert app.waits_for == "release 2 of tiny is on trial at the line; it is the next"
+    journal.move(other, Progress(State.WATCH), "")
+    service.look()
+    assert device.slots.trial() is not None
