@@ -41,6 +41,7 @@ def states(device: AppDevice) -> list[str]:
     return [step.state for step in device.journal.steps(device.newest().number)]
 
 
+@pytest.mark.long
 def test_a_release_goes_from_the_repository_to_what_is_started(device: AppDevice, fleet: AppFleet) -> None:
     release = fleet.sign(7, fleet.package(7, "7.0").read_bytes())
     fleet.assign(release)
