@@ -14,6 +14,7 @@ def add_task_arguments(tasks: Tasks) -> list[argparse.ArgumentParser]:
     status = tasks.add_parser("status", help="what is in force, what is under way, and why it waits or failed")
     status.add_argument("--json", action="store_true", help="as JSON")
     rollback = tasks.add_parser("rollback", help="go back to the release before, or give up the one under way")
+    rollback.add_argument("--kind", choices=("model", "app"), default="model", help="of what (default: model)")
     rollback.add_argument("--name", metavar="NAME", help="of the model, where there are several")
     hold = tasks.add_parser("hold", help="let nothing new begin to judge until it is released")
     release = tasks.add_parser("release-hold", help="let updates go on")

@@ -1,41 +1,14 @@
 """The child process that builds and proves a release: what runs out of time or memory here ends nothing else."""
 
 import argparse
-import ctypes
 import math
 import os
-import resource
-import signal
 import sys
 from pathlib import Path
 
 from appliance.errors import ApplianceError, ConfigError, exit_code
 from appliance.runtimes.engines.child import say
-
-PR_SET_PDEATHSIG = 1
-FIRST_TO_GO = 1000
-"""oom_score_adj of what the kernel ends before anything else."""
-
-
-def limit(memory_bytes: int, parent: int) -> None:
-    """Bind this process: its data to so many bytes, its life to the agent's, and first in line where memory ends.
-
-    RLIMIT_DATA counts what is written to and not the addresses that CUDA reserves, for which RLIMIT_AS would have to
-    be so wide that it held nothing.
-
-    Args:
-        memory_bytes: of private data.
-        parent: process id of the agent.
-
-    Source:
-        getrlimit(2), prctl(2), proc_pid_oom_score_adj(5).
-    """
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before
-    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}")
+from appliance.update.bounded_child import bind
 
 
 def main() -> int:
@@ -47,7 +20,7 @@ def main() -> int:
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
-    limit(given.memory_mb * 10**6, given.parent)
+    bind(given.memory_mb * 10**6, given.parent)
     try:
         done = {"build": build_here, "prove": prove_here}[given.task](given.config, given.bundle, given.current)
     except MemoryError:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from appliance.clock import SystemClock
+from appliance.update.app_slots import AppSlots
 from appliance.update.conductor import HOLD
 from appliance.update.device_key import open_device_key
 from appliance.update.doors import why_closed
@@ -10,7 +11,7 @@ from appliance.update.journal import Journal
 from appliance.update.kinds import Update
 from appliance.update.models import SUFFIX
 from appliance.update.reports import TAKEN
-from appliance.update.settings import AgentConfig
+from appliance.update.settings import AgentConfig, AppsSection
 from appliance.update.slots import Slots, digest_of
 
 _SHOWN_OF_A_DIGEST = 12
@@ -32,9 +33,20 @@ def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
         "reported": journal.noted(TAKEN),
         "untold_events": len(journal.unsent()),
         "models": {path.name: _slots(Slots(path, SUFFIX)) for path in sorted(config.models.glob("*"))},
+        "app": config.apps and _app(config.apps.name, app_slots(config, config.apps)),
         "updates": [_told(journal, update) for update in journal.latest()],
         "quarantine": journal.quarantined(),
     }
+
+
+def app_slots(config: AgentConfig, apps: AppsSection) -> AppSlots:
+    """Return the slots of the application.
+
+    Args:
+        config: agent.yaml.
+        apps: its section.
+    """
+    return AppSlots(config.app_slots, apps.units, apps.tries)
 
 
 def in_words(status: dict[str, Any]) -> str:
@@ -43,6 +55,10 @@ def in_words(status: dict[str, Any]) -> str:
     for name, slots in status["models"].items():
         before = f", before it {slots['other'][:_SHOWN_OF_A_DIGEST]}" if slots["other"] else ""
         lines.append(f"model {name}: {slots['sha256'][:_SHOWN_OF_A_DIGEST] or 'nothing'} is in force{before}")
+    if app := status["app"]:
+        version = f"version {app['version']}" if app["sha256"] else "the image's own"
+        trial = f", {app['trial']} is on trial: {app['health']}" if app["trial"] else ""
+        lines.append(f"application {app['name']}: {version} is in force{trial}")
     for update in status["updates"]:
         waits = f", waits: {update['waits_for']}" if update["waits_for"] else ""
         why = f" ({update['reason']})" if update["reason"] else ""
@@ -59,6 +75,16 @@ def in_words(status: dict[str, Any]) -> str:
 def _slots(slots: Slots) -> dict[str, str]:
     other = digest_of(slots.other())
     return {"slot": slots.slot(), "sha256": digest_of(slots.current), "other": other}
+
+
+def _app(name: str, slots: AppSlots) -> dict[str, str]:
+    slot, trial = slots.read(slots.current()), slots.trial()
+    tried = slots.read(trial.slot) if trial else None
+    return {
+        "name": name, "slot": slots.current(), "sha256": slot.sha256 if slot else "",
+        "version": slot.version if slot else "", "trial": tried.version if tried else "",
+        "health": slots.health(trial.sha256).reason if trial else "",
+    }  # fmt: skip
 
 
 def _told(journal: Journal, update: Update) -> dict[str, Any]:

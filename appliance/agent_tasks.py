@@ -13,20 +13,23 @@ from functools import partial
 from pathlib import Path
 
 from appliance.agent_line import MqttLine, Station
-from appliance.agent_status import in_words, status_of
+from appliance.agent_status import app_slots, in_words, status_of
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
 from appliance.bundle.whole_file import write_whole
 from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
 from appliance.events import iso, new_id
+from appliance.health import AGENT_SILENCE_S, StageWatchdog
 from appliance.requests import MOST_CHARACTERS
+from appliance.update.app_build import AppBuilder
+from appliance.update.apps import Apps, names_of
 from appliance.update.conductor import GOES_BACK, HOLD, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
 from appliance.update.durable import in_words as disk_in_words
 from appliance.update.journal import Journal, Wish
-from appliance.update.kinds import InterruptedWorkError
+from appliance.update.kinds import InterruptedWorkError, Kind
 from appliance.update.line import Line
 from appliance.update.lock import held_if_free
 from appliance.update.models import Models, Workshop
@@ -102,16 +105,48 @@ class Agent:
         is_wanted = partial(self.is_wanted, stopped)
         return ChildWorkshop(self.station_file, config.models, config.work, is_wanted, meanwhile=meanwhile)
 
-    def models(self, line: Line, workshop: Workshop, meanwhile: Callable[[], None] = nothing) -> Models:
-        """Return the kind `model`. meanwhile: called while a file comes; what it raises breaks that off."""
-        config, station = self.config, self.station()
+    def orders(self, meanwhile: Callable[[], None] = nothing) -> Orders:
+        """Return where orders and releases come from.
+
+        Args:
+            meanwhile: called while a file comes; what it raises breaks that off.
+        """
+        config = self.config
         targets = config.make_source(config.targets_url)
         store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
         papers = TargetStore(config.orders, targets)
-        source = Orders(
+        app = config.apps.name if config.apps else None
+        return Orders(
             self.repository(), store, papers, config.make_floor(), self.who.site, self.who.device_id,
-            lambda: [("model", path.name) for path in config.models.glob("*")],
+            names_of(config.models, app),
         )  # fmt: skip
+
+    def kinds(
+        self, orders: Orders, line: Line, stopped: threading.Event, meanwhile: Callable[[], None]
+    ) -> dict[str, Kind]:
+        """Return what this device installs: models, and the application where agent.yaml has it.
+
+        Args:
+            orders: where releases come from.
+            line: the station.
+            stopped: breaks off what takes long.
+            meanwhile: called often while something does.
+        """
+        kinds: dict[str, Kind] = {"model": self.models(orders, line, self.workshop(stopped, meanwhile))}
+        config, apps = self.config, self.config.apps
+
+        def is_wanted() -> bool:
+            meanwhile()
+            return self.is_wanted(stopped)
+
+        if apps is not None:
+            builder = AppBuilder(app_slots(config, apps), apps.work, config.reserve_bytes, is_wanted)
+            kinds["app"] = Apps(orders, builder, apps, config.station, SystemClock())
+        return kinds
+
+    def models(self, orders: Orders, line: Line, workshop: Workshop) -> Models:
+        """Return the kind `model`."""
+        config, station = self.config, self.station()
 
         def why_not(name: str) -> str:
             current = config.models / name / "current.bundle"
@@ -119,7 +154,7 @@ class Agent:
                 "" if station.products(current) else f"no product of the station has `bundle: {current}`; name it there"
             )
 
-        return Models(source, config.models, line, make_judge, workshop, SystemClock(), why_not)
+        return Models(orders, config.models, line, make_judge, workshop, SystemClock(), why_not)
 
     def service(self, stopped: threading.Event) -> Service:
         """Return everything that the agent does by itself."""
@@ -132,8 +167,9 @@ class Agent:
                 raise InterruptedWorkError("the download was broken off; it goes on where it was")
             meanwhile()
 
-        models = self.models(line, self.workshop(stopped, meanwhile), between)
-        conductor = Conductor(self.journal, {"model": models}, clock, config.window)
+        orders = self.orders(between)
+        kinds = self.kinds(orders, line, stopped, meanwhile)
+        conductor = Conductor(self.journal, kinds, clock, config.window)
         meanwhile.do = conductor.look_at_the_line
         reports = Reports(
             self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
@@ -142,7 +178,7 @@ class Agent:
         url = None if config.reports_url is None else f"{config.reports_url.rstrip('/')}/{self.who.device_id}.json"
         return Service(
             self.journal, conductor, line, reports,
-            models.source.read_assignment, None if url is None else partial(config.make_transport().put, url),
+            orders.read_assignment, None if url is None else partial(config.make_transport().put, url),
             config.poll_min * 60, config.look_s,
         )  # fmt: skip
 
@@ -163,9 +199,18 @@ def _run(agent: Agent, arguments: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
     with agent.alone():
-        agent.service(stopped).run(stopped)
+        agent.service(stopped).run(stopped, partial(_beat, watchdog))
+    watchdog.stop()
     return 0
+
+
+def _beat(watchdog: StageWatchdog) -> None:
+    """Tell systemd, or the launcher between, that this agent has read its journal, and from then on that it lives."""
+    watchdog.beat("agent")
+    if not watchdog.is_started:
+        watchdog.start()
 
 
 def _update(agent: Agent, arguments: argparse.Namespace) -> int:
@@ -186,7 +231,8 @@ def _status(agent: Agent, arguments: argparse.Namespace) -> int:
 
 
 def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
-    wish = agent.journal.wish("model", _only_name(agent, arguments.name), arguments.by.strip())
+    name = _app_name(agent) if arguments.kind == "app" else _only_name(agent, arguments.name)
+    wish = agent.journal.wish(arguments.kind, name, arguments.by.strip())
     until = time.monotonic() + ANSWER_S
     while (answer := agent.journal.answer_to(wish)) is None or not _is_over(agent, wish):
         with held_if_free(agent.config.state / ".agent.lock") as is_free:
@@ -203,14 +249,22 @@ def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
     if GOES_BACK not in answer:
         sys.stderr.write(f"appliance: {answer}\n")
         return EXIT_REFUSED
-    now = status_of(agent.config, agent.journal)["models"][wish.name]
-    sys.stdout.write(f"{answer}: {wish.name} is release {now['sha256'][:12]} again\n")
+    found = status_of(agent.config, agent.journal)
+    now = found["app"] if wish.kind == "app" else found["models"][wish.name]
+    again = f"release {now['sha256'][:12]}" if now["sha256"] else "the image's own"
+    sys.stdout.write(f"{answer}: {wish.name} is {again} again\n")
     return 0
 
 
 def _is_over(agent: Agent, wish: Wish) -> bool:
-    is_theirs = (update.release.name == wish.name for update in agent.journal.open_updates())
-    return not any(is_theirs)
+    releases = (update.release for update in agent.journal.open_updates())
+    return not any((each.kind, each.name) == (wish.kind, wish.name) for each in releases)
+
+
+def _app_name(agent: Agent) -> str:
+    if agent.config.apps is None:
+        raise ConfigError("agent.yaml has no section `apps`, so the application is not updated here")
+    return agent.config.apps.name
 
 
 def _only_name(agent: Agent, name: str | None) -> str:
@@ -240,7 +294,7 @@ def _release_hold(agent: Agent, arguments: argparse.Namespace) -> int:
 def _adopt(agent: Agent, arguments: argparse.Namespace) -> int:
     with agent.alone():
         stopped = threading.Event()
-        models = agent.models(MqttLine(agent.station(), agent.config.models), agent.workshop(stopped))
+        models = agent.models(agent.orders(), MqttLine(agent.station(), agent.config.models), agent.workshop(stopped))
         slots, bundle = models.slots(arguments.name), read_bundle(arguments.bundle)
         if slots.slot():
             raise ConfigError(f"{slots.current} is there already; from now on its updates are assigned")

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from appliance.errors import ConfigError
 from appliance.ports import Clock
@@ -18,6 +18,10 @@ LONGEST_SILENCE_S: dict[str, float] = {
     "deadline": 10.0,  # it also writes what the disk refused before
     "deliver": 10.0,
 }
+
+AGENT_SILENCE_S = {"agent": 172_800.0}
+"""The same for `appliance agent run`: one look may fetch, build and prove releases, each within limits of its own."""
+
 """Stage (the part before a colon) -> seconds without a beat after which the process is taken as hung."""
 
 EXIT_HUNG = 70
@@ -29,15 +33,21 @@ EXTEND_EVERY_NS, EXTEND_BY_US = 5 * 10**9, 60 * 10**6
 class StageWatchdog:
     """Collects beats; tells systemd that all is well, or ends the process when a stage hangs."""
 
-    def __init__(self, clock: Clock, on_hang: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_hang: Callable[[str], None] | None = None,
+        allowed_s: Mapping[str, float] = LONGEST_SILENCE_S,
+    ) -> None:
         """Watch nobody yet: a stage is watched from its first beat on.
 
         Args:
             clock: its monotonic half measures silence.
             on_hang: told the stage's name; ends the process by default, so that systemd starts it afresh.
+            allowed_s: stage -> longest silence, seconds.
         """
-        self._clock = clock
-        self._on_hang = on_hang or _end_process
+        self._clock, self._allowed_s = clock, allowed_s
+        self._on_hang = on_hang or self._end_process
         self._last_ns: dict[str, int] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -50,9 +60,14 @@ class StageWatchdog:
         """Return a stage that has been silent for longer than its row allows, or None."""
         now_ns = self._clock.monotonic_ns()
         for stage, last_ns in list(self._last_ns.items()):
-            if now_ns - last_ns > LONGEST_SILENCE_S[stage.partition(":")[0]] * 1e9:
+            if now_ns - last_ns > self._allowed_s[stage.partition(":")[0]] * 1e9:
                 return stage
         return None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it watches, or has watched."""
+        return self._thread is not None
 
     def start(self) -> None:
         """Begin to watch, in a thread of its own."""
@@ -75,6 +90,11 @@ class StageWatchdog:
             else:
                 self._on_hang(stage)
                 return
+
+    def _end_process(self, stage: str) -> None:
+        allowed_s = self._allowed_s[stage.partition(":")[0]]
+        log.critical("stage %s has been silent for more than %g s: ending the process", stage, allowed_s)
+        os._exit(EXIT_HUNG)
 
 
 class LongStart:
@@ -123,9 +143,3 @@ def end_process_when_a_thread_crashes() -> None:
         os._exit(EXIT_HUNG)
 
     threading.excepthook = guard
-
-
-def _end_process(stage: str) -> None:
-    allowed_s = LONGEST_SILENCE_S[stage.partition(":")[0]]
-    log.critical("stage %s has been silent for more than %g s: ending the process", stage, allowed_s)
-    os._exit(EXIT_HUNG)

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import BuiltinFunctionType, FrameType
 from typing import Any
 
-from appliance.update.app_build import AppBuilder, AppWork
+from appliance.update.app_build import AppBuilder
+from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from tests.update_child import MODULES, STEPS
 

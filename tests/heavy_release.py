@@ -7,8 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-from appliance.agent_child import limit
 from appliance.runtimes.engines.child import say
+from appliance.update.bounded_child import bind
 
 parser = argparse.ArgumentParser()
 parser.add_argument("task")
@@ -17,7 +17,7 @@ for name in ("--config", "--bundle", "--current"):
 for name in ("--memory-mb", "--parent"):
     parser.add_argument(name, type=int)
 given = parser.parse_args()
-limit(given.memory_mb * 10**6, given.parent)
+bind(given.memory_mb * 10**6, given.parent)
 what = given.bundle.read_text()
 if what == "eats":
     try:

@@ -7,51 +7,38 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from appliance import launch
 from appliance.bundle import strict_json
 from appliance.bundle.app_package import INSTALLER, MAX_MANIFEST_BYTES, SCHEMA, AppManifest, read_app
-from appliance.bundle.section import Section
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleDigestError, BundleFormatError, BundleProofError, RuntimeFault, StorageError
 from appliance.launch import BUILT, CONFIRMED, PROVED, SLOT, Slot
+from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from appliance.update.bounded import Bounds, Ended, run_bounded
 
 MEGABYTE = 10**6
+MAX_FILE_BYTES = 8 * 2**30
 READ_BYTES = 2**20
 NO_SPACE = "No space left on device"
-
-
-class AppWork(Section):
-    """What making and trying a slot may take.
-
-    build_s, smoke_s: seconds. memory_mb: of private data, in 10^6 bytes. system_packages: the slot also sees what the
-    system's interpreter has, such as JetPack's TensorRT.
-    """
-
-    build_s: Annotated[float, Field(gt=0, le=100_000)] = 1800
-    smoke_s: Annotated[float, Field(gt=0, le=100_000)] = 900
-    memory_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 4000
-    system_packages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AppBuilder:
     """Makes slots; never the one that is started, nor one of which a program runs.
 
-    slots: where. work: bounds. reserve_bytes: what stays free on the disk.
+    slots: where. work: bounds. reserve_bytes: what stays free on the disk. is_wanted: asked while a child works; True
+    ends it.
     """
 
     slots: AppSlots
     work: AppWork
     reserve_bytes: int = 0
+    is_wanted: Callable[[], bool] = lambda: False
 
     def verify(self, package: Path, sha256: str) -> AppManifest:
         """Judge a package on disk, and whether it is for this device.
@@ -195,7 +182,7 @@ class AppBuilder:
             self._done(staged, python, "-I", pip, *options, "check")
 
     def _done(self, staged: Path, *command: str | Path) -> None:
-        bounds = Bounds(self.work.build_s, self.work.memory_mb * MEGABYTE, file_bytes=8 * 2**30)
+        bounds = self._bounds(self.work.build_s)
         ended = run_bounded(command, bounds, staged)
         if ended.code == 0:
             return
@@ -206,12 +193,15 @@ class AppBuilder:
         raise BundleFormatError(f"its wheels cannot be installed here: {ended.said[-600:].strip()}")
 
     def _try(self, folder: Path, *arguments: str) -> Ended:
-        bounds = Bounds(self.work.smoke_s, self.work.memory_mb * MEGABYTE, file_bytes=8 * 2**30)
+        bounds = self._bounds(self.work.smoke_s)
         command = [str(folder / "bin" / "python"), "-I", "-m", "appliance", *arguments]
         with self._in_words():
             room = self.slots.folder / "staged"
             room.mkdir(parents=True, exist_ok=True)
         return run_bounded(command, bounds, room)
+
+    def _bounds(self, seconds: float) -> Bounds:
+        return Bounds(seconds, self.work.memory_mb * MEGABYTE, MAX_FILE_BYTES, self.is_wanted)
 
     def _staged(self, sha256: str) -> Path:
         return self.slots.folder / "staged" / sha256

@@ -43,8 +43,12 @@ class AppSlots:
 
     def in_force(self) -> str:
         """Return the SHA-256 of the package that is started when nothing is tried; empty for the image's own."""
-        slot = self.read(launch.current_slot(self.folder))
+        slot = self.read(self.current())
         return slot.sha256 if slot else ""
+
+    def current(self) -> str:
+        """Return the slot that is started; empty if none is."""
+        return launch.current_slot(self.folder)
 
     def keeps(self, sha256: str) -> bool:
         """Return whether a release could be started; the image's own (empty) always can."""
@@ -57,7 +61,7 @@ class AppSlots:
 
     def spare(self) -> str:
         """Return the slot that may be made anew."""
-        return "b" if launch.current_slot(self.folder) == "a" else "a"
+        return "b" if self.current() == "a" else "a"
 
     def read(self, name: str) -> Slot | None:
         """Return what a slot is; None if it is nothing."""
@@ -89,7 +93,7 @@ class AppSlots:
         name = self.holder(sha256)
         if not name:
             raise StorageError(f"{self.folder}: no slot has the release {sha256[:12]} proved; it is begun anew")
-        if name == launch.current_slot(self.folder):
+        if name == self.current():
             return
         trial = self.trial()
         with self._in_words():
@@ -180,7 +184,7 @@ class AppSlots:
             StorageError: the disk refuses.
         """
         for name in SLOTS:
-            if name != launch.current_slot(self.folder) and (slot := self.read(name)) and slot.sha256 == sha256:
+            if name != self.current() and (slot := self.read(name)) and slot.sha256 == sha256:
                 self._remove(launch.slot_note(self.folder, name))
 
     def _mark(self, name: str, state: str) -> None:
@@ -193,7 +197,7 @@ class AppSlots:
         current, draft = self.folder / "current", self.folder / ".current.part"
         if not name:
             self._remove(current)
-        elif launch.current_slot(self.folder) != name:
+        elif self.current() != name:
             draft.unlink(missing_ok=True)
             draft.symlink_to(name)
             draft.replace(current)

@@ -4,24 +4,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import RuntimeFault
+from appliance.update.kinds import InterruptedWorkError
 
 CHILD = Path(__file__).with_name("bounded_child.py")
 MAX_SAID = 4000
+LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a program may take: seconds, bytes of private memory, bytes of each file that it writes."""
+    """What a program may take: seconds, bytes of private memory, bytes of each file that it writes.
+
+    is_wanted: asked meanwhile; True ends it, as the agent is needed for something else.
+    """
 
     seconds: float
     memory_bytes: int
     file_bytes: int
+    is_wanted: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ def run_bounded(command: Sequence[str | Path], bounds: Bounds, folder: Path) -> 
 
     Raises:
         RuntimeFault: it was ended: by the limit of time, or by a signal.
+        InterruptedWorkError: it was broken off.
     """
     limits = [str(bounds.memory_bytes), str(bounds.file_bytes), str(os.getpid())]
     environment = {key: value for key, value in os.environ.items() if key not in ("NOTIFY_SOCKET", "WATCHDOG_PID")}
@@ -60,9 +68,7 @@ def run_bounded(command: Sequence[str | Path], bounds: Bounds, folder: Path) -> 
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        said, _ = process.communicate(timeout=bounds.seconds)
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeFault(f"{_name(command)} took more than {bounds.seconds:g} s and was ended") from error
+        said = _heard(process, command, bounds)
     finally:
         with suppress(ProcessLookupError):  # it and all that it started
             os.killpg(process.pid, signal.SIGKILL)
@@ -71,6 +77,18 @@ def run_bounded(command: Sequence[str | Path], bounds: Bounds, folder: Path) -> 
     if ended.code < 0:
         raise RuntimeFault(f"{_name(command)} was ended by signal {-ended.code}: {ended.last_line}")
     return ended
+
+
+def _heard(process: "subprocess.Popen[bytes]", command: Sequence[str | Path], bounds: Bounds) -> bytes:
+    until = time.monotonic() + bounds.seconds
+    while True:
+        try:
+            return process.communicate(timeout=max(0.0, min(LOOK_S, until - time.monotonic())))[0]
+        except subprocess.TimeoutExpired as error:
+            if time.monotonic() >= until:
+                raise RuntimeFault(f"{_name(command)} took more than {bounds.seconds:g} s and was ended") from error
+        if bounds.is_wanted():
+            raise InterruptedWorkError(f"{_name(command)} was broken off; it is done again")
 
 
 def _name(command: Sequence[str | Path]) -> str:

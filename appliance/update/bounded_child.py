@@ -12,28 +12,39 @@ FIRST_TO_GO = 1000
 """oom_score_adj of what the kernel ends before anything else."""
 
 
-def main(memory_bytes: int, file_bytes: int, parent: int, command: list[str]) -> None:
-    """Bind this process, then become the program.
+def bind(memory_bytes: int, parent: int) -> None:
+    """Bind this process: its data to so many bytes, its life to the agent's, and first in line where memory ends.
 
-    RLIMIT_DATA counts what is written to, and not the addresses that CUDA reserves.
+    RLIMIT_DATA counts what is written to and not the addresses that CUDA reserves, for which RLIMIT_AS would have to
+    be so wide that it held nothing.
+
+    Args:
+        memory_bytes: of private data.
+        parent: process id of the agent.
+
+    Source:
+        getrlimit(2), prctl(2), proc_pid_oom_score_adj(5).
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before
+    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}", encoding="ascii")
+
+
+def main(memory_bytes: int, file_bytes: int, parent: int, command: list[str]) -> None:
+    """Bind this process, then become the program, behind the line's own work.
 
     Args:
         memory_bytes: of private data.
         file_bytes: of each file that it writes.
         parent: process id of whoever started this; it ends with it.
         command: the program and its arguments.
-
-    Source:
-        getrlimit(2), prctl(2), proc_pid_oom_score_adj(5).
     """
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    bind(memory_bytes, parent)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(19)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before
-    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}", encoding="ascii")
     os.execv(command[0], command)
 
 

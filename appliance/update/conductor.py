@@ -214,8 +214,18 @@ class Conductor:
 
         COMMIT has none: what waited there would judge, and nobody would watch it.
         """
-        is_before = update.progress.state is State.CANARY and update.since_seq is None
-        return why_closed(self._journal.noted(HOLD), self._window, self._clock.utc()) if is_before else ""
+        if update.progress.state is not State.CANARY or update.since_seq is not None:
+            return ""
+        closed = why_closed(self._journal.noted(HOLD), self._window, self._clock.utc())
+        return closed or self._who_is_at_the_line(update)
+
+    def _who_is_at_the_line(self, update: Update) -> str:
+        """One at a time: a program that is restarted would break a model's trial off, and be blamed for its faults."""
+        for each in self._journal.open_updates():
+            state, is_other = each.progress.state, each.number != update.number
+            if is_other and (state is State.COMMIT or (state is State.CANARY and each.since_seq is not None)):
+                return f"release {each.release.seq} of {each.release.name} is on trial at the line; it is the next"
+        return ""
 
     def _fail(self, update: Update) -> Outcome:
         if update.progress.verdict == "quarantined":

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,9 @@ APPLICATION_ID = 0x56494A4E
 """PRAGMA application_id, so that another program's database is never touched."""
 
 FORM = 1
+"""PRAGMA user_version. Rows may get keys under the same number, for which an older agent must have no need and a newer
+one a default; a new number makes the journal unreadable for the agent before, and so takes its way back away.
+"""
 BUSY_S = 10.0
 MOST_UPDATES = 50
 """Of one kind and name that are kept, and as many that succeeded: what is in force may be an old one."""
@@ -365,12 +368,18 @@ def _dumped(update: Update) -> str:
 def _loaded(found: tuple[int, str, int, str]) -> Update:
     number, state, is_waiting, text = found
     row = json.loads(text)
-    progress = Progress(resumed_state(state), **row["progress"])
+    progress = Progress(resumed_state(state), **_known(row["progress"], _COUNTED))
     signed = row["signed"] and SignedFile.model_validate_json(json.dumps(row["signed"]))
     return Update(
-        number, AssignedRelease(**row["release"]), Gates(**row["gates"]), progress, is_waiting=bool(is_waiting),
-        signed=signed, **{key: row[key] for key in _PLAIN},
+        number, AssignedRelease(**_known(row["release"], AssignedRelease.model_fields)),
+        Gates(**_known(row["gates"], Gates.model_fields)), progress, is_waiting=bool(is_waiting), signed=signed,
+        **_known(row, _PLAIN),
     )  # fmt: skip
+
+
+def _known(values: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """What this version knows of a row: another one, before or after an update of the agent, may know less or more."""
+    return {name: value for name, value in values.items() if name in names}
 
 
 def hours_since(update: Update, clock: Clock) -> float:

@@ -91,14 +91,20 @@ class Service:
         self.tell()
         self.report()
 
-    def run(self, stopped: threading.Event) -> None:
-        """Ask and look until stopped; whatever is refused is in the log and tried again."""
+    def run(self, stopped: threading.Event, on_look: Callable[[], None] = lambda: None) -> None:
+        """Ask and look until stopped; whatever is refused is in the log and tried again.
+
+        Args:
+            stopped: set from elsewhere.
+            on_look: called before each look, first when the journal was read.
+        """
         resumed, ask_at = False, time.monotonic()
         while not stopped.is_set():
             try:
                 if not resumed:
                     self.conductor.resume()
                     resumed = True
+                on_look()
                 if time.monotonic() >= ask_at:
                     ask_at = time.monotonic() + self.poll_s * self._chance.uniform(1 - JITTER, 1 + JITTER)
                     self.ask()

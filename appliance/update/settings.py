@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
+from appliance.update.app_settings import AppLimits, AppWork
 from appliance.update.assignment import Word
 from appliance.update.doors import Window
 from appliance.update.floor import Floor, Moment, as_moment
@@ -43,6 +44,18 @@ class WorkSection(Section):
     memory_mb: Annotated[int, Field(ge=16, le=10_000_000)] = 4000
 
 
+class AppsSection(AppLimits):
+    """The application: under which name its releases are assigned, and who starts it.
+
+    units: name -> the file in which that unit's launcher counts. tries: starts that each has for a release on trial.
+    """
+
+    name: Word
+    units: Annotated[dict[Word, LocatedPath], Field(min_length=1, max_length=20)]
+    tries: Annotated[int, Field(ge=1, le=100)] = 3
+    work: AppWork = AppWork()
+
+
 class AgentConfig(Section):
     """agent.yaml.
 
@@ -51,7 +64,7 @@ class AgentConfig(Section):
     sticks. reserve_mb: what downloads leave free.
     station: the configuration of the line beside, and assignment: what this device is called; both None on a device
     that only fetches files. poll_min, look_s: minutes between questions to the repository, seconds between looks at
-    the line.
+    the line. apps: None where the application is not updated.
     """
 
     metadata_url: str
@@ -72,6 +85,7 @@ class AgentConfig(Section):
     poll_min: Annotated[float, Field(ge=0.01, le=10_000)] = 15.0
     look_s: Annotated[float, Field(ge=0.01, le=3600)] = 5.0
     work: WorkSection = WorkSection()
+    apps: AppsSection | None = None
 
     @property
     def reserve_bytes(self) -> int:
@@ -102,6 +116,11 @@ class AgentConfig(Section):
     def models(self) -> Path:
         """The folder of the models' slots."""
         return self.state / "slots" / "models"
+
+    @property
+    def app_slots(self) -> Path:
+        """The folder of the application's slots."""
+        return self.state / "slots" / "apps"
 
     @property
     def journal(self) -> Path:

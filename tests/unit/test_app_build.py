@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from appliance.errors import (
     StorageError,
 )
 from appliance.launch import BUILT, PROVED
-from appliance.update.app_build import AppBuilder, AppWork
+from appliance.update.app_build import AppBuilder
+from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
+from appliance.update.kinds import InterruptedWorkError
 from tests.app_releases import Wheels, make_slot
 from tests.small_disk import fill, small_disk
 
@@ -204,3 +207,11 @@ def test_cleaning_up_leaves_the_slots(tmp_path: Path, package: Path) -> None:
         builder.clean_up()
     assert not list((builder.slots.folder / "staged").iterdir())
     assert builder.slots.keeps(sha256)
+
+
+def test_making_a_slot_is_broken_off_when_the_agent_is_needed(room: AppBuilder, package: Path) -> None:
+    before = time.monotonic()
+    with pytest.raises(InterruptedWorkError, match="was broken off; it is done again"):
+        replace(room, is_wanted=lambda: True).build(digest(package))
+    assert time.monotonic() - before < room.work.build_s / 10
+    assert not any(map(room.slots.read, launch.SLOTS))

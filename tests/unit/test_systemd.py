@@ -17,10 +17,13 @@ from appliance.processor import LATENCY_DEVICE
 UNITS = Path(__file__).parents[2] / "systemd"
 UNIT = UNITS / "inspection-appliance.service"
 AGENT = UNITS / "inspection-agent.service"
-SLOTS = UNITS / "inspection-appliance.service.d" / "app-slots.conf"
 HARDENED = ("NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp", "ProtectKernelTunables",
             "ProtectKernelModules", "ProtectControlGroups", "RestrictSUIDSGID", "LockPersonality",
             "CapabilityBoundingSet", "RestrictAddressFamilies", "IPAddressDeny", "IPAddressAllow")  # fmt: skip
+
+
+def option_of(unit: Path) -> Path:
+    return unit.with_name(f"{unit.name}.d") / "app-slots.conf"
 
 
 def read(path: Path) -> configparser.ConfigParser:
@@ -77,6 +80,12 @@ def test_the_agent_has_no_more_rights_than_the_station(unit: configparser.Config
     assert "ip-addresses.conf" in AGENT.read_text(encoding="utf-8")
 
 
+def test_the_agent_is_waited_for_however_long_its_journal_takes() -> None:
+    agent = read(AGENT)["Service"]
+    assert (agent["Type"], agent["TimeoutStartSec"]) == ("notify", "infinity")
+    assert int(agent["WatchdogSec"]) > 2 * CHECK_S
+
+
 def test_the_agent_outlives_its_children_and_is_started_again(unit: configparser.ConfigParser) -> None:
     agent = read(AGENT)
     assert (agent["Service"]["Restart"], agent["Service"]["OOMPolicy"]) == ("always", "continue")
@@ -98,16 +107,17 @@ def test_the_agent_may_write_where_its_example_keeps_things() -> None:
         assert path[1] in folders
 
 
-def test_the_launcher_starts_the_same_command_and_is_faster_than_systemds_watchdog(
-    unit: configparser.ConfigParser,
-) -> None:
-    words = shlex.split(read(SLOTS)["Service"]["ExecStart"])
+@pytest.mark.parametrize("path", [UNIT, AGENT])
+def test_the_launcher_starts_the_same_command_and_is_faster_than_systemds_watchdog(path: Path) -> None:
+    unit = read(path)
+    words = shlex.split(read(option_of(path))["Service"]["ExecStart"])
     at = next(index for index, word in enumerate(words) if word.endswith("/launch.py"))
     given = launch.parser().parse_args(words[at + 1 :])
     program, *arguments = shlex.split(unit["Service"]["ExecStart"])
     assert (given.arguments, f"{given.image}/bin/appliance") == (arguments, program)
     assert given.silence_s < int(unit["Service"]["WatchdogSec"])
-    assert Path(given.starts).parent == Path("/var/lib") / unit["Service"]["StateDirectory"]
+    assert Path(given.starts).parent == Path("/var/lib") / unit["Service"]["StateDirectory"].split()[0]
+    assert f": {given.starts}\n" in (UNITS.parent / "docs" / "updates.md").read_text(encoding="utf-8")
     assert launch.EXIT_AGAIN not in {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
     assert read(UNITS / "inspection-apps-restart.path")["Path"]["PathChanged"] == f"{given.slots}/restart"
 
@@ -127,10 +137,11 @@ def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this computer")
-def test_systemd_understands_the_launcher_as_an_option(tmp_path: Path) -> None:
-    copy, option = tmp_path / UNIT.name, tmp_path / f"{UNIT.name}.d"
-    option.mkdir()
-    for path, to in ((UNIT, copy), (SLOTS, option / SLOTS.name)):
+@pytest.mark.parametrize("unit_path", [UNIT, AGENT])
+def test_systemd_understands_the_launcher_as_an_option(unit_path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / unit_path.name
+    option_of(copy).parent.mkdir()
+    for path, to in ((unit_path, copy), (option_of(unit_path), option_of(copy))):
         text = re.sub(r"(?m)^ExecStart=/\S+", "ExecStart=/bin/true", path.read_text(encoding="utf-8"))
         to.write_text(text, encoding="utf-8")
     ended = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)

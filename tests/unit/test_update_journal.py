@@ -1,5 +1,6 @@
 """The journal: durable before visible, read back as it was written, and told in words when it cannot be used."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -168,3 +169,16 @@ def test_events_that_no_line_ever_takes_are_bounded(tmp_path: Path) -> None:
         update = journal.move(update, update.progress, "again")
     with closing(sqlite3.connect(tmp_path / "journal.db")) as rows:
         assert rows.execute("SELECT count(*), max(id) FROM unsent").fetchone() == (MOST_UNSENT, MOST_UNSENT + 6)
+
+
+def test_rows_of_the_neighbouring_versions_are_read(tmp_path: Path) -> None:
+    """A newer agent reads what an older one wrote, and after a rollback the other way round."""
+    journal = Journal(tmp_path / "journal.db", SetClock())
+    update = begun(journal)
+    (text,) = journal._connection.execute("SELECT row FROM life").fetchone()
+    row = json.loads(text)
+    for section in (row, row["release"], row["gates"], row["progress"]):
+        section["of_a_newer_version"] = 7
+    del row["budget_ms"], row["gates"]["alpha"], row["progress"]["has_judged"]
+    journal._connection.execute("UPDATE life SET row = ?", (json.dumps(row),))
+    assert journal.open_updates() == [update]

@@ -1,0 +1,230 @@
+"""Whole lives of the application's releases: a real repository, real slots, and launchers that start real programs."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.update.app_settings import AppLimits
+from appliance.update.assignment import AssignedRelease, Gates
+from appliance.update.lifecycle import Progress, State
+from tests.app_agent import APP, AppDevice, AppFleet
+from tests.line import eventually
+from tests.update_agent import Along, fork_agent
+from tests.update_server import UpdateServer
+
+FORWARD = ["CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "PROVE", "SHADOW", "CANARY", "COMMIT", "WATCH", "REPORT",
+           "CLEANUP", "IDLE"]  # fmt: skip
+BACK = ["ROLLBACK", "VERIFY_ROLLBACK", "FAILURE", "REPORT", "CLEANUP", "IDLE"]
+ACTIONS = [state.lower() for state in FORWARD if state not in ("REPORT", "IDLE")]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> AppFleet:
+    return AppFleet(tmp_path)
+
+
+@pytest.fixture
+def server(fleet: AppFleet) -> Iterator[UpdateServer]:
+    with UpdateServer(fleet.repository.files) as server:
+        yield server
+
+
+@pytest.fixture
+def device(tmp_path: Path, fleet: AppFleet, server: UpdateServer) -> AppDevice:
+    return fleet.app_device(tmp_path / "device", server)
+
+
+def states(device: AppDevice) -> list[str]:
+    return [step.state for step in device.journal.steps(device.newest().number)]
+
+
+@pytest.mark.long
+def test_a_release_goes_from_the_repository_to_what_is_started(device: AppDevice, fleet: AppFleet) -> None:
+    release = fleet.sign(7, fleet.package(7, "7.0").read_bytes())
+    fleet.assign(release)
+    with device.systemd():
+        assert eventually(lambda: device.started() == ["0.1"])
+        update = device.update()
+        assert (update.progress.outcome, states(device)) == ("success", FORWARD), update
+        assert device.started() == ["0.1", "7.0"], "one restart, and none for the confirmation"
+    assert (device.slots.in_force(), device.slots.trial()) == (release["sha256"], None)
+    assert device.app.keeps(APP, ""), "the image's own can be gone back to"
+    assert not list((device.state / "files").glob("[!.]*"))
+    with device.systemd():
+        assert eventually(lambda: device.started()[2:] == ["7.0"])
+
+
+def test_a_release_for_another_name_or_number_is_refused(device: AppDevice, fleet: AppFleet) -> None:
+    fleet.assign(fleet.sign(8, fleet.package(7, "7.0").read_bytes()))
+    update = device.update()
+    assert (update.progress.outcome, states(device)[2:]) == ("quarantined", ["VERIFY", *BACK])
+    assert "says that it is appliance number 7, and was signed as appliance number 8" in update.reason
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words", "starts"),
+    [
+        ("crashes", r"run: (the program ended with 1|its process is gone), and no start is left", 3),
+        ("refuses", r"run: the program ended with 78, and no start is left", 1),
+        ("hangs", r"run: (silent for more than 1 s|its process is gone), and no start is left", 3),
+    ],
+)
+def test_a_release_that_fails_on_trial_is_left_without_anybodys_doing(
+    device: AppDevice, fleet: AppFleet, behaviour: str, words: str, starts: int
+) -> None:
+    bad = fleet.bring(device, 7, behaviour)
+    with device.systemd(healthy_s=3):
+        update = device.update()
+        assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["CANARY", *BACK])
+        assert re.search(words, update.reason)
+        assert eventually(lambda: device.started()[-1] == "0.1")
+    assert device.started().count("7.0") == starts
+    assert (device.slots.in_force(), device.slots.trial(), device.slots.keeps(bad)) == ("", None, False)
+
+
+def test_a_trial_that_no_unit_ever_starts_ends_with_its_time(device: AppDevice, fleet: AppFleet) -> None:
+    device.limits = AppLimits(trial_min=0.02)
+    fleet.bring(device, 7)
+    update = device.update()
+    assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["CANARY", *BACK])
+    assert "run has not been started with it yet" in update.reason
+    assert "not well within 0.02 min" in update.reason
+
+
+def test_two_units_must_both_be_well(tmp_path: Path, fleet: AppFleet, server: UpdateServer) -> None:
+    device = fleet.app_device(tmp_path / "device", server, units=("run", "agent"))
+    new = fleet.bring(device, 7)
+    with device.systemd():
+        assert device.update().progress.outcome == "success"
+        assert [device.started(unit)[-1] for unit in device.units] == ["7.0", "7.0"]
+    assert device.slots.in_force() == new
+
+
+def test_a_confirmed_release_that_is_started_again_and_again_is_left(device: AppDevice, fleet: AppFleet) -> None:
+    bad = fleet.bring(device, 7, gates={"watch_h": 1})
+    device.limits = AppLimits(most_restarts=2)
+
+    def kill() -> None:
+        if device.started()[-1] == "7.0" and device.newest().looked:
+            os.kill(device.pid(), 9)
+            assert eventually(lambda: device.started().count("7.0") > kills[0])
+            kills[0] += 1
+
+    kills = [1]
+    device.around_app = lambda kind: Along(kind, {"watch": kill})  # type: ignore[arg-type]
+    with device.systemd():
+        update = device.update()
+        assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["WATCH", *BACK])
+        assert eventually(lambda: device.started()[-1] == "0.1")
+    assert "its programs were started anew 3 times" in update.reason
+    assert (device.slots.in_force(), device.slots.keeps(bad)) == ("", False)
+
+
+def test_a_program_that_does_not_run_is_no_success(device: AppDevice, fleet: AppFleet) -> None:
+    new = fleet.bring(device, 7)
+    device.limits = AppLimits(trial_min=0.02)
+    with device.systemd() as systemd:
+
+        def stop() -> None:
+            if device.slots.in_force() == new:
+                systemd.is_off = True
+                os.kill(device.pid(), 9)
+                assert eventually(lambda: not device.slots.is_running("a"))
+                fleet.assign()  # so that it is not begun again
+
+        device.around_app = lambda kind: Along(kind, then={"commit": stop})  # type: ignore[arg-type]
+        update = device.update()
+    assert (update.progress.outcome, states(device)[-7:]) == ("rolled_back", ["WATCH", *BACK])
+    assert "1 of its programs did not run any more" in update.reason
+
+
+def test_a_person_goes_back_to_the_image_and_the_release_does_not_come_again(
+    device: AppDevice, fleet: AppFleet
+) -> None:
+    new = fleet.bring(device, 7)
+    with device.systemd():
+        device.update()
+        device.journal.wish("app", APP, "Ann")
+        update = device.update()
+        assert (update.progress.verdict, update.by, device.slots.in_force()) == ("rolled_back", "Ann", "")
+        assert eventually(lambda: device.started()[-1] == "0.1")
+        device.update()
+    assert new in device.journal.quarantined()
+    assert device.newest().number == update.number
+
+
+def test_a_person_gives_a_trial_up(device: AppDevice, fleet: AppFleet) -> None:
+    fleet.bring(device, 7)
+    with device.systemd(healthy_s=3600):
+        for _ in range(20):
+            if device.update(10).progress.state is State.CANARY and device.started()[-1:] == ["7.0"]:
+                break
+        device.journal.wish("app", APP, "Ann")
+        assert device.update().progress.outcome == "quarantined" or device.newest().progress.outcome == "rolled_back"
+        assert eventually(lambda: device.started()[-1] == "0.1")
+    assert (device.slots.trial(), device.slots.in_force()) == (None, "")
+
+
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.long), "then"])
+@pytest.mark.parametrize("at", ACTIONS)
+def test_a_kill_in_any_state_is_resumed(device: AppDevice, fleet: AppFleet, at: str, when: str) -> None:
+    new = fleet.bring(device, 7)
+    device.around_app = lambda kind: Along(kind, **{when: {at: lambda: os._exit(9)}})  # type: ignore[arg-type]
+    with device.systemd():
+        assert fork_agent(device, None) == {"ended": 9}
+        assert device.newest().progress.state.value.lower() == at
+        device.around_app = lambda kind: kind
+        update = device.update()
+        assert (update.progress.outcome, device.slots.in_force()) == ("success", new), update
+        assert device.started()[-1] == "7.0"
+    assert update.progress.tries == (at in ("verify", "stage", "build", "prove"))
+
+
+@pytest.mark.parametrize("at", ["rollback", "verify_rollback", "cleanup"])
+def test_a_kill_on_the_way_back_is_resumed(device: AppDevice, fleet: AppFleet, at: str) -> None:
+    fleet.bring(device, 7, "refuses")
+    device.around_app = lambda kind: Along(kind, then={at: lambda: os._exit(9)})  # type: ignore[arg-type]
+    with device.systemd():
+        for _ in range(2):
+            assert fork_agent(device, None) == {"ended": 9}
+            assert device.slots.in_force() == ""
+        device.around_app = lambda kind: kind
+        assert device.update().progress.outcome == "quarantined"
+        assert eventually(lambda: device.started()[-1] == "0.1")
+
+
+def test_a_hold_keeps_a_trial_from_beginning_and_not_from_ending(device: AppDevice, fleet: AppFleet) -> None:
+    new = fleet.bring(device, 7)
+    hold = {"by": "Ann", "at": "2026-01-01T00:00:00Z"}
+    device.around_app = lambda kind: Along(kind, then={"shadow": lambda: device.journal.note("hold", hold)})  # type: ignore[arg-type]
+    service = device.start()
+    service.ask()
+    with device.systemd():
+        for _ in range(3):
+            service.look()
+        assert (device.newest().progress.state, device.slots.trial()) == (State.CANARY, None)
+        service.journal.note("hold", None)
+        while device.slots.trial() is None:
+            service.look()
+        service.journal.note("hold", hold)
+        assert eventually(lambda: service.look() or device.slots.in_force() == new)
+
+
+def test_a_trial_waits_for_a_model_that_is_on_trial_at_the_line(device: AppDevice, fleet: AppFleet) -> None:
+    model = AssignedRelease(kind="model", name="tiny", path="models/tiny/t.bundle", sha256="a" * 64, length=9, seq=2)
+    gates = Gates(shadow_parts=1, canary_parts=1, watch_parts=1, watch_h=0)
+    journal = device.journal
+    other = journal.rest(journal.begin(model, gates, Progress(State.CANARY)), "more parts", since_seq=5)
+    new = fleet.bring(device, 7)
+    service = device.start()
+    service.ask()
+    service.look()
+    (app,) = journal.of_digest(new)
+    assert (app.progress.state, device.slots.trial()) == (State.CANARY, None)
+    assert app.waits_for == "release 2 of tiny is on trial at the line; it is the next"
+    journal.move(other, Progress(State.WATCH), "")
+    service.look()
+    assert device.slots.trial() is not None
