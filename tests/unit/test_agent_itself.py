@@ -24,7 +24,7 @@ from tests.stations import needs_mosquitto
 from tests.unit.test_agent_tasks import ROOT, Place
 from tests.update_server import UpdateServer
 
-pytestmark = [needs_openssl, needs_mosquitto]
+pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]
 PATIENCE_S = 60
 
 

@@ -39,7 +39,7 @@ GATES = {
 LOOKS = 8
 REPORT = f"reports/{DEVICE}.json"
 
-pytestmark = [needs_openssl, needs_mosquitto]
+pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]
 
 
 class Place:

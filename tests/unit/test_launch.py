@@ -20,6 +20,8 @@ from tests.app_releases import LAUNCHER, make_environment, make_slot
 from tests.line import eventually
 from tests.small_disk import fill, small_disk
 
+pytestmark = pytest.mark.long
+
 PATIENCE_S = 30
 
 

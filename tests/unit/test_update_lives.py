@@ -14,6 +14,8 @@ from tests.small_disk import fill, small_disk
 from tests.update_agent import Along, Device, Fleet, fork_agent
 from tests.update_server import UpdateServer
 
+pytestmark = pytest.mark.long
+
 FORWARD = ["CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "PROVE", "SHADOW", "CANARY", "COMMIT", "WATCH", "REPORT",
            "CLEANUP", "IDLE"]  # fmt: skip
 BACK = ["ROLLBACK", "VERIFY_ROLLBACK", "FAILURE", "REPORT", "CLEANUP", "IDLE"]

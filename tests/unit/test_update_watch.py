@@ -15,6 +15,8 @@ from appliance.update.gate_settings import GateSettings
 from appliance.update.watch import Challenge, LinePart, Reference, Stage, WatchGate, WatchState
 from benchmarks.challenger_lines import BUDGET_MS, line_parts
 
+pytestmark = pytest.mark.long
+
 BEFORE = Reference(300, 10_000)
 CANARY = WatchGate(GateSettings(), Stage.CANARY, BEFORE, BUDGET_MS)
 WATCH = WatchGate(GateSettings(), Stage.WATCH, BEFORE, BUDGET_MS)
