@@ -180,6 +180,19 @@ def test_a_candidate_that_crashes_is_told_and_the_line_goes_on(config: Path, num
     ]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_stops_the_station_and_all_of_its_processes_is_no_crash_of_the_candidate(
+    config: Path, number: signal.Signals
+) -> None:
+    path = candidate(config)
+    with shadowed(config, path) as appliance:
+        os.kill(children()[0], number)
+        part_with_shadow(appliance, "after")
+    assert children() == []
+    (run,) = runs(config, sha256(path))
+    assert (run.ended_because, run.problem, run.judged) == ("stop of the station", "", 1)
+
+
 def test_a_candidate_whose_code_crashes_is_told_too(tmp_path: Path) -> None:
     trigger = make_trigger("t-1")
     inspection = make_inspection(trigger)
