@@ -62,7 +62,9 @@ class WarmProducts:
     _undo: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
-        """Free threads and memory of all of them."""
+        """Free threads and memory of all of them, and of releases that took the place of those loaded at the start."""
+        for warm in self.ready.values():
+            warm.undo.close()
         self._undo.close()
 
 

@@ -25,6 +25,9 @@ from appliance.retirement import Retirement
 
 log = logging.getLogger(__name__)
 
+LOADING_S = 10.0
+"""How long a station that stops waits for a release that is being loaded; systemd waits for twice as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -70,6 +73,7 @@ class Releases:
         self._busy = threading.Lock()
         self._switching = threading.Lock()
         self._is_closed = False
+        self._loading: threading.Thread | None = None
         self._retirement = Retirement()
         self._kept: dict[str, WarmProduct] = {}
 
@@ -104,13 +108,19 @@ class Releases:
             self._busy.release()
             answer.set_result(told)
 
-        threading.Thread(target=work, name="release", daemon=True).start()
+        self._loading = threading.Thread(target=work, name="release", daemon=True)
+        self._loading.start()
         return answer
 
     def close(self) -> None:
-        """Put nothing in force any more and free what waits; called when no part is on its way."""
+        """Put nothing in force any more and free what waits; called when no part is on its way.
+
+        A release that is being loaded is waited for, within reason: a process must not end within a runtime's own code.
+        """
         with self._switching:
             self._is_closed = True
+        if self._loading is not None:
+            self._loading.join(LOADING_S)
         for warm in self._kept.values():
             warm.undo.close()
         self._retirement.close()
