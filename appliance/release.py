@@ -12,9 +12,9 @@ from typing import Any
 from appliance.bundle.archive import Bundle
 from appliance.changeover import Products
 from appliance.config import Config
-from appliance.device_state import read_device_state
+from appliance.device_state import differences, read_device_state
 from appliance.documents import Document
-from appliance.errors import ApplianceError, BundleError, ConfigError, StorageError
+from appliance.errors import ApplianceError, BundleError, BundleProofError, ConfigError, StorageError
 from appliance.events import ReleaseChange, Versions, iso
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ReleaseLog
@@ -162,6 +162,11 @@ class Releases:
     def _load(self, product: Product, bundle: Bundle) -> WarmProduct:
         config, document = self._place.config, self._place.document
         key, device = key_of(config, product.name), read_device_state(self._place.device_root)
+        if changed := differences(self._warm.ready[product.name].engine.certificate.device, device):
+            raise BundleProofError(
+                f"the device is not as it was when what judges {product.name} was proved: {'; '.join(changed)}; the "
+                "station's watch compares with that, so set it back, or start the station again"
+            )
         return load_release(config, document, key, bundle, device, self._note_inference_ms)
 
     def _check_order(self, request: ReleaseRequest, now: Versions, after: Versions) -> None:

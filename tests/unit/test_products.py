@@ -16,7 +16,7 @@ from appliance.device_state import read_device_state
 from appliance.engine import instances, make_runtime
 from appliance.errors import BundleError, ConfigError, RuntimeFault
 from appliance.events import Changeover, Pixels
-from appliance.ports import RawDetections, Runtime
+from appliance.ports import EngineIdentity, RawDetections, Runtime
 from appliance.products import load_products
 from appliance.runtime_pool import RuntimePool
 from appliance.stores.ledger import SqliteLedger
@@ -271,4 +271,25 @@ def test_a_copy_that_computes_otherwise_than_the_proved_one_is_refused(config: P
         return make_runtime(settings.model_copy(update={"threads": next(threads)}), bundle, precision)
 
     with pytest.raises(RuntimeFault, match=r"threads=2 .* threads=1; configure runtime\.instances: 1"):
+        load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))
+
+
+class BuiltRuntime:
+    """A runtime that says of itself that this device built its engine."""
+
+    def __init__(self, runtime: Runtime, digest: str) -> None:
+        self.infer, self.describe, self.close = runtime.infer, runtime.describe, runtime.close
+        self.built = EngineIdentity("a" * 64, digest)
+
+
+def test_a_copy_that_runs_another_engine_than_the_proved_one_is_refused(config: Path) -> None:
+    document = yaml.safe_load(config.read_text())
+    write(config, document | {"runtime": {"threads": 1, "instances": 2}})
+    loaded, known = load_config(config)
+    engines = iter("bcc")
+
+    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed) -> Runtime:
+        return BuiltRuntime(make_runtime(settings, bundle, precision), next(engines) * 64)
+
+    with pytest.raises(RuntimeFault, match=r"engine c{12} .* engine b{12}; configure runtime\.instances: 1"):
         load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))

@@ -18,6 +18,7 @@ from appliance.products import load_products
 from appliance.retirement import Retirement
 from appliance.stores.update_queries import UpdateReader
 from appliance.wiring import Appliance, build
+from tests.device_root import CALM, JETSON, write
 from tests.line import eventually
 from tests.models import tiny_bundle, tiny_model
 from tests.plant import write_station
@@ -317,6 +318,21 @@ def test_a_command_that_says_too_little_is_refused_with_the_key(
         answer = ask(appliance, "release", **good | changes)
     assert not answer["ok"]
     assert answer["error"].startswith(words)
+
+
+def test_a_release_that_was_proved_on_a_device_that_changed_meanwhile_is_refused(config: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "root", JETSON | CALM)
+    newer = release_file(config.parent / "releases", 6)
+    with build(config, device_root=root) as appliance:
+        write(root, {"var/lib/nvpmodel/status": "pmode:0000"})
+        prove_release(config, newer, root=root)
+        refused = release(appliance, "spots", newer)
+        write(root, {"var/lib/nvpmodel/status": JETSON["var/lib/nvpmodel/status"]})
+        prove_release(config, newer, root=root)
+        taken = release(appliance, "spots", newer)
+    assert "the power mode was MAXN_SUPER (2) and is 15W (0) now; " in refused["error"]
+    assert "set it back, or start the station again" in refused["error"]
+    assert taken["changed"]
 
 
 def test_a_station_without_a_folder_of_releases_takes_none(config: Path) -> None:
