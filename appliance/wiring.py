@@ -116,6 +116,7 @@ class Appliance:
             settings=StationSettings(config.max_capture_delay_ms, config.queue_size),
             status=self._status,
             commands=self.updates.commands,
+            inspecting=self.updates.rest,
         )
         self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
 

@@ -13,6 +13,7 @@ from appliance.errors import ApplianceError, RuntimeFault, StorageError
 from appliance.events import Frame, Inspection, Reason, Record, ShadowEnd, ShadowJudgement, Verdict, Versions
 from appliance.ports import Clock, ShadowLog
 from appliance.shadow.process import CandidateProcess
+from appliance.shadow.rest import Rest
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Shadow:
 
     def __init__(
         self, candidate: Candidate, ledger: ShadowLog, pin: Pin, clock: Clock,
-        make_process: Callable[[int, int], CandidateProcess] = CandidateProcess,
+        make_process: Callable[[int, int], CandidateProcess] = CandidateProcess, rest: Rest | None = None,
     ) -> None:  # fmt: skip
         """Prepare; nothing runs before start().
 
@@ -71,6 +72,7 @@ class Shadow:
             pin: keeps the pictures of a part on which the two differ.
             clock: UTC for the rows.
             make_process: starts the child: bytes of the pictures and of the memory that it may have.
+            rest: stops the child while the line inspects; None: it never rests.
         """
         self.candidate = candidate
         self.ready: Future[int] = Future()
@@ -78,6 +80,7 @@ class Shadow:
         self._pin = pin
         self._clock = clock
         self._make_process = make_process
+        self._rest = Rest() if rest is None else rest
         self._parts: queue.SimpleQueue[_Part] = queue.SimpleQueue()
         self._turn = threading.Lock()
         self._is_loaded = self._can_take = False
@@ -153,7 +156,10 @@ class Shadow:
     def _run(self) -> None:
         number = None
         try:
-            with self._make_process(self.candidate.size_bytes, self.candidate.memory_bytes) as process:
+            with (
+                self._make_process(self.candidate.size_bytes, self.candidate.memory_bytes) as process,
+                self._rest.of(process.number),
+            ):
                 number = self._begin(process)
                 while number is not None and not self._end.is_set():
                     self._judge_next(process)
@@ -172,7 +178,7 @@ class Shadow:
     def _begin(self, process: CandidateProcess) -> int | None:
         wanted = self.candidate
         process.ask({**wanted.request, "size_bytes": wanted.size_bytes})
-        answer = process.answer(START_LIMIT_S, self._end.is_set)
+        answer = self._answer(process, START_LIMIT_S)
         if answer is None:
             return None
         revision = int(answer["ready"]["revision"])
@@ -183,6 +189,9 @@ class Shadow:
         self.ready.set_result(revision)
         return number
 
+    def _answer(self, process: CandidateProcess, limit_s: float) -> dict[str, Any] | None:
+        return process.answer(limit_s, self._end.is_set, lambda: self._rest.rested_s)
+
     def _judge_next(self, process: CandidateProcess) -> None:
         try:
             part = self._parts.get(timeout=LOOK_EVERY_S)
@@ -190,7 +199,7 @@ class Shadow:
             process.look()
         else:
             process.show(part.frames)
-            answer = process.answer(self.candidate.hang_s, self._end.is_set)
+            answer = self._answer(process, self.candidate.hang_s)
             if answer is not None:
                 self._take(part, answer["judged"])
             with self._turn:

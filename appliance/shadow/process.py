@@ -90,17 +90,25 @@ class CandidateProcess:
         """
         self.ask({"frames": self._memory.put(frames)})
 
-    def answer(self, limit_s: float, is_cancelled: Callable[[], bool]) -> dict[str, Any] | None:
+    @property
+    def number(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
+    def answer(
+        self, limit_s: float, is_cancelled: Callable[[], bool], rested_s: Callable[[], float] = lambda: 0.0
+    ) -> dict[str, Any] | None:
         """Wait for what it says; None if somebody does not want it any more.
 
         Args:
             limit_s: how long it may take.
             is_cancelled: asked every LOOK_EVERY_S.
+            rested_s: tells how long it was stopped until now, which does not count.
 
         Raises:
             RuntimeFault: it has a problem, crashed, hangs, or has too much memory; in words.
         """
-        until = time.monotonic() + limit_s
+        until = time.monotonic() + limit_s - rested_s()
         while not is_cancelled():
             if self._selector.select(LOOK_EVERY_S):
                 chunk = os.read(self._answers, CHUNK)
@@ -112,7 +120,7 @@ class CandidateProcess:
                 self._rest = rest
                 return _word(line)
             self.look()
-            if time.monotonic() > until:
+            if time.monotonic() - rested_s() > until:
                 raise RuntimeFault(f"it said nothing for {limit_s:g} s and was ended")
         return None
 

@@ -17,6 +17,7 @@ from appliance.release import Place
 from appliance.release_file import locate
 from appliance.requests import ShadowRequest, read
 from appliance.shadow.beside import Candidate, Pin, Shadow
+from appliance.shadow.rest import Rest
 
 MEGABYTE = 10**6
 JOIN_S = 5.0
@@ -24,7 +25,10 @@ NONE = {"state": "none"}
 
 
 class Shadows:
-    """Knows the present shadow, and ends it when what it stands beside is no longer in force."""
+    """Knows the present shadow, and ends it when what it stands beside is no longer in force.
+
+    rest: each inspection runs in it.
+    """
 
     def __init__(self, place: Place, products: Products, ledger: ShadowLog, pin: Pin, clock: Clock) -> None:
         """Begin with none: a shadow does not survive a restart, whoever wants it asks again.
@@ -41,6 +45,7 @@ class Shadows:
         self._ledger = ledger
         self._pin = pin
         self._clock = clock
+        self.rest = Rest()
         self._asking = threading.Lock()
         self._present: Shadow | None = None
 
@@ -102,7 +107,8 @@ class Shadows:
             raise ConfigError("another candidate judges beside the line already; end it first (`stop`: true)")
         if request.sha256 == product.versions.bundle_digest:
             raise ConfigError(f"this release judges {product.name} already; a shadow would only agree with it")
-        shadow = Shadow(self._candidate(request, request.sha256, product, path), self._ledger, self._pin, self._clock)
+        candidate = self._candidate(request, request.sha256, product, path)
+        shadow = Shadow(candidate, self._ledger, self._pin, self._clock, rest=self.rest)
         self._present = shadow
         answer: Future[dict[str, Any]] = Future()
         shadow.ready.add_done_callback(lambda ready: answer.set_result(_told(shadow, ready)))

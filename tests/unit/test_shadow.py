@@ -3,8 +3,10 @@
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from appliance.clock import SystemClock
 from appliance.ports import TriggerRequest
 from appliance.shadow.beside import Candidate, Shadow
 from appliance.shadow.process import CandidateProcess
+from appliance.shadow.rest import Rest
 from appliance.stores.update_queries import ShadowPair, ShadowRun, UpdateReader
 from appliance.wiring import Appliance, build
 from tests.ledger_inspections import make_inspection, make_trigger, open_ledger
@@ -224,17 +227,59 @@ def test_a_candidate_that_answers_no_number_is_told_and_the_line_goes_on(config:
     assert [each.decided.seq for each in pairs(config, sha256(path))] == [1]
 
 
-def test_no_verdict_waits_for_a_candidate_that_does_not_answer(config: Path) -> None:
-    path = candidate(config)
-    with_releases(config, runtime={"kind": "onnx", "threads": 1, "instances": 1})  # nobody steps in for who waits
+def endless(config: Path) -> Path:
+    """Write and prove a candidate that takes minutes for what the camera shows."""
+    path = slow_bundle(config.parent / "releases" / "endless.bundle", lasts_s=300.0, revision=6)
     prove_release(config, path)
+    show(config, slow_picture())
+    return path
+
+
+def state_of(process: int) -> str:
+    """Return what the kernel calls a process's state: T is stopped."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_candidate_rests_while_the_line_inspects_and_goes_on_between_two_parts(config: Path) -> None:
+    path = candidate(config)
+    slow_bundle(config.parent / "tiny.bundle", lasts_s=1.0, revision=5, **limit(0.95))
+    show(config, slow_picture())
     with shadowed(config, path) as appliance:
-        os.kill(children()[0], signal.SIGSTOP)
+        (process,) = children()
+        assert eventually(lambda: state_of(process) == "S")
+        appliance.station.on_trigger(TriggerRequest("t-slow", "slow"))
+        assert eventually(lambda: state_of(process) == "T")
+        assert appliance.ledger.find("t-slow") is None
+        assert eventually(lambda: status(appliance)["judged"] == 1)
+        assert state_of(process) != "T"
+    assert [each.verdict for each in pairs(config, sha256(path))] == ["ACCEPT"]
+
+
+def test_the_time_in_which_a_candidate_rests_is_not_taken_for_a_hang() -> None:
+    rest, never = Rest(), threading.Event()
+    with ThreadPoolExecutor(1) as asking, CandidateProcess(100, 10**9, "tests.segfaulting_candidate") as process:
+        with rest.of(process.number):
+            with rest:
+                process.ask({})
+                answer = asking.submit(process.answer, 0.5, never.is_set, lambda: rest.rested_s)
+                with rest:
+                    never.wait(1.0)
+                seen = (answer.done(), state_of(process.number))
+            said = answer.result(60)
+    assert seen == (False, "T")
+    assert said == {"ready": {"revision": 3}}
+
+
+def test_no_verdict_waits_for_a_candidate_that_does_not_answer(config: Path) -> None:
+    with_releases(config, runtime={"kind": "onnx", "threads": 1, "instances": 1})  # nobody steps in for who waits
+    path, other = endless(config), release_file(config.parent / "releases", 7)
+    prove_release(config, other)
+    with shadowed(config, path) as appliance:
         took = [part(appliance, f"part-{number}") for number in range(10)]
         told = status(appliance)
         begun = time.monotonic()
-        release(appliance, "spots", path)
-        assert appliance.versions.bundle_revision == 6
+        release(appliance, "spots", other)
+        assert appliance.versions.bundle_revision == 7
         assert eventually(lambda: children() == [])
         took += [part(appliance, "after"), time.monotonic() - begun - QUICK_ENOUGH_S]
     assert max(took) < QUICK_ENOUGH_S
@@ -243,11 +288,9 @@ def test_no_verdict_waits_for_a_candidate_that_does_not_answer(config: Path) -> 
 
 
 def test_a_candidate_that_hangs_is_ended_and_told(config: Path) -> None:
-    path = candidate(config)
+    path = endless(config)
     with_releases(config, shadow={"hang_s": 2})
     with shadowed(config, path) as appliance:
-        (process,) = children()
-        os.kill(process, signal.SIGSTOP)
         took = [part(appliance, f"part-{number}") for number in range(10)]
         assert eventually(lambda: status(appliance)["state"] == "ended")
         told = status(appliance)
