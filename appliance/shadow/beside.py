@@ -103,8 +103,8 @@ class Shadow:
             inspection: with the camera's very pictures.
             record: its number.
         """
-        if inspection.versions is not self.candidate.beside:
-            return
+        if inspection.versions is not self.candidate.beside or inspection.decision.verdict is Verdict.FAULT:
+            return  # what the line gave no answer about says nothing of the candidate
         frames = {result.view: result.frame for result in inspection.views if result.frame is not None}
         if frames.keys() != self.candidate.views:
             return
@@ -117,7 +117,7 @@ class Shadow:
                 self._skipped += 1
                 return
             self._can_take = False
-        self._parts.put(_Part(inspection, record.seq, frames))
+            self._parts.put(_Part(inspection, record.seq, frames))
 
     def end(self, because: str) -> None:
         """Ask for the end; the first reason counts."""
@@ -168,7 +168,8 @@ class Shadow:
         except Exception as error:  # the guard of this thread: whatever a candidate does, the line goes on
             log.exception("a shadow failed in an unforeseen way")
             self._fail(f"an unforeseen error: {error!r}; see the station's log")
-        self._parts = queue.SimpleQueue()  # nothing is put there any more; a part that waits lets go of its pictures
+        with self._turn:  # nothing is put there any more; a part that waits lets go of its pictures
+            self._parts = queue.SimpleQueue()
         self._write(is_last=True)
         if number is not None:
             self._note_end(number)

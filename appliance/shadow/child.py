@@ -15,8 +15,8 @@ FIRST_TO_GO = "1000"
 """The kernel takes this process first when memory runs out."""
 
 WHOLE_GROUP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Whoever stops the station (systemd, a terminal) sends them to this process, too; the station ends it in its turn, and a
-candidate that they ended would look as if it had crashed."""
+"""Whoever stops the station (systemd, a terminal) sends them to this process, too; the station ends it in its turn, and
+a candidate that they ended would look as if it had crashed."""
 
 NO_MEMORY = "it needs more memory than shadow.memory_mb allows"
 

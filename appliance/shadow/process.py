@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -38,19 +39,20 @@ class CandidateProcess:
             OSError: the system has no room for one.
         """
         self._memory_bytes = memory_bytes
-        self._memory = Memory.make(size_bytes)
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        requests, self._requests = os.pipe()
-        self._answers, answers = os.pipe()
-        theirs = (requests, answers, self._memory.descriptor)
-        command = [sys.executable, "-m", module, *map(str, theirs), str(os.getpid()), str(memory_bytes)]
-        try:
+        with ExitStack() as undo:
+            self._memory = Memory.make(size_bytes)
+            undo.callback(self._memory.close)
+            self._complaints = undo.enter_context(tempfile.TemporaryFile())
+            requests, self._requests = _pipe(undo)
+            self._answers, answers = _pipe(undo)
+            theirs = (requests, answers, self._memory.descriptor)
+            command = [sys.executable, "-m", module, *map(str, theirs), str(os.getpid()), str(memory_bytes)]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._complaints, pass_fds=theirs
             )
-        finally:
-            os.close(requests)
-            os.close(answers)
+            undo.pop_all()
+        os.close(requests)
+        os.close(answers)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._answers, selectors.EVENT_READ)
         self._rest = b""
@@ -142,6 +144,13 @@ class CandidateProcess:
                 return int(file.read().split()[1]) * PAGE_BYTES
         except (OSError, IndexError):
             return 0  # it ended just now; the next look says so
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
 
 
 def _word(line: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.changeover import Products
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import ApplianceError, ConfigError, StorageError
 from appliance.events import Inspection, Record
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ShadowLog
@@ -48,6 +48,7 @@ class Shadows:
         self.rest = Rest()
         self._asking = threading.Lock()
         self._present: Shadow | None = None
+        self._is_closed = False
 
     def command(self, arguments: Mapping[str, Any]) -> Answer:
         """Carry out the command `shadow`.
@@ -79,7 +80,9 @@ class Shadows:
         return self._present.status() if self._present is not None else NONE
 
     def close(self) -> None:
-        """End it; the station stops."""
+        """End it, and begin no other one; the station stops."""
+        with self._asking:
+            self._is_closed = True
         if self._present is not None:
             self._present.end("stop of the station")
             self._present.join(JOIN_S)
@@ -95,6 +98,8 @@ class Shadows:
         return {"ok": True, "changed": True, **self.status()}
 
     def _start(self, request: ShadowRequest) -> Answer:
+        if self._is_closed:
+            raise StorageError("the station stops; ask again when it runs")
         product = self._products.ready(request.product)
         if product is not self._products.in_force:
             raise ConfigError(f"{product.name} is not in force, and a shadow sees the parts that are judged")
