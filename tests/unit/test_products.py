@@ -67,6 +67,17 @@ def findings(path: Path) -> dict[str, Finding]:
     return {each.what: each for each in look(path)}
 
 
+def test_the_check_tells_how_many_parts_are_inspected_at_once_and_whether_there_is_a_folder_of_releases(
+    config: Path,
+) -> None:
+    change(config, releases="releases", runtime={"threads": 1, "instances": 3})
+    without = findings(config)
+    (config.parent / "releases").mkdir()
+    assert (without["releases"].is_ok, findings(config)["releases"].is_ok) == (False, True)
+    assert without["releases"].remedy == "make it, or correct `releases` in the configuration"
+    assert ", 3 at once; " in without["plain: runtime and proof"].seen
+
+
 def test_a_fresh_station_begins_with_the_configured_product_and_the_ledger_says_so(config: Path) -> None:
     with build(config) as appliance:
         assert appliance.versions.product == "plain"
