@@ -4,8 +4,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,7 @@ class Shadow:
         self._judged = self._skipped = self._differing = self._pinned = self._lost = self._unkept = 0
         self._unwritten: list[ShadowJudgement] = []
         self._written_s = 0.0
+        self._number: int | None = None
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -154,27 +156,33 @@ class Shadow:
     # -- its own thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        number = None
-        try:
-            with (
-                self._make_process(self.candidate.size_bytes, self.candidate.memory_bytes) as process,
-                self._rest.of(process.number),
-            ):
-                number = self._begin(process)
-                while number is not None and not self._end.is_set():
+        sizes = self.candidate.size_bytes, self.candidate.memory_bytes
+        with self._guarded(), self._make_process(*sizes) as process:
+            with self._guarded(), self._rest.of(process.number):
+                self._number = self._begin(process)
+                while self._number is not None and not self._end.is_set():
                     self._judge_next(process)
+            process.kill()
+            self._settle()  # before the process is waited for: the ledger closes soon, if the station stops
+        if not self.ready.done():
+            self.ready.set_exception(RuntimeFault(self._problem or f"it ended before it began: {self._because}"))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
         except (ApplianceError, OSError) as error:
             self._fail(str(error))
         except Exception as error:  # the guard of this thread: whatever a candidate does, the line goes on
             log.exception("a shadow failed in an unforeseen way")
             self._fail(f"an unforeseen error: {error!r}; see the station's log")
+
+    def _settle(self) -> None:
         with self._turn:  # nothing is put there any more; a part that waits lets go of its pictures
             self._parts = queue.SimpleQueue()
         self._write(is_last=True)
-        if number is not None:
-            self._note_end(number)
-        if not self.ready.done():
-            self.ready.set_exception(RuntimeFault(self._problem or f"it ended before it began: {self._because}"))
+        if self._number is not None:
+            self._note_end(self._number)
 
     def _begin(self, process: CandidateProcess) -> int | None:
         wanted = self.candidate

@@ -63,14 +63,18 @@ class CandidateProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it at once, whatever it does."""
-        self._process.kill()
+        """End it at once, whatever it does, and wait until it is gone."""
+        self.kill()
         self._process.wait()
         self._selector.close()
         os.close(self._answers)
         os.close(self._requests)
         self._complaints.close()
         self._memory.close()
+
+    def kill(self) -> None:
+        """End it; a process that goes last takes a while to go on a busy device."""
+        self._process.kill()
 
     def ask(self, request: Mapping[str, Any]) -> None:
         """Send a request.

@@ -23,7 +23,7 @@ class Rest:
         """Begin with no candidate and no inspection."""
         self._lock = threading.Lock()
         self._inspecting = 0
-        self._process: int | None = None
+        self._processes: set[int] = set()
         self._rested_ns = self._since_ns = 0
 
     def __enter__(self) -> None:
@@ -53,7 +53,7 @@ class Rest:
 
     @contextmanager
     def of(self, process: int) -> Iterator[None]:
-        """Stop and continue a child process while the block runs.
+        """Stop and continue a child process while the block runs; the next one may begin before the last has ended.
 
         Args:
             process: its id; it is not waited for before the block ends.
@@ -61,16 +61,16 @@ class Rest:
         descriptor = os.pidfd_open(process)
         try:
             with self._lock:
-                self._process = descriptor
+                self._processes.add(descriptor)
                 if self._inspecting:
                     self._signal(signal.SIGSTOP)
             yield
         finally:
             with self._lock:
-                self._process = None
+                self._processes.remove(descriptor)
             os.close(descriptor)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
+        for process in self._processes:
             with suppress(ProcessLookupError):  # it ended just now, which its own thread notices
-                signal.pidfd_send_signal(self._process, number)
+                signal.pidfd_send_signal(process, number)

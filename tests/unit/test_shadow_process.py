@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -159,7 +160,7 @@ def test_a_candidate_that_hangs_is_ended_and_told(config: Path) -> None:
         took = [part(appliance, f"part-{number}") for number in range(10)]
         assert eventually(lambda: status(appliance)["state"] == "ended")
         told = status(appliance)
-        assert children() == []
+        assert eventually(lambda: children() == [])
     assert max(took) < QUICK_ENOUGH_S
     assert faults(config) == 0
     assert told["problem"] == "it said nothing for 2 s and was ended"
@@ -198,3 +199,28 @@ def test_a_candidate_for_which_the_system_has_no_room_leaves_nothing_open() -> N
     with pytest.raises(OSError, match="Argument list too long"):
         CandidateProcess(10**6, 10**9, "a" * 10**7)
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_of_two_candidates_the_next_one_rests_also_when_the_last_one_has_ended() -> None:
+    rest, child = Rest(), "tests.segfaulting_candidate"
+    with CandidateProcess(100, 10**9, child) as process, ExitStack() as last:
+        last.enter_context(rest.of(last.enter_context(CandidateProcess(100, 10**9, child)).number))
+        with rest.of(process.number):
+            last.close()
+            with rest:
+                assert eventually(lambda: state_of(process.number) == "T")
+            assert eventually(lambda: state_of(process.number) != "T")
+
+
+def test_a_shadow_whose_ledger_was_closed_before_it_ended_does_not_take_the_process_along(tmp_path: Path) -> None:
+    inspection = make_inspection(make_trigger("t-1"))
+    wanted = Candidate("board", "f" * 64, "me", inspection.versions, frozenset({"top"}), 10**6, {}, 10**9, 30.0)
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        loads = partial(CandidateProcess, module="tests.segfaulting_candidate")
+        beside = Shadow(wanted, ledger.updates, lambda *_: 0, SystemClock(), loads)
+        beside.start()
+        beside.ready.result(60)
+    beside.end("stop of the station")
+    beside.join(60)
+    assert "the ledger is closed" in beside.status()["problem"]
+    assert children() == []
