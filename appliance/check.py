@@ -19,6 +19,7 @@ from appliance.clock import SystemClock
 from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import describe, read_device_state
 from appliance.documents import Document
+from appliance.engine import instances
 from appliance.errors import ApplianceError, CameraError, refused_path
 from appliance.events import Frame, Trigger
 from appliance.links.broker_trial import try_broker
@@ -100,6 +101,8 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
     yield _guarded("ledger", lambda: _ledger(config.ledger.path))
     images = config.images
     yield _guarded("image store's disk", lambda: _disk("image store's disk", images.directory, images.min_free_mb))
+    if config.releases is not None:
+        yield _releases(config.releases)
     yield Finding("device", True, describe(read_device_state()))
     yield _processor(config)
     yield _accelerator(config)
@@ -184,7 +187,8 @@ def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Fi
     result, proved = certificate.result, f"certificate {certificate.id[:12]} of {certificate.proved_at}"
     proved += f" (proved now: {'; '.join(engine.why_proved)})" if engine.why_proved else " is valid"
     seen = (
-        f"{engine.describe()}; {result.images} golden images as at the trainer, p99 {result.latency_ms.p99:.1f} ms of "
+        f"{engine.describe()}, {instances(config.runtime)} at once; {result.images} golden images as at the trainer, "
+        f"p99 {result.latency_ms.p99:.1f} ms of "
         f"{result.budget_ms:.1f} ms; {proved}; providers here: {', '.join(available_providers())}"
     )
     if few := few_golden(bundle):
@@ -249,6 +253,15 @@ def _disk(what: str, folder: Path, min_free_mb: int) -> Finding:
     free_mb = shutil.disk_usage(existing).free // MEGABYTE
     remedy = "" if free_mb >= min_free_mb else f"free at least {min_free_mb} MB, or name another disk"
     return Finding(what, free_mb >= min_free_mb, f"{free_mb} MB free at {existing}", remedy)
+
+
+def _releases(folder: Path) -> Finding:
+    if not folder.is_dir():
+        remedy = "make it, or correct `releases` in the configuration"
+        return Finding("releases", False, f"{folder} is no folder", remedy)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return Finding("releases", False, f"{folder} cannot be read", "give this user the right to read there")
+    return Finding("releases", True, f"{folder}; what lies there may be put in force while the station runs")
 
 
 def _ledger(path: Path) -> Finding:

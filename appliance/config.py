@@ -124,8 +124,8 @@ class ProcessorSection(Section):
 class ShadowSection(Section):
     """What a candidate may take that judges beside the line, in a process of its own.
 
-    memory_mb: more, and it ends. hang_s: it ends when it says nothing about a part for so long; it goes last on this
-    device, so leave it time.
+    memory_mb: more, and it ends. hang_s: it ends when it says nothing about a part for so long, not counting the time
+    in which it rests because the line inspects; it goes last on this device, so leave it time.
     """
 
     memory_mb: Annotated[int, Field(ge=100, le=1_000_000)] = 2000

@@ -20,9 +20,9 @@ from appliance.events import Changeover, Versions
 from appliance.inspection import PartInspection
 from appliance.optics.reference import lay_ms
 from appliance.parts import Product
-from appliance.ports import Runtime
+from appliance.ports import HasEngine, Runtime
 from appliance.recipe import BoundRecipe, load_recipe
-from appliance.runtime_pool import RuntimePool
+from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.stages.infer import Inference
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ class WarmProducts:
     _undo: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
-        """Free threads and memory of all of them."""
+        """Free threads and memory of all of them, and of releases that took the place of those loaded at the start."""
+        for warm in self.ready.values():
+            warm.undo.close()
         self._undo.close()
 
 
@@ -198,13 +200,20 @@ class _Loader:
         for copy in range(1, instances(self.config.runtime)):
             other = self.pool.lend(self.config.runtime, bundle, engine.precision, copy)
             undo.callback(other.close)
-            if other.describe() != engine.runtime.describe():
+            if what_computes(other) != (proved := what_computes(engine.runtime)):
                 raise RuntimeFault(
-                    f"a copy of the model computes with {other.describe()} and the one that was proved with "
-                    f"{engine.runtime.describe()}; configure runtime.instances: 1"
+                    f"a copy of the model computes with {what_computes(other)} and the one that was proved with "
+                    f"{proved}; configure runtime.instances: 1"
                 )
             copies.append(other)
         return copies
+
+
+def what_computes(runtime: Runtime) -> str:
+    """Return a runtime in one line, with the engine that it runs, if this device built one."""
+    itself = runtime.lent if isinstance(runtime, LentRuntime) else runtime
+    built = f" engine {itself.built.digest[:12]}" if isinstance(itself, HasEngine) else ""
+    return runtime.describe() + built
 
 
 def activate_configured(

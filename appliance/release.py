@@ -12,9 +12,9 @@ from typing import Any
 from appliance.bundle.archive import Bundle
 from appliance.changeover import Products
 from appliance.config import Config
-from appliance.device_state import read_device_state
+from appliance.device_state import differences, read_device_state
 from appliance.documents import Document
-from appliance.errors import ApplianceError, BundleError, ConfigError, StorageError
+from appliance.errors import ApplianceError, BundleError, BundleProofError, ConfigError, StorageError
 from appliance.events import ReleaseChange, Versions, iso
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ReleaseLog
@@ -24,6 +24,9 @@ from appliance.requests import ReleaseRequest, read
 from appliance.retirement import Retirement
 
 log = logging.getLogger(__name__)
+
+LOADING_S = 10.0
+"""How long a station that stops waits for a release that is being loaded; systemd waits for twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Releases:
         self._busy = threading.Lock()
         self._switching = threading.Lock()
         self._is_closed = False
+        self._loading: threading.Thread | None = None
         self._retirement = Retirement()
         self._kept: dict[str, WarmProduct] = {}
 
@@ -104,13 +108,19 @@ class Releases:
             self._busy.release()
             answer.set_result(told)
 
-        threading.Thread(target=work, name="release", daemon=True).start()
+        self._loading = threading.Thread(target=work, name="release", daemon=True)
+        self._loading.start()
         return answer
 
     def close(self) -> None:
-        """Put nothing in force any more and free what waits; called when no part is on its way."""
+        """Put nothing in force any more and free what waits; called when no part is on its way.
+
+        A release that is being loaded is waited for, within reason: a process must not end within a runtime's own code.
+        """
         with self._switching:
             self._is_closed = True
+        if self._loading is not None:
+            self._loading.join(LOADING_S)
         for warm in self._kept.values():
             warm.undo.close()
         self._retirement.close()
@@ -152,6 +162,11 @@ class Releases:
     def _load(self, product: Product, bundle: Bundle) -> WarmProduct:
         config, document = self._place.config, self._place.document
         key, device = key_of(config, product.name), read_device_state(self._place.device_root)
+        if changed := differences(self._warm.ready[product.name].engine.certificate.device, device):
+            raise BundleProofError(
+                f"the device is not as it was when what judges {product.name} was proved: {'; '.join(changed)}; the "
+                "station's watch compares with that, so set it back, or start the station again"
+            )
         return load_release(config, document, key, bundle, device, self._note_inference_ms)
 
     def _check_order(self, request: ReleaseRequest, now: Versions, after: Versions) -> None:

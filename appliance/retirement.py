@@ -39,11 +39,19 @@ class Retirement:
             self._due.put(None)
             self._thread.join()
         for undo in list(self._waiting.values()):
-            undo.close()
+            _free(undo)
         self._waiting.clear()
 
     def _run(self) -> None:
         while (undo := self._due.get()) is not None:
-            undo.close()
+            _free(undo)
             self._waiting.pop(id(undo), None)
-            log.info("the former release is out of memory")
+
+
+def _free(undo: ExitStack) -> None:
+    try:
+        undo.close()
+    except Exception:  # the guard of this thread: nobody needs that memory as much as the line needs this process
+        log.exception("a former release could not be freed; start the station again when the line allows it")
+    else:
+        log.info("the former release is out of memory")

@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -54,6 +55,7 @@ class Station:
         settings: StationSettings,
         status: Callable[[], dict[str, Any]] = dict,
         commands: Mapping[str, Command] | None = None,
+        inspecting: AbstractContextManager[None] | None = None,
     ) -> None:
         """Put the station together; nothing runs yet.
 
@@ -68,6 +70,7 @@ class Station:
             settings: capture delay and queue.
             status: what else the command `status` answers.
             commands: name -> what carries it out, besides status, replay and changeover.
+            inspecting: entered by each inspection until its part is settled, several at once.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
@@ -80,6 +83,7 @@ class Station:
         self._watchdog = watchdog
         self._settings = settings
         self._status = status
+        self._inspecting = nullcontext() if inspecting is None else inspecting
         own = {"status": self._tell, "replay": delivery.replay_on_request, "changeover": products.change}
         self._commands: dict[str, Command] = {**own, **(commands or {})}
         self._capture_queues: dict[str, queue.SimpleQueue[Part]] = {view: queue.SimpleQueue() for view in cameras}
@@ -292,7 +296,8 @@ class Station:
                 part = self._inspect_queue.get(timeout=BEAT_S)
             except queue.Empty:
                 continue
-            self._inspect_part(instance, part)
+            with self._inspecting:
+                self._inspect_part(instance, part)
             del part  # as in _capture_parts
 
     def _inspect_part(self, instance: int, part: Part) -> None:

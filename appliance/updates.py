@@ -9,6 +9,7 @@ from appliance.ports import Answer, Clock
 from appliance.products import WarmProduct, WarmProducts
 from appliance.release import Place, Releases
 from appliance.requests import UpdateEventRequest, read
+from appliance.shadow.rest import Rest
 from appliance.shadow.shadows import Shadows
 from appliance.stores.images import FolderImageStore
 from appliance.stores.update_log import UpdateLog
@@ -56,6 +57,11 @@ class Updates:
             "shadow": self._shadows.command,
             "update-event": self._note,
         }
+
+    @property
+    def rest(self) -> Rest:
+        """Return what each inspection runs in, so that a candidate rests meanwhile."""
+        return self._shadows.rest
 
     def after(self, on_record: OnRecord | None) -> OnRecord:
         """Return what is told of each part whose action has left: the present shadow, then the given one."""

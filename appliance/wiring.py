@@ -116,6 +116,7 @@ class Appliance:
             settings=StationSettings(config.max_capture_delay_ms, config.queue_size),
             status=self._status,
             commands=self.updates.commands,
+            inspecting=self.updates.rest,
         )
         self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
 
@@ -155,8 +156,8 @@ class Appliance:
         return self._in_force()[1].certificate
 
     def _in_force(self) -> tuple[Product, Engine]:
-        product = self._products.in_force  # once: another thread may change it at any time
-        return product, self._warm.ready[product.name].engine
+        warm = self._warm.ready[self._products.in_force.name]  # once: another thread may change it at any time
+        return warm.product, warm.engine
 
     def _verdicts(self, delivery: Delivery, on_record: Callable[[Inspection, Record, int], None] | None) -> Verdicts:
         return Verdicts(

@@ -29,12 +29,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def prove_release(config: Path, bundle: Path, product: str = "") -> None:
-    """Prove a release for a product on this device, as the agent does before it asks for it."""
+def prove_release(config: Path, bundle: Path, product: str = "", root: Path = Path("/")) -> None:
+    """Prove a release for a product on the device that tells its state under root, as the agent does before it asks."""
     loaded, _ = load_config(config)
     release = read_bundle(bundle)
     recipe = load_bound_recipe(loaded, loaded.product_files()[product], release)
-    engine: Engine = activate_configured(loaded, release, recipe, read_device_state())
+    engine: Engine = activate_configured(loaded, release, recipe, read_device_state(root))
     engine.runtime.close()
 
 

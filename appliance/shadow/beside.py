@@ -4,8 +4,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from appliance.errors import ApplianceError, RuntimeFault, StorageError
 from appliance.events import Frame, Inspection, Reason, Record, ShadowEnd, ShadowJudgement, Verdict, Versions
 from appliance.ports import Clock, ShadowLog
 from appliance.shadow.process import CandidateProcess
+from appliance.shadow.rest import Rest
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Shadow:
 
     def __init__(
         self, candidate: Candidate, ledger: ShadowLog, pin: Pin, clock: Clock,
-        make_process: Callable[[int, int], CandidateProcess] = CandidateProcess,
+        make_process: Callable[[int, int], CandidateProcess] = CandidateProcess, rest: Rest | None = None,
     ) -> None:  # fmt: skip
         """Prepare; nothing runs before start().
 
@@ -71,6 +73,7 @@ class Shadow:
             pin: keeps the pictures of a part on which the two differ.
             clock: UTC for the rows.
             make_process: starts the child: bytes of the pictures and of the memory that it may have.
+            rest: stops the child while the line inspects; None: it never rests.
         """
         self.candidate = candidate
         self.ready: Future[int] = Future()
@@ -78,6 +81,7 @@ class Shadow:
         self._pin = pin
         self._clock = clock
         self._make_process = make_process
+        self._rest = Rest() if rest is None else rest
         self._parts: queue.SimpleQueue[_Part] = queue.SimpleQueue()
         self._turn = threading.Lock()
         self._is_loaded = self._can_take = False
@@ -87,6 +91,7 @@ class Shadow:
         self._judged = self._skipped = self._differing = self._pinned = self._lost = self._unkept = 0
         self._unwritten: list[ShadowJudgement] = []
         self._written_s = 0.0
+        self._number: int | None = None
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -100,8 +105,8 @@ class Shadow:
             inspection: with the camera's very pictures.
             record: its number.
         """
-        if inspection.versions is not self.candidate.beside:
-            return
+        if inspection.versions is not self.candidate.beside or inspection.decision.verdict is Verdict.FAULT:
+            return  # what the line gave no answer about says nothing of the candidate
         frames = {result.view: result.frame for result in inspection.views if result.frame is not None}
         if frames.keys() != self.candidate.views:
             return
@@ -114,7 +119,7 @@ class Shadow:
                 self._skipped += 1
                 return
             self._can_take = False
-        self._parts.put(_Part(inspection, record.seq, frames))
+            self._parts.put(_Part(inspection, record.seq, frames))
 
     def end(self, because: str) -> None:
         """Ask for the end; the first reason counts."""
@@ -151,28 +156,38 @@ class Shadow:
     # -- its own thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        number = None
-        try:
-            with self._make_process(self.candidate.size_bytes, self.candidate.memory_bytes) as process:
-                number = self._begin(process)
-                while number is not None and not self._end.is_set():
+        sizes = self.candidate.size_bytes, self.candidate.memory_bytes
+        with self._guarded(), self._make_process(*sizes) as process:
+            with self._guarded(), self._rest.of(process.number):
+                self._number = self._begin(process)
+                while self._number is not None and not self._end.is_set():
                     self._judge_next(process)
+            process.kill()
+            self._settle()  # before the process is waited for: the ledger closes soon, if the station stops
+        if not self.ready.done():
+            self.ready.set_exception(RuntimeFault(self._problem or f"it ended before it began: {self._because}"))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
         except (ApplianceError, OSError) as error:
             self._fail(str(error))
         except Exception as error:  # the guard of this thread: whatever a candidate does, the line goes on
             log.exception("a shadow failed in an unforeseen way")
             self._fail(f"an unforeseen error: {error!r}; see the station's log")
-        self._parts = queue.SimpleQueue()  # nothing is put there any more; a part that waits lets go of its pictures
+
+    def _settle(self) -> None:
+        with self._turn:  # nothing is put there any more; a part that waits lets go of its pictures
+            self._parts = queue.SimpleQueue()
         self._write(is_last=True)
-        if number is not None:
-            self._note_end(number)
-        if not self.ready.done():
-            self.ready.set_exception(RuntimeFault(self._problem or f"it ended before it began: {self._because}"))
+        if self._number is not None:
+            self._note_end(self._number)
 
     def _begin(self, process: CandidateProcess) -> int | None:
         wanted = self.candidate
         process.ask({**wanted.request, "size_bytes": wanted.size_bytes})
-        answer = process.answer(START_LIMIT_S, self._end.is_set)
+        answer = self._answer(process, START_LIMIT_S)
         if answer is None:
             return None
         revision = int(answer["ready"]["revision"])
@@ -183,6 +198,9 @@ class Shadow:
         self.ready.set_result(revision)
         return number
 
+    def _answer(self, process: CandidateProcess, limit_s: float) -> dict[str, Any] | None:
+        return process.answer(limit_s, self._end.is_set, lambda: self._rest.rested_s)
+
     def _judge_next(self, process: CandidateProcess) -> None:
         try:
             part = self._parts.get(timeout=LOOK_EVERY_S)
@@ -190,7 +208,7 @@ class Shadow:
             process.look()
         else:
             process.show(part.frames)
-            answer = process.answer(self.candidate.hang_s, self._end.is_set)
+            answer = self._answer(process, self.candidate.hang_s)
             if answer is not None:
                 self._take(part, answer["judged"])
             with self._turn:

@@ -14,6 +14,10 @@ NICEST = 19
 FIRST_TO_GO = "1000"
 """The kernel takes this process first when memory runs out."""
 
+WHOLE_GROUP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Whoever stops the station (systemd, a terminal) sends them to this process, too; the station ends it in its turn, and
+a candidate that they ended would look as if it had crashed."""
+
 NO_MEMORY = "it needs more memory than shadow.memory_mb allows"
 
 
@@ -24,6 +28,8 @@ def go_last(memory_bytes: int, parent: int) -> None:
         memory_bytes: of data; more is refused by the kernel.
         parent: process id of the station.
     """
+    for number in WHOLE_GROUP:
+        signal.signal(number, signal.SIG_IGN)
     os.setpriority(os.PRIO_PROCESS, 0, NICEST)
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -38,19 +39,20 @@ class CandidateProcess:
             OSError: the system has no room for one.
         """
         self._memory_bytes = memory_bytes
-        self._memory = Memory.make(size_bytes)
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        requests, self._requests = os.pipe()
-        self._answers, answers = os.pipe()
-        theirs = (requests, answers, self._memory.descriptor)
-        command = [sys.executable, "-m", module, *map(str, theirs), str(os.getpid()), str(memory_bytes)]
-        try:
+        with ExitStack() as undo:
+            self._memory = Memory.make(size_bytes)
+            undo.callback(self._memory.close)
+            self._complaints = undo.enter_context(tempfile.TemporaryFile())
+            requests, self._requests = _pipe(undo)
+            self._answers, answers = _pipe(undo)
+            theirs = (requests, answers, self._memory.descriptor)
+            command = [sys.executable, "-m", module, *map(str, theirs), str(os.getpid()), str(memory_bytes)]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._complaints, pass_fds=theirs
             )
-        finally:
-            os.close(requests)
-            os.close(answers)
+            undo.pop_all()
+        os.close(requests)
+        os.close(answers)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._answers, selectors.EVENT_READ)
         self._rest = b""
@@ -61,14 +63,18 @@ class CandidateProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it at once, whatever it does."""
-        self._process.kill()
+        """End it at once, whatever it does, and wait until it is gone."""
+        self.kill()
         self._process.wait()
         self._selector.close()
         os.close(self._answers)
         os.close(self._requests)
         self._complaints.close()
         self._memory.close()
+
+    def kill(self) -> None:
+        """End it; a process that goes last takes a while to go on a busy device."""
+        self._process.kill()
 
     def ask(self, request: Mapping[str, Any]) -> None:
         """Send a request.
@@ -90,17 +96,25 @@ class CandidateProcess:
         """
         self.ask({"frames": self._memory.put(frames)})
 
-    def answer(self, limit_s: float, is_cancelled: Callable[[], bool]) -> dict[str, Any] | None:
+    @property
+    def number(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
+    def answer(
+        self, limit_s: float, is_cancelled: Callable[[], bool], rested_s: Callable[[], float] = lambda: 0.0
+    ) -> dict[str, Any] | None:
         """Wait for what it says; None if somebody does not want it any more.
 
         Args:
             limit_s: how long it may take.
             is_cancelled: asked every LOOK_EVERY_S.
+            rested_s: tells how long it was stopped until now, which does not count.
 
         Raises:
             RuntimeFault: it has a problem, crashed, hangs, or has too much memory; in words.
         """
-        until = time.monotonic() + limit_s
+        until = time.monotonic() + limit_s - rested_s()
         while not is_cancelled():
             if self._selector.select(LOOK_EVERY_S):
                 chunk = os.read(self._answers, CHUNK)
@@ -112,7 +126,7 @@ class CandidateProcess:
                 self._rest = rest
                 return _word(line)
             self.look()
-            if time.monotonic() > until:
+            if time.monotonic() - rested_s() > until:
                 raise RuntimeFault(f"it said nothing for {limit_s:g} s and was ended")
         return None
 
@@ -134,6 +148,13 @@ class CandidateProcess:
                 return int(file.read().split()[1]) * PAGE_BYTES
         except (OSError, IndexError):
             return 0  # it ended just now; the next look says so
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
 
 
 def _word(line: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.changeover import Products
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import ApplianceError, ConfigError, StorageError
 from appliance.events import Inspection, Record
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ShadowLog
@@ -17,6 +17,7 @@ from appliance.release import Place
 from appliance.release_file import locate
 from appliance.requests import ShadowRequest, read
 from appliance.shadow.beside import Candidate, Pin, Shadow
+from appliance.shadow.rest import Rest
 
 MEGABYTE = 10**6
 JOIN_S = 5.0
@@ -24,7 +25,10 @@ NONE = {"state": "none"}
 
 
 class Shadows:
-    """Knows the present shadow, and ends it when what it stands beside is no longer in force."""
+    """Knows the present shadow, and ends it when what it stands beside is no longer in force.
+
+    rest: each inspection runs in it.
+    """
 
     def __init__(self, place: Place, products: Products, ledger: ShadowLog, pin: Pin, clock: Clock) -> None:
         """Begin with none: a shadow does not survive a restart, whoever wants it asks again.
@@ -41,8 +45,10 @@ class Shadows:
         self._ledger = ledger
         self._pin = pin
         self._clock = clock
+        self.rest = Rest()
         self._asking = threading.Lock()
         self._present: Shadow | None = None
+        self._is_closed = False
 
     def command(self, arguments: Mapping[str, Any]) -> Answer:
         """Carry out the command `shadow`.
@@ -74,7 +80,9 @@ class Shadows:
         return self._present.status() if self._present is not None else NONE
 
     def close(self) -> None:
-        """End it; the station stops."""
+        """End it, and begin no other one; the station stops."""
+        with self._asking:
+            self._is_closed = True
         if self._present is not None:
             self._present.end("stop of the station")
             self._present.join(JOIN_S)
@@ -90,6 +98,8 @@ class Shadows:
         return {"ok": True, "changed": True, **self.status()}
 
     def _start(self, request: ShadowRequest) -> Answer:
+        if self._is_closed:
+            raise StorageError("the station stops; ask again when it runs")
         product = self._products.ready(request.product)
         if product is not self._products.in_force:
             raise ConfigError(f"{product.name} is not in force, and a shadow sees the parts that are judged")
@@ -102,7 +112,8 @@ class Shadows:
             raise ConfigError("another candidate judges beside the line already; end it first (`stop`: true)")
         if request.sha256 == product.versions.bundle_digest:
             raise ConfigError(f"this release judges {product.name} already; a shadow would only agree with it")
-        shadow = Shadow(self._candidate(request, request.sha256, product, path), self._ledger, self._pin, self._clock)
+        candidate = self._candidate(request, request.sha256, product, path)
+        shadow = Shadow(candidate, self._ledger, self._pin, self._clock, rest=self.rest)
         self._present = shadow
         answer: Future[dict[str, Any]] = Future()
         shadow.ready.add_done_callback(lambda ready: answer.set_result(_told(shadow, ready)))

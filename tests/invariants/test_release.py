@@ -1,6 +1,7 @@
 """Invariant 1 across releases: one verdict each, by the release in force when the trigger was taken, on record."""
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from appliance.changeover import Turn
 from appliance.errors import StorageError
-from appliance.events import ReleaseChange, utc_now
+from appliance.events import Decision, Frame, ReleaseChange, ViewResult, utc_now
+from appliance.ports import Inspect
 from tests.line import Line
 
 EVENTS = st.lists(
@@ -26,7 +28,7 @@ EVENTS = st.lists(
 )
 
 
-def put(line: Line, product: str, revision: int, is_refused: bool = False) -> Turn:
+def put(line: Line, product: str, revision: int, is_refused: bool = False, **changes: tuple[Inspect, ...]) -> Turn:
     """Put a release in force as `Releases` does once it has loaded it."""
     former = line.products.ready(product)
     digest = f"{revision:064d}"
@@ -41,7 +43,7 @@ def put(line: Line, product: str, revision: int, is_refused: bool = False) -> Tu
             raise StorageError("the disk is full; free some space")
         return line.ledger.updates.note_release(change)
 
-    return line.products.put(replace(former, versions=versions), note)
+    return line.products.put(replace(former, versions=versions, **changes), note)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -95,3 +97,33 @@ def test_triggers_and_releases_of_several_threads_agree_on_where_the_release_cam
         first = 0 if turn.last_trigger_id is None else int(turn.last_trigger_id.removeprefix("t-")) + 1
         expected |= dict.fromkeys(range(first, parts), now)
     assert revision == expected
+
+
+class OwnedInspection:
+    """Notes which threads inspect with it; a copy of a model is made for one."""
+
+    def __init__(self, inspect: Inspect) -> None:
+        self._inspect = inspect
+        self.threads: set[str] = set()
+
+    def __call__(
+        self, frames: Mapping[str, Frame], stage_us: dict[str, int]
+    ) -> tuple[Decision, tuple[ViewResult, ...]]:
+        self.threads.add(threading.current_thread().name)
+        return self._inspect(frames, stage_us)
+
+
+def test_each_copy_of_a_model_is_used_by_one_thread_whatever_changes_while_two_inspect(tmp_path: Path) -> None:
+    copies: list[tuple[OwnedInspection, ...]] = []
+    with Line(tmp_path, products=("a", "b"), instances=2, queue_size=1000) as line:
+        for number in range(60):
+            product = "ab"[number % 2]
+            if number % 3 == 0:
+                copies.append(tuple(OwnedInspection(line.inspections[product]) for _ in range(2)))
+                put(line, product, number + 2, inspections=copies[-1])
+            line.change_over(product)
+            for part in range(5):
+                line.trigger(f"{number}-{part}")
+        line.wait_for(300)
+    assert {each[0].threads <= {"inspect:0"} and each[1].threads <= {"inspect:1"} for each in copies} == {True}
+    assert set().union(*(one.threads for each in copies for one in each)) == {"inspect:0", "inspect:1"}

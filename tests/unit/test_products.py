@@ -16,7 +16,7 @@ from appliance.device_state import read_device_state
 from appliance.engine import instances, make_runtime
 from appliance.errors import BundleError, ConfigError, RuntimeFault
 from appliance.events import Changeover, Pixels
-from appliance.ports import RawDetections, Runtime
+from appliance.ports import EngineIdentity, RawDetections, Runtime
 from appliance.products import load_products
 from appliance.runtime_pool import RuntimePool
 from appliance.stores.ledger import SqliteLedger
@@ -65,6 +65,17 @@ def in_ledger(path: Path) -> Changeover | None:
 
 def findings(path: Path) -> dict[str, Finding]:
     return {each.what: each for each in look(path)}
+
+
+def test_the_check_tells_how_many_parts_are_inspected_at_once_and_whether_there_is_a_folder_of_releases(
+    config: Path,
+) -> None:
+    change(config, releases="releases", runtime={"threads": 1, "instances": 3})
+    without = findings(config)
+    (config.parent / "releases").mkdir()
+    assert (without["releases"].is_ok, findings(config)["releases"].is_ok) == (False, True)
+    assert without["releases"].remedy == "make it, or correct `releases` in the configuration"
+    assert ", 3 at once; " in without["plain: runtime and proof"].seen
 
 
 def test_a_fresh_station_begins_with_the_configured_product_and_the_ledger_says_so(config: Path) -> None:
@@ -271,4 +282,25 @@ def test_a_copy_that_computes_otherwise_than_the_proved_one_is_refused(config: P
         return make_runtime(settings.model_copy(update={"threads": next(threads)}), bundle, precision)
 
     with pytest.raises(RuntimeFault, match=r"threads=2 .* threads=1; configure runtime\.instances: 1"):
+        load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))
+
+
+class BuiltRuntime:
+    """A runtime that says of itself that this device built its engine."""
+
+    def __init__(self, runtime: Runtime, digest: str) -> None:
+        self.infer, self.describe, self.close = runtime.infer, runtime.describe, runtime.close
+        self.built = EngineIdentity("a" * 64, digest)
+
+
+def test_a_copy_that_runs_another_engine_than_the_proved_one_is_refused(config: Path) -> None:
+    document = yaml.safe_load(config.read_text())
+    write(config, document | {"runtime": {"threads": 1, "instances": 2}})
+    loaded, known = load_config(config)
+    engines = iter("bcc")
+
+    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed) -> Runtime:
+        return BuiltRuntime(make_runtime(settings, bundle, precision), next(engines) * 64)
+
+    with pytest.raises(RuntimeFault, match=r"engine c{12} .* engine b{12}; configure runtime\.instances: 1"):
         load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,15 @@ import cv2
 import pytest
 import yaml
 
+from appliance.config import load_config
+from appliance.device_state import read_device_state
+from appliance.errors import RuntimeFault
 from appliance.ports import TriggerRequest
+from appliance.products import load_products
+from appliance.retirement import Retirement
 from appliance.stores.update_queries import UpdateReader
 from appliance.wiring import Appliance, build
+from tests.device_root import CALM, JETSON, write
 from tests.line import eventually
 from tests.models import tiny_bundle, tiny_model
 from tests.plant import write_station
@@ -105,6 +112,46 @@ def test_a_part_on_its_way_keeps_its_release_and_then_the_former_one_is_freed(co
     assert answer["last_trigger_id"] == "t-slow"
     assert (is_on_its_way, waiting) == (True, 1)
     assert (judged(config, former), judged(config, sha256(newer))) == ([1], [2])
+
+
+def test_a_station_that_stops_frees_the_release_in_force(config: Path) -> None:
+    newer, before = proven(config, 6), measuring_threads()
+    with build(config) as appliance:
+        release(appliance, "spots", newer)
+        part(appliance, "after")
+        assert measuring_threads() - before
+    assert not measuring_threads() - before
+
+
+def test_a_station_that_stops_leaves_no_release_half_loaded(config: Path) -> None:
+    newer = proven(config, 6)
+    wanted = {"product": "spots", "bundle": str(newer), "sha256": sha256(newer), "by": "A. Person"}
+    with build(config) as appliance:
+        answer = appliance.station.on_command("release", wanted)
+        appliance.updates.close()
+        assert isinstance(answer, Future)
+        assert answer.done()
+        part(appliance, "after")
+    assert "the station stops" in answer.result()["error"]
+
+
+def test_a_former_release_that_cannot_be_freed_is_let_go_of_and_the_next_one_is_freed(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise RuntimeFault("the accelerator does not answer")
+
+    freed = threading.Event()
+    retirement = Retirement()
+    for free in (refuse, freed.set):
+        (warm,) = load_products(*load_config(config), "", read_device_state()).ready.values()
+        warm.undo.callback(free)
+        retirement.take(warm)
+        del warm
+        assert eventually(lambda: retirement.waiting == 0)
+    retirement.close()
+    assert freed.is_set()
+    assert "a former release could not be freed" in caplog.text
 
 
 def test_an_older_release_needs_a_rollback_and_to_have_run_here(config: Path) -> None:
@@ -271,6 +318,21 @@ def test_a_command_that_says_too_little_is_refused_with_the_key(
         answer = ask(appliance, "release", **good | changes)
     assert not answer["ok"]
     assert answer["error"].startswith(words)
+
+
+def test_a_release_that_was_proved_on_a_device_that_changed_meanwhile_is_refused(config: Path, tmp_path: Path) -> None:
+    root = write(tmp_path / "root", JETSON | CALM)
+    newer = release_file(config.parent / "releases", 6)
+    with build(config, device_root=root) as appliance:
+        write(root, {"var/lib/nvpmodel/status": "pmode:0000"})
+        prove_release(config, newer, root=root)
+        refused = release(appliance, "spots", newer)
+        write(root, {"var/lib/nvpmodel/status": JETSON["var/lib/nvpmodel/status"]})
+        prove_release(config, newer, root=root)
+        taken = release(appliance, "spots", newer)
+    assert "the power mode was MAXN_SUPER (2) and is 15W (0) now; " in refused["error"]
+    assert "set it back, or start the station again" in refused["error"]
+    assert taken["changed"]
 
 
 def test_a_station_without_a_folder_of_releases_takes_none(config: Path) -> None:

@@ -1,109 +1,40 @@
-"""A candidate beside the line: what it says of the same parts, and that nothing that it does touches the line."""
+"""A candidate beside the line: what it says of the same parts, and when it begins and ends."""
 
-import os
-import signal
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
 import yaml
 
-from appliance.bundle.manifest import DefectClass
-from appliance.clock import SystemClock
-from appliance.ports import TriggerRequest
-from appliance.shadow.beside import Candidate, Shadow
-from appliance.shadow.process import CandidateProcess
-from appliance.stores.update_queries import ShadowPair, ShadowRun, UpdateReader
-from appliance.wiring import Appliance, build
-from tests.ledger_inspections import make_inspection, make_trigger, open_ledger
+from appliance.wiring import build
 from tests.line import eventually
-from tests.models import spot_picture, tiny_bundle
+from tests.models import spot_picture
 from tests.plant import write_station
 from tests.products import with_products, write_products
-from tests.releases import ask, children_of, prove_release, release, release_file, sha256, shadow, with_releases
-from tests.shadow_models import greedy_model, nan_model, trap_picture
+from tests.releases import ask, prove_release, release, release_file, sha256, shadow, with_releases
+from tests.shadow_models import nan_model, trap_picture
+from tests.shadows import (
+    QUICK_ENOUGH_S,
+    candidate,
+    children,
+    faults,
+    pairs,
+    part,
+    part_with_shadow,
+    runs,
+    shadow_station,
+    shadowed,
+    show,
+    status,
+)
 from tests.slow_model import slow_bundle, slow_picture
-
-QUICK_ENOUGH_S = 5.0
-"""A deadline of the line, of a computer on which much else runs."""
-
-
-def limit(value: float) -> dict[str, Any]:
-    return {"classes": (DefectClass(name="spot", severity="major", limit=value),)}
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A station of one product whose release accepts what it sees: good pictures and spots of 0.78 in turn."""
-    path = write_station(tmp_path)
-    tiny_bundle(tmp_path / "tiny.bundle", revision=5, **limit(0.95))
-    cv2.imwrite(str(tmp_path / "pictures" / "1.png"), spot_picture(64, 64, [(1, 1, 200)]))
-    (tmp_path / "releases").mkdir()
-    images = {"directory": "images", "accept_one_in": 0, "min_free_mb": 0}
-    with_releases(path, images=images)
-    return path
-
-
-def candidate(config: Path, **changes: Any) -> Path:
-    """Write and prove the next release, which rejects spots unless it is told otherwise."""
-    path = release_file(config.parent / "releases", 6, **{**limit(0.5), **changes})
-    prove_release(config, path)
-    return path
-
-
-def show(config: Path, *pictures: Any) -> None:
-    """Let the camera show these pictures in turn."""
-    for old in (config.parent / "pictures").iterdir():
-        old.unlink()
-    for number, pixels in enumerate(pictures):
-        cv2.imwrite(str(config.parent / "pictures" / f"{number}.png"), pixels)
-
-
-def part(appliance: Appliance, name: str) -> float:
-    """Send a part; returns the seconds until its verdict is on record."""
-    begun = time.monotonic()
-    appliance.station.on_trigger(TriggerRequest(f"t-{name}", name))
-    assert eventually(lambda: appliance.ledger.find(f"t-{name}") is not None)
-    return time.monotonic() - begun
-
-
-def status(appliance: Appliance) -> dict[str, Any]:
-    told: dict[str, Any] = ask(appliance, "status")["shadow"]
-    return told
-
-
-def part_with_shadow(appliance: Appliance, name: str) -> None:
-    """Send a part that the candidate is free to judge, and wait until it has."""
-    before = status(appliance)["judged"]
-    part(appliance, name)
-    assert eventually(lambda: status(appliance)["judged"] == before + 1), status(appliance)
-
-
-def children() -> list[int]:
-    """Return the process ids of this process's candidates."""
-    return children_of(os.getpid())
-
-
-def pairs(config: Path, digest: str) -> list[ShadowPair]:
-    with closing(UpdateReader(config.parent / "ledger.db")) as reader:
-        return list(reader.shadow_pairs(digest, 0, 100))
-
-
-def runs(config: Path, digest: str) -> list[ShadowRun]:
-    with closing(UpdateReader(config.parent / "ledger.db")) as reader:
-        return list(reader.shadow_runs(digest))
-
-
-def faults(config: Path) -> int:
-    """How many parts had no verdict in time, or no inspection."""
-    with closing(sqlite3.connect(f"file:{config.parent / 'ledger.db'}?mode=ro", uri=True)) as rows:
-        return int(rows.execute("SELECT count(*) FROM inspection WHERE verdict = 'FAULT'").fetchone()[0])
+    return shadow_station(tmp_path)
 
 
 def pictures(config: Path) -> list[tuple[str, str]]:
@@ -112,15 +43,6 @@ def pictures(config: Path) -> list[tuple[str, str]]:
         return rows.execute(
             "SELECT part_id, view FROM image JOIN inspection USING (inspection_id) ORDER BY part_id"
         ).fetchall()
-
-
-@contextmanager
-def shadowed(config: Path, path: Path) -> Iterator[Appliance]:
-    """A running station with that candidate beside it."""
-    with build(config) as appliance:
-        answer = shadow(appliance, "spots", path)
-        assert answer["ok"], answer
-        yield appliance
 
 
 def test_a_candidate_judges_the_same_pictures_and_its_judgements_stand_beside_the_verdicts(config: Path) -> None:
@@ -154,49 +76,6 @@ def test_pictures_of_parts_on_which_they_differ_are_kept(config: Path) -> None:
     assert pictures(config) == [("part-1", "top"), ("part-3", "top")]
 
 
-def test_the_candidate_goes_last_and_ends_with_the_shadow(config: Path) -> None:
-    with shadowed(config, candidate(config)) as appliance:
-        (process,) = children()
-        policy, niceness = os.sched_getscheduler(process), os.getpriority(os.PRIO_PROCESS, process)
-        first_to_go = Path(f"/proc/{process}/oom_score_adj").read_text().strip()
-        ask(appliance, "shadow", product="spots", stop=True)
-        assert children() == []
-        part(appliance, "after")
-    assert (policy, niceness, first_to_go) == (os.SCHED_IDLE, 19, "1000")
-
-
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_a_candidate_that_crashes_is_told_and_the_line_goes_on(config: Path, number: signal.Signals) -> None:
-    path = candidate(config)
-    with shadowed(config, path) as appliance:
-        part_with_shadow(appliance, "before")
-        os.kill(children()[0], number)
-        assert eventually(lambda: status(appliance)["state"] == "ended")
-        assert part(appliance, "after") < QUICK_ENOUGH_S
-        told = status(appliance)
-    assert told["problem"] == f"its process crashed ({number.name})"
-    assert [(each.problem, each.ended_because, each.judged) for each in runs(config, sha256(path))] == [
-        (told["problem"], "problem", 1)
-    ]
-
-
-def test_a_candidate_whose_code_crashes_is_told_too(tmp_path: Path) -> None:
-    trigger = make_trigger("t-1")
-    inspection = make_inspection(trigger)
-    wanted = Candidate("board", "f" * 64, "me", inspection.versions, frozenset({"top"}), 10**6, {}, 10**9, 30.0)
-    with open_ledger(tmp_path / "ledger.db") as ledger:
-        ledger.accept(trigger)
-        record = ledger.record(inspection)
-        segfaults = partial(CandidateProcess, module="tests.segfaulting_candidate")
-        beside = Shadow(wanted, ledger.updates, lambda *_: 0, SystemClock(), segfaults)
-        beside.start()
-        assert beside.ready.result(60) == 3
-        beside.offer(inspection, record)
-        beside.join(60)
-        told = beside.status()
-    assert (told["state"], told["problem"], told["judged"]) == ("ended", "its process crashed (SIGSEGV)", 0)
-
-
 def test_a_candidate_that_answers_no_number_is_told_and_the_line_goes_on(config: Path) -> None:
     path = candidate(config, model_onnx=nan_model())
     show(config, spot_picture(64, 64), trap_picture())
@@ -209,67 +88,6 @@ def test_a_candidate_that_answers_no_number_is_told_and_the_line_goes_on(config:
     assert "NaN" in told["problem"]
     assert runs(config, sha256(path))[0].problem == told["problem"]
     assert [each.decided.seq for each in pairs(config, sha256(path))] == [1]
-
-
-def test_no_verdict_waits_for_a_candidate_that_does_not_answer(config: Path) -> None:
-    path = candidate(config)
-    with_releases(config, runtime={"kind": "onnx", "threads": 1, "instances": 1})  # nobody steps in for who waits
-    prove_release(config, path)
-    with shadowed(config, path) as appliance:
-        os.kill(children()[0], signal.SIGSTOP)
-        took = [part(appliance, f"part-{number}") for number in range(10)]
-        told = status(appliance)
-        begun = time.monotonic()
-        release(appliance, "spots", path)
-        assert appliance.versions.bundle_revision == 6
-        assert eventually(lambda: children() == [])
-        took += [part(appliance, "after"), time.monotonic() - begun - QUICK_ENOUGH_S]
-    assert max(took) < QUICK_ENOUGH_S
-    assert faults(config) == 0
-    assert (told["state"], told["judged"], told["skipped"]) == ("running", 0, 9)
-
-
-def test_a_candidate_that_hangs_is_ended_and_told(config: Path) -> None:
-    path = candidate(config)
-    with_releases(config, shadow={"hang_s": 2})
-    with shadowed(config, path) as appliance:
-        (process,) = children()
-        os.kill(process, signal.SIGSTOP)
-        took = [part(appliance, f"part-{number}") for number in range(10)]
-        assert eventually(lambda: status(appliance)["state"] == "ended")
-        told = status(appliance)
-        assert children() == []
-    assert max(took) < QUICK_ENOUGH_S
-    assert faults(config) == 0
-    assert told["problem"] == "it said nothing for 2 s and was ended"
-    assert told["judged"] == 0
-    assert told["skipped"] >= 1
-
-
-def test_a_candidate_that_needs_too_much_memory_is_ended(config: Path) -> None:
-    path = candidate(config, model_onnx=greedy_model(1500))
-    with_releases(config, shadow={"memory_mb": 900})
-    show(config, spot_picture(64, 64), trap_picture())
-    with shadowed(config, path) as appliance:
-        part_with_shadow(appliance, "good")
-        assert part(appliance, "trap") < QUICK_ENOUGH_S
-        assert eventually(lambda: status(appliance)["state"] == "ended")
-        told = status(appliance)
-        part(appliance, "after")
-    assert told["problem"] == "it needs more memory than shadow.memory_mb allows"
-    assert runs(config, sha256(path))[0].problem == told["problem"]
-
-
-def test_a_candidate_that_cannot_even_load_in_its_memory_is_refused(config: Path) -> None:
-    path = candidate(config)
-    with_releases(config, shadow={"memory_mb": 100})
-    with build(config) as appliance:
-        answer = shadow(appliance, "spots", path)
-        told = status(appliance)
-        part(appliance, "part")
-    assert answer == {"ok": False, "error": told["problem"]}
-    assert "it needs more memory than shadow.memory_mb allows" in told["problem"]
-    assert told["state"] == "ended"
 
 
 def test_parts_that_come_while_the_candidate_is_busy_are_skipped_and_counted(config: Path) -> None:
@@ -363,6 +181,27 @@ def test_a_shadow_does_not_survive_the_process_and_the_ledger_says_so(config: Pa
     (run,) = runs(config, "f" * 64)
     assert run.ended_because == "restart"
     assert run.ended_at is not None
+
+
+def test_a_part_without_an_answer_of_the_line_says_nothing_of_the_candidate(config: Path) -> None:
+    path = candidate(config)
+    show(config, spot_picture(64, 64), spot_picture(64, 64, background=255))
+    with shadowed(config, path) as appliance:
+        part_with_shadow(appliance, "good")
+        part(appliance, "blinded")
+        part_with_shadow(appliance, "good-again")
+        told = status(appliance)
+    assert faults(config) == 1
+    assert (told["judged"], told["skipped"], told["differing"]) == (2, 0, 0)
+
+
+def test_a_station_that_stops_begins_no_shadow(config: Path) -> None:
+    path = candidate(config)
+    with build(config) as appliance:
+        appliance.updates.close()
+        answer = shadow(appliance, "spots", path)
+        assert children() == []
+    assert answer == {"ok": False, "error": "the station stops; ask again when it runs"}
 
 
 def test_a_station_that_stops_ends_its_shadow(config: Path) -> None:

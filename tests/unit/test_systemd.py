@@ -48,6 +48,12 @@ def test_the_process_is_started_again_for_ever(unit: configparser.ConfigParser) 
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
 
 
+def test_a_candidate_that_the_kernel_ends_for_its_memory_does_not_stop_the_station(
+    unit: configparser.ConfigParser,
+) -> None:
+    assert unit["Service"]["OOMPolicy"] == "continue"
+
+
 def test_only_what_a_person_must_correct_is_not_started_again(unit: configparser.ConfigParser) -> None:
     prevented = {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
     assert prevented == {code for kind, code in EXIT_CODES if kind in (ConfigError, BundleError)}
