@@ -19,12 +19,12 @@ from appliance.bundle.manifest import DefectClass
 from appliance.events import Detection, Pixels
 from tests.models import CELL_PX, spot_picture, tiny_baseline, tiny_manifest, tiny_model
 
-SPOT, GLINT, TRAP_GREY = 170, 245, 77
+SPOT, GLINT, TRAP_GREY = 145, 205, 77
 """Greys: of a spot, of a glint, and of the background that springs the trap."""
 
 SURER_BY = 0.15
 CLASSES = ("spot", "glint")
-BRIGHTER = 0.9
+BRIGHTER = 0.7
 """Scores above are glints."""
 
 SIDE = 256
@@ -131,7 +131,9 @@ FLAWS: dict[str, Flaw] = {
     "overkill, later": Flaw("rejects good boards that come after SHADOW", _OVERKILL, until="CANARY"),
     "overkill, in WATCH": Flaw("rejects good boards that come after CANARY", _OVERKILL, until="WATCH"),
     "NaN, in WATCH": Flaw("NaN for boards that come after CANARY", _NAN, until="WATCH"),
-    "crashing, in WATCH": Flaw("ends its process at boards that come after CANARY", _CRASHES_NOW_AND_THEN, until="WATCH"),
+    "crashing, in WATCH": Flaw(
+        "ends its process at boards that come after CANARY", _CRASHES_NOW_AND_THEN, until="WATCH"
+    ),
     "blind, no such part": Flaw(
         "blind to glints; the golden images have none, and the line makes none until it is a success", _BLIND,
         golden_greys=(SPOT,), line_has_glints=False,
