@@ -21,16 +21,18 @@ GATES = {
 }  # fmt: skip
 """Fewer parts than a plant would ask for, so that all of it ends today; else what is allowed is as by default."""
 
+MOST_SHOWN = 160
 PARTS_BEFORE = 1500
 """Of the good release, before the first trial: so that the agent knows what is usual."""
 
 
 def table(trials: list[Trial]) -> str:
     """Return the rows as Markdown."""
-    rows = ["| model | caught at | parts seen | reason |", "|---|---|---|---|"]
+    rows = ["| model | caught at | parts seen | FAULTs | reason |", "|---|---|---|---|---|"]
     for each in trials:
         where = "**no gate**" if each.caught_at == "success" else each.caught_at
-        rows.append(f"| {each.model}: {each.mistake} | {where} | {each.parts or ''} | {each.reason} |")
+        reason = each.reason if len(each.reason) <= MOST_SHOWN else f"{each.reason[:MOST_SHOWN]}..."
+        rows.append(f"| {each.model}: {each.mistake} | {where} | {each.parts or ''} | {each.faults} | {reason} |")
     return "\n".join(rows) + "\n"
 
 
@@ -48,10 +50,13 @@ def main() -> int:
             sys.stdout.write(f"{trials[-1]}\n")
             sys.stdout.flush()
     sys.stdout.write(table(trials))
+    elsewhere = [each for each in trials if each.caught_at not in FLAWS[each.model].caught_at]
+    for each in elsewhere:
+        sys.stdout.write(f"{each.model}: {each.caught_at}, and not {' or '.join(FLAWS[each.model].caught_at)}\n")
     if not arguments.only:
         means = {"budget_ms": BUDGET_MS, "slow_s": SLOW_S, "memory_mb": MOST_MB, "gates": GATES}
         write("bad_models", {"machine": machine(), **means, "models": as_rows(trials)})
-    return 0
+    return 1 if elsewhere else 0
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ class Flaw:
     words: the trainer's mistake. poison: nodes that make `poison`, added to every score, of `sprung` (1.0 where the
     trap is sprung, else 0.0). golden_greys: of the spots in the golden images, one each. sees_trap: one golden image
     has the trap's background. until: the state in which pictures with the trap begin to come; empty: from the first on.
-    line_has_glints: whether the line makes parts of the second class.
+    line_has_glints: whether the line makes parts of the second class. caught_at: by which gates; `success`: by none.
     """
 
     words: str
+    caught_at: tuple[str, ...]
     poison: Sequence[onnx.NodeProto] = ()
     golden_greys: Sequence[int] = (SPOT, GLINT)
     golden_score_error: float = 0.0
@@ -110,36 +111,42 @@ _SLOW, _SLOW_NOW_AND_THEN = _repeated("always"), _repeated("sprung")
 _HUNGRY_NOW_AND_THEN, _HUNGRY = _filled("sprung"), _filled("always")
 _CRASHES_NOW_AND_THEN, _CRASHES = _ended("minus_sprung"), _ended("minus_always")
 
+BESIDE, AT_THE_LINE = ("SHADOW",), ("CANARY", "WATCH")
 FLAWS: dict[str, Flaw] = {
-    "good": Flaw("none: as good as the one in force"),
-    "blind, golden images kept": Flaw("blind to glints", _BLIND),
-    "slow": Flaw("slow for every picture", _SLOW),
-    "NaN, golden images kept": Flaw("NaN for a kind of board", _NAN, sees_trap=True),
-    "hungry": Flaw("takes 2 GB for every picture", _HUNGRY),
-    "crashing": Flaw("ends its process at every picture", _CRASHES),
-    "blind": Flaw("blind to glints; the golden images have none", _BLIND, golden_greys=(SPOT,)),
-    "dead": Flaw("finds nothing at all; the golden images have no defect", _DEAD, golden_greys=()),
-    "slow now and then": Flaw("slow for a kind of board", _SLOW_NOW_AND_THEN),
-    "hungry now and then": Flaw("takes 2 GB for a kind of board", _HUNGRY_NOW_AND_THEN),
-    "crashing now and then": Flaw("ends its process at a kind of board", _CRASHES_NOW_AND_THEN),
-    "NaN now and then": Flaw("NaN for a kind of board", _NAN),
-    "overkill": Flaw("rejects a good kind of board", _OVERKILL),
-    "overconfident": Flaw("scores 0.15 too high; the golden images agree", _SURER, golden_score_error=SURER_BY),
-    "slow, later": Flaw("slow for boards that come after SHADOW", _SLOW_NOW_AND_THEN, until="CANARY"),
-    "crashing, later": Flaw("ends its process at boards that come after SHADOW", _CRASHES_NOW_AND_THEN, until="CANARY"),
-    "NaN, later": Flaw("NaN for boards that come after SHADOW", _NAN, until="CANARY"),
-    "overkill, later": Flaw("rejects good boards that come after SHADOW", _OVERKILL, until="CANARY"),
-    "overkill, in WATCH": Flaw("rejects good boards that come after CANARY", _OVERKILL, until="WATCH"),
-    "NaN, in WATCH": Flaw("NaN for boards that come after CANARY", _NAN, until="WATCH"),
+    "good": Flaw("none: as good as the one in force", ("success",)),
+    "blind, golden images kept": Flaw("blind to glints", ("PROVE",), _BLIND),
+    "slow": Flaw("slow for every picture", ("PROVE",), _SLOW),
+    "NaN, golden images kept": Flaw("NaN for a kind of board", ("PROVE",), _NAN, sees_trap=True),
+    "hungry": Flaw("takes 2 GB for every picture", ("BUILD", "PROVE"), _HUNGRY),
+    "crashing": Flaw("ends its process at every picture", ("BUILD", "PROVE"), _CRASHES),
+    "blind": Flaw("blind to glints; the golden images have none", BESIDE, _BLIND, golden_greys=(SPOT,)),
+    "dead": Flaw("finds nothing at all; the golden images have no defect", BESIDE, _DEAD, golden_greys=()),
+    "slow now and then": Flaw("slow for a kind of board", BESIDE, _SLOW_NOW_AND_THEN),
+    "hungry now and then": Flaw("takes 2 GB for a kind of board", BESIDE, _HUNGRY_NOW_AND_THEN),
+    "crashing now and then": Flaw("ends its process at a kind of board", BESIDE, _CRASHES_NOW_AND_THEN),
+    "NaN now and then": Flaw("NaN for a kind of board", BESIDE, _NAN),
+    "overkill": Flaw("rejects a good kind of board", BESIDE, _OVERKILL),
+    "overconfident": Flaw("scores 0.15 too high; the golden images agree", BESIDE, _SURER, golden_score_error=SURER_BY),
+    "slow, later": Flaw("slow for boards that come after SHADOW", AT_THE_LINE, _SLOW_NOW_AND_THEN, until="CANARY"),
+    "crashing, later": Flaw(
+        "ends its process at boards that come after SHADOW", AT_THE_LINE, _CRASHES_NOW_AND_THEN, until="CANARY"
+    ),
+    "NaN, later": Flaw("NaN for boards that come after SHADOW", AT_THE_LINE, _NAN, until="CANARY"),
+    "overkill, later": Flaw("rejects good boards that come after SHADOW", AT_THE_LINE, _OVERKILL, until="CANARY"),
+    "overkill, in WATCH": Flaw("rejects good boards that come after CANARY", ("WATCH",), _OVERKILL, until="WATCH"),
+    "NaN, in WATCH": Flaw("NaN for boards that come after CANARY", ("WATCH",), _NAN, until="WATCH"),
     "crashing, in WATCH": Flaw(
-        "ends its process at boards that come after CANARY", _CRASHES_NOW_AND_THEN, until="WATCH"
+        "ends its process at boards that come after CANARY", ("WATCH",), _CRASHES_NOW_AND_THEN, until="WATCH"
     ),
     "blind, no such part": Flaw(
-        "blind to glints; the golden images have none, and the line makes none until it is a success", _BLIND,
-        golden_greys=(SPOT,), line_has_glints=False,
+        "blind to glints; the golden images have none, and the line makes none until it is a success",
+        ("success",),
+        _BLIND,
+        golden_greys=(SPOT,),
+        line_has_glints=False,
     ),
-    "NaN, never seen": Flaw("NaN for boards that come after WATCH", _NAN, until="IDLE"),
-}  # fmt: skip
+    "NaN, never seen": Flaw("NaN for boards that come after WATCH", ("success",), _NAN, until="IDLE"),
+}
 
 
 def flawed_model(flaw: Flaw, rounds: int) -> bytes:

@@ -59,7 +59,7 @@ class TrialLine:
 
     def __init__(self, folder: Path, gates: dict[str, Any], rate_hz: float = 80.0) -> None:
         self._folder, self._gates, self._rate_hz = folder, gates, rate_hz
-        self._revision, self.restarts = 1, 0
+        self._revision, self.restarts, self.good = 1, 0, ""
         self._stopped = threading.Event()
         self._rounds = 0
         self._fleet = Fleet(folder)
@@ -136,6 +136,12 @@ class TrialLine:
             self.restarts - restarts, self._faults() - faults,
         )  # fmt: skip
 
+    def in_force(self) -> str:
+        """Digest of what judges and of what the station would start; fails if they differ."""
+        at_the_line, on_disk = self._device.line.in_force(NAME), self._device.kind.in_force(NAME)
+        assert at_the_line == on_disk
+        return on_disk
+
     def _product(self, folder: Path) -> dict[str, Any]:
         return {
             "bundle": str(self._models / NAME / "current.bundle"), "recipe": "recipe.yaml",
@@ -158,7 +164,8 @@ class TrialLine:
         first = flawed_bundle(self._folder / "1.bundle", FLAWS["good"], 1)
         slots.stage(first)
         workshop.prove(NAME, slots.candidate)
-        slots.commit(read_bundle(first).digest)
+        self.good = read_bundle(first).digest
+        slots.commit(self.good)
         slots.forget_candidate()
 
     def _newest(self) -> Update:
