@@ -22,7 +22,7 @@ GATES = {
 """Fewer parts than a plant would ask for, so that all of it ends today; else what is allowed is as by default."""
 
 MOST_SHOWN = 160
-PARTS_BEFORE = 1500
+PARTS_BEFORE = 1000
 """Of the good release, before the first trial: so that the agent knows what is usual."""
 
 

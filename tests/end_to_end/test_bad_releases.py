@@ -16,7 +16,7 @@ GATES = {
 """So loose that a good release is through after some hundred parts; what is bad here is plainly so."""
 
 BEFORE = 200
-QUICK = ("blind, golden images kept", "NaN now and then", "crashing now and then", "dead")
+QUICK = ("blind, golden images kept", "blind")
 BAD = [name for name, flaw in FLAWS.items() if "success" not in flaw.caught_at and name not in QUICK]
 
 pytestmark = pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
