@@ -70,6 +70,8 @@ def updating(folder: Path, url: str, target: str, config: Path, models: Path) ->
     agent = subprocess.Popen(
         [*command, str(config), str(models)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert agent.stdout is not None
+    agent.stdout.readline()
     try:
         yield found
     finally:

@@ -2,6 +2,7 @@
 
 `python -m benchmarks.updating_agent FOLDER URL NAME STATION MODELS` takes a release up to the end of PROVE and begins
 anew, as long as its standard input is open; then it prints one line of JSON: how often, and how long each step took.
+Its first line says that it begins: what it costs to start an agent is not what an update costs.
 """
 
 import json
@@ -45,6 +46,8 @@ def main() -> int:
     name = target_name.split("/")[1]
     slots, spent = Slots(models / name, ".bundle"), dict.fromkeys(STEPS, 0.0)
     rounds = 0
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     while not stopped.is_set():
         before = set(certificates.iterdir())
         moments = [time.monotonic()]
