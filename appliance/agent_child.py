@@ -2,13 +2,18 @@
 
 import argparse
 import math
-import os
 import sys
 from pathlib import Path
 
 from appliance.errors import ApplianceError, ConfigError, exit_code
 from appliance.runtimes.engines.child import say
-from appliance.update.bounded_child import bind
+from appliance.update.bounded_child import bind, go_last, read_last
+
+
+def begin(given: argparse.Namespace) -> None:
+    """Take this process's place, behind the line or beside it, and its limits, before anything is read."""
+    (read_last if given.beside_the_line else go_last)()
+    bind(given.memory_mb * 10**6, given.parent)
 
 
 def main() -> int:
@@ -19,8 +24,9 @@ def main() -> int:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--beside-the-line", action="store_true", help="at the line's priority, and not behind it")
     given = parser.parse_args()
-    bind(given.memory_mb * 10**6, given.parent)
+    begin(given)
     try:
         done = {"build": build_here, "prove": prove_here}[given.task](given.config, given.bundle, given.current)
     except MemoryError:
@@ -45,7 +51,6 @@ def build_here(config: Path, bundle: Path, current: Path) -> dict[str, object]:
     from appliance.engine import choose
     from appliance.runtime_pool import RuntimePool
 
-    os.nice(19)  # an engine takes minutes of all cores; a proof's times must be those of the line
     settings, release = Station.read(config).config.runtime, read_bundle(bundle)
     runtime = RuntimePool().lend(settings, release, choose(settings, release))
     words = runtime.describe()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from appliance.agent_commands import ANSWER_S, AgentCommands, hold, is_over, only_name, release_hold
 from appliance.agent_line import MqttLine, Station
 from appliance.agent_status import app_slots, in_words, status_of
 from appliance.agent_workshop import ChildWorkshop
@@ -21,14 +22,15 @@ from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
 from appliance.events import iso, new_id
 from appliance.health import AGENT_SILENCE_S, StageWatchdog
+from appliance.links.updates import UpdatesLink
 from appliance.requests import MOST_CHARACTERS
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps, names_of
-from appliance.update.conductor import GOES_BACK, HOLD, Conductor
+from appliance.update.conductor import GOES_BACK, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
 from appliance.update.durable import in_words as disk_in_words
-from appliance.update.journal import Journal, Wish
+from appliance.update.journal import Journal
 from appliance.update.kinds import InterruptedWorkError, Kind
 from appliance.update.line import Line
 from appliance.update.lock import held_if_free
@@ -39,7 +41,6 @@ from appliance.update.service import Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
 from appliance.update.statistical import make_judge
 
-ANSWER_S = 120.0
 GLANCE_S = 0.1
 
 
@@ -183,6 +184,17 @@ class Agent:
         )  # fmt: skip
 
     @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Tell how the updates are at the station's broker, and take commands there."""
+        with closing(AgentCommands(self.config)) as commands:
+            link = UpdatesLink(self.station().mqtt(), new_id(), commands)
+            link.open()
+            try:
+                yield
+            finally:
+                link.close()
+
+    @contextmanager
     def alone(self) -> Iterator[None]:
         """Work as the only agent.
 
@@ -200,7 +212,7 @@ def _run(agent: Agent, arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
-    with agent.alone():
+    with agent.alone(), agent.heard():
         agent.service(stopped).run(stopped, partial(_beat, watchdog))
     watchdog.stop()
     return 0
@@ -231,10 +243,10 @@ def _status(agent: Agent, arguments: argparse.Namespace) -> int:
 
 
 def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
-    name = _app_name(agent) if arguments.kind == "app" else _only_name(agent, arguments.name)
+    name = _app_name(agent) if arguments.kind == "app" else only_name(agent.config, arguments.name)
     wish = agent.journal.wish(arguments.kind, name, arguments.by.strip())
     until = time.monotonic() + ANSWER_S
-    while (answer := agent.journal.answer_to(wish)) is None or not _is_over(agent, wish):
+    while (answer := agent.journal.answer_to(wish)) is None or not is_over(agent.journal, wish):
         with held_if_free(agent.config.state / ".agent.lock") as is_free:
             if is_free:  # nobody else does it
                 service = agent.service(threading.Event())
@@ -256,38 +268,19 @@ def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_over(agent: Agent, wish: Wish) -> bool:
-    releases = (update.release for update in agent.journal.open_updates())
-    return not any((each.kind, each.name) == (wish.kind, wish.name) for each in releases)
-
-
 def _app_name(agent: Agent) -> str:
     if agent.config.apps is None:
         raise ConfigError("agent.yaml has no section `apps`, so the application is not updated here")
     return agent.config.apps.name
 
 
-def _only_name(agent: Agent, name: str | None) -> str:
-    with disk_in_words(agent.config.models):
-        there = sorted(path.name for path in agent.config.models.glob("*") if path.is_dir())
-    if name is None and len(there) == 1:
-        return there[0]
-    if name not in there:
-        raise ConfigError(f"--name {name or 'is missing'}: the agent has {', '.join(there) or 'no model yet'}")
-    return name
-
-
 def _hold(agent: Agent, arguments: argparse.Namespace) -> int:
-    agent.journal.note(HOLD, {"by": arguments.by.strip(), "at": iso(SystemClock().utc())})
-    sys.stdout.write("nothing new begins to judge until `appliance agent release-hold`\n")
+    sys.stdout.write(f"{hold(agent.journal, arguments.by.strip())}\n")
     return 0
 
 
 def _release_hold(agent: Agent, arguments: argparse.Namespace) -> int:
-    was = agent.journal.noted(HOLD)
-    agent.journal.note(HOLD, None)
-    words = f"held by {was['by']} since {was['at']}, goes on now" if was else "nothing was held"
-    sys.stdout.write(words + "\n")
+    sys.stdout.write(f"{release_hold(agent.journal)}\n")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Building and proving away from the line and from the agent: a child process with limits of time and memory."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from appliance.errors import (
     StorageError,
     exit_code,
 )
-from appliance.runtimes.engines.child import Cancelled, run_child
+from appliance.runtimes.engines.child import Cancelled, TookTooLong, run_child
 from appliance.update.kinds import InterruptedWorkError
 from appliance.update.models import Proved
 from appliance.update.settings import WorkSection
+
+log = logging.getLogger(__name__)
 
 CHILD = "appliance.agent_child"
 _KINDS: tuple[type[ApplianceError], ...] = (BundleProofError, BundleSlowError, ConfigError, StorageError, RuntimeFault)
@@ -43,13 +46,21 @@ class ChildWorkshop:
         return str(self._work("build", name, bundle, self.limits.build_s)["words"])
 
     def prove(self, name: str, bundle: Path) -> Proved:
-        """Prove a bundle for every product that uses it."""
-        found = self._work("prove", name, bundle, self.limits.prove_s)
+        """Prove a bundle for every product that uses it, behind the line's own work.
+
+        What is fast enough there is fast enough in its place. Only what is not, or does not come to an end within half
+        of the time, is measured at the line's priority.
+        """
+        try:
+            found = self._work("prove", name, bundle, self.limits.prove_s / 2)
+        except (BundleSlowError, TookTooLong) as error:
+            log.info("%s is proved again at the line's priority: %s", name, error)
+            found = self._work("prove", name, bundle, self.limits.prove_s / 2, "--beside-the-line")
         return Proved(str(found["words"]), float(found["p99_ms"]), float(found["budget_ms"]))
 
-    def _work(self, task: str, name: str, bundle: Path, limit_s: float) -> dict[str, Any]:
+    def _work(self, task: str, name: str, bundle: Path, limit_s: float, *more: str) -> dict[str, Any]:
         arguments = [
-            task, "--config", str(self.station), "--bundle", str(bundle),
+            task, *more, "--config", str(self.station), "--bundle", str(bundle),
             "--current", str(self.models / name / "current.bundle"), "--memory-mb", str(self.limits.memory_mb),
             "--parent", str(os.getpid()),
         ]  # fmt: skip

@@ -126,6 +126,47 @@ class AlarmMessage(Message):
     at: Utc
 
 
+class ReleaseUpdate(Message):
+    """The newest update of one kind and name: how far it is, why, and what it waits for (in words).
+
+    by: who asked for it, if a person did. p99_ms: of one part in the new model, null before it was measured.
+    """
+
+    kind: Literal["model", "recipe", "app", "os"]
+    name: str
+    seq: int
+    sha256: Hash
+    assignment_seq: int
+    rollout: str
+    state: str
+    outcome: Literal["running", "success", "failed", "rolled_back", "quarantined"]
+    reason: str
+    by: str
+    waits_for: str
+    parts: int
+    p99_ms: float | None
+
+
+class UpdateStatusMessage(Message):
+    """update (out, retained; also the agent's last will): how the updates of this device are.
+
+    state: offline, without releases, when the agent is gone. problem: why nothing newer is known, in words.
+    held_by: who holds updates; empty if nobody does.
+    """
+
+    schema_: Literal["vi.update-status/1"] = Field(default="vi.update-status/1", alias="schema")
+    device_id: Identifier
+    boot_id: Identifier
+    state: Literal["online", "offline"]
+    reason: str
+    problem: str = ""
+    held_by: str = ""
+    assignment_seq: int = 0
+    rollout: str = ""
+    releases: tuple[ReleaseUpdate, ...] = ()
+    at: Utc
+
+
 class CommandReply(Message):
     """The answer to command/<name>, on the request's response topic with its correlation data."""
 

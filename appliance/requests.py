@@ -1,4 +1,4 @@
-"""What the commands `release`, `shadow` and `update-event` ask for; published as JSON Schema under docs/schemas/."""
+"""What the commands that have a schema of their own ask for; published as JSON Schema under docs/schemas/."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
@@ -66,10 +66,30 @@ class UpdateEventRequest(Request):
     by: Who
 
 
+class HoldRequest(Request):
+    """update-hold: let nothing new begin to judge."""
+
+    by: Who
+
+
+class ReleaseHoldRequest(HoldRequest):
+    """update-release-hold: let updates go on."""
+
+
+class RollbackRequest(Request):
+    """update-rollback: go back to the release before, or give up the one under way; name: where there are several."""
+
+    by: Who
+    name: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = None
+
+
 REQUESTS: dict[str, type[Request]] = {
     "release": ReleaseRequest,
     "shadow": ShadowRequest,
     "update-event": UpdateEventRequest,
+    "update-rollback": RollbackRequest,
+    "update-hold": HoldRequest,
+    "update-release-hold": ReleaseHoldRequest,
 }
 """Command -> its arguments."""
 

@@ -16,9 +16,11 @@ BENCHMARKS = {
     "start": "from the start of the process to the first verdict, with and without a certificate (2 minutes)",
     "changeover": "from the command to the first part of another product (1 minute)",
     "challenger": "parts that a device needs to pass a good model and to fail a bad one (10 minutes)",
+    "bad_models": "which gate stops which bad model, at a real line with a real agent (20 minutes)",
     "updates": "what a refresh, the check of 20 MB and the memory of the agent cost (1 minute)",
     "shadow": "verdicts with a candidate beside the line and without one, and how long a release takes (6 minutes)",
     "rollout": "a release reaches 1,000 simulated devices by the real client, or is held (10 minutes)",
+    "update_load": "verdicts while an update is fetched, built and proved, and while none is (10 minutes)",
     "peers": "our line beside what a user would install instead (30 minutes, 7 GB of packages)",
     "gpu": "what runs on an NVIDIA accelerator, how exactly and how fast (5 minutes; needs one)",
 }

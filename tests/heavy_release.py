@@ -1,23 +1,31 @@
 """A child process of the agent's workshop that does what its bundle's text says; for what ends a child."""
 
 import argparse
+import ctypes
 import os
+import platform
 import signal
 import sys
 import threading
 from pathlib import Path
 
+from appliance.agent_child import begin
+from appliance.errors import BundleSlowError, exit_code
 from appliance.runtimes.engines.child import say
-from appliance.update.bounded_child import bind
+from appliance.update.bounded_child import IOPRIO_CLASS_IDLE, IOPRIO_SET, IOPRIO_WHO_PROCESS
+
+IOPRIO_GET = {machine: number + 1 for machine, number in IOPRIO_SET.items()}
+"""ioprio_get(2) follows ioprio_set(2) in both tables of system calls."""
 
 parser = argparse.ArgumentParser()
 parser.add_argument("task")
+parser.add_argument("--beside-the-line", action="store_true")
 for name in ("--config", "--bundle", "--current"):
     parser.add_argument(name, type=Path)
 for name in ("--memory-mb", "--parent"):
     parser.add_argument(name, type=int)
 given = parser.parse_args()
-bind(given.memory_mb * 10**6, given.parent)
+begin(given)
 what = given.bundle.read_text()
 if what == "eats":
     try:
@@ -30,4 +38,12 @@ elif what == "dies":
 elif what == "hangs":
     given.bundle.with_name("child.pid").write_text(str(os.getpid()))
     threading.Event().wait()
+elif what in ("says how", "is slow"):
+    policy = {os.SCHED_IDLE: "idle", os.SCHED_OTHER: "other"}[os.sched_getscheduler(0)]
+    disk = ctypes.CDLL(None).syscall(IOPRIO_GET[platform.machine()], IOPRIO_WHO_PROCESS, 0)
+    with given.bundle.with_name("priorities").open("a") as file:
+        file.write(f"{policy} {os.getpriority(os.PRIO_PROCESS, 0)} {'idle' if disk == IOPRIO_CLASS_IDLE else disk}\n")
+    if what == "is slow" and not given.beside_the_line:
+        say(result={"refused": "it takes 3 ms and may take 2 ms", "code": exit_code(BundleSlowError(""))})
+        sys.exit(0)
 say(result={"words": what, "p99_ms": 1.0, "budget_ms": 9.0})

@@ -70,9 +70,13 @@ def slow_picture(spots: list[tuple[int, int, int]] | None = None) -> Pixels:
 
 def slow_bundle(path: Path, lasts_s: float, **changes: object) -> Path:
     """Write a bundle whose model takes at least about so long on this computer for a slow picture."""
+    return tiny_bundle(path, model_onnx=slow_model(rounds_for(lasts_s)), **changes)
+
+
+def rounds_for(lasts_s: float) -> int:
+    """Return how many multiplications take at least about so long on this computer."""
     quickest_s = min(_duration_s(MEASURED_ROUNDS, tiny_manifest()) for _ in range(3))
-    rounds = math.ceil(MEASURED_ROUNDS * lasts_s / quickest_s)
-    return tiny_bundle(path, model_onnx=slow_model(rounds), **changes)
+    return math.ceil(MEASURED_ROUNDS * lasts_s / quickest_s)
 
 
 def _duration_s(rounds: int, manifest: Manifest) -> float:

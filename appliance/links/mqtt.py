@@ -342,7 +342,7 @@ class MqttLink:
 
     def _take_word(self, incoming: Incoming) -> None:
         consumer = self.topics.name_below("ack", incoming.topic)
-        command = self.topics.name_below("command", incoming.topic)
+        command = self.topics.station_command(incoming.topic)
         if consumer is None and command is None:
             return  # a broker that sends what nobody asked for
         if incoming.is_retained:

@@ -19,6 +19,7 @@ from appliance.messages import (
     RecordMessage,
     StatusMessage,
     TriggerMessage,
+    UpdateStatusMessage,
 )
 from appliance.requests import REQUESTS
 
@@ -33,6 +34,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "heartbeat": HeartbeatMessage,
     "meta": MetaMessage,
     "alarm": AlarmMessage,
+    "update": UpdateStatusMessage,
     "command": CommandMessage,
     "reply": CommandReply,
 }

@@ -7,6 +7,9 @@ from appliance.errors import ConfigError
 from appliance.links.settings import MqttSettings
 
 ROOT = "vi/v1"
+UPDATE_COMMANDS = ("update-rollback", "update-hold", "update-release-hold")
+"""Commands to a station's place that its agent of updates answers, and not the station."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNFIT_IN_RESPONSE = re.compile(r"[+#\x00]|^\$|^$")
 
@@ -83,6 +86,11 @@ class Topics:
         return f"{self.prefix}/alarm"
 
     @property
+    def update(self) -> str:
+        """Out, retained, and the agent's last will: how the updates of this device are."""
+        return f"{self.prefix}/update"
+
+    @property
     def heard_by_the_station(self) -> tuple[str, str, str]:
         """What a station subscribes to: triggers, acknowledgements, commands."""
         return (self.trigger, self.acknowledge(), self.command())
@@ -104,6 +112,11 @@ class Topics:
         head = f"{self.prefix}/{kind}/"
         name = topic[len(head) :]
         return name if topic.startswith(head) and _NAME.fullmatch(name) else None
+
+    def station_command(self, topic: str) -> str | None:
+        """Return the command's name, or None if the topic is no command or the agent's."""
+        name = self.name_below("command", topic)
+        return None if name in UPDATE_COMMANDS else name
 
     def may_answer_on(self, response_topic: str) -> bool:
         """Whether an answer may go there: no wildcard, no system topic, none of this station's own but reply/."""

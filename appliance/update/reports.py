@@ -140,14 +140,23 @@ class Reports:
         self._journal.note(TAKEN, iso(self._clock.utc()))
 
     def _content(self) -> dict[str, Any]:
-        seen, hold = self._journal.noted("assignment") or {}, self._journal.noted("hold") or {}
-        return {
-            "assignment_seq": seen.get("seq", 0),
-            "rollout": seen.get("rollout", ""),
-            "problem": self._journal.noted("problem") or "",
-            "held_by": hold.get("by", ""),
-            "releases": [_reported(update) for update in self._journal.latest()],
-        }
+        return content_of(self._journal)
+
+
+def content_of(journal: Journal) -> dict[str, Any]:
+    """Return what a report says of the updates, without who says it.
+
+    Raises:
+        StorageError: the journal cannot be read.
+    """
+    seen, hold = journal.noted("assignment") or {}, journal.noted("hold") or {}
+    return {
+        "assignment_seq": seen.get("seq", 0),
+        "rollout": seen.get("rollout", ""),
+        "problem": journal.noted("problem") or "",
+        "held_by": hold.get("by", ""),
+        "releases": [_reported(update) for update in journal.latest()],
+    }
 
 
 def _reported(update: Update) -> dict[str, Any]:

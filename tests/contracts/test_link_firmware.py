@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,9 @@ from appliance.links.mqtt_connection import Connection
 from appliance.links.question import ask
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.settings import MqttSettings
-from appliance.ports import TriggerRequest
+from appliance.links.topics import UPDATE_COMMANDS, Topics
+from appliance.links.updates import UpdatesLink
+from appliance.ports import Answer, TriggerRequest
 from appliance.simulator.broker import EmbeddedBroker
 from tests.certificates import AS_ME, make_certificates, needs_openssl, tls_of
 from tests.stations import SmallStation, action, mqtt_settings, needs_mosquitto, records, until
@@ -108,6 +111,34 @@ def test_the_updates_of_a_device_speak_with_the_stations_own_certificate(
     link.close()
 
 
+class Held:
+    """Updates that are held, whatever is asked."""
+
+    def content(self) -> dict[str, Any]:
+        return {"held_by": "Ann"}
+
+    def carry_out(self, name: str, arguments: dict[str, Any]) -> Answer:
+        return {"ok": True, "did": name}
+
+
+def test_an_agent_tells_of_updates_and_answers_with_the_stations_own_certificate(
+    broker: EmbeddedBroker, certificates: Path
+) -> None:
+    mine = settings(broker, certificates, "aoi2")
+    station, topics = SmallStation().link(mine), Topics.of(mine)
+    link = UpdatesLink(mine, "boot-1", Held())
+    link.open()
+    mes = settings(broker, certificates, "mes")
+    listener = Connection(mes, Introduction("listener", [Subscription(topics.update, with_retained=True)]), "mqtt5")
+    listener.open()
+    (heard,) = until(partial(listener.step, 0.1), "how the updates are")
+    assert b'"held_by":"Ann"' in heard.payload
+    for command in UPDATE_COMMANDS:
+        assert ask(mine, command, {"by": "Ann"}).result == {"did": command}
+    for client in (listener, link, station):
+        client.close()
+
+
 @pytest.mark.parametrize(
     ("name", "topic"),
     [
@@ -119,6 +150,11 @@ def test_the_updates_of_a_device_speak_with_the_stations_own_certificate(
         ("mes", "command/release"),
         ("line-control", "command/release"),
         ("line-control", "command/shadow"),
+        ("line-control", "command/update-rollback"),
+        ("mes", "command/update-hold"),
+        ("mes", "update"),
+        ("aoi9", "update"),
+        ("aoi9", "command/update-rollback"),
         ("aoi2", "command/replay"),
         ("aoi2", "trigger"),
         ("aoi2", "ack/mes"),

@@ -103,6 +103,19 @@ def test_a_person_who_needs_the_agent_need_not_wait_for_a_child(folder: Path) ->
     assert not Path(f"/proc/{started.read_text()}").exists()
 
 
+def test_what_works_goes_last_and_only_what_is_too_slow_there_is_measured_at_the_lines_priority(folder: Path) -> None:
+    bundle = folder / "candidate.bundle"
+    for what, told in (("says how", ["idle 19 idle"]), ("is slow", ["idle 19 idle", "other 0 idle"])):
+        bundle.write_text(what)
+        proved = workshop(folder, child=HEAVY).prove("tiny", bundle)
+        assert (folder / "priorities").read_text().splitlines() == told
+        assert proved.words == what
+        (folder / "priorities").unlink()
+    bundle.write_text("says how")
+    workshop(folder, child=HEAVY).build("tiny", bundle)
+    assert (folder / "priorities").read_text() == "idle 19 idle\n"
+
+
 def test_a_child_ends_with_its_agent(folder: Path) -> None:
     bundle = folder / "candidate.bundle"
     bundle.write_text("hangs")
@@ -134,10 +147,10 @@ def test_three_ended_children_are_a_quarantine_with_the_reason(tmp_path: Path, w
         fleet.offer(2)
 
         class Deadly(ChildWorkshop):
-            def _work(self, task, name, bundle, limit_s):  # type: ignore[no-untyped-def]
+            def _work(self, task, name, bundle, limit_s, *more):  # type: ignore[no-untyped-def]
                 plan = tmp_path / "plan"
                 plan.write_text(what)
-                return super()._work(task, name, plan, limit_s)
+                return super()._work(task, name, plan, limit_s, *more)
 
         limits = WorkSection(memory_mb=200)
         device.workshop = Deadly(device.station, device.models, limits, threading.Event().is_set, HEAVY)

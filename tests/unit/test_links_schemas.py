@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 
 from appliance.links.schemas import COMMANDS, FILES, MODELS, schema_of, write_schemas
 from appliance.links.topics import Topics
+from appliance.links.updates import UpdatesLink
+from appliance.ports import Answer
 from appliance.simulator.broker import EmbeddedBroker
 from tests.plant import CONSUMER, Plant
 from tests.stations import Line, SmallStation, action, mqtt_settings, needs_mosquitto, records, until
@@ -59,6 +61,21 @@ def test_the_arguments_of_commands_are_described_as_they_are_read() -> None:
     assert not validator("command-update-event").is_valid(step | {"kind": "coffee"})
 
 
+class Updating:
+    """One update under way, as an agent tells of it."""
+
+    def content(self) -> dict[str, Any]:
+        release = {
+            "kind": "model", "name": "boards", "seq": 12, "sha256": "a" * 64, "assignment_seq": 3, "rollout": "r",
+            "state": "SHADOW", "outcome": "running", "reason": "", "by": "", "waits_for": "", "parts": 4,
+            "p99_ms": None,
+        }  # fmt: skip
+        return {"assignment_seq": 3, "rollout": "r", "releases": [release]}
+
+    def carry_out(self, name: str, arguments: dict[str, Any]) -> Answer:
+        return {"ok": False, "error": f"no {name}"}
+
+
 @pytest.fixture(scope="module")
 def heard() -> Iterator[dict[str, dict[str, Any]]]:
     """One real message of every topic, as a plain client hears it from a real broker."""
@@ -76,13 +93,16 @@ def heard() -> Iterator[dict[str, dict[str, Any]]]:
         line.say(link.topics.command("echo"), {"schema": "vi.command/1"}, ResponseTopic=link.topics.reply("x"))
         link.send_action(action())
         link.send_record(records(1)[0], 1)
+        updates = UpdatesLink(settings, "boot-2", Updating())
+        updates.open()
         t = link.topics
         topics = {
             "trigger": t.trigger, "action": t.action, "record": t.record, "ack": t.acknowledge("mes"),
             "status": t.status, "heartbeat": t.heartbeat, "meta": t.meta, "alarm": t.alarm,
-            "command": t.command("echo"), "reply": t.reply("x"),
+            "command": t.command("echo"), "reply": t.reply("x"), "update": t.update,
         }  # fmt: skip
         yield {topic: until(partial(line.documents, name), name)[0] for topic, name in topics.items()}
+        updates.close()
         link.close()
         line.close()
 

@@ -20,6 +20,10 @@ class Cancelled(RuntimeFault):
     """Somebody asked to stop while a child process was at work; nothing of it is kept."""
 
 
+class TookTooLong(RuntimeFault):
+    """A child process was ended because its time was over."""
+
+
 def never() -> bool:
     """Return that nobody asks to stop."""
     return False
@@ -50,7 +54,7 @@ def run_child(
         The result.
 
     Raises:
-        RuntimeFault: it crashed, ended without a result, or took too long.
+        RuntimeFault: it crashed, ended without a result, or took too long (TookTooLong).
         Cancelled: is_cancelled said so.
     """
     with tempfile.TemporaryFile() as complaints:
@@ -84,7 +88,7 @@ def _listen(
             if is_cancelled():
                 raise Cancelled(f"{module} was cancelled; the next start does it again")
             if time.monotonic() > until:
-                raise RuntimeFault(f"{module} took too long; see `appliance check`, and what else runs on this device")
+                raise TookTooLong(f"{module} took too long; see `appliance check`, and what else runs on this device")
             if selector.select(LOOK_EVERY_S):
                 if not (chunk := process.stdout.read1(CHUNK)):  # type: ignore[attr-defined]
                     return result
