@@ -46,7 +46,7 @@ class Publisher:
         """Release a model; returns its path."""
         standing = self.standing()
         wanted = Release("model", "boards", ".bundle", content, {})
-        seq = next_seq(standing, "model", None)
+        seq = next_seq(standing, wanted.kind, wanted.name, None)
         request = bring(self.shelf, standing, wanted, seq, Said("Anna", "a benchmark"))
         for name in ("ci", "quentin"):
             request = request.signed_by(self.keys[name])

@@ -162,6 +162,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return Shell(folder)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("command", [name for name, how in COMMANDS.items() if how.run])
 def test_a_documented_command_does_what_it_is_documented_for(command: str, shell: Shell) -> None:

@@ -38,6 +38,7 @@ def parts_passing(plant: Plant) -> Iterator[None]:
     line.join()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
 def test_a_release_reaches_a_running_station_and_is_taken_back(tmp_path: Path) -> None:
     fleet, place = Fleet(tmp_path), tmp_path / "plant"
