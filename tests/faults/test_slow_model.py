@@ -25,6 +25,7 @@ pytestmark = [
 def slow_plant(folder: Path) -> Plant:
     """Return a plant whose parts are: good, good but slow, good, slow with a spot, with a spot."""
     plant = Plant(folder, recipe={"deadline_ms": DEADLINE_MS, "answer_reserve_ms": ANSWER_RESERVE_MS})
+    plant.config["runtime"]["instances"] = 1  # else the part behind a slow one need not wait for it
     slow_bundle(folder / "tiny.bundle", MODEL_LASTS_S)
     for recorded in (folder / "pictures").iterdir():
         recorded.unlink()
