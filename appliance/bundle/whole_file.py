@@ -29,11 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
     except OSError as error:
         raise StorageError(
             f"{path} cannot be written: {error.strerror}; check space and rights, or name another file"
@@ -41,6 +37,15 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):  # a draft that became the file is gone
             draft.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_place(path: Path) -> None:

@@ -82,8 +82,3 @@ class Memory:
             exposure_us=entry["exposure_us"],
             gain_db=entry["gain_db"],
         )
-
-
-def size_of(frames: Mapping[str, Frame]) -> int:
-    """Return how many bytes a part's pictures take."""
-    return sum(frame.pixels.size for frame in frames.values())

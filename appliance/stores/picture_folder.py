@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from appliance.bundle.whole_file import sync
 from appliance.errors import StorageError
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -95,7 +96,7 @@ class PictureFolder:
         target = self._folder / name
         if not target.parent.exists():
             target.parent.mkdir()
-            _sync(self._folder)
+            sync(self._folder)
         temporary = target.with_name(TEMPORARY + target.name)
         try:
             with temporary.open("wb") as file:
@@ -107,7 +108,7 @@ class PictureFolder:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        _sync(target.parent)
+        sync(target.parent)
         self._add(target.parent.name, len(data))
 
     def _add(self, day: str, size_bytes: int) -> None:
@@ -138,11 +139,3 @@ class PictureFolder:
             self._add(path.parent.name, -size_bytes)
         self._on_removed(f"{path.parent.name}/{path.name}")
         return True
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from appliance.launch import BUILT, CONFIRMED, PROVED, SLOT, Slot
 from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from appliance.update.bounded import Bounds, Ended, run_bounded
+from appliance.update.durable import in_words
 
 MEGABYTE = 10**6
 MAX_FILE_BYTES = 8 * 2**30
@@ -83,7 +84,7 @@ class AppBuilder:
             StorageError: the disk refuses, or has too little space.
         """
         staged, draft = self._staged(sha256), self.slots.folder / "staged" / ".part"
-        with self._in_words():
+        with in_words(self.slots.folder):
             if staged.exists():
                 return self._manifest(sha256)
             manifest = self.verify(package, sha256)
@@ -119,7 +120,7 @@ class AppBuilder:
         if name == launch.current_slot(self.slots.folder):
             raise StorageError(f"{folder} is what is started, and does not run; roll back to another release first")
         manifest = self._manifest(sha256)
-        with self._in_words():
+        with in_words(self.slots.folder):
             folder.mkdir(parents=True, exist_ok=True)
             with self._alone(folder):
                 self._check_space(manifest.installed_bytes)
@@ -155,7 +156,7 @@ class AppBuilder:
             if said.code != 0:
                 raise BundleProofError(f"version {slot.version} refuses this station: {said.said[-600:].strip()}")
         if slot.state not in (PROVED, CONFIRMED):
-            with self._in_words():
+            with in_words(self.slots.folder):
                 proved = Slot(sha256, slot.name, slot.version, slot.seq, PROVED)
                 launch.write_note(launch.slot_note(self.slots.folder, name), proved, SLOT)
         return f"slot {name} starts as version {slot.version}"
@@ -166,7 +167,7 @@ class AppBuilder:
         Raises:
             StorageError: the disk refuses.
         """
-        with self._in_words():
+        with in_words(self.slots.folder):
             self._clear(self.slots.folder / "staged")
 
     def _install(self, folder: Path, sha256: str, manifest: AppManifest) -> None:
@@ -195,7 +196,7 @@ class AppBuilder:
     def _try(self, folder: Path, *arguments: str) -> Ended:
         bounds = self._bounds(self.work.smoke_s)
         command = [str(folder / "bin" / "python"), "-I", "-m", "appliance", *arguments]
-        with self._in_words():
+        with in_words(self.slots.folder):
             room = self.slots.folder / "staged"
             room.mkdir(parents=True, exist_ok=True)
         return run_bounded(command, bounds, room)
@@ -242,15 +243,6 @@ class AppBuilder:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-    @contextlib.contextmanager
-    def _in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or self.slots.folder}: {error.strerror}; check space, rights and the disk"
-            ) from error
 
 
 def _sync_tree(folder: Path) -> None:

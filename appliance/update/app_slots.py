@@ -4,12 +4,11 @@ Every function may be called again, and after a kill at any step does the rest. 
 here, counts the starts of a trial, and says in a file for each unit what came of them.
 """
 
-import contextlib
 import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from typing import Literal
 from appliance import launch
 from appliance.errors import StorageError
 from appliance.launch import CONFIRMED, FAILED, HEALTHY, PROVED, SLOT, SLOTS, STARTS, TRIAL, Slot, Starts, Trial
+from appliance.update.durable import in_words
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class AppSlots:
         if name == self.current():
             return
         trial = self.trial()
-        with self._in_words():
+        with in_words(self.folder):
             if trial is None or (trial.slot, trial.sha256) != (name, sha256):
                 trial = Trial(secrets.token_hex(8), name, sha256, self.tries)
                 launch.write_note(self.folder / "trial.json", trial, TRIAL)
@@ -133,7 +133,7 @@ class AppSlots:
             if (health := self.health(sha256)).state != "healthy":
                 raise RuntimeError(f"{sha256[:12]} cannot be confirmed: {health.reason}")
             name = self.holder(sha256)
-            with self._in_words():
+            with in_words(self.folder):
                 self._mark(name, CONFIRMED)
                 self._point_to(name)
         self._end_trial()
@@ -154,7 +154,7 @@ class AppSlots:
         if not self.keeps(previous):
             return False
         target = self.holder(previous) if previous else ""
-        with self._in_words():
+        with in_words(self.folder):
             self._point_to(target)
             for name in SLOTS:
                 if name != target and (slot := self.read(name)) and slot.state == CONFIRMED:
@@ -209,7 +209,7 @@ class AppSlots:
     def _ask_for_restart(self, words: str) -> None:
         """Write the file that systemd watches; the same words are said once."""
         path = self.folder / "restart"
-        with self._in_words():
+        with in_words(self.folder):
             if path.exists() and path.read_text(encoding="ascii") == words:
                 return
             draft = self.folder / ".restart.part"
@@ -221,19 +221,10 @@ class AppSlots:
             launch.sync(self.folder)
 
     def _remove(self, path: Path) -> None:
-        with self._in_words():
+        with in_words(self.folder):
             if os.path.lexists(path):
                 path.unlink()
                 launch.sync(path.parent)
-
-    @contextlib.contextmanager
-    def _in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or self.folder}: {error.strerror}; check space, rights and the disk"
-            ) from error
 
 
 def _health_of(unit: str, path: Path, trial: Trial) -> Health:

@@ -8,8 +8,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from appliance.bundle.whole_file import sync
 from appliance.errors import StorageError
-from appliance.update.durable import in_words, sync
+from appliance.update.durable import in_words
 
 KEY_BYTES = 32
 

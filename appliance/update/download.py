@@ -5,13 +5,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from appliance.bundle.whole_file import sync
 from appliance.errors import BundleTrustError, StorageError
+from appliance.update.durable import in_words
 from appliance.update.lock import locked
 from appliance.update.repository import Target
 from appliance.update.source import CannotGoOnError, Source, ends_early
@@ -81,15 +83,17 @@ class TargetStore:
             StorageError: not enough space, or the disk said no; every whole file is as it was.
         """
         path = self.folder / target.digests.get("sha256", next(iter(target.digests.values())))
-        with self._in_words(), locked(self.folder / ".lock"):
-            if self._holds(path, target):
-                return path
-            part = path.with_name(f".{path.name}.part")
-            self._make_space(target, part)
-            self._receive(target, part)
-            _sync(part)  # also one that was complete before, and whose process was killed before it synced
-            part.replace(path)
-            _sync(self.folder)
+        with in_words(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / ".lock"):
+                if self._holds(path, target):
+                    return path
+                part = path.with_name(f".{path.name}.part")
+                self._make_space(target, part)
+                self._receive(target, part)
+                sync(part)  # also one that was complete before, and whose process was killed before it synced
+                part.replace(path)
+                sync(self.folder)
         return path
 
     def _holds(self, path: Path, target: Target) -> bool:
@@ -156,21 +160,3 @@ class TargetStore:
                 os.fsync(file.fileno())
         if draft.length == before:
             raise ends_early(f"{self.source.place}/{target.path}", before, target.length)
-
-    @contextmanager
-    def _in_words(self) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or self.folder}: {error.strerror}; check space, rights and the disk"
-            ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,16 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from appliance.bundle.whole_file import sync
 from appliance.errors import StorageError
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def link_whole(source: Path, path: Path) -> None:
