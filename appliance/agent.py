@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Do one task; every refusal is an error with words and an exit code."""
     config = load_agent_config(arguments.config)
+    if arguments.task == "run":
+        from appliance import agent_resident
+
+        return agent_resident.run(config, arguments.config, arguments.log_level)
     if arguments.task == "import":
         for said in _import(config, arguments.folder, arguments.names):
             sys.stdout.write(said + "\n")

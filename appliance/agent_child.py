@@ -46,7 +46,7 @@ def build_here(config: Path, bundle: Path, current: Path) -> dict[str, object]:
         bundle: the release.
         current: not used.
     """
-    from appliance.agent_line import Station
+    from appliance.agent_station import Station
     from appliance.bundle.archive import read_bundle
     from appliance.engine import choose
     from appliance.runtime_pool import RuntimePool
@@ -69,7 +69,7 @@ def prove_here(config: Path, bundle: Path, current: Path) -> dict[str, object]:
     Raises:
         ApplianceError: it may not judge here; see appliance.activation.activate.
     """
-    from appliance.agent_line import Station
+    from appliance.agent_station import Station
     from appliance.bundle.archive import read_bundle
     from appliance.device_state import read_device_state
     from appliance.products import activate_configured, load_bound_recipe

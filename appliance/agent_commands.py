@@ -11,11 +11,11 @@ from appliance.errors import ConfigError
 from appliance.events import iso
 from appliance.ports import Answer
 from appliance.requests import HoldRequest, ReleaseHoldRequest, RollbackRequest, read
-from appliance.update.conductor import GOES_BACK, HOLD
+from appliance.update.conductor import GOES_BACK
 from appliance.update.durable import in_words
 from appliance.update.journal import Journal, Wish
-from appliance.update.reports import content_of
 from appliance.update.settings import AgentConfig
+from appliance.update.situation import HOLD, content_of
 from appliance.update.slots import Slots, digest_of
 
 ANSWER_S = 120.0

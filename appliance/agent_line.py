@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from appliance.config import Config, ProductSection, load_config
-from appliance.documents import Document
+from appliance.agent_station import Station
 from appliance.errors import ConfigError, DeliveryError
 from appliance.links.question import ask
-from appliance.links.settings import MqttSettings
-from appliance.recipe import load_recipe
 from appliance.stores.observed import ObservedLedger
 from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
 
@@ -22,42 +19,6 @@ RUNNING = ("loading", "running")
 ANSWER_S = 30.0
 LOADING_S = 120.0
 """A release is loaded, and looks at each golden picture, before the line answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Station:
-    """The station's configuration as the agent needs it: which products run which slot, where the ledger is."""
-
-    config: Config
-    document: Document
-
-    @classmethod
-    def read(cls, path: Path) -> "Station":
-        """Read the station's configuration.
-
-        Raises:
-            ConfigError: a person must correct it.
-        """
-        return cls(*load_config(path))
-
-    def files_of(self, current: Path) -> dict[str, ProductSection]:
-        """Return the products that run what a slots' `current` names; the link itself is not followed."""
-        files = self.config.product_files()
-        return {name: each for name, each in files.items() if _unfollowed(each.bundle) == _unfollowed(current)}
-
-    def products(self, current: Path) -> list[str]:
-        """Return their names, as commands take them."""
-        return [name or load_recipe(files.recipe)[0].name for name, files in self.files_of(current).items()]
-
-    def mqtt(self) -> MqttSettings:
-        """Return how the line is asked.
-
-        Raises:
-            ConfigError: it cannot be.
-        """
-        if self.config.mqtt is None:
-            raise self.document.error(("mqtt",), "a station without `mqtt` hears no agent", "add it")
-        return self.document.section(("mqtt",), MqttSettings, given=self.config.device.model_dump())
 
 
 class MqttLine:
@@ -155,7 +116,3 @@ class MqttLine:
         if not reply.ok:
             raise LineRefusedError(f"the station refuses {command}: {reply.error}")
         return reply.result
-
-
-def _unfollowed(path: Path) -> Path:
-    return path.parent.resolve() / path.name

@@ -4,7 +4,6 @@ from typing import Any
 
 from appliance.clock import SystemClock
 from appliance.update.app_slots import AppSlots
-from appliance.update.conductor import HOLD
 from appliance.update.device_key import open_device_key
 from appliance.update.doors import why_closed
 from appliance.update.journal import Journal
@@ -12,6 +11,7 @@ from appliance.update.kinds import Update
 from appliance.update.models import SUFFIX
 from appliance.update.reports import TAKEN
 from appliance.update.settings import AgentConfig, AppsSection
+from appliance.update.situation import HOLD
 from appliance.update.slots import Slots, digest_of
 
 _SHOWN_OF_A_DIGEST = 12

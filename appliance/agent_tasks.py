@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from appliance.agent_commands import ANSWER_S, AgentCommands, hold, is_over, only_name, release_hold
-from appliance.agent_line import MqttLine, Station
+from appliance.agent_commands import ANSWER_S, hold, is_over, only_name, release_hold
+from appliance.agent_line import MqttLine
+from appliance.agent_station import Station, station_file
 from appliance.agent_status import app_slots, in_words, status_of
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
@@ -21,11 +22,11 @@ from appliance.bundle.whole_file import write_whole
 from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
 from appliance.events import iso, new_id
-from appliance.health import AGENT_SILENCE_S, StageWatchdog
-from appliance.links.updates import UpdatesLink
 from appliance.requests import MOST_CHARACTERS
+from appliance.runtimes.engines.child import say
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps, names_of
+from appliance.update.bounded_child import end_with
 from appliance.update.conductor import GOES_BACK, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
@@ -37,11 +38,14 @@ from appliance.update.lock import held_if_free
 from appliance.update.models import Models, Workshop
 from appliance.update.orders import FindsTargets, Orders
 from appliance.update.reports import Reports
-from appliance.update.service import Meanwhile, Service
+from appliance.update.service import Left, Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
+from appliance.update.situation import situation
 from appliance.update.statistical import make_judge
 
 GLANCE_S = 0.1
+BUSY_S = 2.0
+"""After how long a worker looks again whether another agent still works."""
 
 
 def nothing() -> None:
@@ -82,19 +86,13 @@ class Agent:
         return self.config.assignment
 
     @property
-    def station_file(self) -> Path:
-        """The station's configuration.
-
-        Raises:
-            ConfigError: agent.yaml does not name it.
-        """
-        if self.config.station is None:
-            raise ConfigError("agent.yaml does not name the station; add `station: /etc/inspection/station.yaml`")
-        return self.config.station
+    def lock(self) -> Path:
+        """What the one holds who works."""
+        return self.config.state / ".agent.lock"
 
     def station(self) -> Station:
         """Read the station's configuration."""
-        return Station.read(self.station_file)
+        return Station.read(station_file(self.config))
 
     def is_wanted(self, stopped: threading.Event) -> bool:
         """Return whether a wish, or the end of the agent, is to break off what takes long."""
@@ -104,7 +102,7 @@ class Agent:
         """Return what builds and proves."""
         config = self.config
         is_wanted = partial(self.is_wanted, stopped)
-        return ChildWorkshop(self.station_file, config.models, config.work, is_wanted, meanwhile=meanwhile)
+        return ChildWorkshop(station_file(config), config.models, config.work, is_wanted, meanwhile=meanwhile)
 
     def orders(self, meanwhile: Callable[[], None] = nothing) -> Orders:
         """Return where orders and releases come from.
@@ -184,45 +182,33 @@ class Agent:
         )  # fmt: skip
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Tell how the updates are at the station's broker, and take commands there."""
-        with closing(AgentCommands(self.config)) as commands:
-            link = UpdatesLink(self.station().mqtt(), new_id(), commands)
-            link.open()
-            try:
-                yield
-            finally:
-                link.close()
-
-    @contextmanager
     def alone(self) -> Iterator[None]:
         """Work as the only agent.
 
         Raises:
             StorageError: another one works.
         """
-        with held_if_free(self.config.state / ".agent.lock") as is_free:
+        with held_if_free(self.lock) as is_free:
             if not is_free:
-                raise StorageError(f"another agent works in {self.config.state}; stop it first, or let it do it")
+                raise StorageError(f"another agent works in {self.config.state}; let it do it, or stop it first")
             yield
 
 
-def _run(agent: Agent, arguments: argparse.Namespace) -> int:
+def _work(agent: Agent, arguments: argparse.Namespace) -> int:
+    """Do what there is to do, as the child of appliance.agent_resident, and say what is left."""
+    end_with(arguments.parent)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
-    with agent.alone(), agent.heard():
-        agent.service(stopped).run(stopped, partial(_beat, watchdog))
-    watchdog.stop()
+    with held_if_free(agent.lock) as is_free:
+        if is_free:
+            left = agent.service(stopped).run(stopped, partial(say, looks=True), arguments.ask_in)
+        else:
+            stopped.wait(BUSY_S)
+            left = Left(max(0.0, arguments.ask_in - BUSY_S), 0.0, situation(agent.journal))
+    if left is not None:
+        say(left=asdict(left))
     return 0
-
-
-def _beat(watchdog: StageWatchdog) -> None:
-    """Tell systemd, or the launcher between, that this agent has read its journal, and from then on that it lives."""
-    watchdog.beat("agent")
-    if not watchdog.is_started:
-        watchdog.start()
 
 
 def _update(agent: Agent, arguments: argparse.Namespace) -> int:
@@ -247,7 +233,7 @@ def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
     wish = agent.journal.wish(arguments.kind, name, arguments.by.strip())
     until = time.monotonic() + ANSWER_S
     while (answer := agent.journal.answer_to(wish)) is None or not is_over(agent.journal, wish):
-        with held_if_free(agent.config.state / ".agent.lock") as is_free:
+        with held_if_free(agent.lock) as is_free:
             if is_free:  # nobody else does it
                 service = agent.service(threading.Event())
                 service.conductor.go_back()
@@ -314,6 +300,6 @@ def _release_quarantine(agent: Agent, arguments: argparse.Namespace) -> int:
 
 
 _TASKS: Mapping[str, Callable[[Agent, argparse.Namespace], int]] = {
-    "run": _run, "update": _update, "status": _status, "rollback": _rollback, "hold": _hold,
+    "work": _work, "update": _update, "status": _status, "rollback": _rollback, "hold": _hold,
     "release-hold": _release_hold, "adopt": _adopt, "release-quarantine": _release_quarantine,
 }  # fmt: skip

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from appliance.command_messages import CommandReply
 from appliance.config import Config, load_config
 from appliance.documents import Document
 from appliance.errors import EXIT_REFUSED, ConfigError
 from appliance.events import Changeover, new_id, utc_now
 from appliance.links.question import ask
-from appliance.messages import CommandReply
 from appliance.requests import MOST_CHARACTERS
 from appliance.wiring import mqtt_settings, open_ledger
 

@@ -4,12 +4,15 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Pixels: TypeAlias = NDArray[np.uint8]
+    Pixels: TypeAlias = NDArray[np.uint8]
+else:
+    Pixels = Any  # who only passes these values on, as the agent that waits for updates, has no memory for numpy
 """uint8, shape (height, width, channels), channels 1 (grey) or 3 (RGB), row 0 on top."""
 
 Box: TypeAlias = tuple[float, float, float, float]

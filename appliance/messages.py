@@ -1,26 +1,18 @@
-"""What leaves and enters the device as JSON: one model per topic, published as JSON Schema under docs/schemas/."""
+"""What the line and the device tell each other as JSON: one model per topic; its schemas are under docs/schemas/."""
 
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from appliance.events import Inspection, PartAlignment, ViewResult, iso
+from appliance.wire import Hash, Identifier, Message, Utc
 
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 UtcMicroseconds = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(\d{3})?Z$")]
 VerdictName = Literal["ACCEPT", "REJECT", "REVIEW", "FAULT"]
 
 FIRST_PREVIOUS_HASH = "0" * 64
 """prev_hash of the device's first record."""
-
-
-class Message(BaseModel):
-    """Base of every message; a reader ignores keys that it does not know, a writer sends no others."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class TriggerMessage(Message):
@@ -102,18 +94,6 @@ class MetaMessage(Message):
     at: Utc
 
 
-class CommandMessage(Message):
-    """command/<name> (in): what to do, and where to answer.
-
-    response_topic and correlation are for brokers that speak MQTT 3.1.1 only; MQTT 5's own properties go first.
-    """
-
-    schema_: Literal["vi.command/1"] = Field(default="vi.command/1", alias="schema")
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    response_topic: Annotated[str, Field(min_length=1, max_length=512)] | None = None
-    correlation: Annotated[str, Field(max_length=128)] | None = None
-
-
 class AlarmMessage(Message):
     """alarm (out): something that a person should look at; count = how often since the last message about it."""
 
@@ -124,59 +104,6 @@ class AlarmMessage(Message):
     text: str
     count: Annotated[int, Field(ge=1)] = 1
     at: Utc
-
-
-class ReleaseUpdate(Message):
-    """The newest update of one kind and name: how far it is, why, and what it waits for (in words).
-
-    by: who asked for it, if a person did. p99_ms: of one part in the new model, null before it was measured.
-    """
-
-    kind: Literal["model", "recipe", "app", "os"]
-    name: str
-    seq: int
-    sha256: Hash
-    assignment_seq: int
-    rollout: str
-    state: str
-    outcome: Literal["running", "success", "failed", "rolled_back", "quarantined"]
-    reason: str
-    by: str
-    waits_for: str
-    parts: int
-    p99_ms: float | None
-
-
-class UpdateStatusMessage(Message):
-    """update (out, retained; also the agent's last will): how the updates of this device are.
-
-    state: offline, without releases, when the agent is gone. problem: why nothing newer is known, in words.
-    held_by: who holds updates; empty if nobody does.
-    """
-
-    schema_: Literal["vi.update-status/1"] = Field(default="vi.update-status/1", alias="schema")
-    device_id: Identifier
-    boot_id: Identifier
-    state: Literal["online", "offline"]
-    reason: str
-    problem: str = ""
-    held_by: str = ""
-    assignment_seq: int = 0
-    rollout: str = ""
-    releases: tuple[ReleaseUpdate, ...] = ()
-    at: Utc
-
-
-class CommandReply(Message):
-    """The answer to command/<name>, on the request's response topic with its correlation data."""
-
-    schema_: Literal["vi.reply/1"] = Field(default="vi.reply/1", alias="schema")
-    device_id: Identifier
-    command: str
-    ok: bool
-    error: str | None = None
-    correlation: str | None = None
-    result: dict[str, Any] = Field(default_factory=dict)
 
 
 class DetectionEntry(Message):

@@ -4,10 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from appliance.events import (
     Action,
@@ -23,6 +20,10 @@ from appliance.events import (
     Trigger,
     ViewResult,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Clock(Protocol):
@@ -73,9 +74,9 @@ class Camera(Protocol):
 class RawDetections:
     """Outputs for N images: boxes float32 (N, K, 4) in input pixels, scores float32 (N, K), labels int64 (N, K)."""
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    boxes: "NDArray[np.float32]"
+    scores: "NDArray[np.float32]"
+    labels: "NDArray[np.int64]"
 
 
 class Runtime(Protocol):

@@ -5,10 +5,10 @@ import hashlib
 import sys
 from pathlib import Path
 
+from appliance.command_messages import CommandReply
 from appliance.config import load_config
 from appliance.errors import EXIT_REFUSED, BundleFormatError, ConfigError
 from appliance.links.question import ask
-from appliance.messages import CommandReply
 from appliance.requests import MOST_CHARACTERS
 from appliance.wiring import mqtt_settings
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from appliance.documents.mistakes import describe
 from appliance.errors import ConfigError
-from appliance.messages import Hash
+from appliance.wire import Hash
 
 MOST_CHARACTERS = 128
 """Of the name of whoever asks for something."""

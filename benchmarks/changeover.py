@@ -25,12 +25,12 @@ from typing import Any
 import yaml
 
 from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.command_messages import CommandReply
 from appliance.demo.station import CONSUMER, DEVICE_ID, PLACE, SHIPPED_BUNDLE, Scene, write_station
 from appliance.links.awaited_parts import Outcome
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.settings import MqttSettings
-from appliance.messages import CommandReply
 from appliance.report import percentiles
 from appliance.simulator.broker import EmbeddedBroker
 from benchmarks.results import machine, write

@@ -14,10 +14,10 @@ NOT_ON_A_DEVICE = ("boto3", "botocore", "google", "pkcs11", "azure")
 """What other extras of an environment may bring; signing in clouds, which securesystemslib would import."""
 
 
-def memory_mib() -> dict[str, float]:
-    """Return this process's memory in MiB: resident, what of it is this process's own, and the most it ever was."""
+def memory_mib(process: str = "self") -> dict[str, float]:
+    """Return a process's memory in MiB: resident, what of it is its own, and the most it ever was."""
     names = {"VmRSS": "resident", "RssAnon": "own", "VmHWM": "peak"}
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     found = {line.partition(":")[0]: line for line in lines}
     return {word: round(int(found[name].split()[1]) / 1024, 1) for name, word in names.items()}
 
@@ -56,7 +56,7 @@ def work(folder: Path, url: str, name: str) -> dict[str, Any]:
         moments.append(time.perf_counter())
     names = ("refresh_cold_ms", "refresh_ms", "find_ms", "download_ms", "verify_ms")
     found |= {name: (moments[at + 1] - moments[at]) * 1000 for at, name in enumerate(names)}
-    return found | {"idle_mib": memory_mib()}
+    return found | {"asked_mib": memory_mib()}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import yaml
 
-from appliance.agent_line import MqttLine, Station
+from appliance.agent_line import MqttLine
+from appliance.agent_station import Station
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
 from appliance.links.awaited_parts import Outcome

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from appliance.agent_child import build_here, prove_here
-from appliance.agent_line import Station
+from appliance.agent_station import Station
 from appliance.bundle.archive import read_bundle
 from appliance.certification.folder import CertificateFolder
 from appliance.update.conductor import Conductor

@@ -14,7 +14,7 @@ from appliance.bundle.proof import Proof
 from appliance.bundle.section import Section
 from appliance.device_state import DeviceState, differences
 from appliance.errors import BundleFormatError
-from appliance.messages import Utc
+from appliance.wire import Utc
 
 SCHEMA: Final = "vi.certificate/1"
 MAX_BYTES = 2**20

@@ -6,17 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
 from appliance.events import Action, Verdict, iso, utc_now
-from appliance.messages import (
-    ActionMessage,
-    AlarmMessage,
-    CommandReply,
-    HeartbeatMessage,
-    MetaMessage,
-    StatusMessage,
-)
+from appliance.messages import ActionMessage, AlarmMessage, HeartbeatMessage, MetaMessage, StatusMessage
+from appliance.wire import as_json
 
 NS_PER_MS = 1_000_000
 
@@ -135,20 +127,3 @@ class Voice:
             device_id=self.device_id, boot_id=self.boot_id, name=name, text=text, count=count, at=iso(self.utc())
         )
         return as_json(message)
-
-    def reply(self, command: str, answer: dict[str, Any], correlation: str | None) -> bytes:
-        """Write the answer to a command: `ok` and `error` are its head, everything else its result."""
-        message = CommandReply(
-            device_id=self.device_id,
-            command=command,
-            ok=bool(answer.get("ok")),
-            error=answer.get("error"),
-            correlation=correlation,
-            result={key: value for key, value in answer.items() if key not in ("ok", "error")},
-        )
-        return as_json(message)
-
-
-def as_json(message: BaseModel) -> bytes:
-    """Write a message as the bytes that go out."""
-    return message.model_dump_json(by_alias=True).encode()

@@ -3,8 +3,8 @@
 import time
 from typing import get_args
 
+from appliance.command_messages import reply
 from appliance.errors import DeliveryError
-from appliance.links.announcements import Voice
 from appliance.links.envelopes import REFUSED, Answered, Introduction, Outgoing, Subscription
 from appliance.links.mqtt_connection import Connection, Protocol, ProtocolRefusedError
 from appliance.links.settings import MqttSettings
@@ -50,7 +50,7 @@ def _visit(settings: MqttSettings, protocol: Protocol) -> Protocol:
     try:
         connection.open()
         if protocol == "mqtt5":  # 3.1.1 has no way to say that a message was refused
-            _write(connection, topics.reply(NAME), Voice(settings.device_id, NAME).reply("check", {"ok": True}, None))
+            _write(connection, topics.reply(NAME), reply(settings.device_id, "check", {"ok": True}, None))
     finally:
         connection.close()
     return protocol

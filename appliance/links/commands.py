@@ -5,12 +5,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from appliance.command_messages import CommandMessage, reply
 from appliance.errors import ApplianceError
-from appliance.links.announcements import Voice
 from appliance.links.envelopes import Incoming, Outgoing
 from appliance.links.errands import Errands
 from appliance.links.topics import Topics
-from appliance.messages import CommandMessage
 from appliance.ports import Answer
 
 log = logging.getLogger(__name__)
@@ -21,17 +20,17 @@ BUSY = "too many commands are waiting; try again in a moment"
 class Commands:
     """Takes command/<name> and answers it; an answer goes nowhere but to the sender's response topic."""
 
-    def __init__(self, topics: Topics, voice: Voice, errands: Errands, publish: Callable[[Outgoing], bool]) -> None:
+    def __init__(self, topics: Topics, device_id: str, errands: Errands, publish: Callable[[Outgoing], bool]) -> None:
         """Prepare to take commands.
 
         Args:
             topics: of this station, none of which may be a response topic.
-            voice: writes the answers.
+            device_id: of who answers.
             errands: the thread that carries commands out.
             publish: sends an answer; False if it cannot.
         """
         self._topics = topics
-        self._voice = voice
+        self._device_id = device_id
         self._errands = errands
         self._publish = publish
 
@@ -71,6 +70,6 @@ class Commands:
         if topic is None or not self._topics.may_answer_on(topic):
             log.warning("command %s: %s; nobody is told, for it came without a fit response topic", name, answer)
             return
-        payload = self._voice.reply(name, answer, message.correlation)
+        payload = reply(self._device_id, name, answer, message.correlation)
         if not self._publish(Outgoing(topic, payload, token="reply", correlation=incoming.correlation)):
             log.warning("command %s: the answer could not be sent: %s", name, answer)

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from appliance.command_messages import CommandMessage, CommandReply
 from appliance.errors import DeliveryError
 from appliance.events import new_id
-from appliance.links.announcements import as_json
 from appliance.links.awaited_parts import AwaitedParts, Outcome, trigger_document
 from appliance.links.consumer_rules import Expectation, ReceivedAction, StationSeen
 from appliance.links.envelopes import Answered, Incoming, Introduction, Outgoing, Subscription
@@ -24,7 +24,8 @@ from appliance.links.mqtt_session import Session
 from appliance.links.record_chain import ReceivedRecord, RecordChain, load_cursor, save_cursor
 from appliance.links.settings import MqttSettings
 from appliance.links.topics import Topics, check_name
-from appliance.messages import AcknowledgeMessage, CommandMessage, CommandReply, HeartbeatMessage, StatusMessage
+from appliance.messages import AcknowledgeMessage, HeartbeatMessage, StatusMessage
+from appliance.wire import as_json
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from appliance.command_messages import CommandMessage
 from appliance.errors import ApplianceError
 from appliance.events import Action, Record
 from appliance.links.alarms import AlarmPace
@@ -30,8 +31,9 @@ from appliance.links.record_window import WINDOW, RecordToken, RecordWindow
 from appliance.links.settings import MqttSettings
 from appliance.links.topics import Topics
 from appliance.links.triggers import Triggers, WaitingTrigger
-from appliance.messages import AcknowledgeMessage, CommandMessage, Message, TriggerMessage
+from appliance.messages import AcknowledgeMessage, TriggerMessage
 from appliance.ports import LineEvents, TriggerRequest
+from appliance.wire import Message
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ class MqttLink:
         self._session = Session(settings, self, f"mqtt:{settings.device_id}")
         self._errands = Errands(self._acknowledge, f"errands:{settings.device_id}")
         self._triggers = Triggers(self._hand_on, self._refuse_trigger, f"triggers:{settings.device_id}")
-        self._commands = Commands(self.topics, self._voice, self._errands, self._publish)
+        self._commands = Commands(self.topics, settings.device_id, self._errands, self._publish)
         self._events: LineEvents | None = None
         self._connection: Connection | None = None
         self._records = threading.Lock()

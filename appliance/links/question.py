@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from appliance.command_messages import CommandMessage, CommandReply
 from appliance.errors import DeliveryError
 from appliance.events import new_id
-from appliance.links.announcements import as_json
 from appliance.links.envelopes import (
     NO_MATCHING_SUBSCRIBERS,
     REFUSED,
@@ -21,7 +21,7 @@ from appliance.links.envelopes import (
 from appliance.links.mqtt_connection import Connection, Protocol, ProtocolRefusedError
 from appliance.links.settings import MqttSettings
 from appliance.links.topics import Topics
-from appliance.messages import CommandMessage, CommandReply
+from appliance.wire import as_json
 
 ANSWER_S = 10.0
 COMMAND_EXPIRY_S = 5

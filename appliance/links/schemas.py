@@ -8,18 +8,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from appliance.certification.certificate import Certificate
+from appliance.command_messages import CommandMessage, CommandReply, UpdateStatusMessage
 from appliance.messages import (
     AcknowledgeMessage,
     ActionMessage,
     AlarmMessage,
-    CommandMessage,
-    CommandReply,
     HeartbeatMessage,
     MetaMessage,
     RecordMessage,
     StatusMessage,
     TriggerMessage,
-    UpdateStatusMessage,
 )
 from appliance.requests import REQUESTS
 

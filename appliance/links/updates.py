@@ -5,9 +5,9 @@ from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
 
+from appliance.command_messages import CommandMessage, UpdateStatusMessage
 from appliance.errors import ApplianceError
 from appliance.events import iso, utc_now
-from appliance.links.announcements import Voice, as_json
 from appliance.links.commands import Commands
 from appliance.links.envelopes import REFUSED, Answered, Incoming, Introduction, Outgoing, Subscription
 from appliance.links.errands import Errands
@@ -15,8 +15,8 @@ from appliance.links.mqtt_connection import Connection
 from appliance.links.mqtt_session import Session
 from appliance.links.settings import MqttSettings
 from appliance.links.topics import UPDATE_COMMANDS, Topics
-from appliance.messages import CommandMessage, UpdateStatusMessage
 from appliance.ports import Answer
+from appliance.wire import as_json
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class UpdatesLink:
         self._topics, self._settings, self._updates, self._boot_id = Topics.of(settings), settings, updates, boot_id
         self._session = Session(settings, self, f"updates:{settings.device_id}")
         self._errands = Errands(lambda consumer, upto: None, f"update commands:{settings.device_id}")
-        self._commands = Commands(self._topics, Voice(settings.device_id, boot_id), self._errands, self._publish)
+        self._commands = Commands(self._topics, settings.device_id, self._errands, self._publish)
         self._connection: Connection | None = None
         self._said: dict[str, Any] | None = None
 

@@ -33,10 +33,19 @@ def bind(memory_bytes: int, parent: int) -> None:
     """
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    end_with(parent)
+    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}", encoding="ascii")
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when the one that started it does, however that ends.
+
+    Args:
+        parent: its process id.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it ended before
-    Path("/proc/self/oom_score_adj").write_text(f"{FIRST_TO_GO}", encoding="ascii")
 
 
 def read_last() -> None:

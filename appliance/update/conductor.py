@@ -20,11 +20,10 @@ from appliance.update.lifecycle import (
     State,
     after,
 )
+from appliance.update.situation import HOLD
 
 log = logging.getLogger(__name__)
 
-HOLD = "hold"
-"""The journal's note of who holds updates."""
 GOES_BACK = "is rolled back"
 NOTHING_BEFORE = "nothing to roll back"
 

@@ -12,12 +12,13 @@ from appliance.bundle.manifest import Digest
 from appliance.bundle.section import Section
 from appliance.errors import BundleFormatError, BundleTrustError
 from appliance.events import iso
-from appliance.messages import Utc
 from appliance.ports import Clock
 from appliance.update.assignment import Seq, Word
 from appliance.update.device_key import DeviceKey, is_signed_by
 from appliance.update.journal import Journal
-from appliance.update.kinds import KindName, Update
+from appliance.update.kinds import KindName
+from appliance.update.situation import content_of
+from appliance.wire import Utc
 
 log = logging.getLogger(__name__)
 
@@ -141,29 +142,3 @@ class Reports:
 
     def _content(self) -> dict[str, Any]:
         return content_of(self._journal)
-
-
-def content_of(journal: Journal) -> dict[str, Any]:
-    """Return what a report says of the updates, without who says it.
-
-    Raises:
-        StorageError: the journal cannot be read.
-    """
-    seen, hold = journal.noted("assignment") or {}, journal.noted("hold") or {}
-    return {
-        "assignment_seq": seen.get("seq", 0),
-        "rollout": seen.get("rollout", ""),
-        "problem": journal.noted("problem") or "",
-        "held_by": hold.get("by", ""),
-        "releases": [_reported(update) for update in journal.latest()],
-    }
-
-
-def _reported(update: Update) -> dict[str, Any]:
-    release, progress = update.release, update.progress
-    return {
-        "kind": release.kind, "name": release.name, "seq": release.seq, "sha256": release.sha256,
-        "assignment_seq": update.assignment_seq, "rollout": update.rollout, "state": progress.state.value,
-        "outcome": progress.outcome, "reason": update.reason, "by": update.by, "waits_for": update.waits_for,
-        "parts": update.parts, "p99_ms": update.p99_ms,
-    }  # fmt: skip

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 
 from appliance.errors import ApplianceError
 from appliance.update.assignment import Assignment
-from appliance.update.conductor import HOLD, Conductor
+from appliance.update.conductor import Conductor
 from appliance.update.journal import Journal
 from appliance.update.line import Line, LineRefusedError
 from appliance.update.reports import Reports
+from appliance.update.situation import situation
 
 log = logging.getLogger(__name__)
 
 JITTER = 0.3
 """Share of the time between two questions by which it is earlier or later, so that a fleet does not ask at once."""
 
-RESEND_S = 60.0
+RESEND_S = 300.0
+"""After how long a report is sent again that nobody took."""
+
 GLANCE_S = 0.2
 """How often a person's wish is looked for."""
 
@@ -39,6 +42,15 @@ class Meanwhile:
             self.do()
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an agent leaves to do: seconds to its next question and to anything else, and the situation it knows."""
+
+    ask_in_s: float
+    again_in_s: float
+    situation: str
+
+
 @dataclass(slots=True)
 class Service:
     """Everything that the agent does by itself.
@@ -56,7 +68,7 @@ class Service:
     poll_s: float
     look_s: float
     _assignment: Assignment | None = None
-    _begun_at: tuple[object, ...] = ()
+    _begun_at: str = ""
     _reported_step: int = -1
     _report_after: float = 0.0
     _report_again: float = 0.0
@@ -83,7 +95,7 @@ class Service:
             StorageError: the journal cannot be written.
         """
         self.conductor.advance()
-        now = (self.journal.newest_step(), self.journal.noted(HOLD), tuple(self.journal.quarantined()))
+        now = situation(self.journal)
         if self._assignment is not None and now != self._begun_at:  # what was in its way may have ended
             self.conductor.begin(self._assignment)
             self.conductor.advance()
@@ -91,14 +103,20 @@ class Service:
         self.tell()
         self.report()
 
-    def run(self, stopped: threading.Event, on_look: Callable[[], None] = lambda: None) -> None:
-        """Ask and look until stopped; whatever is refused is in the log and tried again.
+    def run(
+        self, stopped: threading.Event, on_look: Callable[[], None] = lambda: None, ask_in_s: float = 0.0
+    ) -> Left | None:
+        """Ask and look until stopped or nothing is left; whatever is refused is in the log and tried again.
 
         Args:
             stopped: set from elsewhere.
             on_look: called before each look, first when the journal was read.
+            ask_in_s: seconds until the first question.
+
+        Returns:
+            When there is something to do again; None if stopped.
         """
-        resumed, ask_at = False, time.monotonic()
+        resumed, ask_at = False, time.monotonic() + ask_in_s
         while not stopped.is_set():
             try:
                 if not resumed:
@@ -109,10 +127,23 @@ class Service:
                     ask_at = time.monotonic() + self.poll_s * self._chance.uniform(1 - JITTER, 1 + JITTER)
                     self.ask()
                 self.look()
+                if self._is_done():
+                    now = time.monotonic()
+                    again_at = min(ask_at, self._report_after or ask_at)
+                    return Left(max(0.0, ask_at - now), max(0.0, again_at - now), self._begun_at)
                 self._rest(stopped)
             except ApplianceError as error:
                 log.error("%s", error)
                 stopped.wait(self.look_s)
+        return None
+
+    def _is_done(self) -> bool:
+        """Whether nothing is under way, nobody waits, and nothing has changed since all that was looked at."""
+        journal, now = self.journal, situation(self.journal)
+        is_quiet = not (journal.open_updates() or journal.wishes() or journal.unsent())
+        if self._assignment is None:
+            self._begun_at = now
+        return is_quiet and now == self._begun_at
 
     def tell(self) -> None:
         """Have the line write down what happened; what it does not answer is kept."""
@@ -143,7 +174,7 @@ class Service:
             log.warning("the report is sent again later: %s", error)
             self._report_after = now + RESEND_S
         else:
-            self._reported_step, self._report_again = step, now + self.poll_s
+            self._reported_step, self._report_again, self._report_after = step, now + self.poll_s, 0.0
 
     def _note(self, key: str, value: object) -> None:
         if self.journal.noted(key) != value:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from appliance.agent_line import MqttLine, Station
+from appliance.agent_line import MqttLine
+from appliance.agent_station import Station
 from appliance.bundle.archive import read_bundle
 from appliance.simulator.broker import find_mosquitto
 from appliance.update.statistical import make_judge
+from tests.agent_place import GATES
 from tests.plant import START_S, Plant
 from tests.stations import until
-from tests.unit.test_agent_tasks import GATES
 from tests.update_agent import NAME, Device, Fleet
 from tests.update_server import UpdateServer
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from appliance.command_messages import CommandReply
 from appliance.errors import DeliveryError
-from appliance.messages import CommandReply
 from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.plant import DEVICE_ID, START_S, Plant

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from appliance.command_messages import CommandReply
 from appliance.errors import DeliveryError
-from appliance.messages import CommandReply
 from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.models import tiny_bundle

@@ -12,17 +12,17 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from appliance.command_messages import CommandReply
 from appliance.errors import StorageError
 from appliance.events import new_id
 from appliance.links.question import ask
 from appliance.links.topics import UPDATE_COMMANDS, Topics
 from appliance.links.updates import UpdatesLink
-from appliance.messages import CommandReply
 from appliance.ports import Answer
 from appliance.simulator.broker import EmbeddedBroker
+from tests.agent_place import Place
 from tests.certificates import make_certificates, needs_openssl
 from tests.stations import Line, SmallStation, mqtt_settings, needs_mosquitto, until
-from tests.unit.test_agent_tasks import Place
 from tests.update_agent import NAME, Fleet
 from tests.update_server import UpdateServer
 

@@ -17,11 +17,11 @@ from appliance.launch import BUILT, SLOT, Slot
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.update.journal import Journal
 from appliance.update.kinds import Update
+from tests.agent_place import ROOT, Place
 from tests.app_agent import APP, AppFleet, Systemd
 from tests.app_releases import PYTHON, Wheels, make_environment
 from tests.certificates import make_certificates, needs_openssl
 from tests.stations import needs_mosquitto
-from tests.unit.test_agent_tasks import ROOT, Place
 from tests.update_server import UpdateServer
 
 pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 
 from appliance.bundle.archive import read_bundle
+from appliance.command_messages import CommandReply
 from appliance.demo.station import Scene, write_station
-from appliance.messages import CommandReply
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.stores.ledger import SqliteLedger
 from benchmarks import rollout

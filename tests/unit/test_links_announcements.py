@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.command_messages import CommandReply, reply
 from appliance.events import Verdict
 from appliance.links.announcements import StationState, Voice
-from appliance.messages import ActionMessage, CommandReply, HeartbeatMessage, StatusMessage
+from appliance.messages import ActionMessage, HeartbeatMessage, StatusMessage
 from tests.stations import action
 
 NOW = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc)
@@ -60,5 +61,5 @@ def test_status_and_heartbeat_say_who_speaks_and_how_the_station_is() -> None:
 def test_a_reply_keeps_its_result_apart(
     answer: dict[str, object], ok: bool, error: str | None, result: dict[str, object]
 ) -> None:
-    reply = CommandReply.model_validate_json(VOICE.reply("replay", answer, "c"))
-    assert (reply.ok, reply.error, reply.result, reply.correlation) == (ok, error, result, "c")
+    said = CommandReply.model_validate_json(reply("dev", "replay", answer, "c"))
+    assert (said.ok, said.error, said.result, said.correlation) == (ok, error, result, "c")

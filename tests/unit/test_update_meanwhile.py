@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from appliance.update.conductor import HOLD
 from appliance.update.doors import Window
 from appliance.update.kinds import InterruptedWorkError
 from appliance.update.lifecycle import State
 from appliance.update.models import Models
+from appliance.update.situation import HOLD
 from appliance.update.statistical import make_judge
 from tests.update_agent import Along, Device, Fleet
 from tests.update_server import UpdateServer

@@ -93,17 +93,18 @@ def _listen(
                 if not (chunk := process.stdout.read1(CHUNK)):  # type: ignore[attr-defined]
                     return result
                 *lines, rest = (rest + chunk).split(b"\n")
-                for word in map(_word, lines):
+                for word in map(read_word, lines):
                     progress = float(word.get("progress", progress))
                     result = word.get("result", result)
             on_progress(progress)
 
 
-def _word(line: bytes) -> dict[str, Any]:
+def read_word(line: bytes) -> dict[str, Any]:
+    """Return what a child said in a line; empty if it is a library's own output."""
     try:
         word = json.loads(line)
     except ValueError:
-        return {}  # a library's own output
+        return {}
     return word if isinstance(word, dict) else {}
 
 

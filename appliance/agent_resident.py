@@ -1,0 +1,158 @@
+"""appliance agent run: waits beside the line, small; a worker does what there is to do, and leaves with its memory."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from appliance.agent_commands import AgentCommands
+from appliance.agent_station import Station, station_file
+from appliance.clock import SystemClock
+from appliance.errors import StorageError
+from appliance.events import new_id
+from appliance.health import AGENT_SILENCE_S, StageWatchdog
+from appliance.links.updates import UpdatesLink
+from appliance.runtimes.engines.child import read_word
+from appliance.update.journal import Journal
+from appliance.update.lock import held_if_free
+from appliance.update.settings import AgentConfig
+from appliance.update.situation import situation
+
+log = logging.getLogger(__name__)
+
+GLANCE_S = 0.2
+"""How often a person's wish is looked for."""
+
+
+@dataclass(slots=True)
+class Resident:
+    """What stays of an agent that has nothing to do: the journal, the broker's commands, when to ask again.
+
+    A worker that ends otherwise than by itself ends the agent, so that systemd, or the launcher, counts it as ever.
+
+    agent_file: agent.yaml, for the worker. more: further words for it. beat: called while all is well.
+    """
+
+    journal: Journal
+    agent_file: Path
+    more: list[str]
+    beat: Callable[[], None]
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _worker: "subprocess.Popen[bytes] | None" = None
+
+    def stop(self) -> None:
+        """End, and let the worker end what it does; may be called by a signal."""
+        self._stopped.set()
+        if self._worker is not None:
+            self._worker.terminate()
+
+    def run(self) -> int:
+        """Let a worker do what there is to do, and wait until there is something again, until stopped.
+
+        Returns:
+            The exit code: of a worker that could not go on, else 0.
+        """
+        ask_at = time.monotonic()
+        while not self._stopped.is_set():
+            code, left = self._work(max(0.0, ask_at - time.monotonic()))
+            if code or left is None:
+                return code if code >= 0 else 128 - code
+            now = time.monotonic()
+            ask_at = now + float(left["ask_in_s"])
+            if self._rest(now + float(left["again_in_s"]), str(left["situation"])):
+                ask_at = time.monotonic()
+        return 0
+
+    def _work(self, ask_in_s: float) -> tuple[int, dict[str, Any] | None]:
+        """Run a worker to its end; returns its exit code, and what it leaves to do."""
+        command = [
+            sys.executable, "-m", "appliance", *self.more, "agent", "work", "--config", str(self.agent_file),
+            "--ask-in", f"{ask_in_s:.3f}", "--parent", str(os.getpid()),
+        ]  # fmt: skip
+        left: dict[str, Any] | None = None
+        try:
+            self._worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        except OSError as error:
+            raise StorageError(f"no worker can begin: {error.strerror}; look at memory and disk") from error
+        with self._worker as worker:
+            if self._stopped.is_set():  # just before it was known whom to tell
+                worker.terminate()
+            assert worker.stdout is not None
+            for line in worker.stdout:
+                self.beat()
+                left = read_word(line).get("left")
+        code, self._worker = worker.returncode, None
+        if code and not self._stopped.is_set():
+            log.error("the worker ended with %d; the agent ends, too, and is started again", code)
+        return (0, None) if self._stopped.is_set() else (code, left)
+
+    def _rest(self, until: float, known: str) -> bool:
+        """Wait until a moment, a person's wish or another situation; returns whether it is the latter."""
+        while time.monotonic() < until and not self.journal.wishes():
+            if situation(self.journal) != known:
+                return True
+            self.beat()
+            if self._stopped.wait(min(GLANCE_S, max(0.0, until - time.monotonic()))):
+                break
+        return False
+
+
+def run(config: AgentConfig, agent_file: Path, log_level: str | None) -> int:
+    """Run the agent until it is told to stop.
+
+    Args:
+        config: agent.yaml, as read.
+        agent_file: agent.yaml.
+        log_level: as given on the command line.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ApplianceError: it cannot begin.
+    """
+    watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
+    more = [] if log_level is None else ["--log-level", log_level]
+    with _alone(config), closing(Journal(config.journal, SystemClock())) as journal, _heard(config):
+        resident = Resident(journal, agent_file, more, partial(_beat, watchdog))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: resident.stop())
+        code = resident.run()
+    watchdog.stop()
+    return code
+
+
+def _beat(watchdog: StageWatchdog) -> None:
+    """Tell systemd, or the launcher between, that this agent has read its journal, and from then on that it lives."""
+    watchdog.beat("agent")
+    if not watchdog.is_started:
+        watchdog.start()
+
+
+@contextmanager
+def _alone(config: AgentConfig) -> Iterator[None]:
+    with held_if_free(config.state / ".run.lock") as is_free:
+        if not is_free:
+            raise StorageError(f"another agent runs in {config.state}; stop it first")
+        yield
+
+
+@contextmanager
+def _heard(config: AgentConfig) -> Iterator[None]:
+    """Tell how the updates are at the station's broker, and take commands there."""
+    with closing(AgentCommands(config)) as commands:
+        link = UpdatesLink(Station.read(station_file(config)).mqtt(), new_id(), commands)
+        link.open()
+        try:
+            yield
+        finally:
+            link.close()

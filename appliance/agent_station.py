@@ -1,0 +1,63 @@
+"""What the agent needs of the station's configuration: which products run which slot, and how the line is asked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.config import Config, ProductSection, load_config
+from appliance.documents import Document
+from appliance.errors import ConfigError
+from appliance.links.settings import MqttSettings
+from appliance.update.settings import AgentConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """The station's configuration as the agent needs it."""
+
+    config: Config
+    document: Document
+
+    @classmethod
+    def read(cls, path: Path) -> "Station":
+        """Read the station's configuration.
+
+        Raises:
+            ConfigError: a person must correct it.
+        """
+        return cls(*load_config(path))
+
+    def files_of(self, current: Path) -> dict[str, ProductSection]:
+        """Return the products that run what a slots' `current` names; the link itself is not followed."""
+        files = self.config.product_files()
+        return {name: each for name, each in files.items() if _unfollowed(each.bundle) == _unfollowed(current)}
+
+    def products(self, current: Path) -> list[str]:
+        """Return their names, as commands take them."""
+        from appliance.recipe import load_recipe  # not while the agent waits: it brings OpenCV
+
+        return [name or load_recipe(files.recipe)[0].name for name, files in self.files_of(current).items()]
+
+    def mqtt(self) -> MqttSettings:
+        """Return how the line is asked.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        if self.config.mqtt is None:
+            raise self.document.error(("mqtt",), "a station without `mqtt` hears no agent", "add it")
+        return self.document.section(("mqtt",), MqttSettings, given=self.config.device.model_dump())
+
+
+def station_file(config: AgentConfig) -> Path:
+    """Return where the station's configuration lies.
+
+    Raises:
+        ConfigError: agent.yaml does not name it.
+    """
+    if config.station is None:
+        raise ConfigError("agent.yaml does not name the station; add `station: /etc/inspection/station.yaml`")
+    return config.station
+
+
+def _unfollowed(path: Path) -> Path:
+    return path.parent.resolve() / path.name
