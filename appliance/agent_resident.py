@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from appliance.agent_commands import AgentCommands
+from appliance.agent_rest import WorkerRest
 from appliance.agent_station import Station, station_file
 from appliance.clock import SystemClock
 from appliance.errors import StorageError
 from appliance.events import new_id
 from appliance.health import AGENT_SILENCE_S, StageWatchdog
+from appliance.inspection_flag import SeenFlag, flag_of
 from appliance.links.updates import UpdatesLink
 from appliance.runtimes.engines.child import read_word
 from appliance.update.journal import Journal
+from appliance.update.lifecycle import PREPARING, State
 from appliance.update.lock import held_if_free
 from appliance.update.settings import AgentConfig
 from appliance.update.situation import situation
@@ -32,6 +35,10 @@ log = logging.getLogger(__name__)
 GLANCE_S = 0.2
 """How often a person's wish is looked for."""
 
+_HARD_WORK = (State.CHECK, State.DOWNLOAD, *PREPARING)
+ASKING_S = 5.0
+"""So long after its start a worker may be asking the server."""
+
 
 @dataclass(slots=True)
 class Resident:
@@ -39,12 +46,14 @@ class Resident:
 
     A worker that ends otherwise than by itself ends the agent, so that systemd, or the launcher, counts it as ever.
 
-    agent_file: agent.yaml, for the worker. more: further words for it. beat: called while all is well.
+    agent_file: agent.yaml, for the worker. more: further words for it. flag: the station's. beat: called while all is
+    well.
     """
 
     journal: Journal
     agent_file: Path
     more: list[str]
+    flag: SeenFlag
     beat: Callable[[], None]
     _stopped: threading.Event = field(default_factory=threading.Event)
     _worker: "subprocess.Popen[bytes] | None" = None
@@ -80,20 +89,32 @@ class Resident:
         ]  # fmt: skip
         left: dict[str, Any] | None = None
         try:
-            self._worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            self._worker = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+            )
         except OSError as error:
             raise StorageError(f"no worker can begin: {error.strerror}; look at memory and disk") from error
         with self._worker as worker:
             if self._stopped.is_set():  # just before it was known whom to tell
                 worker.terminate()
             assert worker.stdout is not None
-            for line in worker.stdout:
-                self.beat()
-                left = read_word(line).get("left")
+            rest = WorkerRest(worker.pid, self.flag, partial(self._is_hard_at_work, time.monotonic()))
+            try:
+                for line in worker.stdout:
+                    self.beat()
+                    left = read_word(line).get("left")
+            finally:
+                rest.close()
         code, self._worker = worker.returncode, None
         if code and not self._stopped.is_set():
             log.error("the worker ended with %d; the agent ends, too, and is started again", code)
         return (0, None) if self._stopped.is_set() else (code, left)
+
+    def _is_hard_at_work(self, began: float) -> bool:
+        """Whether the worker may be: it starts and asks, or prepares a release; at the line it only looks."""
+        if time.monotonic() < began + ASKING_S:
+            return True
+        return any(update.progress.state in _HARD_WORK for update in self.journal.open_updates())
 
     def _rest(self, until: float, known: str) -> bool:
         """Wait until a moment, a person's wish or another situation; returns whether it is the latter."""
@@ -120,10 +141,12 @@ def run(config: AgentConfig, agent_file: Path, log_level: str | None) -> int:
     Raises:
         ApplianceError: it cannot begin.
     """
+    station = Station.read(station_file(config))
     watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
     more = [] if log_level is None else ["--log-level", log_level]
-    with _alone(config), closing(Journal(config.journal, SystemClock())) as journal, _heard(config):
-        resident = Resident(journal, agent_file, more, partial(_beat, watchdog))
+    with _alone(config), closing(Journal(config.journal, SystemClock())) as journal, _heard(config, station):
+        flag = SeenFlag(flag_of(station.config.ledger.path))
+        resident = Resident(journal, agent_file, more, flag, partial(_beat, watchdog))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: resident.stop())
         code = resident.run()
@@ -147,10 +170,10 @@ def _alone(config: AgentConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _heard(config: AgentConfig) -> Iterator[None]:
+def _heard(config: AgentConfig, station: Station) -> Iterator[None]:
     """Tell how the updates are at the station's broker, and take commands there."""
     with closing(AgentCommands(config)) as commands:
-        link = UpdatesLink(Station.read(station_file(config)).mqtt(), new_id(), commands)
+        link = UpdatesLink(station.mqtt(), new_id(), commands)
         link.open()
         try:
             yield

@@ -26,7 +26,7 @@ from appliance.requests import MOST_CHARACTERS
 from appliance.runtimes.engines.child import say
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps, names_of
-from appliance.update.bounded_child import end_with
+from appliance.update.bounded_child import end_with, keep_to_one_processor
 from appliance.update.conductor import GOES_BACK, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
@@ -197,6 +197,7 @@ class Agent:
 def _work(agent: Agent, arguments: argparse.Namespace) -> int:
     """Do what there is to do, as the child of appliance.agent_resident, and say what is left."""
     end_with(arguments.parent)
+    keep_to_one_processor()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

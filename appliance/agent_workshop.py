@@ -24,6 +24,7 @@ from appliance.update.settings import WorkSection
 log = logging.getLogger(__name__)
 
 CHILD = "appliance.agent_child"
+BESIDE = "--beside-the-line"
 _KINDS: tuple[type[ApplianceError], ...] = (BundleProofError, BundleSlowError, ConfigError, StorageError, RuntimeFault)
 
 
@@ -49,13 +50,13 @@ class ChildWorkshop:
         """Prove a bundle for every product that uses it, behind the line's own work.
 
         What is fast enough there is fast enough in its place. Only what is not, or does not come to an end within half
-        of the time, is measured at the line's priority.
+        of the time, is measured at the line's priority, and does not rest while the line inspects.
         """
         try:
             found = self._work("prove", name, bundle, self.limits.prove_s / 2)
         except (BundleSlowError, TookTooLong) as error:
             log.info("%s is proved again at the line's priority: %s", name, error)
-            found = self._work("prove", name, bundle, self.limits.prove_s / 2, "--beside-the-line")
+            found = self._work("prove", name, bundle, self.limits.prove_s / 2, BESIDE)
         return Proved(str(found["words"]), float(found["p99_ms"]), float(found["budget_ms"]))
 
     def _work(self, task: str, name: str, bundle: Path, limit_s: float, *more: str) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class ChildWorkshop:
                 limit_s=limit_s,
                 on_progress=lambda _: self.meanwhile(),
                 is_cancelled=self.is_wanted,
+                is_apart=BESIDE in more,
             )
         except OSError as error:
             raise StorageError(

@@ -70,7 +70,7 @@ class Station:
             settings: capture delay and queue.
             status: what else the command `status` answers.
             commands: name -> what carries it out, besides status, replay and changeover.
-            inspecting: entered by each inspection until its part is settled, several at once.
+            inspecting: entered with each trigger, and by each inspection until its part is settled; several at once.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
@@ -160,7 +160,8 @@ class Station:
                 raise StorageError(f"trigger {request.trigger_id} is not taken: {self.stopped_because}")
             self._arriving.add(request.trigger_id)
         try:
-            self._take(request)
+            with self._inspecting:
+                self._take(request)
         finally:
             with self._gate:
                 self._arriving.remove(request.trigger_id)

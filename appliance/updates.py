@@ -5,6 +5,7 @@ from typing import Any
 
 from appliance.changeover import Products
 from appliance.events import Frame, Inspection, Record, ReleaseChange, UpdateEvent, iso
+from appliance.inspection_flag import InspectionFlag, flag_of
 from appliance.ports import Answer, Clock
 from appliance.products import WarmProduct, WarmProducts
 from appliance.release import Place, Releases
@@ -51,7 +52,8 @@ class Updates:
         self._releases = Releases(
             place, warm, products, log, clock, note_inference_ms=note_inference_ms, on_change=on_change
         )
-        self._shadows = Shadows(place, products, log, self._pin, clock)
+        self._flag = InspectionFlag(flag_of(place.config.ledger.path))
+        self._shadows = Shadows(place, products, log, self._pin, clock, self._flag)
         self.commands: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
             "release": self._releases.command,
             "shadow": self._shadows.command,
@@ -60,7 +62,7 @@ class Updates:
 
     @property
     def rest(self) -> Rest:
-        """Return what each inspection runs in, so that a candidate rests meanwhile."""
+        """Return what each inspection runs in, so that a candidate, and whoever sees the flag, rests meanwhile."""
         return self._shadows.rest
 
     def after(self, on_record: OnRecord | None) -> OnRecord:
@@ -88,6 +90,7 @@ class Updates:
         """End the shadow and free former releases; no part is on its way any more."""
         self._shadows.close()
         self._releases.close()
+        self._flag.close()
 
     def _pin(self, inspection: Inspection, frames: Mapping[str, Frame]) -> int:
         decided_at = inspection.decided_at

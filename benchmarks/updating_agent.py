@@ -2,20 +2,26 @@
 
 `python -m benchmarks.updating_agent FOLDER URL NAME STATION MODELS` takes a release up to the end of PROVE and begins
 anew, as long as its standard input is open; then it prints one line of JSON: how often, and how long each step took.
-Its first line says that it begins: what it costs to start an agent is not what an update costs.
+Its first line says that it begins: what it costs to start an agent is not what an update costs. As with `agent run`, a
+worker on one processor does it, which rests while the line inspects.
 """
 
 import json
+import os
+import subprocess
 import sys
 import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
 
+from appliance.agent_rest import WorkerRest
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
 from appliance.clock import SystemClock
 from appliance.config import load_config
+from appliance.inspection_flag import SeenFlag, flag_of
+from appliance.update.bounded_child import keep_to_one_processor
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.https import HttpsSource
@@ -30,7 +36,30 @@ STEPS = ("fetch_s", "build_s", "prove_s")
 
 
 def main() -> int:
+    """Have a worker work, and let it rest while the line inspects."""
+    if "--work" in sys.argv:
+        return work()
+    flag = SeenFlag(flag_of(load_config(Path(sys.argv[4]))[0].ledger.path))
+    command = [sys.executable, "-m", "benchmarks.updating_agent", *sys.argv[1:], "--work"]
+    with subprocess.Popen(command, start_new_session=True) as worker:
+        rest = WorkerRest(worker.pid, flag, lambda: True)
+        try:
+            while not worker_has_ended(worker.pid):
+                pass
+        finally:
+            rest.close()
+    return worker.returncode
+
+
+def worker_has_ended(number: int) -> bool:
+    """Wait for a child for a second; it stays to be waited for."""
+    threading.Event().wait(1)
+    return os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def work() -> int:
     """Work until nobody holds the other end of standard input."""
+    keep_to_one_processor()
     folder, url, target_name, station, models = Path(sys.argv[1]), *sys.argv[2:4], *map(Path, sys.argv[4:6])
     stopped = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
+from appliance.inspection_flag import InspectionFlag
+
 
 class Rest:
     """A block that each inspection runs in, from any thread: while one is in it, the candidate's process is stopped.
@@ -19,8 +21,9 @@ class Rest:
     It costs the line a signal at either end, and nothing while there is no candidate.
     """
 
-    def __init__(self) -> None:
-        """Begin with no candidate and no inspection."""
+    def __init__(self, flag: InspectionFlag | None = None) -> None:
+        """Begin with no candidate and no inspection; flag: tells other programs, which are not ours to stop."""
+        self._flag = flag
         self._lock = threading.Lock()
         self._inspecting = 0
         self._processes: set[int] = set()
@@ -33,6 +36,8 @@ class Rest:
             if self._inspecting == 1:
                 self._since_ns = time.monotonic_ns()
                 self._signal(signal.SIGSTOP)
+                if self._flag is not None:
+                    self._flag.put(True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -43,6 +48,8 @@ class Rest:
             if self._inspecting == 0:
                 self._rested_ns += time.monotonic_ns() - self._since_ns
                 self._signal(signal.SIGCONT)
+                if self._flag is not None:
+                    self._flag.put(False)
 
     @property
     def rested_s(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from appliance.changeover import Products
 from appliance.errors import ApplianceError, ConfigError, StorageError
 from appliance.events import Inspection, Record
+from appliance.inspection_flag import InspectionFlag
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ShadowLog
 from appliance.products import key_of
@@ -30,7 +31,15 @@ class Shadows:
     rest: each inspection runs in it.
     """
 
-    def __init__(self, place: Place, products: Products, ledger: ShadowLog, pin: Pin, clock: Clock) -> None:
+    def __init__(
+        self,
+        place: Place,
+        products: Products,
+        ledger: ShadowLog,
+        pin: Pin,
+        clock: Clock,
+        flag: InspectionFlag | None = None,
+    ) -> None:
         """Begin with none: a shadow does not survive a restart, whoever wants it asks again.
 
         Args:
@@ -39,13 +48,14 @@ class Shadows:
             ledger: takes what a candidate judged.
             pin: keeps the pictures of a part on which a candidate differs.
             clock: UTC.
+            flag: see Rest.
         """
         self._place = place
         self._products = products
         self._ledger = ledger
         self._pin = pin
         self._clock = clock
-        self.rest = Rest()
+        self.rest = Rest(flag)
         self._asking = threading.Lock()
         self._present: Shadow | None = None
         self._is_closed = False

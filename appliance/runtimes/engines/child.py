@@ -40,6 +40,7 @@ def run_child(
     limit_s: float,
     on_progress: Callable[[float], None] = ignore,
     is_cancelled: Callable[[], bool] = never,
+    is_apart: bool = False,
 ) -> dict[str, Any]:
     """Run a module as a process of its own and return its last word.
 
@@ -49,6 +50,7 @@ def run_child(
         limit_s: how long it may take.
         on_progress: told of each progress, and at least every LOOK_EVERY_S of the last one.
         is_cancelled: asked every LOOK_EVERY_S.
+        is_apart: what is sent to this process's group does not reach the child.
 
     Returns:
         The result.
@@ -59,7 +61,9 @@ def run_child(
     """
     with tempfile.TemporaryFile() as complaints:
         command = [sys.executable, "-m", module, *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, start_new_session=is_apart
+        )
         try:
             result = _listen(process, module, time.monotonic() + limit_s, on_progress, is_cancelled)
             code = process.wait()
