@@ -23,6 +23,7 @@ from appliance.ports import Answer, Camera, Clock, Command, Ledger, TriggerReque
 from appliance.stages.capture import Capture
 from appliance.stages.deliver import Delivery
 from appliance.verdicts import Verdicts
+from appliance.waiting_line import WaitingLine
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Station:
         own = {"status": self._tell, "replay": delivery.replay_on_request, "changeover": products.change}
         self._commands: dict[str, Command] = {**own, **(commands or {})}
         self._capture_queues: dict[str, queue.SimpleQueue[Part]] = {view: queue.SimpleQueue() for view in cameras}
-        self._inspect_queue: queue.SimpleQueue[Part] = queue.SimpleQueue()
+        self._inspect_queue = WaitingLine[Part](len(products.in_force.inspections))
         self._open = OpenParts()
         self._gate = threading.Condition()
         self._arriving: set[str] = set()
@@ -294,7 +295,7 @@ class Station:
         while not self._stop.is_set():
             self._watchdog.beat(stage)
             try:
-                part = self._inspect_queue.get(timeout=BEAT_S)
+                part = self._inspect_queue.get(instance, BEAT_S)
             except queue.Empty:
                 continue
             with self._inspecting:
@@ -322,7 +323,7 @@ class Station:
                 detail = f"not decided {part.product.answer_reserve_ms} ms before the deadline"
                 self._verdicts.fail(part, Reason.DEADLINE, detail)
 
-    def _offer(self, waiting: "queue.SimpleQueue[Part]", part: Part) -> bool:
+    def _offer(self, waiting: "queue.SimpleQueue[Part] | WaitingLine[Part]", part: Part) -> bool:
         """Put a part into a queue; False if it is full. A SimpleQueue wakes who waits sooner than a bounded Queue."""
         if waiting.qsize() >= self._settings.queue_size:
             return False

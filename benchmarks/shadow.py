@@ -1,7 +1,7 @@
 """What a shadow costs the line: the times of verdicts with a candidate beside it and without one, in one run.
 
-The line is the real one: a mosquitto process, an `appliance run` process with the shipped model, JPEG files, a durable
-ledger, a consumer. The candidate is the same model under the next revision, so that both do the same work. Blocks of
+The line is the real one: a mosquitto process, an `appliance run` process with the shipped model, a durable ledger, a
+consumer. The candidate is the same model under the next revision, so that both do the same work. Blocks of
 parts with and without it take turns, because a computer is not the same from minute to minute. At the end the candidate
 is put in force and taken back, first from memory, as an update on trial would be, and then from the disk. Exit code 1:
 a part was lost or a FAULT, or the 99th percentile from the trigger to the action grew by more than LARGEST_RATIO.

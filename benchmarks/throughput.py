@@ -1,8 +1,8 @@
 """How many parts a second the whole line inspects, with each runtime, and what it adds to the bare model.
 
-The line is that of `end_to_end`: mosquitto, `appliance run`, JPEG files, a durable ledger, a consumer, all on the same
-cores. The bare figures are of the same runtime in an idle process, its answers checked as on the line, right before and
-right after. Exit code 1: with one of the runtimes, whatever its threads, a part was lost or a FAULT, or the way from
+The line is that of `end_to_end`: mosquitto, `appliance run`, a durable ledger, a consumer, all on the same cores.
+The bare figures are of the same runtime in an idle process, its answers checked as on the line, right before and right
+after. Exit code 1: with one of the runtimes, whatever its threads, a part was lost or a FAULT, or the way from
 the picture to the action took longer than LARGEST_RATIO times the bare model.
 """
 
