@@ -7,16 +7,12 @@ from pathlib import Path
 
 from appliance.errors import ApplianceError, ConfigError, exit_code
 from appliance.runtimes.engines.child import say
-from appliance.update.bounded_child import bind, go_last, have_all_processors, read_last
+from appliance.update.bounded_child import bind, go_last, read_last
 
 
 def begin(given: argparse.Namespace) -> None:
     """Take this process's place, behind the line or beside it, and its limits, before anything is read."""
-    if given.beside_the_line:
-        read_last()
-        have_all_processors()
-    else:
-        go_last()
+    (read_last if given.beside_the_line else go_last)()
     bind(given.memory_mb * 10**6, given.parent)
 
 

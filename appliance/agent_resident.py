@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from appliance.agent_commands import AgentCommands
 from appliance.agent_rest import WorkerRest
 from appliance.agent_station import Station, station_file
 from appliance.clock import SystemClock
-from appliance.errors import StorageError
+from appliance.errors import ApplianceError, StorageError
 from appliance.events import new_id
 from appliance.health import AGENT_SILENCE_S, StageWatchdog
 from appliance.inspection_flag import SeenFlag, flag_of
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 GLANCE_S = 0.2
 """How often a person's wish is looked for."""
+
+RETRY_S = 5.0
+"""After a journal that could not be read."""
 
 _HARD_WORK = (State.CHECK, State.DOWNLOAD, *PREPARING)
 ASKING_S = 5.0
@@ -62,7 +65,7 @@ class Resident:
         """End, and let the worker end what it does; may be called by a signal."""
         self._stopped.set()
         if self._worker is not None:
-            self._worker.terminate()
+            _terminate(self._worker)
 
     def run(self) -> int:
         """Let a worker do what there is to do, and wait until there is something again, until stopped.
@@ -96,13 +99,15 @@ class Resident:
             raise StorageError(f"no worker can begin: {error.strerror}; look at memory and disk") from error
         with self._worker as worker:
             if self._stopped.is_set():  # just before it was known whom to tell
-                worker.terminate()
+                _terminate(worker)
             assert worker.stdout is not None
             rest = WorkerRest(worker.pid, self.flag, partial(self._is_hard_at_work, time.monotonic()))
             try:
                 for line in worker.stdout:
-                    self.beat()
-                    left = read_word(line).get("left")
+                    word = read_word(line)
+                    left = word.get("left", left)
+                    if word.keys() & {"looks", "left"}:
+                        self.beat()
             finally:
                 rest.close()
         code, self._worker = worker.returncode, None
@@ -114,17 +119,32 @@ class Resident:
         """Whether the worker may be: it starts and asks, or prepares a release; at the line it only looks."""
         if time.monotonic() < began + ASKING_S:
             return True
-        return any(update.progress.state in _HARD_WORK for update in self.journal.open_updates())
+        try:
+            return any(update.progress.state in _HARD_WORK for update in self.journal.open_updates())
+        except ApplianceError:
+            return True
 
     def _rest(self, until: float, known: str) -> bool:
         """Wait until a moment, a person's wish or another situation; returns whether it is the latter."""
-        while time.monotonic() < until and not self.journal.wishes():
-            if situation(self.journal) != known:
-                return True
+        while time.monotonic() < until:
+            try:
+                if self.journal.wishes():
+                    break
+                if situation(self.journal) != known:
+                    return True
+            except ApplianceError as error:  # as a worker would: perhaps the disk is better soon
+                log.error("%s", error)
+                self._stopped.wait(RETRY_S)
             self.beat()
             if self._stopped.wait(min(GLANCE_S, max(0.0, until - time.monotonic()))):
                 break
         return False
+
+
+def _terminate(worker: "subprocess.Popen[bytes]") -> None:
+    """Ask it to end, without waiting for it by the way, as Popen's own would: its number must stay its own."""
+    with suppress(ProcessLookupError):
+        os.kill(worker.pid, signal.SIGTERM)
 
 
 def run(config: AgentConfig, agent_file: Path, log_level: str | None) -> int:

@@ -8,7 +8,6 @@ from contextlib import suppress
 from time import monotonic
 
 from appliance.inspection_flag import SeenFlag
-from appliance.update.bounded_child import keep_to_one_processor
 
 TICK_S = 0.002
 """How often the flag is looked at while there is something to stop."""
@@ -17,7 +16,7 @@ LOOK_S = 0.2
 """How often it is asked whether there is."""
 
 LONGEST_REST_S = 0.25
-SHARE = 0.2
+SHARE = 0.5
 """Of the time, it works at least this much: a line that always inspects must not keep updates away."""
 
 
@@ -46,7 +45,6 @@ class WorkerRest:
         self._thread.join()
 
     def _run(self) -> None:
-        keep_to_one_processor()
         look_at, owes_until, is_watching = 0.0, 0.0, False
         while not self._ended.wait(TICK_S if is_watching else LOOK_S):
             now = monotonic()

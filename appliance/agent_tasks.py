@@ -26,7 +26,7 @@ from appliance.requests import MOST_CHARACTERS
 from appliance.runtimes.engines.child import say
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps, names_of
-from appliance.update.bounded_child import end_with, keep_to_one_processor
+from appliance.update.bounded_child import end_with
 from appliance.update.conductor import GOES_BACK, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
@@ -40,12 +40,11 @@ from appliance.update.orders import FindsTargets, Orders
 from appliance.update.reports import Reports
 from appliance.update.service import Left, Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
-from appliance.update.situation import situation
 from appliance.update.statistical import make_judge
 
 GLANCE_S = 0.1
 BUSY_S = 2.0
-"""After how long a worker looks again whether another agent still works."""
+"""How often a worker looks whether another agent still works."""
 
 
 def nothing() -> None:
@@ -197,16 +196,17 @@ class Agent:
 def _work(agent: Agent, arguments: argparse.Namespace) -> int:
     """Do what there is to do, as the child of appliance.agent_resident, and say what is left."""
     end_with(arguments.parent)
-    keep_to_one_processor()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with held_if_free(agent.lock) as is_free:
-        if is_free:
-            left = agent.service(stopped).run(stopped, partial(say, looks=True), arguments.ask_in)
-        else:
+    left: Left | None = None
+    while left is None and not stopped.is_set():
+        say(looks=True)
+        with held_if_free(agent.lock) as is_free:
+            if is_free:
+                left = agent.service(stopped).run(stopped, partial(say, looks=True), arguments.ask_in)
+        if not is_free:
             stopped.wait(BUSY_S)
-            left = Left(max(0.0, arguments.ask_in - BUSY_S), 0.0, situation(agent.journal))
     if left is not None:
         say(left=asdict(left))
     return 0

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import mmap
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class InspectionFlag:
         try:
             descriptor = _open(path, os.O_RDWR | os.O_CREAT)
             try:
-                os.ftruncate(descriptor, 1)
+                os.posix_fallocate(descriptor, 0, 1)  # a full memory is an error here, and no signal later
                 self._shared = mmap.mmap(descriptor, 1)
             finally:
                 os.close(descriptor)
@@ -88,13 +89,14 @@ class SeenFlag:
 
 
 def _open(path: Path, how: int) -> int:
-    """Open a file that is this user's own, and no link.
+    """Open a file that is this user's own, and neither a link nor anything else that a name can stand for.
 
     Raises:
         OSError: it is not.
     """
-    descriptor = os.open(path, how | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if os.fstat(descriptor).st_uid != os.geteuid():
+    descriptor = os.open(path, how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    found = os.fstat(descriptor)
+    if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise OSError("it is another user's")
+        raise OSError("somebody else put it there")
     return descriptor

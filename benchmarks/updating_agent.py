@@ -3,7 +3,7 @@
 `python -m benchmarks.updating_agent FOLDER URL NAME STATION MODELS` takes a release up to the end of PROVE and begins
 anew, as long as its standard input is open; then it prints one line of JSON: how often, and how long each step took.
 Its first line says that it begins: what it costs to start an agent is not what an update costs. As with `agent run`, a
-worker on one processor does it, which rests while the line inspects.
+worker does it, which rests while the line inspects.
 """
 
 import json
@@ -21,7 +21,6 @@ from appliance.bundle.archive import read_bundle
 from appliance.clock import SystemClock
 from appliance.config import load_config
 from appliance.inspection_flag import SeenFlag, flag_of
-from appliance.update.bounded_child import keep_to_one_processor
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.https import HttpsSource
@@ -59,7 +58,6 @@ def worker_has_ended(number: int) -> bool:
 
 def work() -> int:
     """Work until nobody holds the other end of standard input."""
-    keep_to_one_processor()
     folder, url, target_name, station, models = Path(sys.argv[1]), *sys.argv[2:4], *map(Path, sys.argv[4:6])
     stopped = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()

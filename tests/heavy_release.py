@@ -43,8 +43,7 @@ elif what in ("says how", "is slow"):
     disk = ctypes.CDLL(None).syscall(IOPRIO_GET[platform.machine()], IOPRIO_WHO_PROCESS, 0)
     with given.bundle.with_name("priorities").open("a") as file:
         file.write(f"{policy} {os.getpriority(os.PRIO_PROCESS, 0)} {'idle' if disk == IOPRIO_CLASS_IDLE else disk}, ")
-        where = "along" if os.getpgid(0) == os.getpgid(os.getppid()) else "apart"
-        file.write(f"{where} on {len(os.sched_getaffinity(0))}\n")
+        file.write("along\n" if os.getpgid(0) == os.getpgid(os.getppid()) else "apart\n")
     if what == "is slow" and not given.beside_the_line:
         say(result={"refused": "it takes 3 ms and may take 2 ms", "code": exit_code(BundleSlowError(""))})
         sys.exit(0)

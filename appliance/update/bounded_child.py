@@ -59,20 +59,6 @@ def read_last() -> None:
         ctypes.CDLL(None).syscall(number, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE)
 
 
-def keep_to_one_processor() -> None:
-    """Let this process, and what it starts, have one processor, so that the line finds the caches of the others warm.
-
-    Source:
-        sched_setaffinity(2).
-    """
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def have_all_processors() -> None:
-    """Take that back; what the system keeps from the whole service is kept from it."""
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
-
-
 def go_last() -> None:
     """Let this process have the disk and the processor only when nobody else wants them; it cannot take that back.
 

@@ -19,6 +19,7 @@ from tests.line import eventually
 from tests.releases import with_releases
 from tests.shadows import shadow_station, show, state_of
 from tests.slow_model import slow_bundle, slow_picture
+from tests.small_disk import fill, small_disk
 from tests.stations import needs_mosquitto, until
 
 COUNTS = "import sys, time\nfor number in range(10**9):\n print(number, flush=True); time.sleep(0.001)"
@@ -81,12 +82,14 @@ def test_it_finds_the_flag_of_a_station_that_starts_later(place: Path) -> None:
         assert eventually(lambda: state_of(process.pid) == "T")
 
 
-@pytest.mark.parametrize("what", ["link", "another user's"])
+@pytest.mark.parametrize("what", ["link", "pipe", "another user's"])
 def test_a_file_that_somebody_else_laid_there_is_no_flag(place: Path, tmp_path: Path, what: str) -> None:
     bait = tmp_path / "bait"
     bait.write_bytes(b"\1 precious")
     if what == "link":
         place.symlink_to(bait)
+    elif what == "pipe":
+        os.mkfifo(place)
     elif os.geteuid() == 0:
         place.write_bytes(b"\1")
         os.chown(place, 12345, 12345)
@@ -96,7 +99,7 @@ def test_a_file_that_somebody_else_laid_there_is_no_flag(place: Path, tmp_path: 
         flag.put(True)
         assert not SeenFlag(place).look_up()
     assert bait.read_bytes() == b"\1 precious"
-    assert place.is_symlink() or place.read_bytes() == b"\1"
+    assert place.is_symlink() or place.is_fifo() or place.read_bytes() == b"\1"
 
 
 def test_a_station_shows_that_it_inspects_and_takes_the_flag_with_it(tmp_path: Path) -> None:
@@ -131,3 +134,11 @@ def test_the_agents_worker_rests_and_an_update_comes_to_its_end_all_the_same(tmp
         assert place.in_force() == new
         agent.kill()
         agent.communicate()
+
+
+def test_a_station_whose_shared_memory_is_full_starts_without_a_flag(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "memory", 1 << 16) as memory:
+        fill(memory)
+        with closing(InspectionFlag(memory / "flag")) as flag:
+            flag.put(True)
+            assert not SeenFlag(memory / "flag").is_up
