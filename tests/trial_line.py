@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ class Trial:
     seconds: float
     station_restarts: int
     faults: int
+    fault_reasons: dict[str, int]
 
 
 class TrialLine:
@@ -134,7 +135,7 @@ class TrialLine:
         self._take_back(update)
         return Trial(
             name, flaw.words, caught_at, update.progress.outcome, update.parts, reason, seconds,
-            self.restarts - restarts, self._faults() - faults,
+            self.restarts - restarts, (new := self._faults() - faults).total(), dict(new),
         )  # fmt: skip
 
     def in_force(self) -> str:
@@ -187,8 +188,9 @@ class TrialLine:
             while not (self._newest().progress.state.value == "IDLE" and self._newest().number > update.number):
                 self._service.look()
 
-    def _faults(self) -> int:
-        return int(self.plant.query("SELECT count(*) FROM inspection WHERE verdict = 'FAULT'")[0][0])
+    def _faults(self) -> Counter[str]:
+        found = self.plant.query("SELECT reason, count(*) FROM inspection WHERE verdict = 'FAULT' GROUP BY reason")
+        return Counter({str(reason): int(count) for reason, count in found})
 
     def _announce(self) -> None:
         """Announce parts at a steady rate, never more than AT_ONCE that nobody has answered."""
