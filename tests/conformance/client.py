@@ -71,14 +71,15 @@ class Device:
             clock=SystemClock(lambda: -1),
         )
 
-    def download(self, url: str, name: str, targets_url: str, folder: Path) -> None:
-        """Fetch a target into the folder; one that is there already stays untouched."""
-        target = self.repository(url).find(name)
+    def download(self, url: str, names: Sequence[str], targets_url: str, folder: Path) -> None:
+        """Fetch targets into the folder, up to the first that is refused; one that is there already stays untouched."""
+        repository = self.repository(url)
         store = TargetStore(self.folder / "targets", HttpsSource(targets_url, TRANSPORT))
-        content = store.fetch(target).read_bytes()
-        path = folder / quote(name, safe="")
-        if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content)
+        for name in names:
+            content = store.fetch(repository.find(name)).read_bytes()
+            path = folder / quote(name, safe="")
+            if not path.exists() or path.read_bytes() != content:
+                write_whole(path, content)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _Parser(prog="tuf_client", description=__doc__)
     parser.add_argument("--metadata-dir", type=Path, required=True)
     parser.add_argument("--metadata-url")
-    parser.add_argument("--target-name")
+    parser.add_argument("--target-name", action="append")
     parser.add_argument("--target-base-url")
     parser.add_argument("--target-dir", type=Path)
     commands = parser.add_subparsers(dest="command", required=True)

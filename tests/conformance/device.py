@@ -27,9 +27,10 @@ class Client:
     def refresh(self) -> int:
         return client.main([*self._known(), "refresh"])
 
-    def download(self, name: str) -> int:
+    def download(self, *names: str) -> int:
         place = ["--target-base-url", self._server.targets_url, "--target-dir", str(self.targets)]
-        return client.main([*self._known(), "--target-name", name, *place, "download"])
+        wanted = [word for name in names for word in ("--target-name", name)]
+        return client.main([*self._known(), *wanted, *place, "download"])
 
     def version(self, role: str) -> int | None:
         """The version that the client trusts, None if it has none."""

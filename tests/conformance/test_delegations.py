@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from appliance.errors import BundleTrustError
+from tests.conformance.client import Device
 from tests.conformance.device import Pair
 from tests.tuf_repository import ALL_BUT_ROOT, Repository
 
@@ -67,6 +69,29 @@ def test_a_role_that_two_delegate_to_needs_the_keys_of_whom_it_is_reached_by(pai
     repository.publish("C", *ALL_BUT_ROOT)
     assert pair.client.download("x.b") == 1
     assert pair.client.got() == []
+
+
+def in_a_diamond(repository: Repository) -> None:
+    """A and B delegate to C, each with a key of its own, for other paths; only A's signs it."""
+    publish(repository, edges("targets>B:*.b targets>A:*.a A>C B>C"))
+    for name in ("x.a", "x.b"):
+        repository.add_target(name, name.encode(), role="C")
+    ours = repository.roles["A"].delegations.roles["C"].keyids
+    repository.signers["C"] = [each for each in repository.signers["C"] if each.public_key.keyid in ours]
+    repository.publish("C", *ALL_BUT_ROOT)
+
+
+def test_a_role_that_was_believed_through_one_delegator_is_not_yet_through_another(pair: Pair) -> None:
+    in_a_diamond(pair.repository)
+    assert pair.client.download("x.a", "x.b") == 1
+    assert pair.client.got() == [b"x.a"]
+
+
+def test_whoever_looks_all_up_at_once_does_not_believe_it_either(pair: Pair) -> None:
+    """There one python-tuf client looks up every name; C was verified through A before B is asked for x.b."""
+    in_a_diamond(pair.repository)
+    with pytest.raises(BundleTrustError, match="C was signed by 0/1 keys"):
+        Device(pair.client.metadata).repository(pair.server.metadata_url).find_all()
 
 
 TREE = "targets>A:*.md targets>B:releases/*/* B>C:releases/x/* B>D:releases/y/*.zip"

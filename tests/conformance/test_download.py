@@ -25,6 +25,16 @@ def test_a_target_in_a_folder_arrives(pair: Pair) -> None:
     assert pair.client.got() == [b"content"]
 
 
+def test_several_targets_arrive_in_order_up_to_the_first_that_is_refused(pair: Pair) -> None:
+    for name in ("b", "a", "c"):
+        pair.repository.add_target(name, name.encode())
+    pair.repository.update()
+    assert pair.client.download("b", "a") == 0
+    assert pair.client.got() == [b"b", b"a"]
+    assert pair.client.download("a", "nobody's", "c") == 1
+    assert pair.client.got() == [b"b", b"a"]
+
+
 def test_another_file_under_a_signed_name_is_not_taken(pair: Pair) -> None:
     one = pair.repository.add_target("one", b"first")
     two = pair.repository.add_target("two", b"second")
