@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -24,6 +23,7 @@ from appliance.health import AGENT_SILENCE_S, StageWatchdog
 from appliance.inspection_flag import SeenFlag, flag_of
 from appliance.links.updates import UpdatesLink
 from appliance.runtimes.engines.child import read_word
+from appliance.stop_wish import StopWish
 from appliance.update.journal import Journal
 from appliance.update.lifecycle import PREPARING, State
 from appliance.update.lock import held_if_free
@@ -58,7 +58,7 @@ class Resident:
     more: list[str]
     flag: SeenFlag
     beat: Callable[[], None]
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _stopped: StopWish = field(default_factory=StopWish)
     _worker: "subprocess.Popen[bytes] | None" = None
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageEr
 from appliance.events import iso, new_id
 from appliance.requests import MOST_CHARACTERS
 from appliance.runtimes.engines.child import say
+from appliance.stop_wish import StopWish
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps, names_of
 from appliance.update.bounded_child import end_with
@@ -196,7 +197,7 @@ class Agent:
 def _work(agent: Agent, arguments: argparse.Namespace) -> int:
     """Do what there is to do, as the child of appliance.agent_resident, and say what is left."""
     end_with(arguments.parent)
-    stopped = threading.Event()
+    stopped = StopWish()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     left: Left | None = None

@@ -4,7 +4,6 @@ import gc
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +38,7 @@ from appliance.simulator.camera import SimulatedCamera, SimulatedCameraSettings
 from appliance.stages.deliver import Delivery
 from appliance.stages.record import Recorder
 from appliance.station import Station, StationSettings
+from appliance.stop_wish import StopWish
 from appliance.stores.images import FolderImageStore, ImagePolicy
 from appliance.stores.ledger import SqliteLedger
 from appliance.stores.queries import last_changeover_in
@@ -235,7 +235,7 @@ def build(
 
 def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
     """Run the station until SIGTERM or SIGINT; 0 after an orderly stop. log_level overrules the configuration."""
-    stop = threading.Event()
+    stop = StopWish()
     for number in STOPS:
         signal.signal(number, lambda *_: sys.exit(0))  # a start may build an engine for minutes
     config, document = load_config(config_path)

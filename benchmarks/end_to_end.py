@@ -36,13 +36,13 @@ LARGEST_RATIO = 1.2
 WAYS = ("frame_to_action", "round_trip")
 
 
-def write_pictures(folder: Path, count: int = PICTURES) -> list[Path]:
-    """Write simulated boards, uncompressed as a camera delivers them."""
+def write_pictures(folder: Path, count: int = PICTURES, form: str = "bmp") -> list[Path]:
+    """Write simulated boards: uncompressed as a camera delivers them, or as `jpg`, as a recorder would."""
     line = SimulatedLine(seed=77, defect_rate=0.1, parts_per_family=20)
     paths = []
     for number in range(count):
-        path = folder / f"{number:04d}.bmp"
-        cv2.imwrite(str(path), line.part(number).pixels)
+        path = folder / f"{number:04d}.{form}"
+        cv2.imwrite(str(path), line.part(number).pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
         paths.append(path)
     return paths
 

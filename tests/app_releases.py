@@ -19,7 +19,7 @@ LAUNCHER = HERE / "appliance" / "launch.py"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 PROGRAM = """
-import os, signal, socket, sys, threading
+import os, signal, socket, sys
 VERSION, BEHAVIOUR = {version!r}, {behaviour!r}
 
 def tell(state):
@@ -29,21 +29,21 @@ def tell(state):
             channel.sendto(state.encode(), "\\0" + address[1:] if address.startswith("@") else address)
 
 def run(out):
-    end = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: end.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     with open(out, "a") as file:
         file.write(VERSION + " " + str(os.getpid()) + "\\n")
     if BEHAVIOUR in ("crashes", "refuses"):
         sys.exit({{"crashes": 1, "refuses": 78}}[BEHAVIOUR])
     if BEHAVIOUR == "is never ready":
-        end.wait()
+        sys.exit(signal.sigwait([signal.SIGTERM]) and 0)
     if BEHAVIOUR == "takes long to start":
         tell("EXTEND_TIMEOUT_USEC=30000000")
-        end.wait(0.8)
+        if signal.sigtimedwait([signal.SIGTERM], 0.8):
+            sys.exit(0)
     tell("READY=1")
     if BEHAVIOUR == "hangs":
-        signal.pause()
-    while not end.wait(0.05):
+        sys.exit(signal.sigwait([signal.SIGTERM]) and 0)
+    while not signal.sigtimedwait([signal.SIGTERM], 0.05):
         tell("WATCHDOG=1")
     tell("STOPPING=1")
 

@@ -22,6 +22,7 @@ from appliance.demo.station import RECIPE_DEADLINE_MS, SHIPPED_BUNDLE, Scene, wr
 from appliance.errors import ConfigError, DeviceError
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.simulator.conveyor import Conveyor
+from appliance.stop_wish import StopWish
 
 START_TIMEOUT_S = 60.0
 LAST_RECORDS_TIMEOUT_S = 30.0
@@ -108,7 +109,7 @@ def _run(
     )
     console.print(f"model    {bundle.manifest.name} revision {bundle.manifest.revision}, SHA-256 {bundle.digest[:12]}")
     console.print(f"station  {config}, log in {config.with_name('appliance.log')}")
-    stop = threading.Event()
+    stop = StopWish()
     for wanted in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed ends it as well
         signal.signal(wanted, lambda *_: stop.set())
     with (

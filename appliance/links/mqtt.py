@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from appliance.command_messages import CommandMessage
 from appliance.errors import ApplianceError
@@ -33,7 +33,6 @@ from appliance.links.topics import Topics
 from appliance.links.triggers import Triggers, WaitingTrigger
 from appliance.messages import AcknowledgeMessage, TriggerMessage
 from appliance.ports import LineEvents, TriggerRequest
-from appliance.wire import Message
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ REFUSED_TRIGGERS_S = 2.0
 
 BROKER = "broker"
 
-MessageT = TypeVar("MessageT", bound=Message)
+MessageT = TypeVar("MessageT", bound=BaseModel)
 
 
 class MqttLink:
@@ -385,11 +384,9 @@ class MqttLink:
 
     def _take_command(self, name: str, incoming: Incoming) -> None:
         message = self._read(CommandMessage, incoming) if incoming.payload else CommandMessage()
-        if message is None:
-            self.counts["commands_malformed"] += 1
-            return
-        self.counts["commands"] += 1
-        self._commands.take(name, message, incoming, self._line.on_command)
+        self.counts["commands_malformed" if message is None else "commands"] += 1
+        if message is not None:
+            self._commands.take(name, message, incoming, self._line.on_command)
 
     def _read(self, model: type[MessageT], incoming: Incoming) -> MessageT | None:
         """Read a message; one that cannot be read is reported, and never comes again because it is acknowledged."""

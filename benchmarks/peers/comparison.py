@@ -194,7 +194,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "pictures").mkdir()
-        write_pictures(folder / "pictures")
+        write_pictures(folder / "pictures", form="jpg")
         keep = (given.keep or folder / "environments").absolute()
         contenders = compare(given.bundle.absolute(), PEERS, keep, given.turns, folder)
     found = ratios(contenders)

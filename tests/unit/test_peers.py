@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("peers")
     (folder / "pictures").mkdir()
     (folder / "written").mkdir()
-    write_pictures(folder / "pictures", PICTURES)
+    write_pictures(folder / "pictures", PICTURES, "jpg")
     write_models(read_bundle(SHIPPED_BUNDLE), folder / "models")
     return folder
 
