@@ -30,6 +30,8 @@ from trainer.strengths import Strengths
 from trainer.train import one_cycle, train
 from trainer.validate import pad
 
+pytestmark = pytest.mark.long
+
 TINY = Plan(epochs=3, batch=4, side_px=64, width=8, threads=1, validate_every=10, seed=3)
 
 

@@ -23,6 +23,8 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.store import Store
 from trainer.datasets.stored import StoredSource
 
+pytestmark = pytest.mark.long
+
 SAID = ["--why", "a test", "--who", "A. P."]
 S3 = f"s3://{BUCKET}/sets"
 

@@ -17,6 +17,8 @@ from trainer.datasets.sample import Dataset
 from trainer.evaluate import BundleRunner
 from trainer.stress import STRESSES, sweep
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def boards(tmp_path: Path) -> Dataset:

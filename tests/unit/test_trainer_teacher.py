@@ -27,6 +27,8 @@ from trainer.teacher import Teacher, find_teacher
 from trainer.team import Team, gathered
 from trainer.train import train
 
+pytestmark = pytest.mark.long
+
 HELD_OUT = ("family0",)
 ALONE = Team()
 SMALL = Plan(epochs=3, batch=4, side_px=64, width=8, seed=3)
