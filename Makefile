@@ -22,11 +22,13 @@ demo: $(VENV)/.demo broker
 # Real processes that are killed and timed have the computer to themselves, all other tests share it.
 test: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gate and not long"
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m "faults and not long"
 
-# What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data.
+# What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data, and long
+# series of kills.
 test-long: $(VENV)/.test broker test-programs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "long and not faults"
+	$(BIN)/python -m pytest -m "faults and long"
 
 bench: $(VENV)/.test broker
 	$(BIN)/python -m benchmarks

@@ -39,6 +39,7 @@ def in_force(plant: Plant) -> str:
     return str(product)
 
 
+@pytest.mark.long
 def test_a_kill_around_a_changeover_leaves_the_old_product_or_the_new_one(tmp_path: Path) -> None:
     rng, clock, seen = random.Random(20262), threading.Event(), set[bool]()
     with Plant(tmp_path, products=write_products) as plant:

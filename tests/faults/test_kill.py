@@ -28,6 +28,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_20_kills_of_the_appliance_and_10_of_the_broker_lose_nothing_and_inspect_nothing_twice(tmp_path: Path) -> None:
     rng = random.Random(20261)
     duration_s = PARTS / RATE_HZ

@@ -54,6 +54,7 @@ class Releasing(Plant):
         return None
 
 
+@pytest.mark.long
 def test_a_kill_around_a_release_leaves_each_part_one_verdict_by_a_release_that_the_ledger_names(
     tmp_path: Path,
 ) -> None:

@@ -10,6 +10,7 @@ from tests.update_kills import kill_agents
 KILLS = int(os.environ.get("FAULT_UPDATES", "40"))
 
 
+@pytest.mark.long
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_a_kill_at_any_moment_leaves_a_proven_release_that_loads(tmp_path: Path) -> None:
