@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -90,18 +91,27 @@ class Place:
         return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
 
 
+PlaceT = TypeVar("PlaceT", bound=Place)
+
+
 @contextmanager
-def device_at_a_broker(folder: Path) -> Iterator[Place]:
-    """Have such a device in a folder."""
-    fleet = Fleet(folder)
+def at_a_broker(folder: Path, fleet: Fleet, kind: type[PlaceT]) -> Iterator[PlaceT]:
+    """Have a device of a kind in a folder, with its fleet's repository and a broker."""
     make_certificates(folder, {"server": "ca"})
     with UpdateServer(fleet.repository.files) as server, EmbeddedBroker("mosquitto") as broker:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.crt", folder / "server.key")
         server.use_tls(context)
-        place = Place(folder, fleet, server, broker.port)
+        place = kind(folder, fleet, server, broker.port)
         yield place
         place.station.disconnect()
+
+
+@contextmanager
+def device_at_a_broker(folder: Path) -> Iterator[Place]:
+    """Have a device whose models are updated."""
+    with at_a_broker(folder, Fleet(folder), Place) as place:
+        yield place
 
 
 def workers(process: "subprocess.Popen[bytes]") -> list[int]:

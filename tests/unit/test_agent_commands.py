@@ -2,7 +2,6 @@
 
 import json
 import signal
-import ssl
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,11 +19,10 @@ from appliance.links.topics import UPDATE_COMMANDS, Topics
 from appliance.links.updates import UpdatesLink
 from appliance.ports import Answer
 from appliance.simulator.broker import EmbeddedBroker
-from tests.agent_place import Place
-from tests.certificates import make_certificates, needs_openssl
+from tests.agent_place import Place, device_at_a_broker
+from tests.certificates import needs_openssl
 from tests.stations import Line, SmallStation, mqtt_settings, needs_mosquitto, until
-from tests.update_agent import NAME, Fleet
-from tests.update_server import UpdateServer
+from tests.update_agent import NAME
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "update.json"
 ANN = {"by": "Ann"}
@@ -34,15 +32,8 @@ pytestmark = [needs_openssl, needs_mosquitto]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    fleet = Fleet(tmp_path)
-    make_certificates(tmp_path, {"server": "ca"})
-    with UpdateServer(fleet.repository.files) as server, EmbeddedBroker("mosquitto") as broker:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
-        server.use_tls(context)
-        place = Place(tmp_path, fleet, server, broker.port)
+    with device_at_a_broker(tmp_path) as place:
         yield place
-        place.station.disconnect()
 
 
 class Plant:

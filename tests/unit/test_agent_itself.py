@@ -1,6 +1,5 @@
 """The agent takes its own program through an update: real agents, started by real launchers, at a broker."""
 
-import ssl
 import sysconfig
 import threading
 import time
@@ -14,15 +13,13 @@ import yaml
 from appliance import __version__, launch
 from appliance.clock import SystemClock
 from appliance.launch import BUILT, SLOT, Slot
-from appliance.simulator.broker import EmbeddedBroker
 from appliance.update.journal import Journal
 from appliance.update.kinds import Update
-from tests.agent_place import ROOT, Place
+from tests.agent_place import ROOT, Place, at_a_broker
 from tests.app_agent import APP, AppFleet, Systemd
 from tests.app_releases import PYTHON, Wheels, make_environment
-from tests.certificates import make_certificates, needs_openssl
+from tests.certificates import needs_openssl
 from tests.stations import needs_mosquitto
-from tests.update_server import UpdateServer
 
 pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]
 PATIENCE_S = 60
@@ -77,17 +74,10 @@ class Agents(Place):
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Agents]:
-    fleet = AppFleet(tmp_path)
-    make_certificates(tmp_path, {"server": "ca"})
-    with UpdateServer(fleet.repository.files) as server, EmbeddedBroker("mosquitto") as broker:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
-        server.use_tls(context)
-        place = Agents(tmp_path, fleet, server, broker.port)
+    with at_a_broker(tmp_path, AppFleet(tmp_path), Agents) as place:
         place.adopt()
         place.prepare()
         yield place
-        place.station.disconnect()
 
 
 def test_an_agent_takes_its_own_program_through_an_update_and_back(
