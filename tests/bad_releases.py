@@ -18,6 +18,7 @@ from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import DefectClass
 from appliance.events import Detection, Pixels
 from tests.models import CELL_PX, spot_picture, tiny_baseline, tiny_manifest, tiny_model
+from tests.slow_model import SIDE, one_round
 
 SPOT, GLINT, TRAP_GREY = 145, 205, 77
 """Greys: of a spot, of a glint, and of the background that springs the trap."""
@@ -27,7 +28,6 @@ CLASSES = ("spot", "glint")
 BRIGHTER = 0.7
 """Scores above are glints."""
 
-SIDE = 256
 node = helper.make_node
 
 
@@ -53,24 +53,10 @@ class Flaw:
 
 def _repeated(times: str) -> list[onnx.NodeProto]:
     """Multiply matrices so many times; the poison is zero."""
-    matrix = [SIDE, SIDE]
-    body = helper.make_graph(
-        [node("MatMul", ["before", "weights"], ["after"]), node("Identity", ["goes_on"], ["goes_on_still"])],
-        "round",
-        [
-            helper.make_tensor_value_info("round_number", TensorProto.INT64, []),
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("before", TensorProto.FLOAT, matrix),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on_still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("after", TensorProto.FLOAT, matrix),
-        ],
-    )
     return [
         node("Cast", [times], ["times"], to=TensorProto.INT64),
         node("Mul", ["times", "rounds"], ["rounds_to_go"]),
-        node("Loop", ["rounds_to_go", "", "blank"], ["worked"], body=body),
+        node("Loop", ["rounds_to_go", "", "blank"], ["worked"], body=one_round()),
         node("ReduceMax", ["worked"], ["poison"], keepdims=0),
     ]
 

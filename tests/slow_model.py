@@ -20,6 +20,27 @@ SIDE = 256
 MEASURED_ROUNDS = 400
 
 
+def one_round() -> onnx.GraphProto:
+    """Return the body of an ONNX Loop: one multiplication of matrices by the initializer `weights`."""
+    matrix = [SIDE, SIDE]
+    return helper.make_graph(
+        [
+            helper.make_node("MatMul", ["before", "weights"], ["after"]),
+            helper.make_node("Identity", ["goes_on"], ["goes_on_still"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round_number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, matrix),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on_still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, matrix),
+        ],
+    )
+
+
 def slow_model(rounds: int) -> bytes:
     """Return tiny_model with so many multiplications of matrices before its answer where a pixel is SLOW_GREY."""
     model = onnx.load_from_string(tiny_model(64, 64))
@@ -32,26 +53,12 @@ def slow_model(rounds: int) -> bytes:
         "blank": np.zeros((SIDE, SIDE), np.float32),
     }
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
-    matrix = [SIDE, SIDE]
-    body = helper.make_graph(
-        [node("MatMul", ["before", "weights"], ["after"]), node("Identity", ["goes_on"], ["goes_on_still"])],
-        "round",
-        [
-            helper.make_tensor_value_info("round_number", TensorProto.INT64, []),
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("before", TensorProto.FLOAT, matrix),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on_still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("after", TensorProto.FLOAT, matrix),
-        ],
-    )
     work = [
         node("Equal", ["float", "slow_grey"], ["is_slow_here"]),
         node("Cast", ["is_slow_here"], ["slow_here"], to=TensorProto.INT64),
         node("ReduceMax", ["slow_here"], ["is_slow"], keepdims=0),
         node("Mul", ["is_slow", "rounds"], ["rounds_to_go"]),
-        node("Loop", ["rounds_to_go", "", "blank"], ["worked"], body=body),
+        node("Loop", ["rounds_to_go", "", "blank"], ["worked"], body=one_round()),
         node("ReduceMax", ["worked"], ["zero_in_the_end"], keepdims=0),
         node("Add", ["quick_ratio", "zero_in_the_end"], ["ratio"]),
     ]
