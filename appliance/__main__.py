@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         ("prove", "prove", "prove the bundle on this device and keep the certificate, beside the running line"),
         ("changeover", "changeover_command", "put another product in force, between two parts"),
         ("release", "release_command", "put another release of a product's bundle in force, between two parts"),
+        ("pack-recipe", "pack_recipe", "a recipe and its reference pictures as one file that can be released"),
         ("bench", "bench", "which runtime is the fastest here, each proved on the bundle's golden images first"),
         ("export", "export", "records and pictures out of the ledger, to be verified and learned from"),
         ("agent", "agent", "signed updates: what the repository says, and files that it vouches for"),

@@ -1,7 +1,7 @@
 """What to inspect on one product, and which limits decide; written by a quality engineer (docs/recipe.md)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from appliance.bundle.manifest import DefectClass, Geometry, Manifest, Name, Ratio
 from appliance.bundle.proof import Limits
-from appliance.documents import Document, Section, closest, read_document
+from appliance.bundle.recipe_package import SUFFIX, RecipePackage, read_recipe_package
+from appliance.documents import Document, Section, closest, parse_document, read_document
 from appliance.optics.placement import PlacementCheck
 from appliance.optics.reference import Reference, ReferenceCheck, read_references
 from appliance.optics.zones import Polygon, area_px, is_simple
@@ -236,16 +237,36 @@ def load_recipe(path: Path) -> tuple[Recipe, Document]:
     """Read a recipe.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or a package (.recipe) with it and its pictures.
 
     Returns:
-        The recipe, and its document for bind.
+        The recipe, and its document for bind; the digest of a package is that of the whole file.
 
     Raises:
         ConfigError: a person must correct the file; each mistake with line, key and remedy.
+        BundleError: the package is damaged, or is none.
     """
+    if path.suffix == SUFFIX:
+        return unpack_recipe(read_recipe_package(path), path)
     document = read_document(path)
     return document.into(Recipe), document
+
+
+def unpack_recipe(package: RecipePackage, origin: Path) -> tuple[Recipe, Document]:
+    """Read the recipe in a package; see load_recipe.
+
+    Args:
+        package: as read.
+        origin: where it lies, for messages.
+    """
+    written = parse_document(origin, package.recipe)
+    document = replace(written, digest=package.digest, packed=package.pictures)
+    recipe, manifest = document.into(Recipe), package.manifest
+    if (recipe.name, recipe.version) != (manifest.name, manifest.version):
+        raise document.error(
+            ("version",), f"the package says {manifest.name} version {manifest.version}", "pack the recipe again"
+        )
+    return recipe, document
 
 
 def _refuse_repeats(names: list[str], what: str) -> None:

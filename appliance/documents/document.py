@@ -33,12 +33,16 @@ LocatedPath: TypeAlias = Annotated[Path, AfterValidator(_beside_the_document)]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML document as read: digest is the SHA-256 (hex) of the file's bytes, lines the line of each key."""
+    """One YAML document as read: digest is the SHA-256 (hex) of the file's bytes, lines the line of each key.
+
+    packed: SHA-256 -> content of the files that came in one file with it; None where they lie in its folder.
+    """
 
     path: Path
     digest: str
     data: dict[str, Any]
     lines: Mapping[KeyPath, int]
+    packed: Mapping[str, bytes] | None = None
 
     def into(self, model: type[SectionT]) -> SectionT:
         """Validate the whole document.

@@ -104,14 +104,7 @@ def read_references(
     for position, picture in enumerate(check.pictures):
         here = (*at, "pictures", position)
         path = document.path.parent / picture.file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            problem = f"{path} cannot be read ({error.strerror})"
-            raise document.error((*here, "file"), problem, "correct the path, which begins at the recipe") from error
-        if (digest := hashlib.sha256(content).hexdigest()) != picture.sha256:
-            remedy = "restore the picture, or, if it is the right one, write this SHA-256 and raise the version"
-            raise document.error((*here, "sha256"), f"{path} has the SHA-256 {digest}", remedy)
+        content = read_picture(picture, document, here)
         try:
             pixels = decode_reference(content, str(path), shape)
         except ConfigError as error:
@@ -119,6 +112,37 @@ def read_references(
             raise document.error((*here, "file"), problem, remedy) from error
         references.append(Reference(picture.file, pixels, Aligner(pixels)))
     return tuple(references)
+
+
+def read_picture(picture: ReferencePicture, document: Document, at: KeyPath) -> bytes:
+    """Read one reference picture: from the recipe's package, or from its folder.
+
+    Args:
+        picture: what the recipe says of it.
+        document: the recipe's.
+        at: where that stands in it, for the messages.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ConfigError: it is missing, or another one than the SHA-256 says.
+    """
+    if document.packed is not None:
+        if picture.sha256 not in document.packed:
+            problem = f"{picture.file} is not in the package"
+            raise document.error((*at, "sha256"), problem, "pack the recipe again: `appliance pack-recipe`")
+        return document.packed[picture.sha256]
+    path = document.path.parent / picture.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        problem = f"{path} cannot be read ({error.strerror})"
+        raise document.error((*at, "file"), problem, "correct the path, which begins at the recipe") from error
+    if (digest := hashlib.sha256(content).hexdigest()) != picture.sha256:
+        remedy = "restore the picture, or, if it is the right one, write this SHA-256 and raise the version"
+        raise document.error((*at, "sha256"), f"{path} has the SHA-256 {digest}", remedy)
+    return content
 
 
 def decode_reference(

@@ -1,7 +1,7 @@
 """Which releases a device should run: what the key of its site says, and what others must have signed for it to count.
 
 Pure: nothing here reads a file or the network. A stolen key of a site can choose only among what those who sign models,
-apps and the system have signed, never an older number, and never for another device or under another name.
+recipes, apps and the system have signed, never an older number, and never for another device or under another name.
 """
 
 import re
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "vi.assignment/1"
 MAX_BYTES = 64 * 1024
-FOLDERS = {"model": "models", "app": "apps", "os": "os"}
+FOLDERS = {"model": "models", "recipe": "recipes", "app": "apps", "os": "os"}
 """Kind -> first folder of the names of its releases."""
 
 WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -34,7 +34,7 @@ Seq = Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
 class AssignedRelease(Section):
     """A release that the device should run, in full: sha256 hex, length in bytes."""
 
-    kind: Literal["model", "app", "os"]
+    kind: Literal["model", "recipe", "app", "os"]
     name: Word
     path: Annotated[str, Field(min_length=1, max_length=300)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

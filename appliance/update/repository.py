@@ -46,7 +46,7 @@ LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 CHECKED_HASHES = {"sha256": 64, "sha512": 128}
 """Algorithm -> hex digits; a target has at least one of them, and no other."""
 
-KINDS = {"models": "model", "apps": "app", "os": "os"}
+KINDS = {"models": "model", "recipes": "recipe", "apps": "app", "os": "os"}
 """First folder of a target's name -> what is counted against older releases of the same kind."""
 
 URL_SAFE = "/%!$&'()*+,;=:@~"
