@@ -85,18 +85,18 @@ class Products:
     def status(self) -> dict[str, Any]:
         """Return the product in force, of each product why it may not judge (empty if it may), and by which release."""
         ready = dict(self._ready)
-        bundles = {
-            name: {
-                "bundle": each.versions.bundle,
-                "revision": each.versions.bundle_revision,
-                "digest": each.versions.bundle_digest,
-            }
-            for name, each in ready.items()
-        }
+        judging = {name: each.versions for name, each in ready.items()}
         return {
             "product": self._in_force.name,
             "products": dict.fromkeys(ready, "") | self._unavailable,
-            "bundles": bundles,
+            "bundles": {
+                name: {"bundle": each.bundle, "revision": each.bundle_revision, "digest": each.bundle_digest}
+                for name, each in judging.items()
+            },
+            "recipes": {
+                name: {"recipe": each.recipe, "version": each.recipe_version, "digest": each.recipe_digest}
+                for name, each in judging.items()
+            },
         }
 
     def ready(self, name: str) -> Product:
@@ -113,7 +113,7 @@ class Products:
         """Let another release of a product judge from the next trigger on: on disk first, then in one reference.
 
         Args:
-            product: one of the ready ones, with another bundle.
+            product: one of the ready ones, with another bundle or recipe.
             note: writes it down and returns the number of the newest record.
 
         Raises:

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,6 +163,16 @@ class Versions:
     product: str
     certificate: str = ""
 
+    def released(self, kind: "ReleaseKind") -> tuple[str, int, str]:
+        """Return name, number (revision or version) and digest of what may be released by itself."""
+        if kind == "bundle":
+            return self.bundle, self.bundle_revision, self.bundle_digest
+        return self.recipe, self.recipe_version, self.recipe_digest
+
+
+ReleaseKind: TypeAlias = Literal["bundle", "recipe"]
+"""What of a product may change while the line goes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -233,15 +243,17 @@ class Changeover:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseChange:
-    """Another release of a product's bundle judges from then on; at is UTC, who is a person, or what stands for one.
+    """Another release of a product's bundle or recipe judges from then on; at is UTC, who is a person or a program.
 
-    last_seq: number of the newest record then. from_digest is empty and from_revision 0 where nothing was before.
+    name: of the bundle or recipe; revisions of a recipe are its versions. last_seq: number of the newest record then.
+    from_digest is empty and from_revision 0 where nothing was before.
     """
 
     at: datetime
     who: str
     product: str
-    bundle: str
+    kind: ReleaseKind
+    name: str
     from_digest: str
     from_revision: int
     to_digest: str

@@ -204,7 +204,7 @@ class ReleaseLog(Protocol):
         ...
 
     def has_run(self, digest: str) -> bool:
-        """Return whether a bundle with this digest was ever in force here."""
+        """Return whether a bundle or recipe with this digest was ever in force here."""
         ...
 
 

@@ -21,7 +21,7 @@ from appliance.inspection import PartInspection
 from appliance.optics.reference import lay_ms
 from appliance.parts import Product
 from appliance.ports import HasEngine, Runtime
-from appliance.recipe import BoundRecipe, load_recipe
+from appliance.recipe import BoundRecipe, LoadedRecipe, load_recipe
 from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.stages.infer import Inference
 
@@ -133,20 +133,21 @@ def load_products(
 
 def load_release(
     config: Config, document: Document, name: str, bundle: Bundle, device: DeviceState,
-    note_inference_ms: Callable[[str, float, float], None] = ignore_ms,
+    note_inference_ms: Callable[[str, float, float], None] = ignore_ms, recipe: LoadedRecipe | None = None,
 ) -> WarmProduct:  # fmt: skip
-    """Load another release of a product's bundle beside what judges, in memory of its own; it is never proved here.
+    """Load another release for a product beside what judges, in memory of its own; it is never proved here.
 
     Args:
         config: names the product's recipe.
         document: the configuration's, for its digest.
         name: key of config.product_files.
-        bundle: the release.
+        bundle: the release, or what judges now where the recipe is released.
         device: as it is now.
         note_inference_ms: see load_products.
+        recipe: the release of a recipe; None for the one that the configuration names.
 
     Returns:
-        The product with that bundle, to be freed by the caller.
+        The product with that bundle and recipe, to be freed by the caller.
 
     Raises:
         ConfigError: recipe, bundle and cameras do not fit each other.
@@ -155,7 +156,7 @@ def load_release(
     """
     files = config.product_files()[name]
     pool, read = RuntimePool(), {files.bundle: bundle}
-    loader = _Loader(config, document, device, note_inference_ms, pool, read, may_prove=False)
+    loader = _Loader(config, document, device, note_inference_ms, pool, read, recipe, may_prove=False)
     undo = ExitStack()
     try:
         return loader.load(name, files, undo)
@@ -172,6 +173,7 @@ class _Loader:
     note_inference_ms: Callable[[str, float, float], None]
     pool: RuntimePool
     _bundles: dict[Path, Bundle] = field(default_factory=dict)
+    recipe: LoadedRecipe | None = None
     may_prove: bool = True
 
     def load(self, name: str, files: ProductSection, undo: ExitStack) -> WarmProduct:
@@ -181,7 +183,7 @@ class _Loader:
             if few := few_golden(self._bundles[files.bundle]):
                 log.warning("%s: %s", files.bundle, few)
         bundle = self._bundles[files.bundle]
-        recipe = load_bound_recipe(self.config, files, bundle)
+        recipe = load_bound_recipe(self.config, files, bundle, self.recipe)
         engine = activate_configured(self.config, bundle, recipe, self.device, may_prove=self.may_prove, pool=self.pool)
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
         inspections: list[PartInspection] = []
@@ -253,17 +255,26 @@ def activate_configured(
     )
 
 
-def load_bound_recipe(config: Config, files: ProductSection, bundle: Bundle) -> BoundRecipe:
+def load_bound_recipe(
+    config: Config, files: ProductSection, bundle: Bundle, released: LoadedRecipe | None = None
+) -> BoundRecipe:
     """Read a product's recipe and bind it to its bundle; each view must have a camera.
+
+    Args:
+        config: has the cameras.
+        files: names the recipe.
+        bundle: that is to judge.
+        released: a recipe in place of the one that is named.
 
     Raises:
         ConfigError: recipe, bundle and cameras do not fit each other.
+        BundleError: the recipe is a package, and damaged.
     """
-    recipe, document = load_recipe(files.recipe)
+    recipe, document = load_recipe(files.recipe) if released is None else released
     wanted, given = {view.name for view in recipe.views}, set(config.cameras)
     if wanted != given:
         raise ConfigError(
-            f"{files.recipe}: the recipe's views are {', '.join(sorted(wanted))}, the configuration has cameras for "
+            f"{document.path}: the recipe's views are {', '.join(sorted(wanted))}, the configuration has cameras for "
             f"{', '.join(sorted(given))}; give each view a camera of its name, and no other"
         )
     return recipe.bind(bundle.manifest, document)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -233,7 +233,11 @@ class Recipe(Section):
         )
 
 
-def load_recipe(path: Path) -> tuple[Recipe, Document]:
+LoadedRecipe: TypeAlias = tuple[Recipe, Document]
+"""A recipe, and its document for bind."""
+
+
+def load_recipe(path: Path) -> LoadedRecipe:
     """Read a recipe.
 
     Args:
@@ -252,7 +256,7 @@ def load_recipe(path: Path) -> tuple[Recipe, Document]:
     return document.into(Recipe), document
 
 
-def unpack_recipe(package: RecipePackage, origin: Path) -> tuple[Recipe, Document]:
+def unpack_recipe(package: RecipePackage, origin: Path) -> LoadedRecipe:
     """Read the recipe in a package; see load_recipe.
 
     Args:

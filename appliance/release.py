@@ -1,29 +1,33 @@
-"""The command `release`: another release of a product's bundle in force, loaded beside the line, between two parts."""
+"""The command `release`: another release of a bundle or recipe in force, loaded beside the line, between two parts."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.bundle.archive import Bundle
+from appliance.bundle.archive import Bundle, read_bundle
 from appliance.changeover import Products
 from appliance.config import Config
 from appliance.device_state import differences, read_device_state
 from appliance.documents import Document
 from appliance.errors import ApplianceError, BundleError, BundleProofError, ConfigError, StorageError
-from appliance.events import ReleaseChange, Versions, iso
+from appliance.events import ReleaseChange, ReleaseKind, Versions, iso
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ReleaseLog
 from appliance.products import WarmProduct, WarmProducts, key_of, load_release
-from appliance.release_file import locate, read_release
+from appliance.recipe import LoadedRecipe
+from appliance.release_file import locate, read_recipe_release, read_release
 from appliance.requests import ReleaseRequest, read
 from appliance.retirement import Retirement
 
 log = logging.getLogger(__name__)
+
+_NUMBERS: Mapping[ReleaseKind, str] = {"bundle": "revision", "recipe": "version"}
+_OTHER: Mapping[ReleaseKind, ReleaseKind] = {"bundle": "recipe", "recipe": "bundle"}
 
 LOADING_S = 10.0
 """How long a station that stops waits for a release that is being loaded; systemd waits for twice as long."""
@@ -85,7 +89,7 @@ class Releases:
     @property
     def kept(self) -> dict[str, str]:
         """Product -> digest of the former release that is kept in memory to go back to."""
-        return {name: warm.product.versions.bundle_digest for name, warm in dict(self._kept).items()}
+        return {name: _former_digest(warm, self._warm.ready[name]) for name, warm in dict(self._kept).items()}
 
     def command(self, arguments: Mapping[str, Any]) -> Answer:
         """Carry out the command `release`.
@@ -129,7 +133,7 @@ class Releases:
         try:
             told = self._release(request)
         except ApplianceError as error:
-            log.warning("release %s for %s by %s is refused: %s", request.bundle, request.product, request.by, error)
+            log.warning("%s for %s by %s is refused: %s", request.release[1], request.product, request.by, error)
             return {"ok": False, "error": str(error)}
         except Exception as error:  # the guard of this thread: whatever a release does, the line goes on
             log.exception("a release failed in an unforeseen way")
@@ -137,29 +141,35 @@ class Releases:
         return told | {"took_ms": round((time.monotonic_ns() - started_ns) / 1e6, 3)}
 
     def _release(self, request: ReleaseRequest) -> dict[str, Any]:
-        product = self._products.ready(request.product)
+        product, (kind, _) = self._products.ready(request.product), request.release
         now, kept = product.versions, self._kept.get(product.name)
-        if kept is not None and kept.product.versions.bundle_digest == request.sha256:
-            self._check_order(request, now, kept.product.versions)
-            return _told(now, kept.product.versions) | self._switch(request, product, kept)
-        bundle = read_release(locate(self._place.config.releases, request.bundle), request.sha256)
-        after = replace(
-            now, bundle=bundle.manifest.name, bundle_revision=bundle.manifest.revision, bundle_digest=bundle.digest
-        )
-        if bundle.digest == now.bundle_digest:
+        if kept is not None and _goes_back(kind, request.sha256, now, kept.product.versions):
+            self._check_order(request, now, kept.product.versions.released(kind))
+            return _told(kind, now, kept.product.versions) | self._switch(request, product, kept)
+        wanted = self._read(request)
+        if wanted.released[2] == now.released(kind)[2]:
             if kept is not None and not request.keeps_former:
                 self._retire(self._kept.pop(product.name))
-            return _told(now, now)
-        self._check_order(request, now, after)
-        warm = self._load(product, bundle)
+            return _told(kind, now, now)
+        self._check_order(request, now, wanted.released)
+        warm = self._load(product, wanted)
         try:
-            check_recipe(product, warm.product)
-            return _told(now, after) | self._switch(request, product, warm)
+            check_rest(kind, product, warm.product)
+            return _told(kind, now, warm.product.versions) | self._switch(request, product, warm)
         except BaseException:
             warm.undo.close()
             raise
 
-    def _load(self, product: Product, bundle: Bundle) -> WarmProduct:
+    def _read(self, request: ReleaseRequest) -> "_Wanted":
+        kind, name = request.release
+        path = locate(self._place.config.releases, name)
+        if kind == "bundle":
+            bundle = read_release(path, request.sha256)
+            return _Wanted((bundle.manifest.name, bundle.manifest.revision, bundle.digest), bundle=bundle)
+        recipe, document = read_recipe_release(path, request.sha256)
+        return _Wanted((recipe.name, recipe.version, document.digest), recipe=(recipe, document))
+
+    def _load(self, product: Product, wanted: "_Wanted") -> WarmProduct:
         config, document = self._place.config, self._place.document
         key, device = key_of(config, product.name), read_device_state(self._place.device_root)
         if changed := differences(self._warm.ready[product.name].engine.certificate.device, device):
@@ -167,31 +177,36 @@ class Releases:
                 f"the device is not as it was when what judges {product.name} was proved: {'; '.join(changed)}; the "
                 "station's watch compares with that, so set it back, or start the station again"
             )
-        return load_release(config, document, key, bundle, device, self._note_inference_ms)
+        bundle = wanted.bundle or read_bundle(config.product_files()[key].bundle)
+        return load_release(config, document, key, bundle, device, self._note_inference_ms, wanted.recipe)
 
-    def _check_order(self, request: ReleaseRequest, now: Versions, after: Versions) -> None:
+    def _check_order(self, request: ReleaseRequest, now: Versions, after: tuple[str, int, str]) -> None:
         """Refuse an older release, unless a person rolls back to one that has run here."""
-        if after.bundle != now.bundle:
+        kind, file = request.release
+        word = _NUMBERS[kind]
+        (name, number, _), (released, its_number, digest) = now.released(kind), after
+        if released != name:
             raise ConfigError(
-                f"{request.bundle} is a release of {after.bundle}, and {now.product} is judged by {now.bundle}: "
-                "nobody can say which is older; name it in the configuration, and start the station again"
+                f"{file} is a release of {released}, and {now.product} is judged by {kind} {name}: nobody can say "
+                "which is older; name it in the configuration, and start the station again"
             )
-        if after.bundle_revision < now.bundle_revision and not request.rollback:
+        if its_number < number and not request.rollback:
             raise BundleError(
-                f"revision {after.bundle_revision} of {after.bundle} is older than {now.bundle_revision}, which is in "
-                "force; only a rollback goes back"
+                f"{word} {its_number} of {released} is older than {number}, which is in force; only a rollback goes "
+                "back"
             )
-        if request.rollback and not self._ledger.has_run(after.bundle_digest):
+        if request.rollback and not self._ledger.has_run(digest):
             raise BundleError(
-                f"revision {after.bundle_revision} of {after.bundle} ({after.bundle_digest[:12]}) never ran on this "
-                "device, by its ledger; a rollback goes to a release that did"
+                f"{word} {its_number} of {released} ({digest[:12]}) never ran on this device, by its ledger; a "
+                "rollback goes to a release that did"
             )
 
     def _switch(self, request: ReleaseRequest, product: Product, warm: WarmProduct) -> dict[str, Any]:
-        at, before, after = self._clock.utc(), product.versions, warm.product.versions
+        at, (kind, _) = self._clock.utc(), request.release
+        before, after = product.versions.released(kind), warm.product.versions.released(kind)
         change = ReleaseChange(
-            at, request.by, product.name, after.bundle, before.bundle_digest, before.bundle_revision,
-            after.bundle_digest, after.bundle_revision, is_rollback=request.rollback,
+            at, request.by, product.name, kind, after[0], before[2], before[1], after[2], after[1],
+            is_rollback=request.rollback,
         )  # fmt: skip
         started_ns = self._clock.monotonic_ns()
         with self._switching:
@@ -202,9 +217,8 @@ class Releases:
             self._part_with(former, warm, request.keeps_former)
         switch_ms = round((self._clock.monotonic_ns() - started_ns) / 1e6, 3)
         log.info(
-            "%s is judged by revision %d of %s (%s) in place of %d, by %s, after trigger %s",
-            product.name, after.bundle_revision, after.bundle, after.bundle_digest[:12], before.bundle_revision,
-            request.by, turn.last_trigger_id,
+            "%s is judged by %s %s %d (%s) in place of %d, by %s, after trigger %s",
+            product.name, kind, after[0], after[1], after[2][:12], before[1], request.by, turn.last_trigger_id,
         )  # fmt: skip
         self._on_change()
         turned = {"last_seq": turn.last_seq, "last_trigger_id": turn.last_trigger_id}
@@ -227,21 +241,44 @@ class Releases:
                 self._retirement.take(warm)
 
 
-def _told(now: Versions, after: Versions) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A release as read: name, number and digest, and the one of both that it is of."""
+
+    released: tuple[str, int, str]
+    bundle: Bundle | None = None
+    recipe: LoadedRecipe | None = None
+
+
+def _told(kind: ReleaseKind, now: Versions, after: Versions) -> dict[str, Any]:
+    _, number, digest = after.released(kind)
     return {
-        "ok": True, "product": now.product, "digest": after.bundle_digest, "previous_digest": now.bundle_digest,
-        "revision": after.bundle_revision, "changed": False,
+        "ok": True, "product": now.product, "kind": kind, "digest": digest, "previous_digest": now.released(kind)[2],
+        "revision": number, "changed": False,
     }  # fmt: skip
 
 
-def check_recipe(before: Product, after: Product) -> None:
-    """Refuse a recipe that was edited since the one in force was read: a release changes the bundle, nothing else.
+def _goes_back(kind: ReleaseKind, sha256: str, now: Versions, kept: Versions) -> bool:
+    """Whether what is kept is the release that is asked for, and nothing else of it differs from what judges."""
+    other = _OTHER[kind]
+    return kept.released(kind)[2] == sha256 and kept.released(other)[2] == now.released(other)[2]
+
+
+def _former_digest(kept: WarmProduct, now: WarmProduct) -> str:
+    before, after = kept.product.versions, now.product.versions
+    return before.bundle_digest if before.bundle_digest != after.bundle_digest else before.recipe_digest
+
+
+def check_rest(kind: ReleaseKind, before: Product, after: Product) -> None:
+    """Refuse a release that would change more than itself: what judges is not what the configuration names.
 
     Raises:
-        ConfigError: it is another one now.
+        ConfigError: the recipe was edited, or another bundle or recipe is on trial.
     """
-    if before.versions.recipe_digest != after.versions.recipe_digest:
+    other = _OTHER[kind]
+    if before.versions.released(other)[2] != after.versions.released(other)[2]:
         raise ConfigError(
-            f"the recipe of {before.name} was edited since the station started with it, and a release changes the "
-            "bundle only; put the recipe back, or start the station again"
+            f"the {other} of {before.name} is not the one that the station judges with: it was edited since the "
+            f"station started with it, or another one is on trial, and a release of a {kind} changes nothing else; "
+            "put it back, let the trial end, or start the station again"
         )

@@ -1,4 +1,4 @@
-"""appliance release: put another release of a product's bundle in force, from a terminal, while the line goes on."""
+"""appliance release: put another release of a bundle or recipe in force, from a terminal, while the line goes on."""
 
 import argparse
 import hashlib
@@ -19,10 +19,10 @@ ANSWER_S = 120.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
-    parser.add_argument(
-        "--product", required=True, metavar="NAME", help="whose bundle; if there is one, its recipe's name"
-    )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="FILE", help="in the configuration's `releases`")
+    parser.add_argument("--product", required=True, metavar="NAME", help="whose; if there is one, its recipe's name")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--bundle", type=Path, metavar="FILE", help="in the configuration's `releases`")
+    what.add_argument("--recipe", type=Path, metavar="FILE", help="a package (.recipe), there too")
     parser.add_argument("--by", required=True, metavar="WHO", help="who wants it; written down")
     parser.add_argument(
         "--rollback", action="store_true", help="the release may be older than the one in force, if it has run here"
@@ -41,10 +41,11 @@ def execute(arguments: argparse.Namespace) -> int:
             f"{arguments.config}: a station without `mqtt` hears no command; add it, or name the bundle in the "
             "configuration and start the station again"
         )
+    file: Path = arguments.bundle or arguments.recipe
     wanted = {
         "product": arguments.product,
-        "bundle": str(arguments.bundle.absolute()),
-        "sha256": _digest(arguments.bundle),
+        "bundle" if arguments.bundle else "recipe": str(file.absolute()),
+        "sha256": _digest(file),
         "by": who,
         "rollback": arguments.rollback,
     }
@@ -65,7 +66,8 @@ def _digest(path: Path) -> str:
 
 def _in_words(reply: CommandReply) -> str:
     told = reply.result
-    release = f"revision {told.get('revision')} ({str(told.get('digest'))[:12]})"
+    word = "version" if told.get("kind") == "recipe" else "revision"
+    release = f"{word} {told.get('revision')} ({str(told.get('digest'))[:12]})"
     if not told.get("changed"):
         return f"{told.get('product')} was judged by {release} already"
     last = told.get("last_trigger_id")

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from appliance.documents.mistakes import describe
 from appliance.errors import ConfigError
+from appliance.events import ReleaseKind
 from appliance.wire import Hash
 
 MOST_CHARACTERS = 128
@@ -24,18 +25,30 @@ class Request(BaseModel):
 
 
 class ReleaseRequest(Request):
-    """release: put another release of a product's bundle in force; sha256 is the file's.
+    """release: put another release of a product's bundle or of its recipe in force; sha256 is the file's.
 
     rollback: the release may be older than the one in force, if it has run here before. keeps_former: the former one
     stays in memory, so that going back has nothing to load, until a release without this key says that it is final.
     """
 
     product: ProductName
-    bundle: FileName
+    bundle: FileName | None = None
+    recipe: FileName | None = None
     sha256: Hash
     by: Who
     rollback: bool = False
     keeps_former: bool = False
+
+    @property
+    def release(self) -> tuple[ReleaseKind, str]:
+        """What is released, and its file."""
+        return _one_of(self.bundle, self.recipe)
+
+    @model_validator(mode="after")
+    def _names_one(self) -> "ReleaseRequest":
+        if (self.bundle is None) == (self.recipe is None):
+            raise ValueError("a release is of a `bundle` or of a `recipe`; name one of them")
+        return self
 
 
 class ShadowRequest(Request):
@@ -45,13 +58,25 @@ class ShadowRequest(Request):
     by: Who
     stop: bool = False
     bundle: FileName | None = None
+    recipe: FileName | None = None
     sha256: Hash | None = None
+
+    @property
+    def release(self) -> tuple[ReleaseKind, str]:
+        """What is tried, and its file."""
+        return _one_of(self.bundle, self.recipe)
 
     @model_validator(mode="after")
     def _names_a_candidate_or_stops(self) -> "ShadowRequest":
-        if not self.stop and (self.bundle is None or self.sha256 is None):
-            raise ValueError("a shadow needs `bundle` and `sha256`, the candidate's; or `stop`: true to end it")
+        if not self.stop and ((self.bundle is None) == (self.recipe is None) or self.sha256 is None):
+            raise ValueError(
+                "a shadow needs `bundle` or `recipe`, and `sha256`, the candidate's; or `stop`: true to end it"
+            )
         return self
+
+
+def _one_of(bundle: str | None, recipe: str | None) -> tuple[ReleaseKind, str]:
+    return ("bundle", bundle) if bundle is not None else ("recipe", recipe or "")
 
 
 class UpdateEventRequest(Request):
@@ -80,6 +105,7 @@ class RollbackRequest(Request):
     """update-rollback: go back to the release before, or give up the one under way; name: where there are several."""
 
     by: Who
+    kind: Literal["model", "recipe"] = "model"
     name: Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)] | None = None
 
 

@@ -1,10 +1,10 @@
 """What updates ask of the running station: releases, shadows, and a place in the ledger for what the agent does."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from appliance.changeover import Products
-from appliance.events import Frame, Inspection, Record, ReleaseChange, UpdateEvent, iso
+from appliance.events import Frame, Inspection, Record, ReleaseChange, ReleaseKind, UpdateEvent, Versions, iso
 from appliance.inspection_flag import InspectionFlag, flag_of
 from appliance.ports import Answer, Clock
 from appliance.products import WarmProduct, WarmProducts
@@ -111,20 +111,25 @@ def note_releases(warm: Iterable[WarmProduct], log: UpdateLog, clock: Clock) -> 
     """
     log.end_open_shadows(clock.utc())
     for each in warm:
-        now = each.product.versions
-        last = log.last_release(now.product)
-        if last is not None and last.to_digest == now.bundle_digest:
-            continue
-        log.note_release(
-            ReleaseChange(
-                at=clock.utc(),
-                who=BY_CONFIGURATION,
-                product=now.product,
-                bundle=now.bundle,
-                from_digest=last.to_digest if last else "",
-                from_revision=last.to_revision if last else 0,
-                to_digest=now.bundle_digest,
-                to_revision=now.bundle_revision,
-                is_rollback=False,
-            )
+        for kind in get_args(ReleaseKind):
+            _note_release(each.product.versions, kind, log, clock)
+
+
+def _note_release(now: Versions, kind: ReleaseKind, log: UpdateLog, clock: Clock) -> None:
+    last, (name, number, digest) = log.last_release(now.product, kind), now.released(kind)
+    if last is not None and last.to_digest == digest:
+        return
+    log.note_release(
+        ReleaseChange(
+            at=clock.utc(),
+            who=BY_CONFIGURATION,
+            product=now.product,
+            kind=kind,
+            name=name,
+            from_digest=last.to_digest if last else "",
+            from_revision=last.to_revision if last else 0,
+            to_digest=digest,
+            to_revision=number,
+            is_rollback=False,
         )
+    )

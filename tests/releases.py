@@ -9,14 +9,19 @@ import yaml
 
 from appliance.activation import Engine
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.recipe_package import write_recipe_package
 from appliance.config import load_config
 from appliance.device_state import read_device_state
 from appliance.errors import ApplianceError
 from appliance.products import activate_configured, load_bound_recipe
+from appliance.recipe import load_recipe
 from appliance.wiring import Appliance
 from tests.models import tiny_bundle
 
 WAIT_S = 60.0
+
+BUNDLES = "(SELECT * FROM release_change WHERE kind = 'bundle')"
+"""What the ledger says of releases of bundles, for queries."""
 
 
 def release_file(folder: Path, revision: int, file: str = "tiny", **changes: Any) -> Path:
@@ -53,12 +58,16 @@ def ask(appliance: Appliance, command: str, **arguments: Any) -> dict[str, Any]:
     return answer.result(WAIT_S) if isinstance(answer, Future) else answer
 
 
-def release(appliance: Appliance, product: str, bundle: Path, **more: Any) -> dict[str, Any]:
-    return ask(appliance, "release", **{"product": product, "bundle": str(bundle), "sha256": sha256(bundle)} | more)
+def release(appliance: Appliance, product: str, file: Path, **more: Any) -> dict[str, Any]:
+    return ask(appliance, "release", **{"product": product, **_named(file)} | more)
 
 
-def shadow(appliance: Appliance, product: str, bundle: Path, **more: Any) -> dict[str, Any]:
-    return ask(appliance, "shadow", **{"product": product, "bundle": str(bundle), "sha256": sha256(bundle)} | more)
+def shadow(appliance: Appliance, product: str, file: Path, **more: Any) -> dict[str, Any]:
+    return ask(appliance, "shadow", **{"product": product, **_named(file)} | more)
+
+
+def _named(file: Path) -> dict[str, str]:
+    return {file.suffix.removeprefix("."): str(file), "sha256": sha256(file)}
 
 
 def children_of(process: int) -> list[int]:
@@ -73,3 +82,21 @@ def _is_candidate_of(folder: Path, process: int) -> bool:
         return is_child and b"appliance.shadow.child" in (folder / "cmdline").read_bytes()
     except OSError:
         return False
+
+
+def recipe_release(config: Path, version: int, document: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """Write a release of the station's recipe, with changes, into the folder of releases."""
+    written = (document or yaml.safe_load((config.parent / "recipe.yaml").read_text())) | {"version": version} | changes
+    content = yaml.safe_dump(written).encode()
+    path = config.parent / "releases" / f"{written['name']}-{version}.recipe"
+    path.write_bytes(write_recipe_package(written["name"], version, content, []))
+    return path
+
+
+def prove_recipe(config: Path, package: Path, product: str = "") -> None:
+    """Prove what judges a product with a released recipe, as the agent does before it asks."""
+    loaded, _ = load_config(config)
+    files = loaded.product_files()[product]
+    bundle = read_bundle(files.bundle)
+    recipe = load_bound_recipe(loaded, files, bundle, load_recipe(package))
+    activate_configured(loaded, bundle, recipe, read_device_state(Path("/"))).runtime.close()

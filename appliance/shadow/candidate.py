@@ -19,8 +19,8 @@ from appliance.events import ViewResult
 from appliance.inspection import PartInspection
 from appliance.ports import Runtime
 from appliance.products import load_bound_recipe
-from appliance.recipe import BoundRecipe
-from appliance.release_file import read_release
+from appliance.recipe import BoundRecipe, load_recipe
+from appliance.release_file import read_recipe_release, read_release
 from appliance.shadow.child import NO_MEMORY
 from appliance.shadow.handover import Memory
 from appliance.stages.infer import Inference
@@ -49,8 +49,8 @@ def serve(requests: int, answers: int, pictures: int) -> int:
         try:
             asked = next(lines)
             memory = Memory(pictures, asked["size_bytes"], may_write=False)
-            inspect, bundle = _load(asked)
-            say(ready={"revision": bundle.manifest.revision})
+            inspect, number = _load(asked)
+            say(ready={"revision": number})
             for part in lines:
                 say(judged=_judge(inspect, memory, part))
         except MemoryError:
@@ -80,15 +80,19 @@ def _surest(views: tuple[ViewResult, ...]) -> tuple[str | None, float | None]:
     return (best.label, best.score) if best else (None, None)
 
 
-def _load(asked: dict[str, Any]) -> tuple[PartInspection, Bundle]:
-    """Load the candidate as the line would, so that the same part gets the same verdict here.
+def _load(asked: dict[str, Any]) -> tuple[PartInspection, int]:
+    """Load the candidate as the line would, so that the same part gets the same verdict here; with its number.
 
     Raises:
         ApplianceError: the configuration or the recipe is another than the station's, or the candidate may not judge.
     """
     config, document = load_config(Path(asked["config"]))
-    bundle = read_release(Path(asked["bundle"]), asked["sha256"])
-    recipe = load_bound_recipe(config, config.product_files()[asked["key"]], bundle)
+    bundle = read_release(Path(asked["bundle"]), asked["bundle_digest"])
+    if asked["kind"] == "recipe":
+        released = read_recipe_release(Path(asked["recipe"]), asked["recipe_digest"])
+    else:
+        released = load_recipe(Path(asked["recipe"]))
+    recipe = load_bound_recipe(config, config.product_files()[asked["key"]], bundle, released)
     for what, now, then in (
         ("configuration", document.digest, asked["config_digest"]),
         ("recipe", recipe.digest, asked["recipe_digest"]),
@@ -100,7 +104,7 @@ def _load(asked: dict[str, Any]) -> tuple[PartInspection, Bundle]:
         undo.callback(engine.close)
         inspection = PartInspection(recipe, Inference(recipe, bundle.manifest, engine))
         undo.pop_all()
-    return inspection, bundle
+    return inspection, recipe.version if asked["kind"] == "recipe" else bundle.manifest.revision
 
 
 def _activate(config: Config, bundle: Bundle, recipe: BoundRecipe, device_root: Path) -> Runtime:

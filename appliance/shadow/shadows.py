@@ -113,14 +113,14 @@ class Shadows:
         product = self._products.ready(request.product)
         if product is not self._products.in_force:
             raise ConfigError(f"{product.name} is not in force, and a shadow sees the parts that are judged")
-        assert request.bundle is not None
         assert request.sha256 is not None
-        path = locate(self._place.config.releases, request.bundle)
+        kind, name = request.release
+        path = locate(self._place.config.releases, name)
         if self._present is not None and not self._present.has_ended:
             if self._present.candidate.digest == request.sha256:
                 return {"ok": True, "changed": False, **self.status()}
             raise ConfigError("another candidate judges beside the line already; end it first (`stop`: true)")
-        if request.sha256 == product.versions.bundle_digest:
+        if request.sha256 == product.versions.released(kind)[2]:
             raise ConfigError(f"this release judges {product.name} already; a shadow would only agree with it")
         candidate = self._candidate(request, request.sha256, product, path)
         shadow = Shadow(candidate, self._ledger, self._pin, self._clock, rest=self.rest)
@@ -131,9 +131,10 @@ class Shadows:
         return answer
 
     def _candidate(self, request: ShadowRequest, sha256: str, product: Product, path: Path) -> Candidate:
-        config, now = self._place.config, product.versions
+        config, now, (kind, _) = self._place.config, product.versions, request.release
         key = key_of(config, product.name)
-        views = load_recipe(config.product_files()[key].recipe)[0].views
+        files = config.product_files()[key]
+        views = load_recipe(files.recipe)[0].views
         return Candidate(
             product=product.name,
             digest=sha256,
@@ -144,11 +145,13 @@ class Shadows:
             request={
                 "config": str(self._place.document.path.absolute()),
                 "config_digest": now.config_digest,
-                "recipe_digest": now.recipe_digest,
                 "device_root": str(self._place.device_root.absolute()),
                 "key": key,
-                "bundle": str(path),
-                "sha256": sha256,
+                "kind": kind,
+                "bundle": str(path if kind == "bundle" else files.bundle.resolve()),
+                "bundle_digest": sha256 if kind == "bundle" else now.bundle_digest,
+                "recipe": str(path if kind == "recipe" else files.recipe),
+                "recipe_digest": sha256 if kind == "recipe" else now.recipe_digest,
             },
             memory_bytes=config.shadow.memory_mb * MEGABYTE,
             hang_s=config.shadow.hang_s,

@@ -200,7 +200,12 @@ UPDATES: Migration = (
     )""",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES)
+RECIPES: Migration = (
+    "ALTER TABLE release_change RENAME COLUMN bundle TO name",
+    "ALTER TABLE release_change ADD COLUMN kind TEXT NOT NULL DEFAULT 'bundle'",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES, RECIPES)
 """One entry for each user_version; add to the end, never change one that was released."""
 
 BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"

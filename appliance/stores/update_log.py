@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from appliance.events import ReleaseChange, ShadowEnd, ShadowJudgement, UpdateEvent, iso
+from appliance.events import ReleaseChange, ReleaseKind, ShadowEnd, ShadowJudgement, UpdateEvent, iso
 from appliance.stores.update_queries import UpdateReader
 from appliance.stores.writer import Writer
 
@@ -27,16 +27,17 @@ class UpdateLog:
         Raises:
             StorageError: nothing was written; the former release stays in force.
         """
-        with self._writer.transaction(f"putting revision {change.to_revision} of {change.bundle} in force") as tx:
+        with self._writer.transaction(f"putting {change.kind} {change.name} {change.to_revision} in force") as tx:
             last_seq = int(tx.execute("SELECT last_seq FROM meta").fetchone()[0])
             tx.execute(
-                "INSERT INTO release_change (at, who, product, bundle, from_digest, from_revision, to_digest,"
-                " to_revision, is_rollback, last_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO release_change (at, who, product, kind, name, from_digest, from_revision, to_digest,"
+                " to_revision, is_rollback, last_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     iso(change.at),
                     change.who,
                     change.product,
-                    change.bundle,
+                    change.kind,
+                    change.name,
                     change.from_digest,
                     change.from_revision,
                     change.to_digest,
@@ -48,12 +49,12 @@ class UpdateLog:
         return last_seq
 
     def has_run(self, digest: str) -> bool:
-        """Return whether a bundle was ever in force here; see UpdateReader.has_run."""
+        """Return whether a release was ever in force here; see UpdateReader.has_run."""
         return self._reader.has_run(digest)
 
-    def last_release(self, product: str) -> ReleaseChange | None:
-        """Return the newest release of a product; see UpdateReader.last_release."""
-        return self._reader.last_release(product)
+    def last_release(self, product: str, kind: ReleaseKind) -> ReleaseChange | None:
+        """Return the newest release of a product's bundle or recipe; see UpdateReader.last_release."""
+        return self._reader.last_release(product, kind)
 
     def begin_shadow(self, at: datetime, who: str, product: str, digest: str, revision: int) -> int:
         """Note that a candidate judges beside the line from now on.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from appliance.events import ReleaseChange, UpdateEvent, iso, moment_of
+from appliance.events import ReleaseChange, ReleaseKind, UpdateEvent, iso, moment_of
 from appliance.stores.queries import LedgerReader
 
 _TOP = "(SELECT max(score) FROM detection WHERE seq = i.seq)"
@@ -105,28 +105,25 @@ class UpdateReader(LedgerReader):
             StorageError: the disk refused.
         """
         with self._snapshot("reading the changes of releases") as rows:
-            where = "WHERE last_seq >= ? ORDER BY id LIMIT ?"
-            found = _rows(rows, "release_change", f"{_CHANGE} {where}", (after_seq, limit))
-        return [_change(row) for row in found]
+            return _changes(rows, "WHERE last_seq >= ? ORDER BY id LIMIT ?", (after_seq, limit))
 
-    def last_release(self, product: str) -> ReleaseChange | None:
-        """Return the newest change of a product's release; None if there never was one.
+    def last_release(self, product: str, kind: ReleaseKind) -> ReleaseChange | None:
+        """Return the newest change of a product's bundle or recipe; None if there never was one.
 
         Raises:
             StorageError: the disk refused.
         """
         with self._snapshot("reading the last change of a release") as rows:
-            where = "WHERE product = ? ORDER BY id DESC LIMIT 1"
-            found = _rows(rows, "release_change", f"{_CHANGE} {where}", (product,))
-        return _change(found[0]) if found else None
+            found = _changes(rows, "WHERE product = ? AND kind = ? ORDER BY id DESC LIMIT 1", (product, kind))
+        return found[0] if found else None
 
     def has_run(self, digest: str) -> bool:
-        """Return whether a bundle with this digest was ever in force here, since the ledger notes it.
+        """Return whether a bundle or recipe with this digest was ever in force here, since the ledger notes it.
 
         Raises:
             StorageError: the disk refused.
         """
-        with self._snapshot("looking for a bundle that ran here") as rows:
+        with self._snapshot("looking for a release that ran here") as rows:
             query = "SELECT 1 FROM release_change WHERE ? IN (from_digest, to_digest) LIMIT 1"
             return bool(_rows(rows, "release_change", query, (digest,)))
 
@@ -171,9 +168,11 @@ class UpdateReader(LedgerReader):
 
 
 _CHANGE = (
-    "SELECT at, who, product, bundle, from_digest, from_revision, to_digest, to_revision, is_rollback, last_seq"
-    " FROM release_change"
+    "SELECT at, who, product, kind, name, from_digest, from_revision, to_digest, to_revision, is_rollback, last_seq"
+    " FROM {table} "
 )
+_BEFORE_RECIPES = "(SELECT *, 'bundle' AS kind, bundle AS name FROM release_change)"
+"""The table as ledgers of an older form have it."""
 
 
 def _rows(rows: sqlite3.Connection, table: str, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -192,6 +191,12 @@ def _run(row: tuple[Any, ...]) -> ShadowRun:
     begun_at, *asked, ended_at, because, problem, judged, skipped, differing, lost = row
     ended = moment_of(ended_at) if ended_at else None
     return ShadowRun(*(moment_of(begun_at), *asked, ended, because, problem, judged, skipped, differing, lost))
+
+
+def _changes(rows: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[ReleaseChange]:
+    is_new = rows.execute("SELECT 1 FROM pragma_table_info('release_change') WHERE name = 'kind'").fetchone()
+    table = "release_change" if is_new else _BEFORE_RECIPES
+    return [_change(row) for row in _rows(rows, "release_change", _CHANGE.format(table=table) + where, values)]
 
 
 def _change(row: tuple[Any, ...]) -> ReleaseChange:

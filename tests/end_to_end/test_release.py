@@ -11,7 +11,7 @@ import yaml
 from appliance.links.topics import Topics
 from tests.models import tiny_bundle
 from tests.plant import Plant, write_station
-from tests.releases import prove_release, release_file, sha256, with_releases
+from tests.releases import BUNDLES, prove_release, release_file, sha256, with_releases
 from tests.stations import Line as HeardLine
 from tests.stations import needs_mosquitto, until
 
@@ -61,7 +61,7 @@ def test_a_person_puts_a_release_in_force_and_goes_back(plant: Plant) -> None:
     assert (code, told[:30]) == (0, "spots is judged by revision 1 "), complaint
     said = {record.message.part_id: record.message.versions for record in plant.records}
     assert [said[part]["bundle_revision"] for part in ("before", "after")] == [1, 2]
-    assert plant.query("SELECT who, from_revision, to_revision, is_rollback FROM release_change ORDER BY id") == [
+    assert plant.query(f"SELECT who, from_revision, to_revision, is_rollback FROM {BUNDLES} ORDER BY id") == [
         ("configuration", 0, 1, 0), ("A. Person", 1, 2, 0), ("A. Person", 2, 1, 1)
     ]  # fmt: skip
     heard.close()

@@ -16,6 +16,7 @@ from appliance.simulator.broker import find_mosquitto
 from appliance.update.statistical import make_judge
 from tests.agent_place import GATES
 from tests.plant import START_S, Plant
+from tests.releases import BUNDLES
 from tests.stations import until
 from tests.update_agent import NAME, Device, Fleet
 from tests.update_server import UpdateServer
@@ -73,7 +74,7 @@ def test_a_release_reaches_a_running_station_and_is_taken_back(tmp_path: Path) -
                 service.journal.wish("model", NAME, "Ann")
                 service.look()
                 assert device.line.in_force(NAME) == device.in_force() == old
-            changes = plant.query("SELECT from_revision, to_revision, is_rollback, who FROM release_change")
+            changes = plant.query(f"SELECT from_revision, to_revision, is_rollback, who FROM {BUNDLES}")
             assert changes == [(0, 1, 0, "configuration"), (1, 2, 0, "agent"), (2, 1, 1, "agent")]
             told = [state for (state,) in plant.query("SELECT state FROM update_event ORDER BY id")]
             assert told[:8] == ["CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "PROVE", "SHADOW", "CANARY"]

@@ -17,7 +17,7 @@ from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.models import tiny_bundle
 from tests.plant import DEVICE_ID, START_S, Plant
-from tests.releases import children_of, prove_release, release_file, sha256
+from tests.releases import BUNDLES, children_of, prove_release, release_file, sha256
 from tests.stations import until
 
 KILLS = int(os.environ.get("FAULT_RELEASES", "5"))
@@ -74,7 +74,7 @@ def test_a_kill_around_a_release_leaves_each_part_one_verdict_by_a_release_that_
                 clock.wait(wait_s / PARTS)
             sent += PARTS
             plant.kill()
-            ((last,),) = plant.query("SELECT to_digest FROM release_change ORDER BY id DESC LIMIT 1")
+            ((last,),) = plant.query(f"SELECT to_digest FROM {BUNDLES} ORDER BY id DESC LIMIT 1")
             assert last in digests.values()
             if answer is not None and answer.done() and answer.exception() is None:
                 assert answer.result().ok, answer.result().error
@@ -83,14 +83,14 @@ def test_a_kill_around_a_release_leaves_each_part_one_verdict_by_a_release_that_
             plant.announce(f"after-{number}", 30_000, 200)
             sent += 1
             plant.wait_for_records(sent, 60.0)
-            ((now,),) = plant.query("SELECT to_digest FROM release_change ORDER BY id DESC LIMIT 1")
+            ((now,),) = plant.query(f"SELECT to_digest FROM {BUNDLES} ORDER BY id DESC LIMIT 1")
             assert now == digests[1], "a restart begins with what the configuration names, and notes it"
         plant.wait_for_outcomes(sent, 60.0)
         assert plant.stop() == 0
         rows = plant.query(
             "SELECT seq, part_id, json_extract(record, '$.versions.bundle_digest') FROM inspection ORDER BY seq"
         )
-        changes = plant.query("SELECT from_digest, to_digest, last_seq FROM release_change ORDER BY id")
+        changes = plant.query(f"SELECT from_digest, to_digest, last_seq FROM {BUNDLES} ORDER BY id")
         plant.start()
     _check(rows, changes, sent, digests)
     with SqliteLedger.open(tmp_path / "ledger.db", DEVICE_ID, "audit", ["quality"]) as ledger:

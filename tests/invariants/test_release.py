@@ -34,8 +34,8 @@ def put(line: Line, product: str, revision: int, is_refused: bool = False, **cha
     digest = f"{revision:064d}"
     versions = replace(former.versions, bundle_revision=revision, bundle_digest=digest)
     change = ReleaseChange(
-        utc_now(), "A. Person", product, "tiny", former.versions.bundle_digest, former.versions.bundle_revision,
-        digest, revision, is_rollback=False,
+        utc_now(), "A. Person", product, "bundle", "tiny", former.versions.bundle_digest,
+        former.versions.bundle_revision, digest, revision, is_rollback=False,
     )  # fmt: skip
 
     def note() -> int:

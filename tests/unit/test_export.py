@@ -67,7 +67,8 @@ def test_steps_of_updates_and_releases_come_along_by_time(station: Path, capsys:
         for hours, state in ((0, "VERIFY"), (2, "COMMIT"), (48, "WATCH")):
             event = UpdateEvent(MONDAY + timedelta(hours=hours), "agent", "model", "tiny", 2, digest, state, "")
             ledger.updates.note_update(event)
-        change = ReleaseChange(MONDAY + timedelta(hours=1), "me", "spots", "tiny", "b" * 64, 1, digest, 2, False)
+        at = MONDAY + timedelta(hours=1)
+        change = ReleaseChange(at, "me", "spots", "bundle", "tiny", "b" * 64, 1, digest, 2, False)
         ledger.updates.note_release(change)
     out = export(station, "--since", MONDAY.isoformat(), "--until", (MONDAY + timedelta(days=1)).isoformat())
     told = [json.loads(line) for line in (out / "updates.jsonl").read_text().splitlines()]

@@ -13,6 +13,7 @@ import yaml
 from appliance.config import load_config
 from appliance.device_state import read_device_state
 from appliance.errors import RuntimeFault
+from appliance.events import ReleaseChange
 from appliance.ports import TriggerRequest
 from appliance.products import load_products
 from appliance.retirement import Retirement
@@ -55,6 +56,10 @@ def judged(config: Path, digest: str) -> list[int]:
     return found
 
 
+def changes_of(config: Path, kind: str) -> list[ReleaseChange]:
+    return [each for each in UpdateReader(config.parent / "ledger.db").release_changes() if each.kind == kind]
+
+
 def test_parts_after_a_release_are_judged_by_it_and_the_ledger_says_who_wanted_it(config: Path) -> None:
     newer = proven(config, 6)
     with build(config) as appliance:
@@ -63,7 +68,7 @@ def test_parts_after_a_release_are_judged_by_it_and_the_ledger_says_who_wanted_i
         answer = release(appliance, "spots", newer)
         part(appliance, "after")
         told = appliance.station.on_command("status", {})["bundles"]["spots"]
-        change = appliance.ledger.updates.last_release("spots")
+        change = appliance.ledger.updates.last_release("spots", "bundle")
         certificate = appliance.certificate
     assert answer["ok"]
     assert (answer["product"], answer["changed"], answer["revision"]) == ("spots", True, 6)
@@ -83,7 +88,7 @@ def test_a_release_in_force_already_changes_nothing(config: Path) -> None:
     with build(config) as appliance:
         release(appliance, "spots", newer)
         again = release(appliance, "spots", newer)
-        changes = UpdateReader(config.parent / "ledger.db").release_changes()
+        changes = changes_of(config, "bundle")
     assert (again["ok"], again["changed"], again["digest"]) == (True, False, sha256(newer))
     assert [each.to_revision for each in changes] == [5, 6]
 
@@ -164,7 +169,7 @@ def test_an_older_release_needs_a_rollback_and_to_have_run_here(config: Path) ->
         assert appliance.versions.bundle_revision == 6
         back = release(appliance, "spots", older, rollback=True)
         part(appliance, "after")
-        change = appliance.ledger.updates.last_release("spots")
+        change = appliance.ledger.updates.last_release("spots", "bundle")
     assert refused["error"] == (
         "revision 5 of tiny is older than 6, which is in force; only a rollback goes back"
     )  # fmt: skip
@@ -270,18 +275,18 @@ def edited_recipe(config: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (another_name, "is a release of other, and spots is judged by tiny: nobody can say which is older"),
+        (another_name, "is a release of other, and spots is judged by bundle tiny: nobody can say which is older"),
         (other_classes, "the model takes exactly 128x128 and the inspected part is 64x64"),
         (unproved, "tiny revision 7 has no valid certificate of this device: "),
         (outside, "does not lie in"),
         (upwards, "../tiny.bundle does not lie in"),
         (linked_out, "link.bundle does not lie in"),
         (missing, "missing.bundle: No such file or directory; name a file in"),
-        (pipe, "pipe.bundle is no file; name the bundle"),
+        (pipe, "pipe.bundle is no file; name the release"),
         (no_bundle, "text.bundle is not an acceptable bundle: it is not a zip file"),
         (another_file, "is not the file that was meant: its SHA-256 is"),
         (unknown_product, "there is no product 'nothing'; there are spots"),
-        (edited_recipe, "the recipe of spots was edited since the station started with it"),
+        (edited_recipe, "the recipe of spots is not the one that the station judges with: it was edited"),
     ],
 )
 def test_a_release_that_may_not_judge_is_refused_in_words_and_nothing_changes(
@@ -305,7 +310,7 @@ def test_a_release_that_may_not_judge_is_refused_in_words_and_nothing_changes(
     [
         ({"by": " "}, "release: `by`: "),
         ({"sha256": "abc"}, "release: `sha256`: "),
-        ({"bundle": None}, "release: `bundle`: "),
+        ({"bundle": None}, "release: a release is of a `bundle` or of a `recipe`"),
         ({"rollback": "yes"}, "release: `rollback`: "),
     ],
 )
@@ -375,7 +380,7 @@ def test_a_restart_goes_on_with_what_the_configuration_names_and_the_ledger_note
         release(appliance, "spots", newer)
     with build(config) as again:
         assert again.versions.bundle_revision == 5
-        changes = UpdateReader(config.parent / "ledger.db").release_changes()
+        changes = changes_of(config, "bundle")
     assert [(each.who, each.to_revision) for each in changes] == [
         ("configuration", 5), ("A. Person", 6), ("configuration", 5)
     ]  # fmt: skip

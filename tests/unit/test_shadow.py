@@ -148,7 +148,7 @@ def test_asking_again_for_the_same_candidate_changes_nothing_and_for_another_one
         ({"sha256": "0" * 64}, "is not the file that was meant"),
         ({"bundle": "../tiny.bundle"}, "does not lie in"),
         ({"product": "nothing"}, "there is no product 'nothing'"),
-        ({"bundle": None}, "a shadow needs `bundle` and `sha256`"),
+        ({"bundle": None}, "a shadow needs `bundle` or `recipe`, and `sha256`"),
         ({"by": ""}, "shadow: `by`: "),
     ],
 )

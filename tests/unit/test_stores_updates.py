@@ -16,10 +16,11 @@ from appliance.events import (
     ShadowJudgement,
     UpdateEvent,
     Verdict,
+    iso,
     utc_now,
 )
 from appliance.stores.ledger import SqliteLedger
-from appliance.stores.schema import CHANGEOVERS, FIRST_TABLES, REFERENCE_COLUMNS, connect, prepare
+from appliance.stores.schema import CHANGEOVERS, FIRST_TABLES, REFERENCE_COLUMNS, UPDATES, connect, prepare
 from appliance.stores.update_queries import JudgedPart, UpdateReader
 from tests.ledger_inspections import VERSIONS, make_inspection, make_trigger, open_ledger, store, store_many
 
@@ -44,7 +45,7 @@ def reader(ledger: SqliteLedger, path: Path) -> Iterator[UpdateReader]:
 
 
 def change(to: str = NEW, before: str = OLD, product: str = "board", rollback: bool = False) -> ReleaseChange:
-    return ReleaseChange(utc_now(), "A. Person", product, "boards", before, 1, to, 2, rollback)
+    return ReleaseChange(utc_now(), "A. Person", product, "bundle", "boards", before, 1, to, 2, rollback)
 
 
 def judgement(
@@ -59,11 +60,12 @@ def test_a_release_is_noted_with_the_number_of_the_newest_record(ledger: SqliteL
     store_many(ledger, 3)
     assert ledger.updates.note_release(change()) == 3
     (found,) = reader.release_changes()
-    assert (found.who, found.bundle, found.from_digest, found.to_digest, found.last_seq) == (
+    assert (found.who, found.name, found.from_digest, found.to_digest, found.last_seq) == (
         "A. Person", "boards", OLD, NEW, 3
     )  # fmt: skip
-    assert reader.last_release("board") == found
-    assert reader.last_release("another") is None
+    assert reader.last_release("board", "bundle") == found
+    assert reader.last_release("board", "recipe") is None
+    assert reader.last_release("another", "bundle") is None
     assert reader.release_changes(after_seq=4) == []
 
 
@@ -147,13 +149,31 @@ def test_a_ledger_from_before_updates_has_none_and_is_migrated_by_its_writer(pat
     connection.close()
     with closing(UpdateReader(path)) as reader:
         assert (reader.shadow_pairs(NEW, 0, 9), reader.release_changes(), reader.shadow_runs(NEW)) == ([], [], [])
-        assert (reader.update_events(), reader.last_release("board"), reader.has_run(NEW)) == ([], None, False)
+        assert (reader.update_events(), reader.last_release("board", "bundle")) == ([], None)
+        assert not reader.has_run(NEW)
     with open_ledger(path) as ledger:
         store(ledger, "t")
         ledger.updates.note_shadow([judgement(1)])
         ledger.updates.note_release(change())
         assert ledger.updates.has_run(NEW)
         assert ledger.verify_chain() is None
+
+
+def test_releases_in_a_ledger_from_before_recipes_were_of_bundles(path: Path) -> None:
+    connection = connect(path)
+    prepare(connection, path, "device-1", migrations=(FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES))
+    row = (iso(utc_now()), "A. Person", "board", "boards", OLD, 1, NEW, 2, 0, 3)
+    connection.execute(
+        "INSERT INTO release_change (at, who, product, bundle, from_digest, from_revision, to_digest, to_revision,"
+        " is_rollback, last_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+    )  # fmt: skip
+    connection.close()
+    with closing(UpdateReader(path)) as reader:
+        (before,) = reader.release_changes()
+    with open_ledger(path) as ledger:
+        assert ledger.updates.last_release("board", "bundle") == before
+        assert ledger.updates.last_release("board", "recipe") is None
+    assert (before.kind, before.name, before.to_digest) == ("bundle", "boards", NEW)
 
 
 def test_a_disk_that_refuses_notes_nothing(path: Path) -> None:
