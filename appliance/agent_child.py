@@ -3,9 +3,12 @@
 import argparse
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.errors import ApplianceError, ConfigError, exit_code
+from appliance.bundle.recipe_package import SUFFIX as RECIPE_SUFFIX
+from appliance.errors import ApplianceError, BundleProofError, ConfigError, exit_code
 from appliance.runtimes.engines.child import say
 from appliance.update.bounded_child import bind, go_last, read_last
 
@@ -20,7 +23,7 @@ def main() -> int:
     """Build or prove what the command line names; the result goes to the agent."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=("build", "prove"))
-    for name in ("--config", "--bundle", "--current"):
+    for name in ("--config", "--release", "--current"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -28,7 +31,7 @@ def main() -> int:
     given = parser.parse_args()
     begin(given)
     try:
-        done = {"build": build_here, "prove": prove_here}[given.task](given.config, given.bundle, given.current)
+        done = {"build": build_here, "prove": prove_here}[given.task](given.config, given.release, given.current)
     except MemoryError:
         say(result={"refused": f"it needs more than {given.memory_mb} MB of memory", "code": 69})
     except ApplianceError as error:
@@ -58,12 +61,12 @@ def build_here(config: Path, bundle: Path, current: Path) -> dict[str, object]:
     return {"words": words}
 
 
-def prove_here(config: Path, bundle: Path, current: Path) -> dict[str, object]:
+def prove_here(config: Path, release: Path, current: Path) -> dict[str, object]:
     """Prove a release for every product that runs a slots' `current`; the certificates stay with the station's.
 
     Args:
         config: the station's configuration.
-        bundle: the release.
+        release: a bundle, or a recipe, as `current` is.
         current: of the slots.
 
     Raises:
@@ -73,21 +76,37 @@ def prove_here(config: Path, bundle: Path, current: Path) -> dict[str, object]:
     from appliance.bundle.archive import read_bundle
     from appliance.device_state import read_device_state
     from appliance.products import activate_configured, load_bound_recipe
+    from appliance.recipe import load_recipe
     from appliance.stages.infer import Inference
 
-    station, release, device = Station.read(config), read_bundle(bundle), read_device_state()
+    station, device = Station.read(config), read_device_state()
+    with _release_at_fault(current.suffix == RECIPE_SUFFIX):
+        released = load_recipe(release) if current.suffix == RECIPE_SUFFIX else None
     words, p99_ms, budget_ms = list[str](), 0.0, math.inf
     for files in station.files_of(current).values():
-        recipe = load_bound_recipe(station.config, files, release)
-        engine = activate_configured(station.config, release, recipe, device)
-        tiles = Inference(recipe, release.manifest, engine.runtime).tiles
+        bundle = read_bundle(files.bundle if released else release)
+        with _release_at_fault(released is not None):
+            recipe = load_bound_recipe(station.config, files, bundle, released)
+        engine = activate_configured(station.config, bundle, recipe, device)
+        tiles = Inference(recipe, bundle.manifest, engine.runtime).tiles
         engine.runtime.close()
         budget_ms = min(budget_ms, engine.budget_ms * tiles)
         words.append(f"certificate {engine.certificate.id[:12]} of recipe {engine.certificate.subject.recipe}")
         p99_ms = max(p99_ms, engine.certificate.result.latency_ms.p99)
     if not words:
-        raise ConfigError(f"{config}: no product's `bundle` is {current}; name it there")
+        raise ConfigError(f"{config}: no product's `{current.suffix[1:]}` is {current}; name it there")
     return {"words": ", ".join(words), "p99_ms": p99_ms, "budget_ms": budget_ms}
+
+
+@contextmanager
+def _release_at_fault(is_recipe: bool) -> Iterator[None]:
+    """A mistake in a recipe that is released is the release's: no file of this device would mend it."""
+    try:
+        yield
+    except ConfigError as error:
+        if is_recipe:
+            raise BundleProofError(str(error)) from error
+        raise
 
 
 if __name__ == "__main__":

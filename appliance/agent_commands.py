@@ -16,23 +16,23 @@ from appliance.update.durable import in_words
 from appliance.update.journal import Journal, Wish
 from appliance.update.settings import AgentConfig
 from appliance.update.situation import HOLD, content_of
-from appliance.update.slots import Slots, digest_of
+from appliance.update.slots import JudgingKindName, digest_of
 
 ANSWER_S = 120.0
 
 
-def only_name(config: AgentConfig, name: str | None) -> str:
-    """Return the name of a model that the agent has; the only one if none is said.
+def only_name(config: AgentConfig, kind: JudgingKindName, name: str | None) -> str:
+    """Return the name of a model or recipe that the agent has; the only one if none is said.
 
     Raises:
         ConfigError: there is none of this name, or several and none is said.
     """
-    with in_words(config.models):
-        there = sorted(path.name for path in config.models.glob("*") if path.is_dir())
+    with in_words(config.slots_folder(kind)):
+        there = config.names(kind)
     if name is None and len(there) == 1:
         return there[0]
     if name not in there:
-        raise ConfigError(f"name {name or 'is missing'}: the agent has {', '.join(there) or 'no model yet'}")
+        raise ConfigError(f"name {name or 'is missing'}: the agent has {', '.join(there) or f'no {kind} yet'}")
     return name
 
 
@@ -88,7 +88,7 @@ class AgentCommands:
                 read(ReleaseHoldRequest, arguments)
                 return {"ok": True, "words": release_hold(journal)}
             asked = read(RollbackRequest, arguments)
-            wish = journal.wish("model", only_name(self._config, asked.name), asked.by)
+            wish = journal.wish(asked.kind, only_name(self._config, asked.kind, asked.name), asked.by)
         future: Future[dict[str, Any]] = Future()
         with self._busy:
             self._awaited.append((wish, time.monotonic() + self._answer_s, future))
@@ -113,5 +113,6 @@ class AgentCommands:
     def _answer(self, wish: Wish, words: str) -> dict[str, Any]:
         if GOES_BACK not in words:
             return {"ok": False, "error": words}
-        digest = digest_of(Slots(self._config.models / wish.name, ".bundle").current)
+        kind: JudgingKindName = "model" if wish.kind == "model" else "recipe"
+        digest = digest_of(self._config.slots(kind, wish.name).current)
         return {"ok": True, "words": words, "name": wish.name, "digest": digest}

@@ -8,9 +8,11 @@ from typing import Any
 
 from appliance.agent_station import Station
 from appliance.errors import ConfigError, DeliveryError
+from appliance.events import ReleaseKind
 from appliance.links.question import ask
 from appliance.stores.observed import ObservedLedger
 from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
+from appliance.update.slots import SUFFIXES, JudgingKindName
 
 AGENT = "agent"
 RUNNING = ("loading", "running")
@@ -24,16 +26,17 @@ LOADING_S = 120.0
 class MqttLine:
     """Implements update.line.Line: commands to the station, and its ledger.
 
-    Of a model that several products run, all of them change; only the one in force can be judged beside.
+    Of a model, or recipe, that several products run, all of them change; only the one in force can be judged beside.
     """
 
-    def __init__(self, station: Station, models: Path) -> None:
-        """Take the station and the folder of the models' slots.
+    def __init__(self, station: Station, folder: Path, kind: JudgingKindName = "model") -> None:
+        """Take the station, the folder of the kind's slots, and the kind.
 
         Raises:
             ConfigError: the station cannot be asked.
         """
-        self._station, self._models = station, models
+        self._station, self._folder, self._suffix = station, folder, SUFFIXES[kind]
+        self._key: ReleaseKind = "bundle" if kind == "model" else "recipe"
         self._settings = station.mqtt()
 
     def shadow(self, candidate: Candidate) -> None:
@@ -41,7 +44,7 @@ class MqttLine:
         product = str(self._status().get("product"))
         if product not in self._products(candidate.name):
             raise DeliveryError(f"product {product} is in force and does not run {candidate.name}; this goes on later")
-        self._ask("shadow", product, bundle=str(candidate.path), sha256=candidate.sha256)
+        self._ask("shadow", product, **self._named(candidate))
 
     def end_shadow(self, name: str) -> None:
         """End that; not what judges beside for another name."""
@@ -62,14 +65,14 @@ class MqttLine:
         more = {"rollback": True} if is_rollback else {}
         more |= {"keeps_former": True} if is_trial else {}
         for product in self._products(candidate.name):
-            self._ask("release", product, bundle=str(candidate.path), sha256=candidate.sha256, **more)
+            self._ask("release", product, **self._named(candidate), **more)
 
     def in_force(self, name: str) -> str:
         """Return what judges every product of a name; empty if they differ."""
-        bundles = self._status().get("bundles")
-        if not isinstance(bundles, dict):
-            raise DeliveryError("the station does not say which releases are in force; update its software")
-        digests = {str(bundles.get(product, {}).get("digest", "")) for product in self._products(name)}
+        judging = self._status().get(f"{self._key}s")
+        if not isinstance(judging, dict):
+            raise DeliveryError(f"the station does not say which {self._key}s are in force; update its software")
+        digests = {str(judging.get(product, {}).get("digest", "")) for product in self._products(name)}
         return digests.pop() if len(digests) == 1 else ""
 
     def last_seq(self) -> int:
@@ -80,8 +83,11 @@ class MqttLine:
     def observations(self, gate: Gate, sha256: str, since_seq: int) -> Iterator[SeenPart]:
         """Return the parts after since_seq that a release judged, or judged beside, in order."""
         with closing(self._ledger()) as ledger:
-            read = ledger.judged_beside_by if gate == "shadow" else ledger.judged_by
-            for part in read(sha256, since_seq):
+            beside = gate == "shadow"
+            found = (
+                ledger.judged_beside_by(sha256, since_seq) if beside else ledger.judged_by(sha256, since_seq, self._key)
+            )
+            for part in found:
                 yield SeenPart(**asdict(part))
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -92,13 +98,14 @@ class MqttLine:
         return ObservedLedger(self._station.config.ledger.path)
 
     def _products(self, name: str) -> list[str]:
-        found = self._station.products(self._models / name / "current.bundle")
+        current = self._folder / name / f"current{self._suffix}"
+        found = self._station.products(current)
         if not found:
-            raise ConfigError(
-                f"{self._station.document.path}: no product's `bundle` is {self._models / name / 'current.bundle'}; "
-                "name it there"
-            )
+            raise ConfigError(f"{self._station.document.path}: no product's `{self._key}` is {current}; name it there")
         return found
+
+    def _named(self, candidate: Candidate) -> dict[str, str]:
+        return {self._key: str(candidate.path), "sha256": candidate.sha256}
 
     def _status(self) -> Mapping[str, Any]:
         return self._answered("status", {})

@@ -27,9 +27,12 @@ class Station:
         return cls(*load_config(path))
 
     def files_of(self, current: Path) -> dict[str, ProductSection]:
-        """Return the products that run what a slots' `current` names; the link itself is not followed."""
+        """Return the products whose bundle or recipe is a slots' `current`; the link itself is not followed."""
+        wanted = _unfollowed(current)
         files = self.config.product_files()
-        return {name: each for name, each in files.items() if _unfollowed(each.bundle) == _unfollowed(current)}
+        return {
+            name: each for name, each in files.items() if wanted in (_unfollowed(each.bundle), _unfollowed(each.recipe))
+        }
 
     def products(self, current: Path) -> list[str]:
         """Return their names, as commands take them."""

@@ -8,7 +8,6 @@ from appliance.update.device_key import open_device_key
 from appliance.update.doors import why_closed
 from appliance.update.journal import Journal
 from appliance.update.kinds import Update
-from appliance.update.models import SUFFIX
 from appliance.update.reports import TAKEN
 from appliance.update.settings import AgentConfig, AppsSection
 from appliance.update.situation import HOLD
@@ -32,7 +31,8 @@ def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
         "problem": journal.noted("problem") or "",
         "reported": journal.noted(TAKEN),
         "untold_events": len(journal.unsent()),
-        "models": {path.name: _slots(Slots(path, SUFFIX)) for path in sorted(config.models.glob("*"))},
+        "models": {name: _slots(config.slots("model", name)) for name in config.names("model")},
+        "recipes": {name: _slots(config.slots("recipe", name)) for name in config.names("recipe")},
         "app": config.apps and _app(config.apps.name, app_slots(config, config.apps)),
         "updates": [_told(journal, update) for update in journal.latest()],
         "quarantine": journal.quarantined(),
@@ -52,9 +52,10 @@ def app_slots(config: AgentConfig, apps: AppsSection) -> AppSlots:
 def in_words(status: dict[str, Any]) -> str:
     """Return a status as lines for a person."""
     lines = [f"device key {status['public_key']}"]
-    for name, slots in status["models"].items():
-        before = f", before it {slots['other'][:_SHOWN_OF_A_DIGEST]}" if slots["other"] else ""
-        lines.append(f"model {name}: {slots['sha256'][:_SHOWN_OF_A_DIGEST] or 'nothing'} is in force{before}")
+    for kind in ("model", "recipe"):
+        for name, slots in status[f"{kind}s"].items():
+            before = f", before it {slots['other'][:_SHOWN_OF_A_DIGEST]}" if slots["other"] else ""
+            lines.append(f"{kind} {name}: {slots['sha256'][:_SHOWN_OF_A_DIGEST] or 'nothing'} is in force{before}")
     if app := status["app"]:
         version = f"version {app['version']}" if app["sha256"] else "the image's own"
         trial = f", {app['trial']} is on trial: {app['health']}" if app["trial"] else ""

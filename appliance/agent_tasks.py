@@ -17,7 +17,6 @@ from appliance.agent_line import MqttLine
 from appliance.agent_station import Station, station_file
 from appliance.agent_status import app_slots, in_words, status_of
 from appliance.agent_workshop import ChildWorkshop
-from appliance.bundle.archive import read_bundle
 from appliance.bundle.whole_file import write_whole
 from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
@@ -26,24 +25,26 @@ from appliance.requests import MOST_CHARACTERS
 from appliance.runtimes.engines.child import say
 from appliance.stop_wish import StopWish
 from appliance.update.app_build import AppBuilder
-from appliance.update.apps import Apps, names_of
+from appliance.update.apps import Apps
 from appliance.update.bounded_child import end_with
 from appliance.update.conductor import GOES_BACK, Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
 from appliance.update.durable import in_words as disk_in_words
 from appliance.update.journal import Journal
+from appliance.update.judging import MODEL, RECIPE, Content, JudgingKind, Workshop
 from appliance.update.kinds import InterruptedWorkError, Kind
-from appliance.update.line import Line
 from appliance.update.lock import held_if_free
-from appliance.update.models import Models, Workshop
 from appliance.update.orders import FindsTargets, Orders
 from appliance.update.reports import Reports
 from appliance.update.service import Left, Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
+from appliance.update.slots import SUFFIXES, JudgingKindName, digest_of
 from appliance.update.statistical import make_judge
 
 GLANCE_S = 0.1
+JUDGING: Mapping[JudgingKindName, Content] = {"model": MODEL, "recipe": RECIPE}
+
 BUSY_S = 2.0
 """How often a worker looks whether another agent still works."""
 
@@ -98,11 +99,18 @@ class Agent:
         """Return whether a wish, or the end of the agent, is to break off what takes long."""
         return stopped.is_set() or bool(self.journal.wishes())
 
-    def workshop(self, stopped: threading.Event, meanwhile: Callable[[], None] = nothing) -> ChildWorkshop:
+    def workshop(
+        self, kind: JudgingKindName, stopped: threading.Event, meanwhile: Callable[[], None] = nothing
+    ) -> ChildWorkshop:
         """Return what builds and proves."""
         config = self.config
         is_wanted = partial(self.is_wanted, stopped)
-        return ChildWorkshop(station_file(config), config.models, config.work, is_wanted, meanwhile=meanwhile)
+        station = station_file(config)
+
+        def current(name: str) -> Path:
+            return config.slots(kind, name).current
+
+        return ChildWorkshop(station, current, config.work, is_wanted, meanwhile=meanwhile)
 
     def orders(self, meanwhile: Callable[[], None] = nothing) -> Orders:
         """Return where orders and releases come from.
@@ -114,24 +122,29 @@ class Agent:
         targets = config.make_source(config.targets_url)
         store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
         papers = TargetStore(config.orders, targets)
-        app = config.apps.name if config.apps else None
         return Orders(
             self.repository(), store, papers, config.make_floor(), self.who.site, self.who.device_id,
-            names_of(config.models, app),
+            self.names,
         )  # fmt: skip
 
-    def kinds(
-        self, orders: Orders, line: Line, stopped: threading.Event, meanwhile: Callable[[], None]
-    ) -> dict[str, Kind]:
-        """Return what this device installs: models, and the application where agent.yaml has it.
+    def names(self) -> list[tuple[str, str]]:
+        """Return kind and name of all that this device may be told to run."""
+        config = self.config
+        app = [("app", config.apps.name)] if config.apps else []
+        return [(kind, name) for kind in JUDGING for name in config.names(kind)] + app
+
+    def kinds(self, orders: Orders, stopped: threading.Event, meanwhile: Callable[[], None]) -> dict[str, Kind]:
+        """Return what this device installs: models, recipes, and the application where agent.yaml has it.
 
         Args:
             orders: where releases come from.
-            line: the station.
             stopped: breaks off what takes long.
             meanwhile: called often while something does.
         """
-        kinds: dict[str, Kind] = {"model": self.models(orders, line, self.workshop(stopped, meanwhile))}
+        kinds: dict[str, Kind] = {
+            content.kind: self.judging(content, orders, self.workshop(content.kind, stopped, meanwhile))
+            for content in JUDGING.values()
+        }
         config, apps = self.config, self.config.apps
 
         def is_wanted() -> bool:
@@ -143,22 +156,24 @@ class Agent:
             kinds["app"] = Apps(orders, builder, apps, config.station, SystemClock())
         return kinds
 
-    def models(self, orders: Orders, line: Line, workshop: Workshop) -> Models:
-        """Return the kind `model`."""
+    def judging(self, content: Content, orders: Orders, workshop: Workshop) -> JudgingKind:
+        """Return the kind `model` or `recipe`."""
         config, station = self.config, self.station()
 
         def why_not(name: str) -> str:
-            current = config.models / name / "current.bundle"
-            return (
-                "" if station.products(current) else f"no product of the station has `bundle: {current}`; name it there"
-            )
+            current = config.slots(content.kind, name).current
+            if station.files_of(current):
+                return ""
+            return f"no product of the station has `{current.suffix[1:]}: {current}`; name it there"
 
-        return Models(orders, config.models, line, make_judge, workshop, SystemClock(), why_not)
+        folder = config.slots_folder(content.kind)
+        line = MqttLine(station, folder, content.kind)
+        return JudgingKind(orders, folder, line, make_judge, workshop, SystemClock(), why_not, content)
 
     def service(self, stopped: threading.Event) -> Service:
         """Return everything that the agent does by itself."""
         config, clock = self.config, SystemClock()
-        line = MqttLine(self.station(), config.models)
+        line = MqttLine(self.station(), config.slots_folder("model"))
         meanwhile = Meanwhile(config.look_s)
 
         def between() -> None:
@@ -167,7 +182,7 @@ class Agent:
             meanwhile()
 
         orders = self.orders(between)
-        kinds = self.kinds(orders, line, stopped, meanwhile)
+        kinds = self.kinds(orders, stopped, meanwhile)
         conductor = Conductor(self.journal, kinds, clock, config.window)
         meanwhile.do = conductor.look_at_the_line
         reports = Reports(
@@ -231,8 +246,9 @@ def _status(agent: Agent, arguments: argparse.Namespace) -> int:
 
 
 def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
-    name = _app_name(agent) if arguments.kind == "app" else only_name(agent.config, arguments.name)
-    wish = agent.journal.wish(arguments.kind, name, arguments.by.strip())
+    kind = arguments.kind
+    name = _app_name(agent) if kind == "app" else only_name(agent.config, kind, arguments.name)
+    wish = agent.journal.wish(kind, name, arguments.by.strip())
     until = time.monotonic() + ANSWER_S
     while (answer := agent.journal.answer_to(wish)) is None or not is_over(agent.journal, wish):
         with held_if_free(agent.lock) as is_free:
@@ -250,7 +266,7 @@ def _rollback(agent: Agent, arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"appliance: {answer}\n")
         return EXIT_REFUSED
     found = status_of(agent.config, agent.journal)
-    now = found["app"] if wish.kind == "app" else found["models"][wish.name]
+    now = found["app"] if wish.kind == "app" else found[f"{wish.kind}s"][wish.name]
     again = f"release {now['sha256'][:12]}" if now["sha256"] else "the image's own"
     sys.stdout.write(f"{answer}: {wish.name} is {again} again\n")
     return 0
@@ -273,23 +289,25 @@ def _release_hold(agent: Agent, arguments: argparse.Namespace) -> int:
 
 
 def _adopt(agent: Agent, arguments: argparse.Namespace) -> int:
+    file: Path = arguments.release
+    content = RECIPE if file.suffix == SUFFIXES["recipe"] else MODEL
     with agent.alone():
-        stopped = threading.Event()
-        models = agent.models(agent.orders(), MqttLine(agent.station(), agent.config.models), agent.workshop(stopped))
-        slots, bundle = models.slots(arguments.name), read_bundle(arguments.bundle)
+        releases = agent.judging(content, agent.orders(), agent.workshop(content.kind, threading.Event()))
+        slots, (name, number) = releases.slots(arguments.name), content.identify(file)
         if slots.slot():
             raise ConfigError(f"{slots.current} is there already; from now on its updates are assigned")
-        if why := models.why_not(arguments.name):
+        if why := releases.why_not(arguments.name):
             raise ConfigError(why)
         with disk_in_words(slots.folder):
             slots.folder.mkdir(parents=True, exist_ok=True)
-            content = arguments.bundle.read_bytes()
-        write_whole(slots.candidate, content)
-        words = models.workshop.prove(arguments.name, slots.candidate).words
-        slots.commit(bundle.digest)
+            data = file.read_bytes()
+        write_whole(slots.candidate, data)
+        sha256 = digest_of(slots.candidate)
+        words = releases.workshop.prove(arguments.name, slots.candidate).words
+        slots.commit(sha256)
         slots.forget_candidate()
-        agent.journal.note(f"adopted {arguments.name}", {"by": arguments.by.strip(), "sha256": bundle.digest})
-    sys.stdout.write(f"{slots.current} is {bundle.manifest.name} revision {bundle.manifest.revision}: {words}\n")
+        agent.journal.note(f"adopted {arguments.name}", {"by": arguments.by.strip(), "sha256": sha256})
+    sys.stdout.write(f"{slots.current} is {name} {content.number_is} {number}: {words}\n")
     return 0
 
 

@@ -17,8 +17,8 @@ from appliance.errors import (
     exit_code,
 )
 from appliance.runtimes.engines.child import Cancelled, TookTooLong, run_child
+from appliance.update.judging import Proved
 from appliance.update.kinds import InterruptedWorkError
-from appliance.update.models import Proved
 from appliance.update.settings import WorkSection
 
 log = logging.getLogger(__name__)
@@ -30,39 +30,40 @@ _KINDS: tuple[type[ApplianceError], ...] = (BundleProofError, BundleSlowError, C
 
 @dataclass(frozen=True, slots=True)
 class ChildWorkshop:
-    """Implements update.models.Workshop.
+    """Implements update.judging.Workshop.
 
-    is_wanted: asked while a child works; True ends it. child: its module. meanwhile: called often while it works.
+    station: its configuration. current: name -> what its slots start. is_wanted: asked while a child works; True ends
+    it. child: its module. meanwhile: called often while it works.
     """
 
     station: Path
-    models: Path
+    current: Callable[[str], Path]
     limits: WorkSection
     is_wanted: Callable[[], bool]
     child: str = CHILD
     meanwhile: Callable[[], None] = lambda: None
 
-    def build(self, name: str, bundle: Path) -> str:
+    def build(self, name: str, release: Path) -> str:
         """Make this device's engine of a bundle."""
-        return str(self._work("build", name, bundle, self.limits.build_s)["words"])
+        return str(self._work("build", name, release, self.limits.build_s)["words"])
 
-    def prove(self, name: str, bundle: Path) -> Proved:
-        """Prove a bundle for every product that uses it, behind the line's own work.
+    def prove(self, name: str, release: Path) -> Proved:
+        """Prove a release for every product that uses its name, behind the line's own work.
 
         What is fast enough there is fast enough in its place. Only what is not, or does not come to an end within half
         of the time, is measured at the line's priority, and does not rest while the line inspects.
         """
         try:
-            found = self._work("prove", name, bundle, self.limits.prove_s / 2)
+            found = self._work("prove", name, release, self.limits.prove_s / 2)
         except (BundleSlowError, TookTooLong) as error:
             log.info("%s is proved again at the line's priority: %s", name, error)
-            found = self._work("prove", name, bundle, self.limits.prove_s / 2, BESIDE)
+            found = self._work("prove", name, release, self.limits.prove_s / 2, BESIDE)
         return Proved(str(found["words"]), float(found["p99_ms"]), float(found["budget_ms"]))
 
-    def _work(self, task: str, name: str, bundle: Path, limit_s: float, *more: str) -> dict[str, Any]:
+    def _work(self, task: str, name: str, release: Path, limit_s: float, *more: str) -> dict[str, Any]:
         arguments = [
-            task, *more, "--config", str(self.station), "--bundle", str(bundle),
-            "--current", str(self.models / name / "current.bundle"), "--memory-mb", str(self.limits.memory_mb),
+            task, *more, "--config", str(self.station), "--release", str(release),
+            "--current", str(self.current(name)), "--memory-mb", str(self.limits.memory_mb),
             "--parent", str(os.getpid()),
         ]  # fmt: skip
         try:

@@ -68,7 +68,7 @@ def work() -> int:
         floor=Floor(folder / "floor.json", datetime(2020, 1, 1, tzinfo=timezone.utc)), clock=SystemClock(),
     )  # fmt: skip
     store = TargetStore(folder / "files", HttpsSource(f"{url}/targets", transport))
-    workshop = ChildWorkshop(station, models, WorkSection(), stopped.is_set)
+    workshop = ChildWorkshop(station, lambda name: models / name / "current.bundle", WorkSection(), stopped.is_set)
     certificates = load_config(station)[0].certificates
     name = target_name.split("/")[1]
     slots, spent = Slots(models / name, ".bundle"), dict.fromkeys(STEPS, 0.0)

@@ -16,7 +16,7 @@ from appliance.launch import BUILT, SLOT, Slot
 from appliance.update.app_build import AppBuilder
 from appliance.update.app_settings import AppLimits, AppWork
 from appliance.update.app_slots import AppSlots
-from appliance.update.apps import Apps, names_of
+from appliance.update.apps import Apps
 from appliance.update.conductor import Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.kinds import Update
@@ -119,7 +119,7 @@ class AppDevice(Device):
 
     @property
     def app(self) -> Apps:
-        orders = replace(self.kind.source, allowed=names_of(self.models, APP))
+        orders = replace(self.kind.source, allowed=lambda: [*self.kind.source.allowed(), ("app", APP)])
         return Apps(orders, AppBuilder(self.slots, AppWork()), self.limits, self.station, self.clock)
 
     def start(self) -> Service:

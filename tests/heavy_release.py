@@ -20,13 +20,13 @@ IOPRIO_GET = {machine: number + 1 for machine, number in IOPRIO_SET.items()}
 parser = argparse.ArgumentParser()
 parser.add_argument("task")
 parser.add_argument("--beside-the-line", action="store_true")
-for name in ("--config", "--bundle", "--current"):
+for name in ("--config", "--release", "--current"):
     parser.add_argument(name, type=Path)
 for name in ("--memory-mb", "--parent"):
     parser.add_argument(name, type=int)
 given = parser.parse_args()
 begin(given)
-what = given.bundle.read_text()
+what = given.release.read_text()
 if what == "eats":
     try:
         eaten = bytearray(10 * given.memory_mb * 10**6)
@@ -36,12 +36,12 @@ if what == "eats":
 elif what == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
 elif what == "hangs":
-    given.bundle.with_name("child.pid").write_text(str(os.getpid()))
+    given.release.with_name("child.pid").write_text(str(os.getpid()))
     threading.Event().wait()
 elif what in ("says how", "is slow"):
     policy = {os.SCHED_IDLE: "idle", os.SCHED_OTHER: "other"}[os.sched_getscheduler(0)]
     disk = ctypes.CDLL(None).syscall(IOPRIO_GET[platform.machine()], IOPRIO_WHO_PROCESS, 0)
-    with given.bundle.with_name("priorities").open("a") as file:
+    with given.release.with_name("priorities").open("a") as file:
         file.write(f"{policy} {os.getpriority(os.PRIO_PROCESS, 0)} {'idle' if disk == IOPRIO_CLASS_IDLE else disk}, ")
         file.write("along\n" if os.getpgid(0) == os.getpgid(os.getppid()) else "apart\n")
     if what == "is slow" and not given.beside_the_line:

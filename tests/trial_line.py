@@ -156,7 +156,10 @@ class TrialLine:
         (folder / "root.json").write_bytes(self._fleet.repository.root_bytes())
         station = place / "config.yaml"
         station.write_text(yaml.safe_dump(self.plant.config))
-        workshop = ChildWorkshop(station, self._models, WorkSection(memory_mb=MOST_MB, prove_s=60), lambda: False)
+        workshop = ChildWorkshop(
+            station, lambda name: self._models / name / "current.bundle", WorkSection(memory_mb=MOST_MB, prove_s=60),
+            lambda: False,
+        )  # fmt: skip
         self._device = Device(
             folder, self._server.url, line_folder=self._folder, make_judge=make_judge, workshop=workshop
         )

@@ -31,14 +31,15 @@ from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.https import HttpsSource
 from appliance.update.journal import Journal
+from appliance.update.judging import JudgingKind, Proved, Workshop
 from appliance.update.kinds import Update
 from appliance.update.line import MakeJudge
-from appliance.update.models import Models, Proved, Workshop
 from appliance.update.orders import Orders
 from appliance.update.pace import TransferLimits
 from appliance.update.reports import Reports
 from appliance.update.repository import TrustedRepository
 from appliance.update.service import Service
+from appliance.update.slots import SUFFIXES, JudgingKindName
 from appliance.update.transport import Transport
 from tests.counting_judge import CountingJudge
 from tests.models import tiny_bundle
@@ -73,7 +74,7 @@ class HereWorkshop:
 class Along:
     """A kind at whose actions something happens before or after, such as a kill or a full disk."""
 
-    def __init__(self, kind: Models, before: Deeds | None = None, then: Deeds | None = None) -> None:
+    def __init__(self, kind: JudgingKind, before: Deeds | None = None, then: Deeds | None = None) -> None:
         self._kind, self._before, self._then = kind, before or {}, then or {}
 
     def __getattr__(self, name: str) -> Any:
@@ -100,7 +101,7 @@ class Device:
     workshop: Workshop | None = None
     line_folder: Path | None = None
     make_judge: MakeJudge = CountingJudge
-    around: Callable[[Models], Any] = lambda kind: kind
+    around: Callable[[JudgingKind], Any] = lambda kind: kind
     meanwhile: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -132,7 +133,7 @@ class Device:
         return Journal(self.state / "journal.db", self.clock)
 
     @property
-    def kind(self) -> Models:
+    def kind(self) -> JudgingKind:
         floor = Floor(self.folder / "floor.json", BUILT_AT)
         files = self.state / "files"
         targets = HttpsSource(f"{self.url}/targets/", self.transport)
@@ -145,7 +146,7 @@ class Device:
             repository, TargetStore(files, targets, meanwhile=self.meanwhile), papers, floor, SITE, DEVICE,
             lambda: [("model", path.name) for path in self.models.glob("*")],
         )  # fmt: skip
-        return Models(
+        return JudgingKind(
             orders, self.models, self.line, self.make_judge,
             self.workshop or HereWorkshop(self.station, self.models), self.clock,
         )  # fmt: skip
@@ -189,7 +190,8 @@ class Fleet:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.repository = folder, Repository()
-        self.repository.delegate("models", ["models/*/*"], terminating=True)
+        for role in ("models", "recipes"):
+            self.repository.delegate(role, [f"{role}/*/*"], terminating=True)
         self.repository.delegate(f"assign-{SITE}", [f"assign/{SITE}/*"], terminating=True)
         self.assigned = 0
 
@@ -199,11 +201,17 @@ class Fleet:
         return path if path.exists() else tiny_bundle(path, revision=revision)
 
     def publish(self, seq: int, content: bytes, custom_seq: int | None = None) -> dict[str, Any]:
-        """Sign a release; returns what an assignment says of it."""
-        path = f"models/{NAME}/{NAME}-{seq}.bundle"
-        custom = {"kind": "model", "seq": seq if custom_seq is None else custom_seq}
-        self.repository.add_target(path, content, role="models", custom=custom)
-        return {"kind": "model", "name": NAME, "path": path, "sha256": hashlib.sha256(content).hexdigest(),
+        """Sign a release of the model; returns what an assignment says of it."""
+        return self._publish("model", NAME, seq, content, seq if custom_seq is None else custom_seq)
+
+    def publish_recipe(self, name: str, seq: int, content: bytes) -> dict[str, Any]:
+        """Sign a release of a recipe; returns what an assignment says of it."""
+        return self._publish("recipe", name, seq, content, seq)
+
+    def _publish(self, kind: JudgingKindName, name: str, seq: int, content: bytes, custom_seq: int) -> dict[str, Any]:
+        path = f"{kind}s/{name}/{name}-{seq}{SUFFIXES[kind]}"
+        self.repository.add_target(path, content, role=f"{kind}s", custom={"kind": kind, "seq": custom_seq})
+        return {"kind": kind, "name": name, "path": path, "sha256": hashlib.sha256(content).hexdigest(),
                 "length": len(content), "seq": seq}  # fmt: skip
 
     def assign(self, *releases: dict[str, Any], gates: dict[str, Any] | None = None, **changes: Any) -> None:
@@ -215,7 +223,7 @@ class Fleet:
         } | changes  # fmt: skip
         name = f"assign/{SITE}/{DEVICE}.json"
         self.repository.add_target(name, json.dumps(document).encode(), role=f"assign-{SITE}")
-        self.repository.publish("models", f"assign-{SITE}", *ALL_BUT_ROOT)
+        self.repository.publish("models", "recipes", f"assign-{SITE}", *ALL_BUT_ROOT)
 
     def offer(self, revision: int, **changes: Any) -> str:
         """Publish a good release and assign it; returns its digest."""

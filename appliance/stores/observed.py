@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from appliance.events import ReleaseKind
 from appliance.stores.queries import ROWS_PER_READ, LedgerReader
 
 
@@ -31,7 +32,7 @@ _JUDGED = (
     "SELECT seq, verdict, reason, score,"
     " CAST(json_extract(record, '$.stage_ms.infer') * 1000 AS INTEGER), late, label, decided_at"
     " FROM inspection"
-    " WHERE seq > ? AND json_extract(record, '$.versions.bundle_digest') = ? ORDER BY seq LIMIT ?"
+    " WHERE seq > ? AND json_extract(record, '$.versions.{kind}_digest') = ? ORDER BY seq LIMIT ?"
 )
 _BESIDE = (
     "SELECT i.seq, i.verdict, i.reason, i.score, s.latency_us, 0, i.label, i.decided_at,"
@@ -43,23 +44,24 @@ _BESIDE = (
 class ObservedLedger(LedgerReader):
     """A ledger's parts by the release that judged them."""
 
-    def judged_by(self, bundle_digest: str, after_seq: int) -> Iterator[ObservedPart]:
+    def judged_by(self, digest: str, after_seq: int, kind: ReleaseKind = "bundle") -> Iterator[ObservedPart]:
         """Return the parts after a number that a release judged, in order.
 
         Args:
-            bundle_digest: SHA-256 of the release.
+            digest: SHA-256 of the release.
             after_seq: a record's number.
+            kind: whose release it is.
 
         Raises:
             StorageError: the disk refused.
         """
-        yield from self._parts(_JUDGED, bundle_digest, after_seq)
+        yield from self._parts(_JUDGED.format(kind=kind), digest, after_seq)
 
-    def judged_beside_by(self, bundle_digest: str, after_seq: int) -> Iterator[ObservedPart]:
+    def judged_beside_by(self, digest: str, after_seq: int) -> Iterator[ObservedPart]:
         """Return the parts after a number that a release judged in shadow; none where the ledger knows no shadow.
 
         Args:
-            bundle_digest: SHA-256 of the release.
+            digest: SHA-256 of the release.
             after_seq: a record's number.
 
         Raises:
@@ -68,12 +70,12 @@ class ObservedLedger(LedgerReader):
         with self._snapshot("looking for the shadow") as rows:
             is_there = rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'shadow'").fetchone() is not None
         if is_there:
-            yield from self._parts(_BESIDE, bundle_digest, after_seq)
+            yield from self._parts(_BESIDE, digest, after_seq)
 
-    def _parts(self, sql: str, bundle_digest: str, after_seq: int) -> Iterator[ObservedPart]:
+    def _parts(self, sql: str, digest: str, after_seq: int) -> Iterator[ObservedPart]:
         while True:
             with self._snapshot(f"reading the parts after {after_seq}") as rows:
-                found = rows.execute(sql, (after_seq, bundle_digest, ROWS_PER_READ)).fetchall()
+                found = rows.execute(sql, (after_seq, digest, ROWS_PER_READ)).fetchall()
             for row in found:
                 seq, verdict, reason, score, latency_us, is_late, label, at, *beside = row
                 yield ObservedPart(seq, verdict, reason, score, latency_us, bool(is_late), label, at, *beside)

@@ -1,6 +1,5 @@
 """The kind `app`: a package on its way into a slot, past a counted trial; whoever runs after a restart goes on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,13 +163,3 @@ class Apps:
 
     def _file(self, update: Update) -> Path:
         return self.source.store.folder / update.release.sha256
-
-
-def names_of(folder: Path, app: str | None) -> Callable[[], list[tuple[str, str]]]:
-    """Return what says kind and name of all that a device may be told to run.
-
-    Args:
-        folder: of the models' slots.
-        app: the application's name; None where it is not updated.
-    """
-    return lambda: [("model", path.name) for path in folder.glob("*")] + ([("app", app)] if app else [])

@@ -45,6 +45,8 @@ _ACTIONS: Mapping[State, Callable[[Kind, Update], Outcome]] = {
 }
 """State -> what it does; FAILURE is the conductor's own."""
 
+_BEFORE_PROVE = (State.CHECK, State.DOWNLOAD, State.VERIFY, State.STAGE, State.BUILD)
+
 _SHORT = (*WAY_BACK, *ENDING, *AT_THE_LINE)
 """States that take no longer than the line does to answer, the most urgent first."""
 
@@ -181,9 +183,10 @@ class Conductor:
         while update.progress.state is not State.IDLE:
             if update.progress.can_be_aborted and any(_names(update, wish) for wish in self._journal.wishes()):
                 return
-            if update.is_waiting and update.progress.state in PREPARING:
+            closed = self._why_closed(update)
+            if update.is_waiting and update.progress.state in PREPARING and not closed:
                 update = self._journal.wake(update)  # broken off in there, it counts
-            outcome = self._act(update)
+            outcome = waits(closed) if closed else self._act(update)
             if outcome.event is None:
                 self._journal.rest(update, outcome.reason, **outcome.changes)
                 return
@@ -205,18 +208,28 @@ class Conductor:
             return waits(f"this version installs no {update.release.kind}")
         if state is State.FAILURE:
             return self._fail(update)
-        closed = self._why_closed(update)
-        return waits(closed) if closed else _possible(state, _tried(_ACTIONS[state], kind, update))
+        return _possible(state, _tried(_ACTIONS[state], kind, update))
 
     def _why_closed(self, update: Update) -> str:
-        """The door is before each beginning of CANARY; what judges is never kept from its way on, or back.
+        """The doors are before PROVE and each beginning of CANARY; what judges is never kept from its way on, or back.
 
         COMMIT has none: what waited there would judge, and nobody would watch it.
         """
+        if update.progress.state is State.PROVE:
+            return self._who_is_proved(update)
         if update.progress.state is not State.CANARY or update.since_seq is not None:
             return ""
         closed = why_closed(self._journal.noted(HOLD), self._window, self._clock.utc())
         return closed or self._who_is_at_the_line(update)
+
+    def _who_is_proved(self, update: Update) -> str:
+        """A model is proved with the recipe in force, and a recipe with the model: one of both changes at a time."""
+        for each in self._journal.open_updates():
+            state, kinds = each.progress.state, {each.release.kind, update.release.kind}
+            is_ahead = state is not State.PROVE or each.number < update.number
+            if kinds == {"model", "recipe"} and state not in _BEFORE_PROVE and is_ahead:
+                return f"release {each.release.seq} of {each.release.kind} {each.release.name} is tried; it is the next"
+        return ""
 
     def _who_is_at_the_line(self, update: Update) -> str:
         """One at a time: a program that is restarted would break a model's trial off, and be blamed for its faults."""

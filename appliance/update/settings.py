@@ -10,12 +10,13 @@ from pydantic import BeforeValidator, Field
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
 from appliance.update.app_settings import AppLimits, AppWork
-from appliance.update.assignment import Word
+from appliance.update.assignment import FOLDERS, Word
 from appliance.update.doors import Window
 from appliance.update.floor import Floor, Moment, as_moment
 from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.proxy import Proxy
+from appliance.update.slots import SUFFIXES, JudgingKindName, Slots
 from appliance.update.transport import Transport
 
 MEGABYTE = 10**6
@@ -112,10 +113,17 @@ class AgentConfig(Section):
         """The folder of assignments."""
         return self.state / "assignments"
 
-    @property
-    def models(self) -> Path:
-        """The folder of the models' slots."""
-        return self.state / "slots" / "models"
+    def slots_folder(self, kind: JudgingKindName) -> Path:
+        """Return the folder of the slots of models or recipes."""
+        return self.state / "slots" / FOLDERS[kind]
+
+    def slots(self, kind: JudgingKindName, name: str) -> Slots:
+        """Return the slots of a model or recipe."""
+        return Slots(self.slots_folder(kind) / name, SUFFIXES[kind])
+
+    def names(self, kind: JudgingKindName) -> list[str]:
+        """Return which models or recipes have slots here."""
+        return sorted(path.name for path in self.slots_folder(kind).glob("*") if path.is_dir())
 
     @property
     def app_slots(self) -> Path:

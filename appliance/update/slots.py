@@ -2,13 +2,19 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from appliance.errors import StorageError
 from appliance.update.durable import in_words, link_whole, point_to, remove
 
 NAMES = ("a", "b")
+JudgingKindName: TypeAlias = Literal["model", "recipe"]
+SUFFIXES: Mapping[JudgingKindName, str] = {"model": ".bundle", "recipe": ".recipe"}
+"""Kind of what judges -> the ending of its files."""
+
 READ_BYTES = 1 << 20
 
 

@@ -101,6 +101,7 @@ def test_a_dead_agent_shows_and_a_wrong_command_is_refused_in_words(place: Place
     for command, arguments, complaint in (
         ("update-rollback", ANN, "nothing to roll back"),
         ("update-rollback", ANN | {"name": "other"}, f"the agent has {NAME}"),
+        ("update-rollback", ANN | {"kind": "recipe"}, "the agent has no recipe yet"),
         ("update-rollback", {}, "update-rollback: `by`"),
         ("update-hold", {"by": ""}, "update-hold: `by`"),
         ("update-release-hold", {}, "update-release-hold: `by`"),

@@ -21,7 +21,7 @@ from tests.models import tiny_bundle
 from tests.plant import RECIPE, write_station
 from tests.planted import slow_everywhere, wrong_normalisation
 from tests.stations import until
-from tests.update_agent import Fleet
+from tests.update_agent import NAME, Fleet
 from tests.update_server import UpdateServer
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,10 @@ def nobody() -> bool:
 
 def workshop(folder: Path, *, child: str = "appliance.agent_child", is_wanted: Callable[[], bool] = nobody,
              **limits: int) -> ChildWorkshop:  # fmt: skip
-    return ChildWorkshop(folder / "config.yaml", folder / "models", WorkSection(**limits), is_wanted, child)
+    return ChildWorkshop(
+        folder / "config.yaml", lambda name: folder / "models" / name / "current.bundle", WorkSection(**limits),
+        is_wanted, child,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -154,7 +157,8 @@ def test_three_ended_children_are_a_quarantine_with_the_reason(tmp_path: Path, w
                 return super()._work(task, name, plan, limit_s, *more)
 
         limits = WorkSection(memory_mb=200)
-        device.workshop = Deadly(device.station, device.models, limits, threading.Event().is_set, HEAVY)
+        current = device.kind.slots(NAME).current
+        device.workshop = Deadly(device.station, lambda name: current, limits, threading.Event().is_set, HEAVY)
         update = device.update()
     assert (update.progress.outcome, update.progress.tries) == ("quarantined", 3)
     assert ("SIGKILL" if what == "dies" else "memory") in update.reason

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from appliance.update.doors import Window
+from appliance.update.judging import JudgingKind
 from appliance.update.kinds import InterruptedWorkError
 from appliance.update.lifecycle import State
-from appliance.update.models import Models
 from appliance.update.situation import HOLD
 from appliance.update.statistical import make_judge
 from tests.update_agent import Along, Device, Fleet
@@ -197,7 +197,7 @@ def test_what_is_in_force_is_not_read_at_each_look(device: Device, fleet: Fleet)
     asked: list[str] = []
 
     class Counting:
-        def __init__(self, kind: Models) -> None:
+        def __init__(self, kind: JudgingKind) -> None:
             self._kind = kind
 
         def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The kind `model`: a bundle on its way into a slot, past the line's judgement."""
+"""The kinds `model` and `recipe`: what judges, on its way into a slot, past the line's judgement."""
 
 import logging
 from collections import Counter
@@ -8,22 +8,45 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.recipe_package import read_recipe_package
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError, StorageError
 from appliance.ports import Clock
 from appliance.update.durable import remove
 from appliance.update.journal import hours_since
 from appliance.update.kinds import Outcome, Update, done, failed, waits
 from appliance.update.lifecycle import Event
-from appliance.update.line import Candidate, Gate, Grounds, Judge, Line, MakeJudge
+from appliance.update.line import Candidate, Gate, Grounds, Judge, Line, LineRefusedError, MakeJudge
 from appliance.update.orders import Orders
-from appliance.update.slots import NAMES, Slots, digest_of
+from appliance.update.slots import NAMES, SUFFIXES, JudgingKindName, Slots, digest_of
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".bundle"
 LONGEST_MS = 3_600_000.0
 REFERENCE_PARTS = 5000
 """So many parts before CANARY, and before WATCH, say what the release before diverted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a kind's files are, how people call their number, and how a file tells its name and number."""
+
+    kind: JudgingKindName
+    number_is: str
+    identify: Callable[[Path], tuple[str, int]]
+
+
+def _bundle(path: Path) -> tuple[str, int]:
+    manifest = read_bundle(path).manifest
+    return manifest.name, manifest.revision
+
+
+def _recipe(path: Path) -> tuple[str, int]:
+    manifest = read_recipe_package(path).manifest
+    return manifest.name, manifest.version
+
+
+MODEL = Content("model", "revision", _bundle)
+RECIPE = Content("recipe", "version", _recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +61,7 @@ class Proved:
 class Workshop(Protocol):
     """Builds and proves away from the line, bounded in time and memory; see appliance.agent_workshop."""
 
-    def build(self, name: str, bundle: Path) -> str:
+    def build(self, name: str, release: Path) -> str:
         """Make this device's engine of a bundle; says what it did.
 
         Raises:
@@ -48,8 +71,8 @@ class Workshop(Protocol):
         """
         ...
 
-    def prove(self, name: str, bundle: Path) -> Proved:
-        """Prove a bundle for every product that uses it.
+    def prove(self, name: str, release: Path) -> Proved:
+        """Prove a release for every product that uses its name.
 
         Raises:
             BundleError: it may not judge here.
@@ -78,10 +101,10 @@ class _Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
-    """Models of this device; implements kinds.Kind.
+class JudgingKind:
+    """Models or recipes of this device; implements kinds.Kind.
 
-    folder: of the slots, one folder a name. reference_of: why a name cannot be installed here, empty if it can.
+    folder: of the slots, one folder a name. why_not: why a name cannot be installed here, empty if it can.
     """
 
     source: Orders
@@ -91,11 +114,12 @@ class Models:
     workshop: Workshop
     clock: Clock
     why_not: Callable[[str], str] = lambda name: ""
+    content: Content = MODEL
     _looked: dict[tuple[int, Gate], _Looked] = field(default_factory=dict)
 
     def slots(self, name: str) -> Slots:
         """Return the slots of a name."""
-        return Slots(self.folder / name, SUFFIX)
+        return Slots(self.folder / name, SUFFIXES[self.content.kind])
 
     def in_force(self, name: str) -> str:
         """Return the SHA-256 of what would be started now; empty if there is none."""
@@ -107,7 +131,7 @@ class Models:
         return sha256 in map(digest_of, map(slots.path, NAMES))
 
     def check(self, update: Update) -> Outcome:
-        """Compare what was assigned with what the models' role signed."""
+        """Compare what was assigned with what the kind's role signed."""
         name = update.release.name
         if not update.previous:
             return failed(f"nothing is in force as {name}; call `appliance agent adopt` with what the station runs")
@@ -130,8 +154,11 @@ class Models:
         path = self._file(update)
         if digest_of(path) != update.release.sha256:
             return Outcome(Event.RETRY, f"{path} is damaged on disk")
-        manifest = read_bundle(path).manifest
-        return done(f"{manifest.name} revision {manifest.revision}")
+        name, number = self.content.identify(path)
+        now, _ = self.content.identify(self.slots(update.release.name).current)
+        if name != now:
+            return failed(f"it is a release of {name}, and {now} is in force: nobody can say which is older")
+        return done(f"{name} {self.content.number_is} {number}")
 
     def stage(self, update: Update) -> Outcome:
         """Put it beside what is in force."""
@@ -142,7 +169,9 @@ class Models:
         return done()
 
     def build(self, update: Update) -> Outcome:
-        """Make this device's engine, in a child process."""
+        """Make this device's engine, in a child process; a recipe has none of its own."""
+        if self.content is RECIPE:
+            return done("the engine of the model in force judges by it")
         return done(self.workshop.build(update.release.name, self.slots(update.release.name).candidate))
 
     def prove(self, update: Update) -> Outcome:
@@ -187,7 +216,7 @@ class Models:
         self.line.decide_with(now, is_rollback=self._is_lower(update), is_trial=True)
         if self.line.in_force(release.name) != release.sha256:
             return Outcome(Event.LOST, "the line judges with another release than it was told")
-        return done(f"{slots.current} is {slots.slot()}{SUFFIX}")
+        return done(f"{slots.current} is {slots.slot()}{slots.suffix}")
 
     def watch(self, update: Update) -> Outcome:
         """Watch it in force."""
@@ -218,9 +247,17 @@ class Models:
         release, slots = update.release, self.slots(update.release.name)
         is_back = not update.previous or slots.back_to(update.previous)
         if update.progress.has_judged and is_back:
-            before = Candidate(release.name, slots.current, update.previous)
-            self.line.decide_with(before, is_rollback=True)
+            self._bring_back(Candidate(release.name, slots.current, update.previous))
         return done()
+
+    def _bring_back(self, before: Candidate) -> None:
+        """Let the release before judge again; it was not proved yet with what came in force beside it since."""
+        try:
+            self.line.decide_with(before, is_rollback=True)
+        except LineRefusedError as error:
+            log.warning("%s is proved again: %s", before.name, error)
+            self.workshop.prove(before.name, before.path)
+            self.line.decide_with(before, is_rollback=True)
 
     def verify_rollback(self, update: Update) -> Outcome:
         """Look whether what was in force before is."""
@@ -280,11 +317,11 @@ class Models:
         return self.source.store.folder / update.release.sha256
 
     def _is_lower(self, update: Update) -> bool:
-        """Whether its revision is lower than that of the release before: older content under a newer number."""
+        """Whether its number is lower than that of the release before: older content under a newer sequence."""
         slots = self.slots(update.release.name)
         paths = (slots.candidate, *map(slots.path, NAMES))
         found = {digest_of(path): path for path in paths}
         new, old = (found.get(digest) for digest in (update.release.sha256, update.previous))
         if new is None or old is None:
             raise BundleFormatError(f"{slots.folder}: a slot has another release than the journal says")
-        return read_bundle(new).manifest.revision < read_bundle(old).manifest.revision
+        return self.content.identify(new)[1] < self.content.identify(old)[1]
