@@ -101,16 +101,23 @@ def test_an_engine_under_another_ones_name_is_not_loaded(tmp_path: Path) -> None
 def test_the_least_used_engines_go(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     keys = [replace(KEY, model_digest=model_digest(bytes([number]))) for number in range(KEPT + 1)]
-    for age, key in enumerate(keys[:-1]):
+    for age, key in enumerate(keys):
         cache.keep(key, ENGINE)
         os.utime(tmp_path / f"{key.digest()}.json", (age, age))
     assert cache.find(keys[0]) == ENGINE  # used now, so the next one is the least used
-    cache.keep(keys[-1], ENGINE)
+    cache.make_room(())
     assert [cache.find(key) == ENGINE for key in keys] == [True, False, *[True] * (KEPT - 1)]
-    assert len(list(tmp_path.iterdir())) == 2 * KEPT
-    cache.keep(keys[-1], ENGINE)
-    assert cache.find(keys[-1]) == ENGINE
     assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.engine"))) == KEPT
+
+
+def test_what_is_named_stays_and_does_not_count(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    keys = [replace(KEY, model_digest=model_digest(bytes([number]))) for number in range(KEPT + 3)]
+    for age, key in enumerate(keys):
+        cache.keep(key, ENGINE)
+        os.utime(tmp_path / f"{key.digest()}.json", (age, age))
+    cache.make_room({keys[0].digest(), keys[2].digest()})
+    assert [cache.find(key) == ENGINE for key in keys] == [True, False, *[True] * (KEPT + 1)]
 
 
 def test_only_this_user_may_write_into_the_folder(tmp_path: Path) -> None:
@@ -153,6 +160,22 @@ def test_an_engine_is_built_once_and_then_found(tmp_path: Path) -> None:
     assert first == BuiltEngine(b"engine of model", "fp16")
     assert told[-1] == 1.0
     assert make(cache, b"model", builder="no.such.module") == first
+
+
+def test_nothing_is_built_where_there_is_no_time_for_it(tmp_path: Path) -> None:
+    cache, says = (
+        EngineCache(tmp_path),
+        "keeps no engine of its fp16 model, and none is built while parts are inspected",
+    )
+    with pytest.raises(RuntimeFault, match=says):
+        make(cache, b"model", may_build=False)
+    assert not list(tmp_path.iterdir())
+    built = make(cache, b"model")
+    assert make(cache, b"model", may_build=False) == built
+    next(tmp_path.glob("*.engine")).write_bytes(b"damaged")
+    with pytest.raises(RuntimeFault, match=says):
+        make(cache, b"model", may_build=False)
+    assert not list(tmp_path.glob("*.engine"))
 
 
 def test_what_the_builder_measured_serves_the_next_model(tmp_path: Path) -> None:

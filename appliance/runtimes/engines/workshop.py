@@ -25,6 +25,7 @@ def find_or_build(
     key: EngineKey,
     model_onnx: bytes,
     *,
+    may_build: bool = True,
     on_progress: Callable[[float], None] = ignore,
     is_cancelled: Callable[[], bool] = never,
     builder: str = BUILDER,
@@ -36,6 +37,7 @@ def find_or_build(
         cache: where engines are kept.
         key: of exactly this model, library and device.
         model_onnx: the model file.
+        may_build: whether there is time to build one; without, only one that is kept will do.
         on_progress: told 0..1 while it is built.
         is_cancelled: asked often while it is built.
         builder: module of the child process that builds.
@@ -44,11 +46,15 @@ def find_or_build(
     Raises:
         BundleFormatError: TensorRT does not take the model.
         ConfigError: a DLA is asked for that is not there, or that can compute nothing of the model.
-        RuntimeFault: it cannot build here, or the engine crashes or is refused; a refused one is not kept.
+        RuntimeFault: it cannot build here or may not, or the engine crashes or is refused; a refused one is not kept.
         StorageError: the folder cannot be used.
     """
     engine = cache.find(key)
     if engine is None:
+        if not may_build:
+            raise RuntimeFault(
+                f"this device keeps no engine of its {key.precision} model, and none is built while parts are inspected"
+            )
         log.info("%s %s builds an engine for %s", key.library, key.library_version, key.device.name)
         engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
