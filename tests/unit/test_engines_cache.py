@@ -185,6 +185,35 @@ def test_what_the_builder_measured_serves_the_next_model(tmp_path: Path) -> None
     assert cache.timing_path(KEY).read_bytes() == b"mmm"
 
 
+def test_what_was_measured_goes_when_the_builder_crashes_and_it_builds_once_more_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = EngineCache(tmp_path)
+    cache.timing_path(KEY).write_bytes(b"poison")
+    assert make(cache, b"model") == BuiltEngine(b"engine of model", "fp16")
+    assert cache.timing_path(KEY).read_bytes() == b"m"
+    assert "built once more without what was measured" in caplog.text
+
+
+def test_a_builder_that_crashes_without_anything_measured_is_believed(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    for measured in (b"harmless", None):
+        if measured is not None:
+            cache.timing_path(KEY).write_bytes(measured)
+        with pytest.raises(RuntimeFault, match="builder crashed"):
+            make(cache, b"dead end")
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_was_measured_stays_when_the_builder_refuses(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    cache.timing_path(KEY).write_bytes(b"harmless")
+    for model in (b"refused", b"no device"):
+        with pytest.raises((BundleFormatError, RuntimeFault)):
+            make(cache, model)
+    assert cache.timing_path(KEY).read_bytes() == b"harmless"
+
+
 @pytest.mark.parametrize(
     ("model", "words"), [(b"deadly", r"crashed \(SIG(SEGV|BUS)\)"), (b"strange", "another version")]
 )

@@ -3,13 +3,14 @@
 import logging
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
-from appliance.runtimes.engines.child import ignore, never, run_child
+from appliance.runtimes.engines.child import Cancelled, TookTooLong, ignore, never, run_child
 from appliance.runtimes.engines.key import EngineKey
 
 log = logging.getLogger(__name__)
@@ -89,9 +90,20 @@ def _build(
             *([] if options.for_this_device else ["--for-any-device"]),
             *([] if options.dla_core is None else ["--dla-core", str(options.dla_core)]),
         ]  # fmt: skip
-        result = run_child(
-            builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
+        build = partial(
+            run_child, builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
         )
+        try:
+            result = build()
+        except (Cancelled, TookTooLong):
+            raise
+        except RuntimeFault as error:
+            if not timing.exists():
+                raise
+            log.warning("%s goes, and the engine is built once more without what was measured: %s", timing, error)
+            for path in (timing, measured):
+                path.unlink(missing_ok=True)
+            result = build()
         if refused := result.get("refused"):
             raise _kind_of(result)(refused)
         if measured.exists():
