@@ -4,6 +4,7 @@
 # make bench  the figures in the README
 # make lint   style, types, import contracts
 # make rtx-gate   install what `pytest -m gate` needs: it builds each exported model with TensorRT
+# make trt-types   fetch what `pytest -m gate` reads the names and types of TensorRT 10.3 to 11 from
 # make demo-bundle   rebuild the shipped model from simulated boards
 
 SHELL := /bin/bash
@@ -14,7 +15,7 @@ DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
 apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/null; } >/dev/null 2>&1
 
-.PHONY: demo test test-long bench lint demo-bundle rtx-gate broker test-programs clean
+.PHONY: demo test test-long bench lint demo-bundle rtx-gate trt-types broker test-programs clean
 
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
@@ -60,6 +61,12 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 rtx-gate: $(VENV)/.test
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[rtx-gate]' || \
 	  echo "TensorRT for RTX cannot be installed here: tests/unit/test_tensorrt_gate.py is skipped"
+
+# The Python modules of TensorRT's releases (4 MB, proprietary, for tests only), without the libraries, which no public
+# registry has: their names and types can be read, and nothing of them can run.
+trt-types: $(VENV)/.test
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[trt-types]' && $(BIN)/python -m tests.tensorrt_types || \
+	  echo "types cannot be made here: tests/unit/test_tensorrt_types.py is skipped"
 
 # mosquitto is the broker for real use; where it cannot be installed the embedded one (MQTT 3.1.1 only) takes over.
 broker:

@@ -19,6 +19,7 @@ from appliance.health import LongStart
 from appliance.optics.detector import Detector
 from appliance.ports import HasEngine, Runtime
 from appliance.runtime_pool import LentRuntime, RuntimePool
+from appliance.runtimes.engines.cache import EngineCache
 from appliance.runtimes.engines.key import model_digest
 
 log = logging.getLogger(__name__)
@@ -95,24 +96,25 @@ def activate(
         device: as it is now.
         certificates: where they are kept.
         again: proves even though a certificate is valid.
-        may_prove: whether there is time for a proof; without, only a valid certificate will do.
+        may_prove: whether there is time for a proof; without, only a valid certificate will do, and an engine that is
+            kept: nothing is built.
         pool: lends the models; None for one of its own.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
         BundleError, RuntimeFault: no model of the bundle may judge here; BundleProofError: it would have to be proved.
-        StorageError: a certificate cannot be read or written.
+        StorageError: a certificate cannot be read or written, or an engine not kept or removed.
     """
     chosen = candidates(settings, bundle)
     subject = _subject(bundle, terms, chosen[0])
-    attempt = _Attempt(settings, bundle, terms, subject, device, RuntimePool() if pool is None else pool)
+    attempt = _Attempt(settings, bundle, terms, subject, device, RuntimePool() if pool is None else pool, may_prove)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     engine, why = attempt.by_certificate(certificates.newest_first(subject.recipe, subject.bundle))
     if engine is None and not may_prove:
         raise BundleProofError(
             f"bundle {subject.bundle} revision {subject.bundle_revision} has no valid certificate of this device: "
-            f"{'; '.join(why)}; prove it first, beside the line"
+            f"{'; '.join(why)}; prove it first, beside the line: `appliance prove` with a configuration that names it"
         )
     return engine or attempt.prove_first(chosen, certificates, why)
 
@@ -125,6 +127,7 @@ class _Attempt:
     subject: Subject
     device: DeviceState
     pool: RuntimePool
+    may_build: bool
 
     def by_certificate(self, kept: list[Certificate]) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
@@ -134,7 +137,7 @@ class _Attempt:
             return None, min(void, key=len, default=[NONE_YET])
         precision = possible[0].means.precision
         try:
-            runtime = self.pool.lend(self.settings, self.bundle, precision)
+            runtime = self.pool.lend(self.settings, self.bundle, precision, may_build=self.may_build)
         except (BundleError, RuntimeFault) as error:
             return None, [str(error)]
         try:
@@ -153,6 +156,8 @@ class _Attempt:
     def prove_first(self, chosen: tuple[Computed, ...], certificates: CertificateFolder, why: list[str]) -> Engine:
         """Prove one after the other until one passes, and keep its certificate."""
         log.info("the model is proved on this device now: %s", "; ".join(why))
+        if self.settings.kind == "tensorrt" and self.settings.engines is not None:
+            EngineCache(self.settings.engines).make_room(certificates.engines_of_the_newest())
         refused: list[str] = []
         for precision in chosen[:-1]:
             try:

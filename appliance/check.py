@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +27,7 @@ from appliance.ports import Camera
 from appliance.processor import Wakefulness
 from appliance.products import activate_configured, first_product, load_bound_recipe
 from appliance.recipe import BoundRecipe
+from appliance.runtimes.accelerator.binding import describe_bindings
 from appliance.runtimes.onnx import available_providers
 from appliance.runtimes.tensorrt import describe_accelerator
 from appliance.stores.queries import LedgerReader, last_changeover_in
@@ -298,9 +299,11 @@ def _accelerator(config: Config) -> Finding:
     try:
         seen = describe_accelerator()
     except ApplianceError as error:
-        if config.runtime.kind == "tensorrt":
-            return _not_ok("accelerator", error)
-        return Finding("accelerator", True, f"none for TensorRT; runtime.kind is {config.runtime.kind}")
+        binding = f"binding of CUDA: {describe_bindings()}"
+        if config.runtime.kind != "tensorrt":
+            return Finding("accelerator", True, f"none for TensorRT, {binding}; runtime.kind is {config.runtime.kind}")
+        finding = _not_ok("accelerator", error)
+        return replace(finding, seen=f"{finding.seen}; {binding}")
     unused = "" if config.runtime.kind == "tensorrt" else f"; unused: runtime.kind is {config.runtime.kind}"
     return Finding("accelerator", True, seen + unused)
 

@@ -19,8 +19,8 @@ from appliance.runtimes.tensorrt import TensorRtRuntime
 MOST_AT_ONCE = 2
 """Parts, unless the configuration says more: one comes while the one before is still looked at."""
 
-Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed], Runtime]
-"""Loads one of the bundle's models into the configured runtime."""
+Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed, bool], Runtime]
+"""Loads one of the bundle's models into the configured runtime; the last: an engine may be built for it."""
 
 
 def model_of(precision: Computed) -> Precision:
@@ -83,13 +83,16 @@ def candidates(settings: RuntimeSection, bundle: Bundle) -> tuple[Computed, ...]
     return (wanted, "f32")
 
 
-def make_runtime(settings: RuntimeSection, bundle: Bundle, precision: Computed | None = None) -> Runtime:
+def make_runtime(
+    settings: RuntimeSection, bundle: Bundle, precision: Computed | None = None, may_build: bool = True
+) -> Runtime:
     """Load one of the bundle's models into the configured runtime.
 
     Args:
         settings: which runtime, and how it computes.
         bundle: whose model is loaded.
         precision: what it computes with; None to choose.
+        may_build: whether there is time to build an engine, where one is needed and none is kept.
 
     Raises:
         ConfigError, BundleFormatError, RuntimeFault, StorageError: see OnnxRuntime, OpenVinoRuntime, TensorRtRuntime.
@@ -97,7 +100,7 @@ def make_runtime(settings: RuntimeSection, bundle: Bundle, precision: Computed |
     threads = settings.threads or default_threads()
     precision = precision or choose(settings, bundle)
     if settings.kind == "tensorrt":
-        return _make_tensorrt(settings, bundle, model_of(precision))
+        return _make_tensorrt(settings, bundle, model_of(precision), may_build)
     if settings.kind == "openvino":
         return _make_openvino(settings, bundle, threads, precision)
     name = model_of(precision)
@@ -106,7 +109,7 @@ def make_runtime(settings: RuntimeSection, bundle: Bundle, precision: Computed |
     )
 
 
-def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precision) -> Runtime:
+def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precision, may_build: bool) -> Runtime:
     if settings.engines is None:
         raise ConfigError("nobody says where engines are kept; add runtime.engines, a folder of this device's own")
     return TensorRtRuntime(
@@ -115,6 +118,7 @@ def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precisio
         engines=settings.engines,
         precision=precision,
         options=_build_options(None if precision == "f32" else settings.dla_core),
+        may_build=may_build,
         on_progress=BuildProgress(),
     )
 

@@ -200,7 +200,7 @@ class _Loader:
         undo.callback(engine.runtime.close)
         copies = [engine.runtime]
         for copy in range(1, instances(self.config.runtime)):
-            other = self.pool.lend(self.config.runtime, bundle, engine.precision, copy)
+            other = self.pool.lend(self.config.runtime, bundle, engine.precision, copy, may_build=self.may_prove)
             undo.callback(other.close)
             if what_computes(other) != (proved := what_computes(engine.runtime)):
                 raise RuntimeFault(
@@ -230,7 +230,7 @@ def activate_configured(
         recipe: bound to it.
         device: as it is now.
         again: proves even though a certificate is valid.
-        may_prove: whether there is time for a proof.
+        may_prove: whether there is time for a proof, and to build an engine.
         pool: lends the models; None for one of its own.
 
     Raises:

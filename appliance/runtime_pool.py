@@ -61,7 +61,9 @@ class RuntimePool:
         """Return how many models are in memory."""
         return len(self._loaded)
 
-    def lend(self, settings: RuntimeSection, bundle: Bundle, precision: Computed, copy: int = 0) -> LentRuntime:
+    def lend(
+        self, settings: RuntimeSection, bundle: Bundle, precision: Computed, copy: int = 0, *, may_build: bool = True
+    ) -> LentRuntime:
         """Return a bundle's model in its runtime, loaded before or now.
 
         Args:
@@ -69,13 +71,14 @@ class RuntimePool:
             bundle: the release.
             precision: what is computed with.
             copy: which of the model's copies: each thread that inspects has its own.
+            may_build: whether there is time to build an engine, where one is needed and none is kept.
 
         Raises:
             ConfigError, BundleFormatError, RuntimeFault, StorageError: it cannot be loaded.
         """
         key = (bundle.digest, precision, copy)
         if key not in self._loaded:
-            self._loaded[key] = _Loaded(self._make(settings, bundle, precision))
+            self._loaded[key] = _Loaded(self._make(settings, bundle, precision, may_build))
         self._loaded[key].users += 1
         return LentRuntime(self._loaded[key].runtime, lambda: self._take_back(key))
 

@@ -32,6 +32,7 @@ def activated(
     terms: Terms | None = None,
     root: Path = Path("/"),
     again: bool = False,
+    may_prove: bool = True,
     pool: RuntimePool | None = None,
 ) -> Engine:
     """Activate a bundle; its certificates lie in `folder`/certificates, the device tells its state under `root`."""
@@ -42,5 +43,6 @@ def activated(
         device=read_device_state(root),
         certificates=CertificateFolder(folder / "certificates"),
         again=again,
+        may_prove=may_prove,
         pool=pool,
     )

@@ -99,7 +99,7 @@ class HostStream:
 
 
 class HostDevice:
-    """Refuses the given number of takings and all after it; taken: what was not given back."""
+    """Takes so many times and then refuses; taken: what was not given back, takings: how often it can still take."""
 
     binding = "host"
 
@@ -107,7 +107,7 @@ class HostDevice:
         self.records = records
         self.taken = 0
         self.attached_in: Counter[int] = Counter()
-        self._takings = takings
+        self.takings = takings
 
     def identity(self) -> DeviceIdentity:
         return DeviceIdentity("this computer", (0, 0), "none")
@@ -127,9 +127,9 @@ class HostDevice:
 
     def take(self) -> None:
         self.hold_attached()
-        if self._takings < 1:
+        if self.takings < 1:
             raise RuntimeFault("the accelerator has nothing left")
-        self._takings -= 1
+        self.takings -= 1
         self.taken += 1
 
     def allocate(self, size_bytes: int) -> HostMemory:

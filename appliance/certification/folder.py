@@ -1,6 +1,7 @@
 """The folder of this device's certificates: one file each, written whole, and believed only as it was written."""
 
 import logging
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -32,10 +33,25 @@ class CertificateFolder:
         Raises:
             StorageError: one is there and cannot be read.
         """
-        paths = sorted(self._folder.glob("*.json"), key=lambda path: path.name, reverse=True)
-        read = (self._read(path) for path in paths)
-        theirs = (each for each in read if each and (each.subject.recipe, each.subject.bundle) == (recipe, bundle))
+        theirs = (each for each in self._all() if (each.subject.recipe, each.subject.bundle) == (recipe, bundle))
         return list(islice(theirs, LOOKED_AT))
+
+    def _all(self) -> Iterator[Certificate]:
+        """Read them, the newest first."""
+        for path in sorted(self._folder.glob("*.json"), key=lambda path: path.name, reverse=True):
+            if certificate := self._read(path):
+                yield certificate
+
+    def engines_of_the_newest(self) -> set[str]:
+        """Return the keys of the engines that the newest certificate of each recipe and bundle names.
+
+        Raises:
+            StorageError: a certificate is there and cannot be read.
+        """
+        newest: dict[tuple[str, str], str | None] = {}
+        for each in self._all():
+            newest.setdefault((each.subject.recipe, each.subject.bundle), each.means.engine_key)
+        return {key for key in newest.values() if key is not None}
 
     def keep(self, certificate: Certificate) -> Path:
         """Write a certificate down; return where.

@@ -27,6 +27,15 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 CPU = "CPUExecutionProvider"
+_SUFFIX = "ExecutionProvider"
+
+_NO_PROCESSOR = "session.disable_cpu_ep_fallback"
+"""ONNX Runtime gives the processor what no provider takes, be it the whole model; with this it refuses."""
+
+_LEFT_OVER = "assigned to the default CPU EP"
+"""What it says then."""
+
+_TELLS_WHO = "session.record_ep_graph_assignment_info"
 
 _ENGINE_ERRORS: tuple[type[Exception], ...] = (
     state.EPFail,
@@ -73,11 +82,13 @@ class OnnxRuntime:
             model_onnx: the model file.
             manifest: geometry, classes and number of candidates that the model must have.
             threads: processor threads for one inference, 1..64.
-            providers: ONNX Runtime's names of what may compute, the preferred one first; all of them must work.
+            providers: ONNX Runtime's names of what may compute, the preferred one first; all of them must work, and
+                nothing else computes: the processor does only if it is named.
             precision: of the model file; how it computes is in the file itself.
 
         Raises:
-            ConfigError: this installation lacks a provider, or the threads are out of range.
+            ConfigError: this installation lacks a provider, the threads are out of range, or the providers leave a part
+                of the model to the processor, which is not one of them.
             BundleFormatError: the model is not what contract and manifest say.
             RuntimeFault: the engine or the device behind a provider refused.
         """
@@ -86,15 +97,8 @@ class OnnxRuntime:
         self._precision = precision
         _check_choice(threads, providers)
         check_model(model_onnx)
-        try:
-            self._session: Any = onnxruntime.InferenceSession(model_onnx, _options(threads), providers=list(providers))
-        except _MODEL_ERRORS as error:
-            raise BundleFormatError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {first_line(error)}; export it again"
-            ) from error
-        except _ENGINE_ERRORS as error:
-            raise RuntimeFault(f"ONNX Runtime could not start: {first_line(error)}; see `appliance check`") from error
-        self._check_providers(providers)
+        self._session: Any = _open(model_onnx, threads, providers)
+        self._providers = _in_words(self._session, providers)
         check_ports(_ports(self._session), manifest)
         blank = blank_picture(manifest)
         for _ in range(WARM_UP_RUNS):
@@ -124,22 +128,82 @@ class OnnxRuntime:
 
     def describe(self) -> str:
         """Return runtime, version, providers, precision and threads in one line, for the record."""
-        providers = ",".join(self._providers)
-        return f"onnxruntime {onnxruntime.__version__} {providers} {self._precision} threads={self._threads}"
+        return f"onnxruntime {onnxruntime.__version__} {self._providers} {self._precision} threads={self._threads}"
 
     def close(self) -> None:
         """Free the device's memory; harmless when closed before."""
         self._session = None
 
-    def _check_providers(self, providers: Sequence[str]) -> None:
-        # A provider that cannot start is left out with a line on stderr only, and the processor computes instead.
-        active = self._session.get_providers()
-        if missing := [name for name in providers if name not in active]:
-            raise RuntimeFault(
-                f"{', '.join(missing)} did not start and ONNX Runtime fell back to {', '.join(active)}; "
-                f"check the device's driver, or configure {CPU}"
-            )
-        self._providers = tuple(name.removesuffix("ExecutionProvider") for name in active)
+
+class _LeftToTheProcessor(ConfigError):
+    pass
+
+
+def _open(model_onnx: bytes, threads: int, providers: Sequence[str]) -> Any:
+    """Open a session in which nothing computes but the providers, now and later."""
+    options = _options(threads)
+    if CPU not in providers:
+        options.add_session_config_entry(_NO_PROCESSOR, "1")
+    try:
+        session = _load(model_onnx, options, providers)
+    except _LeftToTheProcessor:
+        _check_started(_load(model_onnx, _options(threads), providers), providers)  # if one did not, that is why
+        raise
+    _check_started(session, providers)
+    return session
+
+
+def _load(model_onnx: bytes, options: Any, providers: Sequence[str]) -> Any:
+    try:
+        return open_session(model_onnx, options, providers)
+    except _MODEL_ERRORS as error:
+        if _LEFT_OVER in str(error):
+            raise _LeftToTheProcessor(
+                f"runtime.providers: {', '.join(providers)} cannot compute all of this model, and the processor may "
+                f"not compute the rest, as {CPU} is not configured; add it, or configure it alone"
+            ) from error
+        raise BundleFormatError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {first_line(error)}; export it again"
+        ) from error
+    except _ENGINE_ERRORS as error:
+        raise RuntimeFault(f"ONNX Runtime could not start: {first_line(error)}; see `appliance check`") from error
+
+
+def open_session(model_onnx: bytes, options: Any, providers: Sequence[str]) -> Any:
+    """Open a session that never changes by itself what computes.
+
+    ONNX Runtime's Python part would answer a provider that fails, even at a part's picture long after the proof, by
+    printing that, making a session on the processor, and asking that.
+
+    Args:
+        model_onnx: the model file.
+        options: ONNX Runtime's SessionOptions.
+        providers: its names of what may compute.
+    """
+    session = onnxruntime.InferenceSession(model_onnx, options, providers=list(providers), enable_fallback=0)
+    session.disable_fallback()  # some older releases do not know the argument
+    return session
+
+
+def _check_started(session: Any, providers: Sequence[str]) -> None:
+    # A provider that cannot start is left out with a line on stderr only, and the processor computes instead.
+    active = session.get_providers()
+    if missing := [name for name in providers if name not in active]:
+        raise RuntimeFault(
+            f"{', '.join(missing)} did not start and ONNX Runtime fell back to {', '.join(active)}; "
+            f"check the device's driver, or configure {CPU}"
+        )
+
+
+def _in_words(session: Any, providers: Sequence[str]) -> str:
+    """Return the providers, and which of them compute, if there are several."""
+    named = ",".join(name.removesuffix(_SUFFIX) for name in providers)
+    if len(providers) == 1:
+        return named
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before 1.24
+        return f"{named} (not told which computes)"
+    used = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    return f"{named} (computed by {','.join(name.removesuffix(_SUFFIX) for name in providers if name in used)})"
 
 
 def _options(threads: int) -> Any:
@@ -147,6 +211,7 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry(_TELLS_WHO, "1")
     options.log_severity_level = 3  # errors; what matters below that is checked here and raised
     # Waiting threads spin: waking sleeping ones costs more. In the whole line at 20 parts/s on 2 cores, medians of the
     # 640x640 demo model in one sitting: asleep 14.9 ms, spinning 11.7 ms, spinning only within a run 11.2 ms (p95 22).

@@ -11,6 +11,7 @@ from appliance.errors import ApplianceError, RuntimeFault
 from appliance.events import Pixels
 from appliance.ports import RawDetections
 from appliance.runtimes.accelerator.binding import installed_bindings, open_device
+from appliance.runtimes.accelerator.device import Device
 from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.contract import WARM_UP_RUNS, blank_picture, check_answer, check_images, check_ports
 from appliance.runtimes.engines.cache import EngineCache
@@ -18,7 +19,7 @@ from appliance.runtimes.engines.child import ignore, never
 from appliance.runtimes.engines.key import BuildOptions, EngineKey, model_digest
 from appliance.runtimes.engines.session import EngineSession
 from appliance.runtimes.engines.workshop import find_or_build
-from appliance.runtimes.tensorrt_library import load_engine, load_library
+from appliance.runtimes.tensorrt_library import Library, load_engine, load_library
 
 
 def why_not_here() -> str:
@@ -57,6 +58,7 @@ class TensorRtRuntime:
         options: BuildOptions = BuildOptions(),  # noqa: B008  frozen
         wants_graph: bool = True,
         binding: str | None = None,
+        may_build: bool = True,
         on_progress: Callable[[float], None] = ignore,
         is_cancelled: Callable[[], bool] = never,
     ) -> None:
@@ -72,13 +74,14 @@ class TensorRtRuntime:
             options: what the builder is told.
             wants_graph: False starts each layer on its own, which is slower.
             binding: of CUDA (accelerator.binding.BINDINGS); None takes the preferred one that is installed.
+            may_build: False takes only an engine that is kept.
             on_progress: told 0..1 while an engine is built.
             is_cancelled: asked while an engine is built; true ends that with a fault.
 
         Raises:
             ConfigError: TensorRT or a binding of CUDA is not installed, or a DLA is asked for that is not there.
             BundleFormatError: the model is not what contract and manifest say, or TensorRT does not take it.
-            RuntimeFault: there is no driver or accelerator, or engine or device refused.
+            RuntimeFault: there is no driver, accelerator or engine that may be had, or engine or device refused.
             StorageError: the folder of the engines cannot be used.
         """
         self._manifest = manifest
@@ -89,23 +92,27 @@ class TensorRtRuntime:
         identity = device.identity()
         key = EngineKey(model_digest(model_onnx), library.name, library.version, identity, precision, options)
         engine = find_or_build(
-            EngineCache(engines), key, model_onnx, on_progress=on_progress, is_cancelled=is_cancelled
-        )
+            EngineCache(engines), key, model_onnx,
+            may_build=may_build, on_progress=on_progress, is_cancelled=is_cancelled,
+        )  # fmt: skip
         loaded = load_engine(library, engine.plan, options.dla_core)
         check_ports(loaded.ports, manifest)
         self.built = engine.identity(key)
         self._session = EngineSession(loaded, device, options.max_batch, wants_graph=wants_graph)
-        why = self._session.why_no_graph
-        on_dla = "" if options.dla_core is None else f" DLA {options.dla_core}"
-        self._words = (
-            f"{library.name} {library.version} {identity.name}{on_dla} {engine.precision} batch={options.max_batch} "
-            f"{f'no graph ({why})' if why else 'graph'}, {device.binding}, {identity.driver}"
-        )
+        self._words = self._in_words(library, device, engine.precision, options)
         try:
             self._warm_up(options.max_batch)
         except RuntimeFault:
             self.close()
             raise
+
+    def _in_words(self, library: Library, device: Device, precision: str, options: BuildOptions) -> str:
+        why, identity = self._session.why_no_graph if self._session else "", device.identity()
+        on_dla = "" if options.dla_core is None else f" DLA {options.dla_core}"
+        return (
+            f"{library.name} {library.version} {identity.name}{on_dla} {precision} batch={options.max_batch} "
+            f"{f'no graph ({why})' if why else 'graph'}, {device.binding}, {identity.driver}"
+        )
 
     def _warm_up(self, max_batch: int) -> None:
         blank = blank_picture(self._manifest)

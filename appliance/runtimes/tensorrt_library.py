@@ -3,12 +3,12 @@
 One way of asking fits 10.3 (JetPack 6.2) to 11: networks are strongly typed, so that precision stands in the model file
 and no flag of the builder chooses it; tensors go by name. Precision flags and bindings by number are gone since.
 
-NVIDIA ships no types. Where none are made of the installed library (tests/tensorrt_types.py does), every object of its
-own is Any.
+NVIDIA ships no types. Where none are made of a release of the library (tests/tensorrt_types.py does), every object of
+its own is Any.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from appliance.errors import ConfigError, RuntimeFault
 from appliance.runtimes.contract import Port
@@ -16,7 +16,17 @@ from appliance.runtimes.contract import Port
 if TYPE_CHECKING:
     import tensorrt
 
-    __all__ = ["RTX", "TENSORRT", "Journal", "Library", "LoadedEngine", "load_engine", "load_library", "tensorrt"]
+    __all__ = [
+        "RTX",
+        "TENSORRT",
+        "Journal",
+        "Library",
+        "LoadedEngine",
+        "build_for_this_device",
+        "load_engine",
+        "load_library",
+        "tensorrt",
+    ]
 
 TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
 
@@ -27,14 +37,10 @@ _KINDS = {"UINT8": "uint8", "FLOAT": "float32", "INT64": "int64", "HALF": "float
 
 
 class TensorRt(Protocol):
-    """All that the appliance uses of the library: the classes that the module has at its top.
-
-    ComputeCapability is there in TensorRT for RTX, and not in 10.3.
-    """
+    """All that the appliance uses of the library, whichever it is: the classes that the module has at its top."""
 
     Builder: "type[tensorrt.Builder]"
     BuilderFlag: "type[tensorrt.BuilderFlag]"
-    ComputeCapability: "type[tensorrt.ComputeCapability]"
     DeviceType: "type[tensorrt.DeviceType]"
     ILogger: "type[tensorrt.ILogger]"
     IProgressMonitor: "type[tensorrt.IProgressMonitor]"
@@ -42,6 +48,22 @@ class TensorRt(Protocol):
     NetworkDefinitionCreationFlag: "type[tensorrt.NetworkDefinitionCreationFlag]"
     OnnxParser: "type[tensorrt.OnnxParser]"
     Runtime: "type[tensorrt.Runtime]"
+
+
+class RtxModule(Protocol):
+    """What TensorRT for RTX has besides, and TensorRT itself has in no release."""
+
+    ComputeCapability: Any
+
+
+class RtxConfig(Protocol):
+    """The same of the builder's configuration."""
+
+    num_compute_capabilities: int
+
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+        """Name one of the accelerators to build for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +147,19 @@ def _import() -> tuple[str, str, TensorRt]:
         f"runtime.kind: tensorrt is not installed here ({'; '.join(reasons)}); on a Jetson install JetPack's "
         "python3-libnvinfer and make the environment with --system-site-packages, or configure kind: onnx"
     )
+
+
+def build_for_this_device(library: Library, config: "tensorrt.IBuilderConfig") -> None:
+    """Let TensorRT for RTX build for the accelerator that is here alone; TensorRT itself always does.
+
+    Args:
+        library: TensorRT.
+        config: of the builder.
+    """
+    if library.name == RTX:
+        module, its = cast(RtxModule, library.module), cast(RtxConfig, config)
+        its.num_compute_capabilities = 1
+        its.set_compute_capability(module.ComputeCapability.CURRENT, 0)
 
 
 def load_engine(library: Library, plan: bytes, dla_core: int | None = None) -> LoadedEngine:

@@ -1,6 +1,10 @@
-"""A builder whose engine is the model itself; it keeps what it measured, as the real one does."""
+"""A builder whose engine is the model itself; it keeps what it measured, as the real one does.
+
+What was measured may be `poison`, at which it crashes, and so it does at a model of `dead end`.
+"""
 
 import argparse
+import ctypes
 from pathlib import Path
 
 from appliance.runtimes.engines.child import say
@@ -19,6 +23,8 @@ elif model == b"no device":
     say(result={"refused": "the device is gone; look at the cable", "is_the_models_fault": False})
 else:
     before = given.timing.read_bytes() if given.timing.exists() else b""
+    if before == b"poison" or model == b"dead end":
+        ctypes.string_at(0)
     given.timing.write_bytes(before + b"m")
     given.engine.write_bytes(
         b"engine of " + model + (b"" if given.dla_core is None else b" on DLA %d" % given.dla_core)

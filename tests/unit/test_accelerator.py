@@ -1,5 +1,6 @@
 """Without a driver everything is refused in words, and nothing crashes."""
 
+import importlib.metadata
 import importlib.util
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError, RuntimeFault
-from appliance.runtimes.accelerator.binding import BINDINGS, installed_bindings, open_device
+from appliance.runtimes.accelerator.binding import BINDINGS, describe_bindings, installed_bindings, open_device
 from appliance.runtimes.accelerator.driver import ask_driver, release_of
 from tests.accelerator import why_no_driver
 
@@ -47,6 +48,11 @@ def test_what_cuda_refuses_is_a_fault_that_names_the_error(take: str) -> None:
     arguments = () if take == "CudaStream" else (16,)
     with pytest.raises(RuntimeFault, match=r"CUDA could not .*: cudaErrorInsufficientDriver; see `appliance check`"):
         getattr(cuda_python, take)(*arguments)
+
+
+@needs_binding
+def test_the_bindings_are_told_with_their_versions_also_without_a_driver() -> None:
+    assert f"cuda-bindings {importlib.metadata.version('cuda-bindings')}" in describe_bindings()
 
 
 @needs_no_driver

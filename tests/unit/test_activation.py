@@ -1,6 +1,8 @@
 """A valid certificate is used and left as it is; one of anything else is told and proved anew."""
 
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,16 @@ import pytest
 
 from appliance.activation import ASKED_TO, NONE_YET, Engine, few_golden
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.certification.certificate import Computed
 from appliance.config import RuntimeSection
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Pixels
 from appliance.ports import EngineIdentity, RawDetections
 from appliance.runtime_pool import RuntimePool
+from appliance.runtimes.accelerator.device import DeviceIdentity
+from appliance.runtimes.engines.cache import KEPT, EngineCache
+from appliance.runtimes.engines.key import BuildOptions, EngineKey, model_digest
+from appliance.runtimes.engines.workshop import find_or_build
 from appliance.runtimes.onnx import OnnxRuntime
 from tests.activated import ONE_THREAD, activated, terms_of
 from tests.device_root import JETSON, PANEL_PC, write
@@ -104,6 +111,18 @@ class EngineRuntime:
         self._model.close()
 
 
+def from_the_cache(settings: RuntimeSection, bundle: Bundle, _: Computed, may_build: bool) -> EngineRuntime:
+    """Find or build the engine as with TensorRT, by child processes that build and try nothing but bytes."""
+    assert settings.engines is not None
+    here = DeviceIdentity("Orin", (8, 7), "L4T R36.4.0, CUDA 12.6")
+    key = EngineKey(model_digest(bundle.model_onnx), "engines", "1.0", here, "f32", BuildOptions())
+    built = find_or_build(
+        EngineCache(settings.engines), key, bundle.model_onnx, may_build=may_build,
+        builder="tests.engine_children.builder", trial="tests.engine_children.trial",
+    )  # fmt: skip
+    return EngineRuntime(bundle, built.identity(key))
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [
@@ -124,6 +143,52 @@ def test_another_engine_is_proved_anew_even_of_the_same_model(
     assert (means.engine_key, means.engine_digest, means.threads) == ("a" * 64, "b" * 64, None)
     assert start_with(first).why_proved == ()
     assert start_with(other).why_proved == (words,)
+
+
+@pytest.fixture
+def tensorrt(tmp_path: Path) -> RuntimeSection:
+    return RuntimeSection(kind="tensorrt", engines=tmp_path / "engines")
+
+
+def engines_in(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "engines").glob("*.engine")}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
+def test_beside_a_running_line_no_engine_is_built_and_the_refusal_says_what_to_do(
+    tmp_path: Path, bundle: Bundle, tensorrt: RuntimeSection, damage: Callable[[Path], object]
+) -> None:
+    def beside(may_prove: bool = False) -> Engine:
+        return start(tmp_path, bundle, tensorrt, may_prove=may_prove, pool=RuntimePool(from_the_cache))
+
+    proved = beside(may_prove=True)
+    assert beside().certificate == proved.certificate
+    damage(next((tmp_path / "engines").glob("*.engine")))
+    says = (
+        "no valid certificate of this device: .* none is built while parts are inspected; prove it .*`appliance prove`"
+    )
+    with pytest.raises(BundleProofError, match=says):
+        beside()
+    assert not engines_in(tmp_path)
+    assert beside(may_prove=True).certificate == proved.certificate
+    assert engines_in(tmp_path)
+
+
+def test_the_engine_that_a_newest_certificate_names_is_kept_however_long_it_rested(
+    tmp_path: Path, bundle: Bundle, tensorrt: RuntimeSection
+) -> None:
+    pool = RuntimePool(from_the_cache)
+    start(tmp_path, bundle, tensorrt, pool=pool)
+    (named,) = (tmp_path / "engines").glob("*.engine")
+    built_ns = named.stat().st_mtime_ns
+    for age, label in enumerate(range(KEPT + 1)):
+        path = tmp_path / "engines" / f"{label:064}.json"
+        path.with_suffix(".engine").write_bytes(b"of another release")
+        path.write_bytes(b"{}")
+        os.utime(path, (2**31 + age,) * 2)
+    start(tmp_path, bundle, tensorrt, pool=pool, again=True)
+    assert named.stat().st_mtime_ns == built_ns
+    assert engines_in(tmp_path) == {named.name} | {f"{label:064}.engine" for label in range(1, KEPT + 1)}
 
 
 def test_a_budget_below_what_was_measured_is_proved_anew_and_refused(tmp_path: Path, bundle: Bundle) -> None:

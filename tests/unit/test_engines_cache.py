@@ -101,16 +101,23 @@ def test_an_engine_under_another_ones_name_is_not_loaded(tmp_path: Path) -> None
 def test_the_least_used_engines_go(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     keys = [replace(KEY, model_digest=model_digest(bytes([number]))) for number in range(KEPT + 1)]
-    for age, key in enumerate(keys[:-1]):
+    for age, key in enumerate(keys):
         cache.keep(key, ENGINE)
         os.utime(tmp_path / f"{key.digest()}.json", (age, age))
     assert cache.find(keys[0]) == ENGINE  # used now, so the next one is the least used
-    cache.keep(keys[-1], ENGINE)
+    cache.make_room(())
     assert [cache.find(key) == ENGINE for key in keys] == [True, False, *[True] * (KEPT - 1)]
-    assert len(list(tmp_path.iterdir())) == 2 * KEPT
-    cache.keep(keys[-1], ENGINE)
-    assert cache.find(keys[-1]) == ENGINE
     assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.engine"))) == KEPT
+
+
+def test_what_is_named_stays_and_does_not_count(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    keys = [replace(KEY, model_digest=model_digest(bytes([number]))) for number in range(KEPT + 3)]
+    for age, key in enumerate(keys):
+        cache.keep(key, ENGINE)
+        os.utime(tmp_path / f"{key.digest()}.json", (age, age))
+    cache.make_room({keys[0].digest(), keys[2].digest()})
+    assert [cache.find(key) == ENGINE for key in keys] == [True, False, *[True] * (KEPT + 1)]
 
 
 def test_only_this_user_may_write_into_the_folder(tmp_path: Path) -> None:
@@ -155,11 +162,56 @@ def test_an_engine_is_built_once_and_then_found(tmp_path: Path) -> None:
     assert make(cache, b"model", builder="no.such.module") == first
 
 
+def test_nothing_is_built_where_there_is_no_time_for_it(tmp_path: Path) -> None:
+    cache, says = (
+        EngineCache(tmp_path),
+        "keeps no engine of its fp16 model, and none is built while parts are inspected",
+    )
+    with pytest.raises(RuntimeFault, match=says):
+        make(cache, b"model", may_build=False)
+    assert not list(tmp_path.iterdir())
+    built = make(cache, b"model")
+    assert make(cache, b"model", may_build=False) == built
+    next(tmp_path.glob("*.engine")).write_bytes(b"damaged")
+    with pytest.raises(RuntimeFault, match=says):
+        make(cache, b"model", may_build=False)
+    assert not list(tmp_path.glob("*.engine"))
+
+
 def test_what_the_builder_measured_serves_the_next_model(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     for model in (b"a", b"b", b"c"):
         make(cache, model)
     assert cache.timing_path(KEY).read_bytes() == b"mmm"
+
+
+def test_what_was_measured_goes_when_the_builder_crashes_and_it_builds_once_more_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = EngineCache(tmp_path)
+    cache.timing_path(KEY).write_bytes(b"poison")
+    assert make(cache, b"model") == BuiltEngine(b"engine of model", "fp16")
+    assert cache.timing_path(KEY).read_bytes() == b"m"
+    assert "built once more without what was measured" in caplog.text
+
+
+def test_a_builder_that_crashes_without_anything_measured_is_believed(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    for measured in (b"harmless", None):
+        if measured is not None:
+            cache.timing_path(KEY).write_bytes(measured)
+        with pytest.raises(RuntimeFault, match="builder crashed"):
+            make(cache, b"dead end")
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_was_measured_stays_when_the_builder_refuses(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    cache.timing_path(KEY).write_bytes(b"harmless")
+    for model in (b"refused", b"no device"):
+        with pytest.raises((BundleFormatError, RuntimeFault)):
+            make(cache, model)
+    assert cache.timing_path(KEY).read_bytes() == b"harmless"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,18 @@ def test_each_picture_gets_its_answer_and_everything_is_given_back(records: bool
     assert device.is_left_alone()
 
 
+def test_asking_takes_nothing_more_and_leaves_earlier_answers_alone() -> None:
+    device = HostDevice()
+    session = EngineSession(loaded(HostEngine(askings=10_000)), device, BATCH)
+    takings, before = device.takings, session.ask(grey(10, 200, 30))
+    kept = [array.copy() for array in before]
+    for number in range(3000):
+        session.ask(grey(*[number % 256] * (1 + number % BATCH)))
+    assert (device.taken, device.takings) == (TAKINGS, takings)
+    assert all((was == now).all() for was, now in zip(kept, before, strict=True))
+    session.close()
+
+
 def test_a_thread_that_asked_leaves_nothing_behind_and_another_may_close() -> None:
     device, seen = HostDevice(), []
     session = EngineSession(loaded(HostEngine()), device, BATCH)

@@ -13,6 +13,7 @@ from appliance.bundle.archive import read_bundle
 from appliance.config import RuntimeSection, load_config
 from appliance.engine import make_runtime
 from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
+from appliance.runtimes.accelerator.binding import describe_bindings
 from appliance.runtimes.tensorrt import TensorRtRuntime, describe_accelerator, why_not_here
 from tests.accelerator import why_no_driver, why_no_rtx
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
@@ -94,6 +95,7 @@ def test_check_says_what_is_missing_and_what_to_do(station: Path) -> None:
     assert ended.returncode == 1
     findings = {finding["what"]: finding for finding in json.loads(ended.stdout)}
     assert not findings["accelerator"]["is_ok"]
+    assert findings["accelerator"]["seen"].endswith(f"; binding of CUDA: {describe_bindings()}")
     assert findings["accelerator"]["remedy"]
     assert not findings["runtime and proof"]["is_ok"]
 
@@ -107,7 +109,7 @@ def test_check_of_a_station_without_tensorrt_names_the_accelerator_all_the_same(
     assert {
         "what": "accelerator",
         "is_ok": True,
-        "seen": "none for TensorRT; runtime.kind is onnx",
+        "seen": f"none for TensorRT, binding of CUDA: {describe_bindings()}; runtime.kind is onnx",
         "remedy": "",
     } in findings
 

@@ -1,5 +1,6 @@
 """Which binding of CUDA is used: NVIDIA's own where it is installed, else PyCUDA."""
 
+import importlib.metadata
 import importlib.util
 
 from appliance.errors import ConfigError
@@ -9,10 +10,17 @@ from appliance.runtimes.accelerator.driver import ask_driver
 BINDINGS = ("cuda.bindings", "pycuda")
 """In order of preference: only the first records graphs, which start the whole model with one call."""
 
+_PACKAGES = {"cuda.bindings": "cuda-bindings", "pycuda": "pycuda"}
+
 
 def installed_bindings() -> list[str]:
     """Return the bindings that this installation has, the preferred one first."""
     return [name for name in BINDINGS if _is_installed(name)]
+
+
+def describe_bindings() -> str:
+    """Return the bindings that this installation has with their versions, the preferred one first, or `none`."""
+    return ", ".join(map(_with_version, installed_bindings())) or "none"
 
 
 def open_device(binding: str | None = None) -> Device:
@@ -46,6 +54,14 @@ def _open_pycuda() -> Device:
             f"PyCUDA does not fit this computer's CUDA: {error}; build it again here, or install the extra `jetson`"
         ) from error
     return PycudaDevice()
+
+
+def _with_version(name: str) -> str:
+    package = _PACKAGES[name]
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:  # put there by hand
+        return package
 
 
 def _is_installed(name: str) -> bool:

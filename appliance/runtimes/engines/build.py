@@ -9,7 +9,7 @@ from appliance.errors import ApplianceError, BundleFormatError, ConfigError, Run
 from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.engines.child import say
 from appliance.runtimes.engines.key import BuildOptions
-from appliance.runtimes.tensorrt_library import RTX, Journal, Library, load_library
+from appliance.runtimes.tensorrt_library import RTX, Journal, Library, build_for_this_device, load_library
 
 if TYPE_CHECKING:
     from appliance.runtimes.tensorrt_library import tensorrt
@@ -91,9 +91,8 @@ class Building:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MEBIBYTE)
         if not options.allows_tf32:
             config.clear_flag(trt.BuilderFlag.TF32)
-        if self._library.name == RTX and options.for_this_device:
-            config.num_compute_capabilities = 1
-            config.set_compute_capability(trt.ComputeCapability.CURRENT, 0)
+        if options.for_this_device:
+            build_for_this_device(self._library, config)
         profile = self._builder.create_optimization_profile()
         _, *size = self._network.get_input(0).shape
         # One picture is what most views are; a view of tiles shows up to max_batch.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from appliance.runtimes.engines.key import EngineKey
 log = logging.getLogger(__name__)
 
 KEPT = 8
-"""Engines that stay: the present release, those that a person may roll back to, and their precisions."""
+"""Engines that stay beside those that are named: those that a person may roll back to, and their precisions."""
 
 SCHEMA = "vi.engine/1"
 
@@ -70,13 +71,13 @@ class EngineCache:
         except (ValueError, KeyError, TypeError):
             is_whole = False
         if not is_whole:
-            log.warning("%s is not as it was built; it is removed and built again", plan_path)
+            log.warning("%s is not as it was built; it is removed", plan_path)
             self.forget(key)
             return None
         return BuiltEngine(plan, precision)
 
     def keep(self, key: EngineKey, engine: BuiltEngine) -> None:
-        """Write an engine down, its label last; the least used ones beyond KEPT go.
+        """Write an engine down, its label last.
 
         Raises:
             StorageError: the disk is full or refuses, or others than this user may write there.
@@ -91,10 +92,25 @@ class EngineCache:
         }
         write_whole(plan_path, engine.plan)
         write_whole(label, json.dumps(document, indent=1).encode())
-        labels = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in [path for path in labels if path != label][KEPT - 1 :]:
-            old.unlink()
-            old.with_suffix(".engine").unlink(missing_ok=True)
+
+    def make_room(self, named: Collection[str]) -> None:
+        """Remove the least used engines beyond KEPT, before others are built.
+
+        Args:
+            named: digests of the keys of those that stay and do not count, as the newest certificates name them.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        try:
+            others = [path for path in self._folder.glob("*.json") if path.stem not in named]
+            for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+                old.unlink(missing_ok=True)
+                old.with_suffix(".engine").unlink(missing_ok=True)
+        except FileNotFoundError:  # another process makes room, too
+            return
+        except OSError as error:
+            raise StorageError(f"{error.filename}: {error.strerror}; check this user's rights there") from error
 
     def forget(self, key: EngineKey) -> None:
         """Remove an engine that this device does not take."""

@@ -140,7 +140,9 @@ class EngineSession:
         return len(self._lanes)
 
     def ask(self, images: Pixels) -> list[NDArray[Any]]:
-        """Return boxes, scores and labels of 1..max_batch pictures, in arrays of their own.
+        """Return boxes, scores and labels of 1..max_batch pictures.
+
+        They are copies, which the next asking leaves alone; whoever asks may keep them.
 
         Raises:
             RuntimeFault: the engine or the accelerator failed.

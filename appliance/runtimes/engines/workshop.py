@@ -3,13 +3,14 @@
 import logging
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
-from appliance.runtimes.engines.child import ignore, never, run_child
+from appliance.runtimes.engines.child import Cancelled, TookTooLong, ignore, never, run_child
 from appliance.runtimes.engines.key import EngineKey
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def find_or_build(
     key: EngineKey,
     model_onnx: bytes,
     *,
+    may_build: bool = True,
     on_progress: Callable[[float], None] = ignore,
     is_cancelled: Callable[[], bool] = never,
     builder: str = BUILDER,
@@ -36,6 +38,7 @@ def find_or_build(
         cache: where engines are kept.
         key: of exactly this model, library and device.
         model_onnx: the model file.
+        may_build: whether there is time to build one; without, only one that is kept will do.
         on_progress: told 0..1 while it is built.
         is_cancelled: asked often while it is built.
         builder: module of the child process that builds.
@@ -44,11 +47,15 @@ def find_or_build(
     Raises:
         BundleFormatError: TensorRT does not take the model.
         ConfigError: a DLA is asked for that is not there, or that can compute nothing of the model.
-        RuntimeFault: it cannot build here, or the engine crashes or is refused; a refused one is not kept.
+        RuntimeFault: it cannot build here or may not, or the engine crashes or is refused; a refused one is not kept.
         StorageError: the folder cannot be used.
     """
     engine = cache.find(key)
     if engine is None:
+        if not may_build:
+            raise RuntimeFault(
+                f"this device keeps no engine of its {key.precision} model, and none is built while parts are inspected"
+            )
         log.info("%s %s builds an engine for %s", key.library, key.library_version, key.device.name)
         engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
@@ -83,9 +90,20 @@ def _build(
             *([] if options.for_this_device else ["--for-any-device"]),
             *([] if options.dla_core is None else ["--dla-core", str(options.dla_core)]),
         ]  # fmt: skip
-        result = run_child(
-            builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
+        build = partial(
+            run_child, builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
         )
+        try:
+            result = build()
+        except (Cancelled, TookTooLong):
+            raise
+        except RuntimeFault as error:
+            if not timing.exists():
+                raise
+            log.warning("%s goes, and the engine is built once more without what was measured: %s", timing, error)
+            for path in (timing, measured):
+                path.unlink(missing_ok=True)
+            result = build()
         if refused := result.get("refused"):
             raise _kind_of(result)(refused)
         if measured.exists():
