@@ -1,11 +1,15 @@
 """A publisher's desk: keys in files as people keep them, and the trainer's commands as people type them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from appliance.__main__ import main as appliance
+from tests.inspections import SIDE_PX, make_document, view_document
 from tests.models import tiny_bundle
+from tests.references import board, reference_section
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
@@ -103,6 +107,16 @@ class Desk:
 
     def bundle(self, name: str = "boards", **changes: object) -> Path:
         return tiny_bundle(self.folder / f"{name}.bundle", name=name, **changes)
+
+    def recipe(self, version: int = 1, name: str = "board", **changes: object) -> Path:
+        """A recipe with a reference picture, packed by the command that people use."""
+        view = view_document(reference=reference_section(self.folder, board(side_px=SIDE_PX)))
+        written = self.folder / f"{name}.yaml"
+        document = make_document(view, name=name, version=version, **changes)
+        written.write_text(json.dumps(document.data, indent=1))
+        out = self.folder / f"{name}-{version}.recipe"
+        assert appliance(["pack-recipe", str(written), "--out", str(out)]) == 0
+        return out
 
     def release(self, file: Path, *words: str, keys: Sequence[str] = ("ci", "quentin", "online")) -> int:
         return trainer(["publish", "release", str(file), "--by", "Anna", *self.at(), *self.keyed(*keys), *words])

@@ -52,8 +52,11 @@ def _add_ceremony(tasks: Commands, epilog: str) -> None:
     ceremony.add_argument("--root", type=_paths, required=True, metavar="A,B,C", help=f"{who}; two of them must sign")
     for role in ("targets", "apps", "os"):
         ceremony.add_argument(f"--{role}", type=_paths, metavar="A,B,C", help="the same (default: those of root)")
-    ceremony.add_argument("--ci", type=_paths, required=True, metavar="C", help="the trainer's key, for models")
-    ceremony.add_argument("--quality", type=_paths, required=True, metavar="A,B", help="of who may release a model")
+    ceremony.add_argument(
+        "--ci", type=_paths, required=True, metavar="C", help="the trainer's key, for models and recipes"
+    )
+    ceremony.add_argument("--quality", type=_paths, required=True, metavar="A,B", help="of who may release these")
+    ceremony.add_argument("--recipes", type=_paths, metavar="C,A,B", help="for recipes (default: --ci and --quality)")
     ceremony.add_argument("--online", type=_paths, required=True, metavar="K", help="for snapshot and timestamp")
     ceremony.add_argument(
         "--site", type=_site, action="append", default=[], metavar="SITE=KEY", help="who chooses for a site; repeat it"
@@ -73,10 +76,16 @@ def _add_changes(tasks: Commands, epilog: str) -> None:
     renew = add_task(
         tasks, "renew", "have people's roles signed anew before they expire", epilog, "keys_commands", "renew_roles"
     )
-    renew.add_argument("roles", type=names, metavar="ROLE,...", help="root, targets, models, apps, os")
+    renew.add_argument("roles", type=names, metavar="ROLE,...", help="root, targets, models, recipes, apps, os")
     site = add_task(tasks, "site", "let a key choose for one more site", epilog, "keys_commands", "site")
     site.add_argument("site", type=_site, metavar="SITE=KEY", help="its name, and the .pub.json of its key")
-    for task in (rotate, revoke, renew, site):
+    words = "let keys release a kind that the repository does not have yet"
+    role = add_task(tasks, "delegate", words, epilog, "keys_commands", "delegate_role")
+    role.add_argument("role", choices=("recipes", "apps", "os"), help="the kind's role")
+    role.add_argument(
+        "--keys", type=_paths, default=(), metavar="A,B,C", help="public keys, with commas between (default: of models)"
+    )
+    for task in (rotate, revoke, renew, site, role):
         add_repository(task)
         _add_said(task)
 

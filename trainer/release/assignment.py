@@ -15,8 +15,8 @@ from appliance.bundle.strict_json import dump, parse
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.progress import console
-from trainer.release.releases import LARGEST_SEQ
-from trainer.release.roles import ASSIGN, KINDS, Kind, assign_role, expires, keys_of, seq_of
+from trainer.release.releases import LARGEST_SEQ, is_release
+from trainer.release.roles import ASSIGN, CONTENT, KINDS, Kind, assign_role, expires, keys_of, said_of, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -133,8 +133,8 @@ def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
         kind = next((kind for kind, folder in KINDS.items() if path.startswith(f"{folder}/")), None)
         targets: Mapping[str, TargetFile] = standing.releases(kind) if kind else {}
         target = targets.get(path)
-        if kind is None or target is None or seq_of(target) < 0 or path.endswith((".card.md", ".report.html")):
-            known = ", ".join(sorted(name for name in targets if not name.endswith((".md", ".html")))[-5:])
+        if kind is None or target is None or seq_of(target) < 0 or not is_release(kind, path):
+            known = ", ".join(sorted(name for name in targets if kind and is_release(kind, name))[-5:])
             raise ConfigError(f"{path}: nobody signed such a release; there are {known or 'none of this kind'}")
         metadata = standing.delegated[KINDS[kind]].signed
         if metadata.is_expired(utc_now()):
@@ -149,6 +149,16 @@ def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
             kind=kind, name=name, path=path, sha256=target.hashes["sha256"], length=target.length, seq=seq_of(target)
         )
     return tuple(sorted(found.values(), key=lambda chosen: (chosen.kind, chosen.name)))
+
+
+def content_of(standing: Standing, chosen: Chosen) -> str:
+    """Return by what a release is known to say the same as another one, hexadecimal.
+
+    Its SHA-256; of a recipe, whose file also has a version that grows, the digest of what it says beside that.
+    """
+    target = standing.releases(chosen.kind).get(chosen.path)
+    said = said_of(target).get(CONTENT) if target and chosen.kind == "recipe" else None
+    return said if isinstance(said, str) else chosen.sha256
 
 
 def read_assignment(shelf: Shelf, name: str, target: TargetFile) -> Assignment:

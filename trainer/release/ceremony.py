@@ -1,4 +1,4 @@
-"""What changes the lists of keys, as requests that people sign: the first root, keys that come and go, a new site."""
+"""What changes the lists of keys, as requests that people sign: the first root, keys that come and go, a new role."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from trainer.release.keys import PublicKey
 from trainer.release.request import Request, request_of
 from trainer.release.roles import (
     ASSIGN,
+    KINDS,
     TOP,
     assign_role,
     delegate,
     delegated_roles,
     expires,
     is_online,
+    keys_of,
     make_root,
     make_targets,
 )
@@ -125,7 +127,29 @@ def add_site(shelf: Shelf, standing: Standing, site: str, key: PublicKey, said: 
     if role in delegated_roles(standing.targets.signed):
         raise ConfigError(f"the site {site} is there; `trainer keys rotate` changes its key")
     targets = deepcopy(standing.targets.signed)
-    delegate(targets, role, [key])
+    delegate(targets, role, [key.as_tuf()])
+    return _requests(shelf, standing, None, targets, said)
+
+
+def add_role(shelf: Shelf, standing: Standing, role: str, keys: Sequence[PublicKey], said: Said) -> list[Request]:
+    """Let keys release a kind that the repository does not have yet.
+
+    Args:
+        shelf: where the repository lies.
+        standing: what stands there.
+        role: of the kind, such as recipes.
+        keys: who signs it; none for those of models.
+        said: who asks for it.
+
+    Raises:
+        ConfigError: The role is there.
+        BundleTrustError: The keys break a rule.
+    """
+    targets = deepcopy(standing.targets.signed)
+    if role in delegated_roles(targets):
+        raise ConfigError(f"the role {role} is there; `trainer keys rotate` changes its keys")
+    found = [key.as_tuf() for key in keys] or keys_of(standing.root.signed, targets, KINDS["model"])
+    delegate(targets, role, found)
     return _requests(shelf, standing, None, targets, said)
 
 

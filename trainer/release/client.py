@@ -17,12 +17,14 @@ from tuf.api.metadata import Metadata, TargetFile
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
+from appliance.bundle.recipe_package import SUFFIX
 from appliance.errors import BundleTrustError
 from appliance.events import utc_now
 from trainer.progress import tracked
 from trainer.release.assignment import assignments, differences
 from trainer.release.publication import ISSUED_AT
-from trainer.release.roles import ASSIGN, KINDS, seq_of, terms_of
+from trainer.release.recipes import check_order, check_recipe
+from trainer.release.roles import ASSIGN, KINDS, said_of, seq_of, terms_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -126,11 +128,14 @@ def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
         except LengthOrHashMismatchError as error:
             raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
         _check_number(shelf, role, name, target)
+        if role == KINDS["recipe"] and name.endswith(SUFFIX):
+            check_recipe(name, standing.releases("recipe"), content)
+    check_order(standing.releases("recipe"))
     return len(names)
 
 
 def _check_number(shelf: Shelf, role: str, name: str, target: TargetFile) -> None:
-    said = target.custom if isinstance(target.custom, dict) else {}
+    said = said_of(target)
     kinds = {folder: kind for kind, folder in KINDS.items()}
     if role in kinds and (seq_of(target) < 0 or said.get("kind", kinds[role]) != kinds[role]):
         raise BundleTrustError(f"{shelf.address}: {name} is no numbered {kinds[role]} release; publish it again")

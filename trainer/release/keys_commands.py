@@ -15,7 +15,7 @@ from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.files import make_folder
 from trainer.progress import results as _out
-from trainer.release.ceremony import Said, add_site, begin, renew, replace_key
+from trainer.release.ceremony import Said, add_role, add_site, begin, renew, replace_key
 from trainer.release.keys import (
     describe,
     fingerprint,
@@ -78,6 +78,7 @@ def begin_repository(arguments: argparse.Namespace) -> int:
         named = getattr(arguments, role)
         keys[role] = [read_public(path) for path in named] if named else of_root
     keys["models"] = [read_public(path) for path in (*arguments.ci, *arguments.quality)]
+    keys["recipes"] = [read_public(path) for path in arguments.recipes or ()] or keys["models"]
     keys["snapshot"] = keys["timestamp"] = [read_public(path) for path in arguments.online]
     for site, path in arguments.site:
         keys[assign_role(site)] = [read_public(path)]
@@ -198,6 +199,21 @@ def site(arguments: argparse.Namespace) -> int:
     name, path = arguments.site
     said = _said(arguments, f"The site {name} is added.")
     requests = add_site(Shelf(arguments.repository), _standing(arguments), name, read_public(path), said)
+    return _hand_out(arguments, requests)
+
+
+def delegate_role(arguments: argparse.Namespace) -> int:
+    """Ask for signatures that let keys release a kind which the repository does not have yet.
+
+    Args:
+        arguments: of `trainer keys delegate`.
+
+    Returns:
+        The exit code.
+    """
+    said = _said(arguments, f"The role {arguments.role} is added.")
+    keys = [read_public(path) for path in arguments.keys]
+    requests = add_role(Shelf(arguments.repository), _standing(arguments), arguments.role, keys, said)
     return _hand_out(arguments, requests)
 
 

@@ -34,9 +34,13 @@ def add_publish(commands: Commands, epilog: str) -> None:
 
 def _add_release(tasks: Commands, epilog: str) -> None:
     release = add_task(tasks, "release", "add a release", epilog, "publish_commands", "release")
-    release.add_argument("file", type=Path, metavar="BUNDLE", help="the bundle, or the file of an app or system")
-    release.add_argument("--kind", choices=("model", "app", "os"), default="model", help="default %(default)s")
-    release.add_argument("--name", help="of an app or system; a bundle has its own")
+    release.add_argument(
+        "file", type=Path, metavar="FILE", help="a bundle, a packed recipe, or the file of an app or system"
+    )
+    release.add_argument(
+        "--kind", choices=("model", "recipe", "app", "os"), help="default: recipe if FILE ends in .recipe, else model"
+    )
+    release.add_argument("--name", help="of an app or system; a model and a recipe have their own")
     release.add_argument("--seq", type=whole, metavar="N", help="its number (default: one more than the highest)")
     release.add_argument("--report", type=Path, metavar="FILE", help="`trainer evaluate --report` of it, laid beside")
     release.add_argument("--by", required=True, metavar="WHO", help="who releases it")

@@ -12,15 +12,15 @@ from rich.table import Table
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata
 
-from appliance.bundle.archive import read_bundle
 from appliance.bundle.strict_json import in_words
 from appliance.bundle.whole_file import write_whole
-from appliance.errors import EXIT_REFUSED, BundleFormatError, ConfigError
+from appliance.errors import EXIT_REFUSED, ConfigError
 from appliance.events import utc_now
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.release.assignment import Gates, Wish
+from trainer.release.brought import brought
 from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
 from trainer.release.keys import open_signer
@@ -29,14 +29,12 @@ from trainer.release.memory import remembered
 from trainer.release.orders import Order, publish_orders
 from trainer.release.passphrases import read_small
 from trainer.release.publication import Change, check_parts, publish
-from trainer.release.releases import Release, bring, is_newest, next_seq, other_beside
+from trainer.release.recipes import check_brought, check_version
+from trainer.release.releases import bring, check_may_release, is_newest, next_seq, other_beside
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, seq_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, parse_root
-
-MOST_BYTES = 4_000_000_000
-"""Of a release: all of it is in memory once."""
 
 
 def release(arguments: argparse.Namespace) -> int:
@@ -48,12 +46,17 @@ def release(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    wanted = _release_of(arguments)
+    wanted = brought(arguments.file, arguments.kind, arguments.name, arguments.report)
     wanted.check()
+    if arguments.track is not None and wanted.kind != "model":
+        raise ConfigError(
+            f"--track: MLflow's registry holds models, and this is a release of kind {wanted.kind}; leave it out"
+        )
     signers = signers_of(arguments)
     shelf = Shelf(arguments.repository)
     with shelf.alone():
         standing = remembered(shelf, arguments.root)
+        check_may_release(shelf, standing, wanted.kind)
         if (there := is_newest(standing, wanted)) and arguments.seq in (
             None,
             seq_of(standing.releases(wanted.kind)[there]),
@@ -65,6 +68,8 @@ def release(arguments: argparse.Namespace) -> int:
                 )
             _out.print(f"{there}: is released already, as it is here", soft_wrap=True)
             return _note(arguments, standing, there, arguments.file)
+        if wanted.kind == "recipe":
+            check_version(standing, wanted)
         seq = next_seq(standing, wanted.kind, wanted.name, arguments.seq)
         if arguments.request is not None and arguments.request.exists():
             raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
@@ -99,6 +104,8 @@ def signed(arguments: argparse.Namespace) -> int:
         is_first = shelf.mark().content is None
         standing = None if is_first else remembered(shelf, arguments.root, after_a_kill=True)
         change = _change(standing, requests, shelf)
+        if recipes := change.roles.get(KINDS["recipe"]):
+            check_brought(shelf, standing, recipes.signed)
         if is_first:
             write_whole(arguments.root, _first_root(arguments.root, requests, shelf))
             _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)
@@ -190,28 +197,6 @@ def _alarm(expiry: Expiry) -> str:
     by_people = expiry.role in ("root", "targets", *KINDS.values())
     remedy = f"`trainer keys renew {expiry.role}`" if by_people else "`trainer publish refresh` with its key"
     return f"{expiry.role} expires in {expiry.left.total_seconds() / 86400:.1f} days, then devices refuse it: {remedy}"
-
-
-def _release_of(arguments: argparse.Namespace) -> Release:
-    try:
-        if arguments.file.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"{arguments.file}: more than {MOST_BYTES} bytes; make it smaller")
-        content = arguments.file.read_bytes()
-        beside = {".report.html": arguments.report.read_bytes()} if arguments.report else {}
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}; check path and rights") from error
-    if arguments.kind != "model":
-        if not arguments.name:
-            raise ConfigError(f"--kind {arguments.kind}: say with --name of what it is a release")
-        return Release(arguments.kind, arguments.name, arguments.file.suffix, content, beside)
-    if arguments.name:
-        raise ConfigError("--name: a bundle has its own name; leave it out, or say which --kind it is")
-    try:
-        bundle = read_bundle(content)
-    except BundleFormatError as error:
-        raise BundleFormatError(f"{arguments.file}: {error}; nothing was published") from error
-    beside[".card.md"] = bundle.model_card.encode()
-    return Release("model", bundle.manifest.name, ".bundle", content, beside)
 
 
 def signers_of(arguments: argparse.Namespace) -> list[Signer]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuf.api.metadata import TargetFile, Targets
@@ -19,6 +19,7 @@ from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
 LARGEST_SEQ = 2**53 - 1
+_BESIDE = (".card.md", ".report.html")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _ENDING = re.compile(r"\.[a-z0-9]{1,10}")
 
@@ -28,11 +29,12 @@ class Release:
     """What is to be released.
 
     Args:
-        kind: model, app or os.
-        name: of the model or program.
+        kind: of it.
+        name: of the model, recipe or program.
         ending: of the file's name, such as .bundle.
         content: the file.
         beside: ending -> content of what people read about it.
+        marks: what is signed of the file beside its kind and number.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Release:
     ending: str
     content: bytes
     beside: Mapping[str, bytes]
+    marks: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -60,6 +63,25 @@ class Release:
             raise ConfigError(
                 f"{self.name}{self.ending}: no name of a release; write a-z, 0-9, -, _ and ., and an ending"
             )
+
+
+def check_may_release(shelf: Shelf, standing: Standing, kind: Kind) -> None:
+    """Refuse a kind that nobody may release in a repository, as in one that is older than the kind.
+
+    Raises:
+        ConfigError: It is such a kind; says what adds it.
+    """
+    role = KINDS[kind]
+    if role not in delegated_roles(standing.targets.signed):
+        raise ConfigError(
+            f"{shelf.address}: nobody may release {role} there yet; `trainer keys delegate {role}` asks those who sign "
+            "targets for it"
+        )
+
+
+def is_release(kind: Kind, path: str) -> bool:
+    """Tell whether a signed name is a release itself, and not what people read about one."""
+    return path.endswith(".recipe") if kind == "recipe" else not path.endswith(_BESIDE)
 
 
 def next_seq(standing: Standing, kind: Kind, name: str, asked: int | None) -> int:
@@ -110,20 +132,17 @@ def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Sa
         said: who releases it.
 
     Raises:
-        ConfigError: Nobody may release such a kind.
         StorageError: The address does not answer or refuses.
     """
-    role = KINDS[release.kind]
-    lists = standing.targets.signed
-    if role not in delegated_roles(lists):
-        raise ConfigError(f"{shelf.address}: nobody may release {role} there; look at targets.json")
+    role, lists = KINDS[release.kind], standing.targets.signed
     held = standing.delegated.get(role)
     content = deepcopy(held.signed) if held else Targets(expires=expires(role))
     content.version, content.expires = shelf.next_version(role, standing.version(role)), expires(role)
     for ending, data in {release.ending: release.content, **release.beside}.items():
         name = release.path(seq, ending)
         target = TargetFile.from_data(name, data, ["sha256"])
-        target.unrecognized_fields["custom"] = {"kind": release.kind, "seq": seq}
+        marks = release.marks if ending == release.ending else {}
+        target.unrecognized_fields["custom"] = {"kind": release.kind, "seq": seq, **marks}
         content.targets[name] = target
         shelf.add_target(target_path(name, target.hashes["sha256"]), data)
     by = [(f"targets {lists.version}", lists)]

@@ -21,7 +21,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import Words, fingerprint, holder_of, part_of
-from trainer.release.roles import delegated_roles, seq_of
+from trainer.release.roles import delegated_roles, seq_of, version_of
 
 MAX_BYTES = 20_000_000
 
@@ -214,7 +214,8 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
         yield f"role {name}", _named(delegated, signed.delegations.keys if signed.delegations else {})
     numbered = [(seq_of(target), name, target) for name, target in signed.targets.items()]
     for _, name, target in sorted(numbered, key=lambda item: item[:2], reverse=True):
-        yield name, f"{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
+        version = f"version {version_of(target)}, " if version_of(target) >= 0 else ""
+        yield name, f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
 
 
 def _named(role: Role, keys: Mapping[str, Key]) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Delegations, Role, Root, TargetFile, Targets
@@ -17,9 +17,15 @@ from trainer.release.keys import PublicKey
 
 TOP = ("root", "targets", "snapshot", "timestamp")
 PEOPLE = ("person", "quality")
-Kind = Literal["model", "app", "os"]
-KINDS: Mapping[Kind, str] = {"model": "models", "app": "apps", "os": "os"}
+Kind = Literal["model", "recipe", "app", "os"]
+KINDS: Mapping[Kind, str] = {"model": "models", "recipe": "recipes", "app": "apps", "os": "os"}
 """Kind of a release -> the role that signs it, which is the first folder of its name, too."""
+
+BY_QUALITY: tuple[Kind, ...] = ("model", "recipe")
+"""Kinds that decide which part is accepted: nothing of them is released without a key of the quality role."""
+
+VERSION, CONTENT = "version", "content"
+"""Of a recipe, signed beside its number: the version in it, and a digest of all else that it says."""
 
 SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 ASSIGN = "assign-"
@@ -48,6 +54,7 @@ TERMS = {
     "root": Terms(2, 3, 365, 90, PEOPLE),
     "targets": Terms(2, 3, 180, 90, PEOPLE),
     "models": Terms(2, 2, 90, 14, ("quality", "person", "ci")),
+    "recipes": Terms(2, 2, 90, 14, ("quality", "person", "ci")),
     "apps": Terms(2, 3, 180, 30, PEOPLE),
     "os": Terms(2, 3, 180, 30, PEOPLE),
     "snapshot": Terms(1, 1, 7, 2, ("online",)),
@@ -87,11 +94,21 @@ def paths_of(role: str) -> list[str]:
     return [f"assign/{role.removeprefix(ASSIGN)}/*" if role.startswith(ASSIGN) else f"{role}/*/*"]
 
 
+def said_of(target: TargetFile) -> Mapping[str, Any]:
+    """Return what is signed of a target beside its length and digests."""
+    return target.custom if isinstance(target.custom, dict) else {}
+
+
 def seq_of(target: TargetFile) -> int:
     """Return a target's number, -1 if it has none."""
-    said = target.custom if isinstance(target.custom, dict) else {}
-    seq = said.get("seq")
+    seq = said_of(target).get("seq")
     return seq if type(seq) is int else -1
+
+
+def version_of(target: TargetFile) -> int:
+    """Return the version that people gave a recipe, -1 if it has none."""
+    version = said_of(target).get(VERSION)
+    return version if type(version) is int else -1
 
 
 def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:
@@ -108,17 +125,17 @@ def make_targets(keys: Mapping[str, Sequence[PublicKey]]) -> Targets:
     """Make the first targets, which only delegates; keys: delegated role -> who signs it."""
     targets = Targets(expires=expires("targets"), delegations=Delegations({}, {}))
     for role, holders in keys.items():
-        delegate(targets, role, holders)
+        delegate(targets, role, [public.as_tuf() for public in holders])
     return targets
 
 
-def delegate(targets: Targets, role: str, holders: Iterable[PublicKey]) -> None:
+def delegate(targets: Targets, role: str, keys: Iterable[Key]) -> None:
     """Let a role vouch for its own paths, and nobody after it for the same."""
     assert targets.delegations is not None
     assert targets.delegations.roles is not None
     targets.delegations.roles[role] = DelegatedRole(role, [], terms_of(role).threshold, True, paths_of(role))
-    for public in holders:
-        targets.add_key(public.as_tuf(), role)
+    for key in keys:
+        targets.add_key(key, role)
 
 
 def delegated_roles(targets: Targets) -> dict[str, DelegatedRole]:

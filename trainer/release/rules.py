@@ -9,7 +9,18 @@ from tuf.api.metadata import DelegatedRole, Root, Targets
 
 from appliance.errors import BundleTrustError
 from trainer.release.keys import part_of
-from trainer.release.roles import ASSIGN, SITE, TERMS, delegated_roles, keys_of, paths_of, terms_of
+from trainer.release.roles import (
+    ASSIGN,
+    BY_QUALITY,
+    KINDS,
+    SITE,
+    TERMS,
+    Kind,
+    delegated_roles,
+    keys_of,
+    paths_of,
+    terms_of,
+)
 
 
 def check_rules(root: Root, targets: Targets) -> None:
@@ -37,16 +48,17 @@ def check_rules(root: Root, targets: Targets) -> None:
                 raise BundleTrustError(
                     f"{name}: key {key.keyid[:8]} is of part {part_of(key)}, and {name} takes {', '.join(terms.parts)}"
                 )
-    if "models" in delegated_roles(targets):
-        _check_models(keys_of(root, targets, "models"), delegated_roles(targets)["models"].threshold)
+    for kind in BY_QUALITY:
+        if found := delegated_roles(targets).get(KINDS[kind]):
+            _check_quality(kind, keys_of(root, targets, found.name), found.threshold)
 
 
-def _check_models(keys: Iterable[Key], threshold: int) -> None:
+def _check_quality(kind: Kind, keys: Iterable[Key], threshold: int) -> None:
     others = [key.keyid[:8] for key in keys if part_of(key) != "quality"]
     if len(others) >= threshold:
         raise BundleTrustError(
-            f"models: the keys {', '.join(others)} are none of the quality role and could release a model without it; "
-            f"name {threshold - 1} of them at most"
+            f"{KINDS[kind]}: the keys {', '.join(others)} are none of the quality role and could release a {kind} "
+            f"without it; name {threshold - 1} of them at most"
         )
 
 

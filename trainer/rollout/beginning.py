@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from appliance.errors import ConfigError
-from trainer.release.assignment import Assignment, Chosen, choose
+from trainer.release.assignment import Assignment, Chosen, choose, content_of
 from trainer.release.orders import assignment_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
-from trainer.rollout.fleet import Fleet
+from trainer.rollout.fleet import Fleet, Placed
 from trainer.rollout.phases import Phase
 from trainer.rollout.record import NAME, Member, Record, names_of
 from trainer.rollout.rings import share_out
@@ -52,7 +52,7 @@ def begin(
     for device in sorted(rings):
         placed = fleet.devices[device]
         before = assignment_of(shelf, standing, placed.site, device)
-        member = _member(device, before, releases, placed.site, placed.line)
+        member = _member(device, before, releases, placed, standing)
         if member is not None:
             members[device] = member.model_copy(update={"ring": rings[device]})
     if not any(member.ring == "lab" for member in members.values()):
@@ -60,7 +60,7 @@ def begin(
             f"{fleet.path}: no device of ring lab would try {', '.join(paths)}: all of them have this content already; "
             "give `ring: lab` to one that has not"
         )
-    check_way_back(releases, ways, members)
+    check_way_back(standing, releases, ways, members)
     return Record(
         name=name, number=1, releases=releases, back=ways, phase=Phase.RUNNING, opened={}, is_settled=False,
         members=members, heard={}, refused={}, refusals={}, excused={}, called={}, log=(),
@@ -76,7 +76,9 @@ def choose_all(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
     return tuple(chosen for path in paths for chosen in choose(standing, [path]))
 
 
-def check_way_back(releases: Sequence[Chosen], back: Sequence[Chosen], members: Mapping[str, Member]) -> None:
+def check_way_back(
+    standing: Standing, releases: Sequence[Chosen], back: Sequence[Chosen], members: Mapping[str, Member]
+) -> None:
     """Refuse a way back that devices would refuse, or that leads some of them elsewhere; none may be named later.
 
     Raises:
@@ -84,7 +86,7 @@ def check_way_back(releases: Sequence[Chosen], back: Sequence[Chosen], members: 
     """
     if not back:
         return
-    news, ways = names_of(releases), {chosen.sha256 for chosen in back}
+    news, ways = names_of(releases), {content_of(standing, chosen) for chosen in back}
     for chosen in back:
         new = news.get(f"{chosen.kind}/{chosen.name}")
         if new is None:
@@ -94,12 +96,13 @@ def check_way_back(releases: Sequence[Chosen], back: Sequence[Chosen], members: 
         if chosen.seq <= new.seq or chosen.sha256 == new.sha256:
             raise ConfigError(
                 f"--back {chosen.path}: devices that have taken {new.path} refuse lower numbers; release what they had "
-                "before once more, with `trainer publish release`, and name that"
+                "before once more, with `trainer publish release` (a recipe under a higher version), and name that"
             )
     for device, member in sorted(members.items()):
         if lost := [name for name, digest in member.had.items() if digest not in ways]:
+            digest = "content" if lost[0].startswith("recipe/") else "sha256"
             raise ConfigError(
-                f"--back: {device} had another {lost[0]} (sha256 {member.had[lost[0]][:12]}...); release that once "
+                f"--back: {device} had another {lost[0]} ({digest} {member.had[lost[0]][:12]}...); release that once "
                 "more, too, and name all of them with --back"
             )
         if not member.had.keys() >= news.keys():
@@ -118,7 +121,9 @@ def _check_is_alone(releases: Sequence[Chosen], others: Sequence[Record]) -> Non
             )
 
 
-def _member(device: str, before: Assignment | None, releases: Sequence[Chosen], site: str, line: str) -> Member | None:
+def _member(
+    device: str, before: Assignment | None, releases: Sequence[Chosen], placed: Placed, standing: Standing
+) -> Member | None:
     """Say what a device had; None if it has the very same content already."""
     held, news = names_of(before.releases if before else ()), names_of(releases)
     if all(name in held and held[name].sha256 == chosen.sha256 for name, chosen in news.items()):
@@ -130,7 +135,7 @@ def _member(device: str, before: Assignment | None, releases: Sequence[Chosen], 
                 "content under a new number"
             )
     return Member(
-        site=site, line=line, ring="all",
-        had={name: held[name].sha256 for name in news if name in held},
+        site=placed.site, line=placed.line, ring="all",
+        had={name: content_of(standing, held[name]) for name in news if name in held},
         keeps=tuple(chosen.path for name, chosen in held.items() if name not in news),
     )  # fmt: skip

@@ -24,8 +24,8 @@ Count = Annotated[int, Field(ge=0)]
 class Member(Section):
     """A device of the rollout.
 
-    had: "kind/name" -> SHA-256 of what it was given before, of the names that this rollout changes. keeps: paths of
-    what it was given of other names, which stays.
+    had: "kind/name" -> what it was given before, of the names that this rollout changes: a digest of its content.
+    keeps: paths of what it was given of other names, which stays.
     """
 
     site: str

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import ConfigError, StorageError
-from trainer.release.assignment import RINGS, Ring, Wish, choose
+from trainer.release.assignment import RINGS, Ring, Wish, choose, content_of
 from trainer.release.memory import remembered
 from trainer.release.orders import Order, Signers, assignment_of, check_keys, publish_orders
 from trainer.release.shelf import Shelf
@@ -137,7 +137,7 @@ class Steering:
             changes: dict[str, Any] = {"phase": phase, "excused": self._excused(record, wanted)}
             if wanted.back:
                 changes["back"] = choose(standing, wanted.back)
-                check_way_back(record.releases, changes["back"], record.members)
+                check_way_back(standing, record.releases, changes["back"], record.members)
             if step in (Step.HALT, Step.RECALL):
                 changes |= {"called": _called(record, step), "is_settled": False}
             words = f"{step.value}{_because(wanted.why)}{_naming(wanted)}"
@@ -189,7 +189,7 @@ class Steering:
     def _settled(self, leaf: Leaf, book: Book, shelf: Shelf, standing: Standing) -> Leaf:
         """Let the assignments say what is written down."""
         record = leaf.record
-        if publish_orders(shelf, standing, _orders(record, self.fleet), self.signers):
+        if publish_orders(shelf, standing, _orders(record, self.fleet, standing), self.signers):
             standing = remembered(shelf, self.root)
         called = {device: self._asked(record, device, shelf, standing) for device in record.called}
         record = record.model_copy(update={"is_settled": True, "called": called})
@@ -225,10 +225,10 @@ def _given_up(record: Record) -> dict[str, int]:
     return {device: 0 for device in told if record.heard[device].outcome in lost}
 
 
-def _orders(record: Record, fleet: Fleet) -> list[Order]:
+def _orders(record: Record, fleet: Fleet, standing: Standing) -> list[Order]:
     """What every device that was told shall run, in as few assignments at a time as can be."""
     news, called = [chosen.path for chosen in record.releases], set(record.called)
-    ways = {chosen.sha256: chosen.path for chosen in record.back}
+    ways = {content_of(standing, chosen): chosen.path for chosen in record.back}
     groups: dict[tuple[str, Ring, tuple[str, ...]], list[str]] = defaultdict(list)
     for device in record.told():
         member = record.members[device]
