@@ -131,6 +131,8 @@ def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
     found: dict[tuple[str, str], Chosen] = {}
     for path in paths:
         kind = next((kind for kind, folder in KINDS.items() if path.startswith(f"{folder}/")), None)
+        if kind and (gone := standing.withdrawn(kind).get(path)):
+            raise ConfigError(f"{path}: was withdrawn ({gone.get('why', 'nobody said why')}); choose another release")
         targets: Mapping[str, TargetFile] = standing.releases(kind) if kind else {}
         target = targets.get(path)
         if kind is None or target is None or seq_of(target) < 0 or not is_release(kind, path):

@@ -130,7 +130,8 @@ def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
         _check_number(shelf, role, name, target)
         if role == KINDS["recipe"] and name.endswith(SUFFIX):
             check_recipe(name, standing.releases("recipe"), content)
-    check_order(standing.releases("recipe"))
+    if recipes := standing.delegated.get(KINDS["recipe"]):
+        check_order(recipes.signed)
     return len(names)
 
 

@@ -8,13 +8,22 @@ from datetime import timedelta
 from typing import Any
 
 from securesystemslib.signer import Key, Signer
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import holder_of
 from trainer.release.request import add_signature, as_bytes
-from trainer.release.roles import ASSIGN, delegated_roles, expires, is_online, keys_of, terms_of
+from trainer.release.roles import (
+    ASSIGN,
+    delegated_roles,
+    expires,
+    is_online,
+    keys_of,
+    terms_of,
+    tombstone,
+    withdrawals,
+)
 from trainer.release.rules import check_rules
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
@@ -207,12 +216,26 @@ def _check_follows(standing: Standing, change: Change, following: _Next) -> None
 
 
 def _check_keeps(title: str, held: Targets, newer: Targets) -> None:
-    """A name that was released keeps its content for ever: the one place where people would not notice a change."""
-    if lost := [name for name, target in held.targets.items() if newer.targets.get(name) != target]:
+    """A name that was released keeps its content for ever: the one place where people would not notice a change.
+
+    What is withdrawn leaves its number behind, and does not come back.
+    """
+    gone = withdrawals(newer)
+    lost = [
+        name
+        for name, target in held.targets.items()
+        if newer.targets.get(name) != target and (name in newer.targets or not _is_withdrawn(target, gone.get(name)))
+    ]
+    lost += [name for name, about in withdrawals(held).items() if gone.get(name) != about or name in newer.targets]
+    if lost:
         raise BundleTrustError(
             f"{title} leaves out or alters what was released before: {', '.join(sorted(lost)[:3])}; make the request "
             "anew, and look at who made this one"
         )
+
+
+def _is_withdrawn(target: TargetFile, about: Mapping[str, Any] | None) -> bool:
+    return about is not None and tombstone(target).items() <= about.items()
 
 
 def _unsigned(role: str, metadata: Metadata[Any]) -> BundleTrustError:

@@ -19,6 +19,7 @@ def add_publish(commands: Commands, epilog: str) -> None:
     _add_release(tasks, epilog)
     signed = add_task(tasks, "signed", "publish what people have signed", epilog, "publish_commands", "signed")
     signed.add_argument("files", type=Path, nargs="+", metavar="FILE", help="signing requests, and copies of them")
+    _add_withdraw(tasks, epilog)
     _add_assign(tasks, epilog)
     refresh = add_task(
         tasks, "refresh", "sign anew what machines sign; often, by a timer", epilog, "publish_commands", "refresh"
@@ -45,12 +46,25 @@ def _add_release(tasks: Commands, epilog: str) -> None:
     release.add_argument("--report", type=Path, metavar="FILE", help="`trainer evaluate --report` of it, laid beside")
     release.add_argument("--by", required=True, metavar="WHO", help="who releases it")
     release.add_argument("--why", default="A new release.", metavar="WORDS", help="a sentence for those who sign")
-    release.add_argument(
+    _add_request(release)
+    _add_track(release)
+
+
+def _add_withdraw(tasks: Commands, epilog: str) -> None:
+    words = "take a release out of the list, so that no device takes it any more"
+    withdraw = add_task(tasks, "withdraw", words, epilog, "withdraw_command", "withdraw_release")
+    withdraw.add_argument("release", metavar="PATH", help="such as models/boards/boards-12.bundle")
+    withdraw.add_argument("--by", required=True, metavar="WHO", help="who withdraws it")
+    withdraw.add_argument("--why", required=True, metavar="WORDS", help="a sentence for those who sign, and for later")
+    _add_request(withdraw)
+
+
+def _add_request(task: argparse.ArgumentParser) -> None:
+    task.add_argument(
         "--request", type=Path, metavar="FILE", help="where signatures are lacking: write what is to be signed there"
     )
-    add_repository(release)
-    add_signers(release)
-    _add_track(release)
+    add_repository(task)
+    add_signers(task)
 
 
 def _add_assign(tasks: Commands, epilog: str) -> None:

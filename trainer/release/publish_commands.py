@@ -35,6 +35,8 @@ from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, seq_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, parse_root
+from trainer.release.withdrawal import newly_withdrawn
+from trainer.rollout.uses import check_unused
 
 
 def release(arguments: argparse.Namespace) -> int:
@@ -71,17 +73,10 @@ def release(arguments: argparse.Namespace) -> int:
         if wanted.kind == "recipe":
             check_version(standing, wanted)
         seq = next_seq(standing, wanted.kind, wanted.name, arguments.seq)
-        if arguments.request is not None and arguments.request.exists():
-            raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
-        lists, roles = standing.targets.signed, (KINDS[wanted.kind], "snapshot", "timestamp")
-        check_parts(signers, [standing.root.signed], lists, roles)
+        check_request(arguments, standing, signers, KINDS[wanted.kind])
         request = bring(shelf, standing, wanted, seq, Said(arguments.by, arguments.why))
-        for signer in signers:
-            if signer.public_key.keyid in request.keys:
-                request = request.signed_by(signer)
-        if lacks := request.lacks():
-            return _ask(arguments, request, lacks)
-        publish(shelf, standing, Change(roles={request.role: request.as_metadata()}), signers)
+        if not publish_or_ask(arguments, shelf, standing, request, signers, "released"):
+            return 0
         standing = remembered(shelf, arguments.root)
     _out.print(f"{wanted.path(seq)}: released, sha256 {wanted.digest}", soft_wrap=True)
     return _note(arguments, standing, wanted.path(seq), arguments.file)
@@ -104,6 +99,11 @@ def signed(arguments: argparse.Namespace) -> int:
         is_first = shelf.mark().content is None
         standing = None if is_first else remembered(shelf, arguments.root, after_a_kill=True)
         change = _change(standing, requests, shelf)
+        gone = [
+            name for role, metadata in change.roles.items() for name in newly_withdrawn(standing, metadata.signed, role)
+        ]
+        if standing and gone:
+            check_unused(shelf, arguments.root, standing, gone)
         if recipes := change.roles.get(KINDS["recipe"]):
             check_brought(shelf, standing, recipes.signed)
         if is_first:
@@ -211,19 +211,62 @@ def signers_of(arguments: argparse.Namespace) -> list[Signer]:
     return [open_signer(named, secrets) for named in arguments.key]
 
 
-def _ask(arguments: argparse.Namespace, request: Request, lacks: Sequence[str]) -> int:
+def check_request(arguments: argparse.Namespace, standing: Standing, signers: Sequence[Signer], role: str) -> None:
+    """See that a request can be made, before anything is written.
+
+    Raises:
+        ConfigError: Its file is there, or a key at hand has no part in what is signed.
+    """
+    if arguments.request is not None and arguments.request.exists():
+        raise ConfigError(f"{arguments.request}: is there, perhaps with signatures; name another file")
+    roles = (role, "snapshot", "timestamp")
+    check_parts(signers, [standing.root.signed], standing.targets.signed, roles)
+
+
+def publish_or_ask(
+    arguments: argparse.Namespace,
+    shelf: Shelf,
+    standing: Standing,
+    request: Request,
+    signers: Sequence[Signer],
+    what: str,
+) -> bool:
+    """Publish a request if the keys at hand suffice, else write it down for those who must sign, too.
+
+    Args:
+        arguments: with the request's file, if one is named.
+        shelf: where the repository lies.
+        standing: what stands there.
+        request: what is to be signed.
+        signers: keys at hand.
+        what: is done by it, in one word.
+
+    Returns:
+        Whether it is published.
+
+    Raises:
+        ConfigError: Signatures are lacking, and no file is named for it.
+        BundleTrustError, StorageError: see `publish`.
+    """
+    for signer in signers:
+        if signer.public_key.keyid in request.keys:
+            request = request.signed_by(signer)
+    lacks = request.lacks()
+    if not lacks:
+        publish(shelf, standing, Change(roles={request.role: request.as_metadata()}), signers)
+        return True
     if arguments.request is None:
         raise ConfigError(
-            f"not released: {request.title()} needs {'; '.join(lacks)}. Name their keys with --key, or name a file for "
+            f"not {what}: {request.title()} needs {'; '.join(lacks)}. Name their keys with --key, or name a file for "
             "what is to be signed with --request"
         )
     write_request(arguments.request, request)
     _out.print(
-        f"{arguments.request}: not released yet, needs {'; '.join(lacks)}\nnext: trainer keys sign {arguments.request} "
+        f"{arguments.request}: not {what} yet, needs {'; '.join(lacks)}\nnext: trainer keys sign {arguments.request} "
         f"--key KEY, then trainer publish signed {arguments.request}",
         soft_wrap=True,
     )
-    return 0
+    return False
 
 
 def _first_root(path: Path, requests: Sequence[Request], shelf: Shelf) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from appliance.bundle.recipe_package import GET_AGAIN, SUFFIX, read_recipe_packa
 from appliance.documents import Document, parse_document
 from appliance.errors import BundleTrustError, ConfigError
 from trainer.release.releases import Release
-from trainer.release.roles import CONTENT, VERSION, said_of, seq_of, version_of
+from trainer.release.roles import CONTENT, KINDS, VERSION, said_of, seq_of, version_of, withdrawals
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
 PLAIN = ".yaml"
 """Ending of what lies beside a package: the recipe in it, so that who signs can read what it says."""
+
+_NAME = re.compile(rf"recipes/([^/]+)/[^/]+{re.escape(SUFFIX)}")
 
 
 def recipe_release(content: bytes, origin: str, beside: Mapping[str, bytes]) -> Release:
@@ -55,22 +59,20 @@ def check_version(standing: Standing, release: Release) -> None:
     Raises:
         ConfigError: It is not above all of its name; says what is to be done.
     """
-    begin, targets = f"recipes/{release.name}/", standing.releases("recipe")
-    highest = max(
-        (name for name in targets if name.startswith(begin)), key=lambda name: version_of(targets[name]), default=""
-    )
-    if not highest:
+    held = standing.delegated.get(KINDS["recipe"])
+    known = [each for each in _versions(held.signed) if each.recipe == release.name] if held else []
+    highest = max(known, key=lambda each: each.version, default=None)
+    version = release.marks[VERSION]
+    if highest is None or version > highest.version:
         return
-    version, last = release.marks[VERSION], version_of(targets[highest])
-    if version == last and targets[highest].hashes["sha256"] != release.digest:
-        problem = f"{highest} is version {last}, too, and says something else"
-    elif version < last:
-        problem = f"{highest} is version {last}"
-    else:
-        return
+    problem = f"{highest.name} is version {highest.version}"
+    if version == highest.version:
+        if any(each.digest == release.digest for each in known):
+            return
+        problem += ", too, and " + ("says something else" if highest.digest else "was withdrawn")
     raise ConfigError(
-        f"recipe {release.name} version {version}: {problem}; write `version: {last + 1}` or more into the recipe and "
-        "pack it again. An older recipe comes back as a new version, too"
+        f"recipe {release.name} version {version}: {problem}; write `version: {highest.version + 1}` or more into the "
+        "recipe and pack it again. An older recipe comes back as a new version, too"
     )
 
 
@@ -94,7 +96,7 @@ def check_brought(shelf: Shelf, standing: Standing | None, newer: Targets) -> No
                 f"{shelf.address}: {name} is missing or damaged there; bring it again with `trainer publish release`"
             ) from error
         check_recipe(name, newer.targets, content or b"")
-    check_order(newer.targets)
+    check_order(newer)
 
 
 def check_recipe(name: str, targets: Mapping[str, TargetFile], content: bytes) -> None:
@@ -123,24 +125,42 @@ def check_recipe(name: str, targets: Mapping[str, TargetFile], content: bytes) -
         )
 
 
-def check_order(targets: Mapping[str, TargetFile]) -> None:
+def check_order(signed: Targets) -> None:
     """See that the versions of each recipe grow with its numbers.
 
     Raises:
         BundleTrustError: One does not.
     """
-    last: dict[str, tuple[int, str]] = {}
-    for name in sorted((name for name in targets if name.endswith(SUFFIX)), key=lambda name: seq_of(targets[name])):
-        recipe, (version, digest) = (
-            name.split("/")[1],
-            (version_of(targets[name]), targets[name].hashes.get("sha256", "")),
-        )
-        before = last.get(recipe, (0, ""))
-        if version < before[0] or (version == before[0] and digest != before[1]):
+    last: dict[str, _Version] = {}
+    for each in sorted(_versions(signed), key=lambda each: each.seq):
+        before = last.get(each.recipe)
+        is_same = before is not None and each.version == before.version and each.digest == before.digest
+        if before and each.version <= before.version and not is_same:
             raise BundleTrustError(
-                f"{name}: version {version} comes after version {before[0]} of {recipe}; look at who releases recipes"
+                f"{each.name}: version {each.version} comes after version {before.version} of {each.recipe}; look at "
+                "who releases recipes"
             )
-        last[recipe] = (version, digest)
+        last[each.recipe] = each
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A package that was released; digest: its SHA-256, empty if it is withdrawn."""
+
+    name: str
+    recipe: str
+    seq: int
+    version: int
+    digest: str
+
+
+def _versions(signed: Targets) -> Iterator[_Version]:
+    for name, target in signed.targets.items():
+        if match := _NAME.fullmatch(name):
+            yield _Version(name, match[1], seq_of(target), version_of(target), target.hashes.get("sha256", ""))
+    for name, about in withdrawals(signed).items():
+        if (match := _NAME.fullmatch(name)) and type(about.get(VERSION)) is int:
+            yield _Version(name, match[1], about["seq"], about[VERSION], "")
 
 
 def _content(document: Document) -> str:

@@ -91,7 +91,9 @@ def next_seq(standing: Standing, kind: Kind, name: str, asked: int | None) -> in
         ConfigError: The one that was asked for is not, or there is none left.
     """
     begin, targets = f"{KINDS[kind]}/{name}/", standing.releases(kind)
-    highest = max((seq_of(target) for path, target in targets.items() if path.startswith(begin)), default=0)
+    given = {path: seq_of(target) for path, target in targets.items()}
+    given |= {path: about["seq"] for path, about in standing.withdrawn(kind).items()}
+    highest = max((seq for path, seq in given.items() if path.startswith(begin)), default=0)
     if highest >= LARGEST_SEQ:
         raise ConfigError(f"{kind} {name} has the number {highest}, and there is none above it; give it another name")
     if asked is not None and not highest < asked <= LARGEST_SEQ:

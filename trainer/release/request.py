@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Role, Root, Signed, Targets
+from tuf.api.metadata import Metadata, Role, Root, Signed, TargetFile, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from appliance.bundle.section import Section
@@ -21,7 +21,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import Words, fingerprint, holder_of, part_of
-from trainer.release.roles import delegated_roles, seq_of, version_of
+from trainer.release.roles import delegated_roles, seq_of, version_of, withdrawals
 
 MAX_BYTES = 20_000_000
 
@@ -214,8 +214,14 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
         yield f"role {name}", _named(delegated, signed.delegations.keys if signed.delegations else {})
     numbered = [(seq_of(target), name, target) for name, target in signed.targets.items()]
     for _, name, target in sorted(numbered, key=lambda item: item[:2], reverse=True):
-        version = f"version {version_of(target)}, " if version_of(target) >= 0 else ""
-        yield name, f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
+        yield name, _numbered(target)
+    for name, about in withdrawals(signed).items():
+        yield name, f"WITHDRAWN by {about.get('by')}: {about.get('why')}; sha256 {about.get('sha256')}"
+
+
+def _numbered(target: TargetFile) -> str:
+    version = f"version {version_of(target)}, " if version_of(target) >= 0 else ""
+    return f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
 
 
 def _named(role: Role, keys: Mapping[str, Key]) -> str:

@@ -27,6 +27,9 @@ BY_QUALITY: tuple[Kind, ...] = ("model", "recipe")
 VERSION, CONTENT = "version", "content"
 """Of a recipe, signed beside its number: the version in it, and a digest of all else that it says."""
 
+WITHDRAWN = "x-withdrawn"
+"""Field of a list of releases, for what it names no more."""
+
 SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 ASSIGN = "assign-"
 
@@ -109,6 +112,19 @@ def version_of(target: TargetFile) -> int:
     """Return the version that people gave a recipe, -1 if it has none."""
     version = said_of(target).get(VERSION)
     return version if type(version) is int else -1
+
+
+def withdrawals(targets: Targets) -> Mapping[str, Mapping[str, Any]]:
+    """Return what a list once named and names no more: name -> its number, SHA-256, version if it had one, and why."""
+    said = targets.unrecognized_fields.get(WITHDRAWN)
+    found = said.items() if isinstance(said, dict) else ()
+    return {name: about for name, about in found if isinstance(about, dict) and type(about.get("seq")) is int}
+
+
+def tombstone(target: TargetFile) -> dict[str, Any]:
+    """Return what stays of a target that is withdrawn, so that its number and version are never given again."""
+    version = {VERSION: version_of(target)} if version_of(target) >= 0 else {}
+    return {"seq": seq_of(target), "sha256": target.hashes.get("sha256", ""), **version}
 
 
 def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:

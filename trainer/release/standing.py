@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from tuf.api.serialization import DeserializationError
 
 from appliance.errors import BundleTrustError, ConfigError
-from trainer.release.roles import KINDS, Kind
+from trainer.release.roles import KINDS, Kind, withdrawals
 from trainer.release.rules import check_rules
 from trainer.release.shelf import Mark, Shelf
 
@@ -56,6 +56,11 @@ class Standing:
         """Return name -> target of a kind."""
         found = self.delegated.get(KINDS[kind])
         return found.signed.targets if found else {}
+
+    def withdrawn(self, kind: Kind) -> Mapping[str, Mapping[str, Any]]:
+        """Return name -> what is still said of it, of what was withdrawn of a kind."""
+        found = self.delegated.get(KINDS[kind])
+        return withdrawals(found.signed) if found else {}
 
 
 def stands(shelf: Shelf, pinned: bytes, *, after_a_kill: bool = False) -> Standing:
