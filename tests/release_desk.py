@@ -93,11 +93,19 @@ class Desk:
     def publish_signed(self, files: Sequence[Path], *names: str) -> int:
         return trainer(["publish", "signed", *map(str, files), *self.at(), *self.keyed(*(names or ("online",)))])
 
-    def begin(self) -> None:
-        """Make a repository whose root and targets are signed by two of three, with one site."""
+    def begin(self, *, has_recipes: bool = True) -> None:
+        """Make a repository whose root and targets are signed by two of three, with one site.
+
+        has_recipes: False for one that was signed before there was such a role.
+        """
         self.make_keys()
         assert trainer(self.ceremony_words()) == 0
         files = self.requests("ceremony")
+        if not has_recipes:
+            request = json.loads(files[1].read_text())
+            delegations = request["metadata"]["signed"]["delegations"]
+            delegations["roles"] = [role for role in delegations["roles"] if role["name"] != "recipes"]
+            files[1].write_text(json.dumps(request))
         for name in ("anna", "ben"):
             assert self.sign(name, *files) == 0
         assert self.publish_signed(files) == 0

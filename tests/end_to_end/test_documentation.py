@@ -153,6 +153,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     desk = Desk(folder / "release", str(folder / "release" / "updates"))
     desk.begin()
     (desk.folder / "report.html").write_text("<p>good</p>")
+    desk.recipe(version=4)
+    (folder / "older").mkdir()
+    Desk(folder / "older", str(folder / "older" / "updates")).begin(has_recipes=False)
     (folder / "rollout").mkdir()
     FleetDesk(folder / "rollout")
     pcb = folder / "DeepPCB" / "PCBData"

@@ -1,6 +1,5 @@
 """Who may release recipes: from the ceremony on, or added later to a repository that is older than the kind."""
 
-import json
 import re
 from pathlib import Path
 
@@ -23,16 +22,11 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def older(desk: Desk) -> Desk:
+def older(tmp_path: Path) -> Desk:
     """A repository whose list of keys was signed before there were recipes."""
-    assert trainer(desk.ceremony_words()) == 0
-    root, targets = desk.requests("ceremony")
-    request = json.loads(targets.read_text())
-    delegations = request["metadata"]["signed"]["delegations"]
-    delegations["roles"] = [role for role in delegations["roles"] if role["name"] != "recipes"]
-    targets.write_text(json.dumps(request))
-    publish(desk, [root, targets])
-    return desk
+    made = Desk(tmp_path, str(tmp_path / "updates"))
+    made.begin(has_recipes=False)
+    return made
 
 
 def publish(desk: Desk, files: list[Path]) -> None:
