@@ -10,6 +10,7 @@ from appliance.errors import BundleTrustError
 from tests.killed_at import killed_at
 from tests.release_desk import Desk, ServedFolder
 from tests.update_server import UpdateServer
+from trainer.__main__ import main as trainer
 
 FIRST = "models/boards/boards-1.bundle"
 
@@ -58,6 +59,20 @@ def test_a_release_that_was_killed_anywhere_is_completed_by_the_same_command(des
             results.append(found(desk))
     assert len(steps) == 7  # a rename each for card, bundle, timestamp; a rename and a link for models, snapshot
     assert all(result == results[0] for result in results)
+
+
+def test_a_withdrawal_that_was_killed_anywhere_is_completed_by_the_same_command(desk: Desk) -> None:
+    for revision in (1, 2):
+        assert desk.release(desk.bundle(revision=revision)) == 0
+    words = ["publish", "withdraw", FIRST, "--by", "Anna", "--why", "bad", *desk.at()]
+    steps = []
+    for step in each_death(desk, lambda: trainer([*words, *desk.keyed("ci", "quentin", "online")])):
+        steps.append(step)
+        assert FIRST in found(desk)
+        assert trainer([*words, *desk.keyed("ci", "quentin", "online")]) == 0
+        assert list(found(desk)) == ["models/boards/boards-2.bundle", "models/boards/boards-2.card.md"]
+        assert desk.verify() == 0
+    assert len(steps) == 5  # a rename and a link each for models and snapshot; a rename for the timestamp
 
 
 def test_a_rotation_of_keys_that_was_killed_anywhere_is_completed_and_no_device_is_ever_refused(desk: Desk) -> None:

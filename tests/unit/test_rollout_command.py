@@ -213,6 +213,26 @@ def test_without_the_keys_nothing_is_begun(fleet: FleetDesk, keys: tuple[str, ..
     assert fleet.start() == 0, "and it can be begun afterwards"
 
 
+def test_after_the_online_key_was_exchanged_another_rollout_can_begin(
+    fleet: FleetDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody can move the one that the old key sealed, so it does not stand in the way."""
+    desk = fleet.desk
+    assert fleet.start() == 0
+    assert desk.new_key("online2", "online") == 0
+    assert desk.change("rotate", "--old", desk.public("online"), "--new", desk.public("online2"), folder="new") == 0
+    for name in ("anna", "ben"):
+        assert desk.sign(name, *desk.requests("new")) == 0
+    assert desk.publish_signed(desk.requests("new"), "online", "online2") == 0
+    assert fleet.run("advance", keys=("ulm", "online2")) == 65
+    words = ("start", "--release", BACK)
+    assert fleet.run(*words, keys=("ulm", "online2")) == 78
+    capsys.readouterr()
+    assert fleet.run(*words, keys=("ulm", "online2"), name="r2") == 0
+    assert "r1.json is not sealed" in " ".join(capsys.readouterr().err.split())
+    assert fleet.assignment("lab-1").rollout == "r2"
+
+
 def test_a_record_that_somebody_altered_is_not_believed(fleet: FleetDesk, capsys: pytest.CaptureFixture[str]) -> None:
     assert fleet.start() == 0
     path = Path(fleet.desk.address) / "rollouts" / "r1.json"

@@ -32,7 +32,7 @@ def begin(
         shelf: where the repository lies.
         standing: what stands there.
         fleet: the devices.
-        others: all rollouts before.
+        others: all rollouts before that can still go on.
         paths: of the releases.
         back: of what devices had, released again under higher numbers.
 
@@ -43,8 +43,6 @@ def begin(
         raise ConfigError(
             f"{name!r}: no name of a rollout; write letters, digits, -, _ and ., such as 2026-11-27-boards"
         )
-    if any(other.name == name for other in others):
-        raise ConfigError(f"{name}: there has been such a rollout; take another name, so that reports are not mixed up")
     releases, ways = choose(standing, paths), choose_all(standing, back)
     _check_is_alone(releases, others)
     rings = share_out(fleet, name)

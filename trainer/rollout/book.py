@@ -15,6 +15,7 @@ from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, parse
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
+from trainer.progress import console
 from trainer.release.orders import Signers
 from trainer.release.passphrases import read_small
 from trainer.release.seal import is_sealed, seal
@@ -34,6 +35,10 @@ class Leaf:
     record: Record
     content: bytes
     tag: str
+
+
+class UnsealedError(BundleTrustError):
+    """A record that the online key of now did not seal: forged, or older than that key."""
 
 
 class Notes(Section):
@@ -84,12 +89,27 @@ class Book:
             words = str(error).rpartition(";")[0]
             raise BundleTrustError(f"{words}; find out who wrote there, and restore it from a copy") from error
         if found.record.name != name or not is_sealed(dump(found.record), found.seals, standing.root.signed):
-            raise BundleTrustError(
+            raise UnsealedError(
                 f"{path} is not sealed with the online key that holds now; find out who wrote there and restore it "
                 "from a copy, or, if that key was exchanged meanwhile, start another rollout"
             )
         self._note(found.record)
         return Leaf(found.record, content, tag)
+
+    def going(self, standing: Standing) -> list[Record]:
+        """Read all rollouts but those that no command can move any more, because the online key was exchanged since.
+
+        Raises:
+            BundleTrustError: One is older than what was seen here, or none.
+            StorageError: The address does not answer or refuses.
+        """
+        found = []
+        for name in self.names():
+            try:
+                found.append(self.read(name, standing).record)
+            except UnsealedError as error:
+                console.print(f"trainer: beware: {error}; it is passed over", soft_wrap=True)
+        return found
 
     def write(self, record: Record, before: Leaf | None, standing: Standing, signers: Signers) -> Leaf:
         """Write a rollout down.

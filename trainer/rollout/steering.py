@@ -73,8 +73,11 @@ class Steering:
         """
         with self._alone() as (shelf, standing):
             book = Book(self.address, self.root)
-            others = [book.read(other, standing).record for other in book.names()]
-            record = begin(name, shelf, standing, self.fleet, others, paths, wanted.back)
+            if name in book.names():
+                raise ConfigError(
+                    f"{name}: there has been such a rollout; take another name, so that reports are not mixed up"
+                )
+            record = begin(name, shelf, standing, self.fleet, book.going(standing), paths, wanted.back)
             check_keys(standing, {member.site for member in record.members.values()}, self.signers)
             words = (
                 f"started{_because(wanted.why)}{_naming(wanted)}; ring lab told ({sized(len(record.of_ring('lab')))})"

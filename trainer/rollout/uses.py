@@ -40,9 +40,9 @@ def check_unused(shelf: Shelf, root: Path, standing: Standing, paths: Collection
             f"{path}: {sized(len(using))} shall run it, such as {device}, and would be refused what they were told; "
             "assign another release (`trainer publish assign`, `trainer rollout recall`), then withdraw it"
         )
-    book = Book(shelf.address, root)
-    for name in book.names():
-        record = book.read(name, standing).record
+    for record in Book(shelf.address, root).going(standing):
         needed = [chosen.path for chosen in (*record.releases, *record.back) if chosen.path in paths]
         if needed and record.phase in (Phase.RUNNING, Phase.PAUSED):
-            raise ConfigError(f"{needed[0]}: {name} is {record.phase.value} with it; wait for its end, or halt it")
+            raise ConfigError(
+                f"{needed[0]}: {record.name} is {record.phase.value} with it; wait for its end, or halt it"
+            )
