@@ -153,6 +153,24 @@ def test_without_a_way_back_a_halt_says_what_is_to_be_done_and_does_it_then(
     assert fleet.told(BACK) == ["lab-1"]
 
 
+def test_a_halt_names_a_way_back_for_each_release_that_the_fleet_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet, named = FleetDesk(tmp_path, has_back=False), "models/boards/boards-{}.bundle".format
+    assert fleet.desk.release(fleet.desk.bundle(revision=7)) == 0
+    assert fleet.desk.assign("--device", "lab-1", "--release", named(3)) == 0
+    assert fleet.desk.release(fleet.desk.bundle(revision=9)) == 0
+    assert fleet.run("start", "--release", named(4)) == 0
+    assert fleet.told(named(4)) == ["lab-1"]
+    fleet.release_old()
+    assert fleet.desk.release(fleet.desk.bundle(revision=7)) == 0
+    capsys.readouterr()
+    assert fleet.run("halt", "--back", named(5)) == 78
+    assert "lab-1 had another model/boards" in " ".join(capsys.readouterr().err.split())
+    assert fleet.run("halt", "--back", named(5), "--back", named(6)) == 0
+    assert fleet.told(named(6)) == ["lab-1"], "each goes back to what it had"
+
+
 def test_a_way_back_that_devices_would_refuse_is_refused_here(
     fleet: FleetDesk, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import ConfigError, StorageError
-from trainer.release.assignment import RINGS, Ring, Wish, choose, content_of
+from trainer.release.assignment import RINGS, Ring, Wish, content_of
 from trainer.release.memory import remembered
 from trainer.release.orders import Order, Signers, assignment_of, check_keys, publish_orders
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
-from trainer.rollout.beginning import begin, check_way_back
+from trainer.rollout.beginning import begin, check_way_back, choose_all
 from trainer.rollout.book import Book, Leaf
 from trainer.rollout.fleet import Fleet
 from trainer.rollout.phases import Phase, Step, after
@@ -139,7 +139,7 @@ class Steering:
                 raise ConfigError(f"{name} is {record.phase.value}, so there is nothing to {step.value}{_next(record)}")
             changes: dict[str, Any] = {"phase": phase, "excused": self._excused(record, wanted)}
             if wanted.back:
-                changes["back"] = choose(standing, wanted.back)
+                changes["back"] = choose_all(standing, wanted.back)
                 check_way_back(standing, record.releases, changes["back"], record.members)
             if step in (Step.HALT, Step.RECALL):
                 changes |= {"called": _called(record, step), "is_settled": False}
