@@ -10,7 +10,7 @@ from typing import Any
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
-from appliance.runtimes.engines.child import Cancelled, TookTooLong, ignore, never, run_child
+from appliance.runtimes.engines.child import TookTooLong, ignore, never, run_child
 from appliance.runtimes.engines.key import EngineKey
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _build(
         )
         try:
             result = build()
-        except (Cancelled, TookTooLong):
+        except TookTooLong:
             raise
         except RuntimeFault as error:
             if not timing.exists():
