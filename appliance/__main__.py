@@ -3,19 +3,22 @@
 import argparse
 import importlib
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance import __version__
-from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
+from appliance.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ApplianceError, end
 from appliance.log_pace import LogPace
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the answer is no (check found something, replay broke a limit); 2 wrong usage; "
     "65 bundle not acceptable; 69 device not available; 70 a stage hung; 74 disk refused; 75 bundle too slow here now; "
-    "78 configuration wrong; 130 interrupted"
+    "78 configuration wrong; 130 interrupted; 143 ended by SIGTERM"
 )
 
 
@@ -26,7 +29,8 @@ class _Command(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.module is not None:
-            found, self.module = importlib.import_module(f"appliance.{self.module}"), None
+            with _held_back():
+                found, self.module = importlib.import_module(f"appliance.{self.module}"), None
             found.add_arguments(self)
             self.set_defaults(execute=found.execute)
         return super().parse_known_args(args, namespace)
@@ -69,9 +73,52 @@ def _run(arguments: argparse.Namespace) -> int:
     return run_until_signalled(arguments.config, arguments.log_level)
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM came, which ends a command as Ctrl-C does: in order, with the processes that it has started."""
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM raise meanwhile; a command that ends in a way of its own, such as `run`, has its own handler."""
+
+    def end_it(*_: object) -> NoReturn:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end_it)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Let a signal wait: what it raises while a library is loaded would come out as that library's failure."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake gets words and an exit code, never a traceback."""
-    arguments = parser().parse_args(argv)
+    try:
+        with _ended_in_order():
+            return _execute(parser().parse_args(argv))
+    except (ApplianceError, OSError) as error:
+        return end("appliance", error)
+    except KeyboardInterrupt as error:
+        is_asked = isinstance(error, _TerminatedError)
+        by = "asked to end (SIGTERM)" if is_asked else "interrupted"
+        sys.stderr.write(f"appliance: {by} before the work was done; call it again for that\n")
+        return EXIT_TERMINATED if is_asked else EXIT_INTERRUPTED
+
+
+def _execute(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=(arguments.log_level or "info").upper(),
         stream=sys.stderr,
@@ -79,12 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(LogPace())
-    try:
-        return int(arguments.execute(arguments))
-    except (ApplianceError, OSError) as error:
-        return end("appliance", error)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    return int(arguments.execute(arguments))
 
 
 if __name__ == "__main__":

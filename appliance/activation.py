@@ -21,6 +21,7 @@ from appliance.ports import HasEngine, Runtime
 from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.runtimes.engines.cache import EngineCache
 from appliance.runtimes.engines.key import model_digest
+from appliance.runtimes.engines.progress import BuildProgress
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def activate(
     again: bool = False,
     may_prove: bool = True,
     pool: RuntimePool | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Engine:
     """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
 
@@ -99,6 +101,7 @@ def activate(
         may_prove: whether there is time for a proof; without, only a valid certificate will do, and an engine that is
             kept: nothing is built.
         pool: lends the models; None for one of its own.
+        on_progress: told how far a proof is, 0..1; None tells the log.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
@@ -107,7 +110,8 @@ def activate(
     """
     chosen = candidates(settings, bundle)
     subject = _subject(bundle, terms, chosen[0])
-    attempt = _Attempt(settings, bundle, terms, subject, device, RuntimePool() if pool is None else pool, may_prove)
+    pool, on_progress = RuntimePool() if pool is None else pool, on_progress or BuildProgress("proof")
+    attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     engine, why = attempt.by_certificate(certificates.newest_first(subject.recipe, subject.bundle))
@@ -128,6 +132,7 @@ class _Attempt:
     device: DeviceState
     pool: RuntimePool
     may_build: bool
+    on_progress: Callable[[float], None]
 
     def by_certificate(self, kept: list[Certificate]) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
@@ -182,6 +187,7 @@ class _Attempt:
                 latency_budget_ms=budget_ms,
                 precision=model_of(precision),
                 limits=self.terms.limits,
+                on_progress=self.on_progress,
             )
             certificate = certify(
                 self.subject, self._means(runtime, precision), self.device, proof,

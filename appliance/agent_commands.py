@@ -17,6 +17,7 @@ from appliance.update.journal import Journal, Wish
 from appliance.update.settings import AgentConfig
 from appliance.update.situation import HOLD, content_of
 from appliance.update.slots import JudgingKindName, digest_of
+from appliance.update.work_progress import read_progress, with_progress
 
 ANSWER_S = 120.0
 
@@ -72,7 +73,7 @@ class AgentCommands:
     def content(self) -> dict[str, Any]:
         """Return how the updates are, and answer those who wait for a rollback that is done."""
         self._answer_the_awaited()
-        return content_of(self._journal)
+        return with_progress(content_of(self._journal), read_progress(self._config.work_progress))
 
     def carry_out(self, name: str, arguments: dict[str, Any]) -> Answer:
         """Carry out a command; a rollback is answered when it is done.

@@ -3,6 +3,7 @@
 from typing import Any
 
 from appliance.clock import SystemClock
+from appliance.time_left import words_of
 from appliance.update.app_slots import AppSlots
 from appliance.update.device_key import open_device_key
 from appliance.update.doors import why_closed
@@ -12,6 +13,7 @@ from appliance.update.reports import TAKEN
 from appliance.update.settings import AgentConfig, AppsSection
 from appliance.update.situation import HOLD
 from appliance.update.slots import Slots, digest_of
+from appliance.update.work_progress import WorkSeen, progress_of, read_progress
 
 _SHOWN_OF_A_DIGEST = 12
 
@@ -22,7 +24,7 @@ def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
     Raises:
         StorageError: the journal, a slot or the device's key cannot be read.
     """
-    hold = journal.noted(HOLD)
+    hold, seen = journal.noted(HOLD), read_progress(config.work_progress)
     return {
         "public_key": open_device_key(config.device_key).public,
         "hold": hold,
@@ -34,7 +36,7 @@ def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
         "models": {name: _slots(config.slots("model", name)) for name in config.names("model")},
         "recipes": {name: _slots(config.slots("recipe", name)) for name in config.names("recipe")},
         "app": config.apps and _app(config.apps.name, app_slots(config, config.apps)),
-        "updates": [_told(journal, update) for update in journal.latest()],
+        "updates": [_told(journal, update, seen) for update in journal.latest()],
         "quarantine": journal.quarantined(),
     }
 
@@ -63,8 +65,9 @@ def in_words(status: dict[str, Any]) -> str:
     for update in status["updates"]:
         waits = f", waits: {update['waits_for']}" if update["waits_for"] else ""
         why = f" ({update['reason']})" if update["reason"] else ""
+        far = "" if (done := update["progress_percent"]) is None else f", {words_of(done, update['left_s'])}"
         what = f"update of {update['name']} to release {update['seq']}"
-        lines.append(f"{what}: {update['outcome']} in {update['state']}{why}{waits}")
+        lines.append(f"{what}: {update['outcome']} in {update['state']}{far}{why}{waits}")
     for digest, reason in status["quarantine"].items():
         lines.append(f"in quarantine: {digest} ({reason})")
     for key in ("closed", "problem"):
@@ -88,12 +91,13 @@ def _app(name: str, slots: AppSlots) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _told(journal: Journal, update: Update) -> dict[str, Any]:
+def _told(journal: Journal, update: Update, seen: WorkSeen | None) -> dict[str, Any]:
     release, progress = update.release, update.progress
     return {
         "kind": release.kind, "name": release.name, "seq": release.seq, "sha256": release.sha256,
         "rollout": update.rollout, "state": progress.state.value, "outcome": progress.outcome,
         "reason": update.reason, "by": update.by, "waits_for": update.waits_for, "parts": update.parts,
         "p99_ms": update.p99_ms, "tries": progress.tries, "crashes": progress.crashes, "stores": progress.stores,
+        **progress_of(seen, release.kind, release.name, progress.state.value),
         "steps": [[step.at, step.state, step.reason] for step in journal.steps(update.number)],
     }  # fmt: skip

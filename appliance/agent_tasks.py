@@ -41,6 +41,7 @@ from appliance.update.service import Left, Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
 from appliance.update.slots import SUFFIXES, JudgingKindName, digest_of
 from appliance.update.statistical import make_judge
+from appliance.update.work_progress import WorkProgress
 
 GLANCE_S = 0.1
 JUDGING: Mapping[JudgingKindName, Content] = {"model": MODEL, "recipe": RECIPE}
@@ -104,13 +105,15 @@ class Agent:
     ) -> ChildWorkshop:
         """Return what builds and proves."""
         config = self.config
-        is_wanted = partial(self.is_wanted, stopped)
+        is_wanted, progress = partial(self.is_wanted, stopped), WorkProgress(config.work_progress)
         station = station_file(config)
 
         def current(name: str) -> Path:
             return config.slots(kind, name).current
 
-        return ChildWorkshop(station, current, config.work, is_wanted, meanwhile=meanwhile)
+        return ChildWorkshop(
+            station, current, config.work, is_wanted, meanwhile=meanwhile, kind=kind, progress=progress
+        )
 
     def orders(self, meanwhile: Callable[[], None] = nothing) -> Orders:
         """Return where orders and releases come from.

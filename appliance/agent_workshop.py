@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from appliance.errors import (
     exit_code,
 )
 from appliance.runtimes.engines.child import Cancelled, TookTooLong, run_child
+from appliance.runtimes.engines.progress import BuildProgress
 from appliance.update.judging import Proved
 from appliance.update.kinds import InterruptedWorkError
 from appliance.update.settings import WorkSection
+from appliance.update.work_progress import WorkProgress
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,8 @@ class ChildWorkshop:
     """Implements update.judging.Workshop.
 
     station: its configuration. current: name -> what its slots start. is_wanted: asked while a child works; True ends
-    it. child: its module. meanwhile: called often while it works.
+    it. child: its module. meanwhile: called often while it works. kind: of its updates. progress: told how far the
+    child is.
     """
 
     station: Path
@@ -42,6 +47,8 @@ class ChildWorkshop:
     is_wanted: Callable[[], bool]
     child: str = CHILD
     meanwhile: Callable[[], None] = lambda: None
+    kind: str = "model"
+    progress: WorkProgress | None = None
 
     def build(self, name: str, release: Path) -> str:
         """Make this device's engine of a bundle."""
@@ -67,14 +74,15 @@ class ChildWorkshop:
             "--parent", str(os.getpid()),
         ]  # fmt: skip
         try:
-            found = run_child(
-                self.child,
-                arguments,
-                limit_s=limit_s,
-                on_progress=lambda _: self.meanwhile(),
-                is_cancelled=self.is_wanted,
-                is_apart=BESIDE in more,
-            )
+            with self._told(task, name) as tell:
+                found = run_child(
+                    self.child,
+                    arguments,
+                    limit_s=limit_s,
+                    on_progress=tell,
+                    is_cancelled=self.is_wanted,
+                    is_apart=BESIDE in more,
+                )
         except OSError as error:
             raise StorageError(
                 f"{task} cannot begin: {error.strerror}; it is done again, look at memory and disk"
@@ -85,6 +93,26 @@ class ChildWorkshop:
             return found
         kind = next((kind for kind in _KINDS if _code(kind) == found["code"]), RuntimeFault)
         raise kind(str(found["refused"]))
+
+    @contextmanager
+    def _told(self, task: str, name: str) -> Iterator[Callable[[float], None]]:
+        """Return what is told how far the child is, for the log and for who looks at the agent."""
+        lines, seen = BuildProgress(f"{task} {name}"), self.progress
+
+        def tell(share: float) -> None:
+            self.meanwhile()
+            if line := lines.line(share, time.monotonic()):
+                log.info("%s", line)
+            if seen is not None:
+                seen.take(self.kind, name, task.upper(), share)
+
+        if seen is not None:
+            seen.begin()
+        try:
+            yield tell
+        finally:
+            if seen is not None:
+                seen.end()
 
 
 def _code(kind: type[ApplianceError]) -> int:

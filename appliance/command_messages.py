@@ -23,6 +23,8 @@ class ReleaseUpdate(Message):
     """The newest update of one kind and name: how far it is, why, and what it waits for (in words).
 
     by: who asked for it, if a person did. p99_ms: of one part in the new model, null before it was measured.
+    progress_percent, left_s: how far BUILD or PROVE is, and about how many seconds it still takes; null where nobody
+    knows.
     """
 
     kind: Literal["model", "recipe", "app", "os"]
@@ -38,6 +40,8 @@ class ReleaseUpdate(Message):
     waits_for: str
     parts: int
     p99_ms: float | None
+    progress_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    left_s: Annotated[int, Field(ge=0)] | None = None
 
 
 class UpdateStatusMessage(Message):

@@ -11,6 +11,7 @@ from appliance.config import MAX_THREADS, RuntimeSection
 from appliance.errors import ConfigError
 from appliance.ports import Runtime
 from appliance.processor import multiplies_int8
+from appliance.runtimes.engines.child import never
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.engines.progress import BuildProgress
 from appliance.runtimes.onnx import OnnxRuntime
@@ -84,7 +85,13 @@ def candidates(settings: RuntimeSection, bundle: Bundle) -> tuple[Computed, ...]
 
 
 def make_runtime(
-    settings: RuntimeSection, bundle: Bundle, precision: Computed | None = None, may_build: bool = True
+    settings: RuntimeSection,
+    bundle: Bundle,
+    precision: Computed | None = None,
+    may_build: bool = True,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+    is_cancelled: Callable[[], bool] = never,
 ) -> Runtime:
     """Load one of the bundle's models into the configured runtime.
 
@@ -93,14 +100,18 @@ def make_runtime(
         bundle: whose model is loaded.
         precision: what it computes with; None to choose.
         may_build: whether there is time to build an engine, where one is needed and none is kept.
+        on_progress: told how far an engine is that is built, 0..1; None tells the log.
+        is_cancelled: asked often while an engine is built; true ends that.
 
     Raises:
         ConfigError, BundleFormatError, RuntimeFault, StorageError: see OnnxRuntime, OpenVinoRuntime, TensorRtRuntime.
+        Cancelled: is_cancelled said so.
     """
     threads = settings.threads or default_threads()
     precision = precision or choose(settings, bundle)
     if settings.kind == "tensorrt":
-        return _make_tensorrt(settings, bundle, model_of(precision), may_build)
+        tell = on_progress or BuildProgress()
+        return _make_tensorrt(settings, bundle, model_of(precision), may_build, tell, is_cancelled)
     if settings.kind == "openvino":
         return _make_openvino(settings, bundle, threads, precision)
     name = model_of(precision)
@@ -109,7 +120,14 @@ def make_runtime(
     )
 
 
-def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precision, may_build: bool) -> Runtime:
+def _make_tensorrt(
+    settings: RuntimeSection,
+    bundle: Bundle,
+    precision: Precision,
+    may_build: bool,
+    on_progress: Callable[[float], None],
+    is_cancelled: Callable[[], bool],
+) -> Runtime:
     if settings.engines is None:
         raise ConfigError("nobody says where engines are kept; add runtime.engines, a folder of this device's own")
     return TensorRtRuntime(
@@ -119,7 +137,8 @@ def _make_tensorrt(settings: RuntimeSection, bundle: Bundle, precision: Precisio
         precision=precision,
         options=_build_options(None if precision == "f32" else settings.dla_core),
         may_build=may_build,
-        on_progress=BuildProgress(),
+        on_progress=on_progress,
+        is_cancelled=is_cancelled,
     )
 
 

@@ -61,6 +61,8 @@ class StorageError(ApplianceError):
 
 EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+"""What a shell says of a program that SIGTERM ended."""
 EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
     (ConfigError, 78),  # EX_CONFIG: systemd does not restart
     (BundleSlowError, 75),  # EX_TEMPFAIL: systemd tries again

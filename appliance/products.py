@@ -221,6 +221,7 @@ def what_computes(runtime: Runtime) -> str:
 def activate_configured(
     config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *,
     again: bool = False, may_prove: bool = True, pool: RuntimePool | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Engine:  # fmt: skip
     """Load what may judge here by the configuration: with a valid certificate, or after a proof.
 
@@ -232,6 +233,7 @@ def activate_configured(
         again: proves even though a certificate is valid.
         may_prove: whether there is time for a proof, and to build an engine.
         pool: lends the models; None for one of its own.
+        on_progress: told how far a proof is, 0..1; None tells the log.
 
     Raises:
         ConfigError, BundleError, RuntimeFault, StorageError: see appliance.activation.activate.
@@ -252,6 +254,7 @@ def activate_configured(
         again=again,
         may_prove=may_prove,
         pool=pool,
+        on_progress=on_progress,
     )
 
 

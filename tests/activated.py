@@ -1,5 +1,6 @@
 """Engines that were activated on a device that tells what a test wants it to tell."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from appliance.activation import Engine, Terms, activate
@@ -34,6 +35,7 @@ def activated(
     again: bool = False,
     may_prove: bool = True,
     pool: RuntimePool | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Engine:
     """Activate a bundle; its certificates lie in `folder`/certificates, the device tells its state under `root`."""
     return activate(
@@ -45,4 +47,5 @@ def activated(
         again=again,
         may_prove=may_prove,
         pool=pool,
+        on_progress=on_progress,
     )

@@ -38,6 +38,11 @@ elif what == "dies":
 elif what == "hangs":
     given.release.with_name("child.pid").write_text(str(os.getpid()))
     threading.Event().wait()
+elif what == "is halfway":
+    for share in (0.25, 0.5):
+        say(progress=share)
+    given.release.with_name("child.pid").write_text(str(os.getpid()))
+    threading.Event().wait()
 elif what in ("says how", "is slow"):
     policy = {os.SCHED_IDLE: "idle", os.SCHED_OTHER: "other"}[os.sched_getscheduler(0)]
     disk = ctypes.CDLL(None).syscall(IOPRIO_GET[platform.machine()], IOPRIO_WHO_PROCESS, 0)

@@ -76,9 +76,10 @@ class TensorRtRuntime:
             binding: of CUDA (accelerator.binding.BINDINGS); None takes the preferred one that is installed.
             may_build: False takes only an engine that is kept.
             on_progress: told 0..1 while an engine is built.
-            is_cancelled: asked while an engine is built; true ends that with a fault.
+            is_cancelled: asked while an engine is built; true ends that.
 
         Raises:
+            Cancelled: is_cancelled said so.
             ConfigError: TensorRT or a binding of CUDA is not installed, or a DLA is asked for that is not there.
             BundleFormatError: the model is not what contract and manifest say, or TensorRT does not take it.
             RuntimeFault: there is no driver, accelerator or engine that may be had, or engine or device refused.

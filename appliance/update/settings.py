@@ -136,6 +136,11 @@ class AgentConfig(Section):
         return self.state / "journal.db"
 
     @property
+    def work_progress(self) -> Path:
+        """The file that says how far the building or proving of an update is."""
+        return self.state / "work.json"
+
+    @property
     def device_key(self) -> Path:
         """The file of the key that reports are signed with."""
         return self.state / "device.key"

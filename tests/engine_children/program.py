@@ -3,9 +3,14 @@
 import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
+
+from appliance.runtimes.engines.child import run_child
+from appliance.stop_wish import StopWish
 
 
 def say(**word: object) -> None:
@@ -62,8 +67,44 @@ def hang() -> None:
     threading.Event().wait()
 
 
+def nest() -> None:
+    """Have a child of one's own that hangs."""
+    say(progress=0.1)
+    run_child("tests.engine_children.program", ["hang"], limit_s=60)
+
+
+def tidy() -> None:
+    """Make a folder, and take it away when asked to end."""
+    stopped, folder = StopWish(), Path(sys.argv[-2])
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    folder.mkdir()
+    say(progress=0.1)
+    stopped.wait()
+    folder.rmdir()
+
+
+def stubborn() -> None:
+    """Do not hear that it is to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hang()
+
+
 DEEDS: dict[str, Callable[[], None]] = {
-    deed.__name__: deed for deed in (finish, chatter, split, crash, crash_after_the_result, abort, fail, leave, hang)
+    deed.__name__: deed
+    for deed in (
+        finish,
+        chatter,
+        split,
+        crash,
+        crash_after_the_result,
+        abort,
+        fail,
+        leave,
+        hang,
+        nest,
+        tidy,
+        stubborn,
+    )
 }
 
 if __name__ == "__main__":

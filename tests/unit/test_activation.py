@@ -19,6 +19,7 @@ from appliance.ports import EngineIdentity, RawDetections
 from appliance.runtime_pool import RuntimePool
 from appliance.runtimes.accelerator.device import DeviceIdentity
 from appliance.runtimes.engines.cache import KEPT, EngineCache
+from appliance.runtimes.engines.child import Cancelled
 from appliance.runtimes.engines.key import BuildOptions, EngineKey, model_digest
 from appliance.runtimes.engines.workshop import find_or_build
 from appliance.runtimes.onnx import OnnxRuntime
@@ -189,6 +190,37 @@ def test_the_engine_that_a_newest_certificate_names_is_kept_however_long_it_rest
     start(tmp_path, bundle, tensorrt, pool=pool, again=True)
     assert named.stat().st_mtime_ns == built_ns
     assert engines_in(tmp_path) == {named.name} | {f"{label:064}.engine" for label in range(1, KEPT + 1)}
+
+
+def test_whoever_cancels_a_build_does_not_get_the_next_model_instead(tmp_path: Path) -> None:
+    both = read_bundle(tiny_bundle(tmp_path / "both.bundle", variants={"fp16": tiny_model(64, 64)}))
+    settings, told, begun = RuntimeSection(kind="tensorrt", engines=tmp_path / "engines"), list[float](), list[str]()
+
+    def build(settings: RuntimeSection, bundle: Bundle, precision: str, may_build: bool) -> EngineRuntime:
+        begun.append(precision)
+        key = EngineKey(
+            "a" * 64, "tensorrt", "10.3.0", DeviceIdentity("Orin", (8, 7), "L4T"), precision, BuildOptions()
+        )
+        find_or_build(
+            EngineCache(tmp_path / "engines"), key, b"hangs", builder="tests.engine_children.builder",
+            on_progress=told.append, is_cancelled=lambda: 0.1 in told,
+        )  # fmt: skip
+        return EngineRuntime(bundle, EngineIdentity("a" * 64, "b" * 64))
+
+    with pytest.raises(Cancelled):
+        activated(tmp_path, settings, both, pool=RuntimePool(build))
+    assert begun == ["fp16"]
+    assert not (tmp_path / "certificates").exists()
+
+
+def test_how_far_a_proof_is_is_told_from_the_pictures_that_it_looked_at(tmp_path: Path, bundle: Bundle) -> None:
+    told: list[float] = []
+    activated(tmp_path, ONE_THREAD, bundle, on_progress=told.append).runtime.close()
+    assert told == sorted(told)
+    assert (told[0], told[-1], len(told)) == (3 / 203, 1.0, 201)
+    told.clear()
+    activated(tmp_path, ONE_THREAD, bundle, on_progress=told.append).runtime.close()
+    assert told == [], "nothing was proved"
 
 
 def test_a_budget_below_what_was_measured_is_proved_anew_and_refused(tmp_path: Path, bundle: Bundle) -> None:

@@ -50,6 +50,20 @@ def test_a_bundle_of_another_model_is_refused(tmp_path: Path, bundle: Bundle) ->
         prove(other, detect, latency_budget_ms=1000)
 
 
+def test_a_second_round_is_told_as_what_it_is(bundle: Bundle) -> None:
+    told: list[float] = []
+    late, device = iter([False] * 3 + [True] * 3), Device(bundle, bundle.golden[2].detections)
+
+    def detect(pixels: Pixels) -> tuple[Detection, ...]:
+        if next(late, False):
+            threading.Event().wait(0.3)
+        return device.detect(pixels)
+
+    assert prove(bundle, detect, latency_budget_ms=250.0, on_progress=told.append).timing.attempts == 2
+    assert told[:3] == [3 / 203, 4 / 203, 5 / 203], "three slow ones end the first round"
+    assert told[3:] == [*((3 + number) / 203 for number in range(200)), 1.0]
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [

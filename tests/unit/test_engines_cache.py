@@ -251,3 +251,10 @@ def test_a_cancelled_building_keeps_nothing(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         make(EngineCache(tmp_path), b"model", is_cancelled=lambda: True)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_that_is_cancelled_halfway_keeps_nothing(tmp_path: Path) -> None:
+    told: list[float] = []
+    with pytest.raises(Cancelled):
+        make(EngineCache(tmp_path), b"hangs", on_progress=told.append, is_cancelled=lambda: 0.1 in told)
+    assert not list(tmp_path.iterdir())

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from appliance.errors import RuntimeFault
+from appliance.errors import ApplianceError, RuntimeFault
 from appliance.runtimes.engines.child import Cancelled, run_child
+from tests.stations import until
 
 PROGRAM = "tests.engine_children.program"
 
@@ -96,6 +97,67 @@ def test_a_cancel_ends_it_at_once() -> None:
         run("hang", on_progress=note, is_cancelled=lambda: 0.1 in told)
     assert time.monotonic() - started < 30
     assert children() == before
+
+
+def test_one_that_is_to_end_may_take_away_what_it_has_begun(tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    with pytest.raises(Cancelled):
+        run_child(PROGRAM, [str(folder), "tidy"], limit_s=60, is_cancelled=folder.exists)
+    assert not folder.exists()
+
+
+def test_one_that_does_not_hear_that_it_is_to_end_is_killed() -> None:
+    before, told = children(), list[float]()
+    with pytest.raises(Cancelled):
+        run("stubborn", on_progress=told.append, is_cancelled=lambda: 0.1 in told)
+    assert children() == before
+
+
+def test_one_that_was_ended_by_whoever_cancels_is_cancelled_and_has_not_failed() -> None:
+    told: list[float] = []
+
+    def end_it(progress: float) -> None:
+        if progress and not told:
+            told.append(progress)
+            (child,) = children()
+            os.kill(int(child), signal.SIGKILL)
+            os.waitid(os.P_PID, int(child), os.WEXITED | os.WNOWAIT)
+
+    asked = iter([False])
+    with pytest.raises(Cancelled):
+        run("hang", on_progress=end_it, is_cancelled=lambda: bool(told) and next(asked, True))
+
+
+def test_a_cancel_is_no_failure_that_somebody_may_answer_with_the_next_model() -> None:
+    assert not issubclass(Cancelled, ApplianceError)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_children_and_their_children_end_with_the_process_that_wanted_them_however_that_ends(end: int) -> None:
+    program = (
+        "from appliance.runtimes.engines.child import run_child;"
+        f"run_child({PROGRAM!r}, ['nest'], limit_s=60)"
+    )  # fmt: skip
+    parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    child = until(lambda: children_of(parent.pid), "the child is there").pop()
+    grandchild = until(lambda: children_of(int(child)), "the child's child is there").pop()
+    tree = [Path("/proc", each) for each in (child, grandchild)]
+    until(lambda: all(_is_tied(each) for each in tree), "both have begun")
+    parent.send_signal(end)
+    parent.wait(30)
+    until(lambda: not any(map(_is_there, tree)), "all are gone")
+
+
+def _is_there(process: Path) -> bool:
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _is_tied(process: Path) -> bool:
+    """Whether it runs its own code by now, for which it has imported it."""
+    return "_ctypes" in (process / "maps").read_text()
 
 
 def test_an_interrupt_leaves_no_child_behind() -> None:

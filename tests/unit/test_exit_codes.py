@@ -10,14 +10,14 @@ import pytest
 import appliance.__main__
 import calibration.__main__
 import trainer.__main__
-from appliance.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_REFUSED, end
+from appliance.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, end
 from appliance.health import EXIT_HUNG
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 USAGE = 2
 NO_NAME = "x" * 300
 """Longer than a file's name may be."""
-EVERY_CODE = {0, EXIT_REFUSED, USAGE, EXIT_HUNG, EXIT_INTERRUPTED, *(code for _, code in EXIT_CODES)}
+EVERY_CODE = {0, EXIT_REFUSED, USAGE, EXIT_HUNG, EXIT_INTERRUPTED, EXIT_TERMINATED, *(code for _, code in EXIT_CODES)}
 
 
 def test_the_table_has_every_code() -> None:

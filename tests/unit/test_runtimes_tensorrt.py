@@ -14,8 +14,9 @@ from appliance.config import RuntimeSection, load_config
 from appliance.engine import make_runtime
 from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.accelerator.binding import describe_bindings
+from appliance.runtimes.engines.child import Cancelled
 from appliance.runtimes.tensorrt import TensorRtRuntime, describe_accelerator, why_not_here
-from tests.accelerator import why_no_driver, why_no_rtx
+from tests.accelerator import why_no_accelerator, why_no_driver, why_no_rtx
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import write_station
 
@@ -74,6 +75,15 @@ def test_without_a_driver_the_runtime_is_refused_before_anything_is_built(tmp_pa
     with pytest.raises(RuntimeFault, match="no NVIDIA driver"):
         TensorRtRuntime(tiny_model(64, 64), tiny_manifest(), engines=tmp_path / "engines")
     assert not (tmp_path / "engines").exists()
+
+
+@pytest.mark.skipif(bool(why_no_accelerator()), reason=f"no engine can be built: {why_no_accelerator()}")
+def test_a_build_that_is_cancelled_ends_and_keeps_nothing(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    settings = RuntimeSection(kind="tensorrt", engines=tmp_path / "engines")
+    with pytest.raises(Cancelled):
+        make_runtime(settings, bundle, is_cancelled=lambda: True)
+    assert not list((tmp_path / "engines").iterdir())
 
 
 @needs_library

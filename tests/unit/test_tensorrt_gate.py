@@ -167,7 +167,8 @@ def test_progress_is_told_line_by_line(bundle: Bundle, tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from appliance.runtimes.engines.build import Building;"
         "from appliance.runtimes.engines.key import BuildOptions;"
         "from appliance.runtimes.tensorrt_library import load_library;"
-        "Building(load_library(), Path(sys.argv[1]).read_bytes()).plan(BuildOptions(for_this_device=False))"
+        "building = Building(load_library(), Path(sys.argv[1]).read_bytes());"
+        "building.plan(BuildOptions(for_this_device=False), quick_s=0.0)"
     )
     (tmp_path / "model.onnx").write_bytes(bundle.model_onnx)
     ended = subprocess.run(
@@ -175,6 +176,7 @@ def test_progress_is_told_line_by_line(bundle: Bundle, tmp_path: Path) -> None:
     )
     told = [json.loads(line)["progress"] for line in ended.stdout.splitlines()]
     assert told == sorted(told)
+    assert told[-1] == 1.0
     assert len(told) > 2
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +11,14 @@ from appliance.errors import ApplianceError, BundleFormatError, ConfigError, Run
 from appliance.runtimes.accelerator.driver import ask_driver
 from appliance.runtimes.engines.child import say
 from appliance.runtimes.engines.key import BuildOptions
+from appliance.runtimes.engines.phases import QUICK_S, Phases
 from appliance.runtimes.tensorrt_library import RTX, Journal, Library, build_for_this_device, load_library
 
 if TYPE_CHECKING:
     from appliance.runtimes.tensorrt_library import tensorrt
 
 MEBIBYTE = 1 << 20
-TOLD_STEP = 0.01
+TOLD_STEP = 0.002
 INPUT = "image"
 
 
@@ -58,13 +61,16 @@ class Building:
         names = {"INT8": "int8", "HALF": "fp16", "BF16": "bf16"}
         return next((names[kind] for kind in names if kind in kinds), "f32")
 
-    def plan(self, options: BuildOptions, timing: Path | None = None, *, may_tell: bool = True) -> bytes:
+    def plan(
+        self, options: BuildOptions, timing: Path | None = None, *, may_tell: bool = True, quick_s: float = QUICK_S
+    ) -> bytes:
         """Build the engine; minutes on a small device.
 
         Args:
             options: what the builder is told.
             timing: what it measured earlier; written again afterwards. None measures everything.
             may_tell: whether progress goes to the parent process.
+            quick_s: what the builder does within so many seconds is no progress.
 
         Raises:
             BundleFormatError: no kernel does what the model asks for.
@@ -73,7 +79,7 @@ class Building:
         """
         config = self._config(options)
         if may_tell:
-            config.progress_monitor = monitor = _monitor(self._library)  # noqa: F841  it must live as long as the build
+            config.progress_monitor = monitor = _monitor(self._library, quick_s)  # noqa: F841  it must live as long as the build
         cache = self._timing_cache(config, timing)
         plan = self._builder.build_serialized_network(self._network, config)
         if plan is None:
@@ -83,6 +89,8 @@ class Building:
             raise BundleFormatError(f"{reason}; export it again")
         if timing is not None and cache is not None:
             timing.write_bytes(bytes(cache.serialize()))
+        if may_tell:
+            say(progress=1.0)
         return bytes(plan)
 
     def _config(self, options: BuildOptions) -> "tensorrt.IBuilderConfig":
@@ -136,28 +144,30 @@ class Building:
         return cache
 
 
-def _monitor(library: Library) -> "tensorrt.IProgressMonitor":
-    """Return the builder's listener: it tells how much of the outermost phases is done."""
+def _monitor(library: Library, quick_s: float) -> "tensorrt.IProgressMonitor":
+    """Return the builder's listener: it tells how far the phases are."""
     parent: Any = library.module.IProgressMonitor
 
     class Monitor(parent):  # type: ignore[misc]
         def __init__(self) -> None:
             parent.__init__(self)
-            self.steps: dict[str, int] = {}
-            self.told = 0.0
+            self.phases, self.told = Phases(quick_s), 0.0
+            self.lock = threading.Lock()  # the builder has threads of its own
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if not parent_phase:
-                self.steps[phase_name] = num_steps
+            with self.lock:
+                self.phases.start(phase_name, parent_phase, num_steps, time.monotonic())
 
         def phase_finish(self, phase_name: str) -> None:
-            self.steps.pop(phase_name, None)
+            with self.lock:
+                self.phases.finish(phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            share = min(1.0, (step + 1) / max(1, self.steps.get(phase_name, 0) or 1))
-            if phase_name in self.steps and share >= self.told + TOLD_STEP:
-                self.told = share
-                say(progress=round(share, 3))
+            with self.lock:
+                share = self.phases.complete(phase_name, step, time.monotonic())
+                if share >= self.told + TOLD_STEP:
+                    self.told = share
+                    say(progress=round(share, 4))
             return True
 
     monitor: tensorrt.IProgressMonitor = Monitor()

@@ -1,6 +1,7 @@
 """A child process for what may crash: its lines are read while it works, and its death is an answer like any other."""
 
 import json
+import os
 import selectors
 import signal
 import subprocess
@@ -8,16 +9,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from appliance.errors import RuntimeFault
 
 LOOK_EVERY_S = 0.2
 CHUNK = 65536
+GRACE_S = 2.0
+"""What a child that is to end has for taking away what it has begun, before it is killed."""
+
+CANCELLED = "{} was cancelled; the next start does it again"
+TETHER = "appliance.runtimes.engines.tether"
 
 
-class Cancelled(RuntimeFault):
-    """Somebody asked to stop while a child process was at work; nothing of it is kept."""
+class Cancelled(Exception):
+    """Somebody asked to stop while work went on; nothing of it is kept.
+
+    No ApplianceError: nothing has failed, so nobody may take it for a refusal, and try the next model.
+    """
 
 
 class TookTooLong(RuntimeFault):
@@ -44,6 +54,8 @@ def run_child(
 ) -> dict[str, Any]:
     """Run a module as a process of its own and return its last word.
 
+    It ends with this process, also where that is killed, and with the thread that called this.
+
     Args:
         module: it writes lines of JSON: {"progress": 0..1} any number of times, then {"result": {...}} once.
         arguments: its command line.
@@ -60,21 +72,33 @@ def run_child(
         Cancelled: is_cancelled said so.
     """
     with tempfile.TemporaryFile() as complaints:
-        command = [sys.executable, "-m", module, *arguments]
+        command = [sys.executable, "-m", TETHER, str(os.getpid()), module, *arguments]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, start_new_session=is_apart
         )
         try:
             result = _listen(process, module, time.monotonic() + limit_s, on_progress, is_cancelled)
             code = process.wait()
+            if result is None and is_cancelled():  # whoever ends this process may have ended the child first
+                raise Cancelled(CANCELLED.format(module))
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
             if process.stdout is not None:
                 process.stdout.close()
         if result is None or code != 0:
             raise RuntimeFault(f"{module} {how_it_ended(code)}{last_line(complaints)}; see `appliance check`")
         return result
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _listen(
@@ -90,7 +114,7 @@ def _listen(
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
             if is_cancelled():
-                raise Cancelled(f"{module} was cancelled; the next start does it again")
+                raise Cancelled(CANCELLED.format(module))
             if time.monotonic() > until:
                 raise TookTooLong(f"{module} took too long; see `appliance check`, and what else runs on this device")
             if selector.select(LOOK_EVERY_S):

@@ -10,7 +10,7 @@ from typing import Any
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
-from appliance.runtimes.engines.child import Cancelled, TookTooLong, ignore, never, run_child
+from appliance.runtimes.engines.child import TookTooLong, ignore, never, run_child
 from appliance.runtimes.engines.key import EngineKey
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,12 @@ def find_or_build(
         model_onnx: the model file.
         may_build: whether there is time to build one; without, only one that is kept will do.
         on_progress: told 0..1 while it is built.
-        is_cancelled: asked often while it is built.
+        is_cancelled: asked often while it is built and tried; true ends that.
         builder: module of the child process that builds.
         trial: module of the child process that loads and asks.
 
     Raises:
+        Cancelled: is_cancelled said so; what was not built to its end is not kept.
         BundleFormatError: TensorRT does not take the model.
         ConfigError: a DLA is asked for that is not there, or that can compute nothing of the model.
         RuntimeFault: it cannot build here or may not, or the engine crashes or is refused; a refused one is not kept.
@@ -60,7 +61,7 @@ def find_or_build(
         engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
     try:
-        try_apart(engine.plan, trial, key.options.dla_core)
+        try_apart(engine.plan, trial, key.options.dla_core, is_cancelled)
     except RuntimeFault:
         cache.forget(key)
         raise
@@ -95,7 +96,7 @@ def _build(
         )
         try:
             result = build()
-        except (Cancelled, TookTooLong):
+        except TookTooLong:
             raise
         except RuntimeFault as error:
             if not timing.exists():
@@ -117,21 +118,26 @@ def _kind_of(result: dict[str, Any]) -> type[ApplianceError]:
     return BundleFormatError if result.get("is_the_models_fault") else RuntimeFault
 
 
-def try_apart(plan: bytes, trial: str = TRIAL, dla_core: int | None = None) -> None:
+def try_apart(
+    plan: bytes, trial: str = TRIAL, dla_core: int | None = None, is_cancelled: Callable[[], bool] = never
+) -> None:
     """Load an engine in a child process and ask it about an empty picture.
 
     Args:
         plan: the engine.
         trial: module of the child process.
         dla_core: that the engine was built for; None for none.
+        is_cancelled: asked often; true ends that.
 
     Raises:
+        Cancelled: is_cancelled said so.
         RuntimeFault: it was refused there, crashed, or took too long.
     """
     with tempfile.NamedTemporaryFile(suffix=".engine") as file:
         file.write(plan)
         file.flush()
         on_dla = [] if dla_core is None else ["--dla-core", str(dla_core)]
-        result = run_child(trial, [*on_dla, "--engine", file.name], limit_s=TRIAL_LIMIT_S)
+        arguments = [*on_dla, "--engine", file.name]
+        result = run_child(trial, arguments, limit_s=TRIAL_LIMIT_S, is_cancelled=is_cancelled)
     if refused := result.get("refused"):
         raise RuntimeFault(str(refused))
