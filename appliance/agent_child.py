@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.bundle.recipe_package import SUFFIX as RECIPE_SUFFIX
-from appliance.errors import EXIT_TERMINATED, ApplianceError, BundleProofError, ConfigError, exit_code
+from appliance.errors import EXIT_TERMINATED, ApplianceError, BundleProofError, ConfigError, exit_code, of_the_device
 from appliance.runtimes.engines.child import Cancelled, say
 from appliance.stop_wish import StopWish
 from appliance.update.bounded_child import bind, go_last, read_last
@@ -142,17 +142,20 @@ def prove_here(
     from appliance.stages.infer import Inference
 
     station, device = Station.read(config), read_device_state()
-    with _release_at_fault(current.suffix == RECIPE_SUFFIX):
-        released = load_recipe(release) if current.suffix == RECIPE_SUFFIX else None
+    is_recipe = current.suffix == RECIPE_SUFFIX
+    with _release_at_fault(is_recipe):
+        recipe_file = load_recipe(release) if is_recipe else None
+        bundle = None if is_recipe else read_bundle(release)
     words, p99_ms, budget_ms = list[str](), 0.0, math.inf
     products = list(station.files_of(current).values())
     for number, files in enumerate(products):
-        bundle = read_bundle(files.bundle if released else release)
-        with _release_at_fault(released is not None):
-            recipe = load_bound_recipe(station.config, files, bundle, released)
+        with of_the_device():
+            judging, loaded = bundle or read_bundle(files.bundle), recipe_file or load_recipe(files.recipe)
+        with _release_at_fault(is_recipe):
+            recipe = load_bound_recipe(station.config, files, judging, loaded)
         tell = Teller(is_cancelled, number, len(products))
-        engine = activate_configured(station.config, bundle, recipe, device, pool=tell.pool(), on_progress=tell)
-        tiles = Inference(recipe, bundle.manifest, engine.runtime).tiles
+        engine = activate_configured(station.config, judging, recipe, device, pool=tell.pool(), on_progress=tell)
+        tiles = Inference(recipe, judging.manifest, engine.runtime).tiles
         engine.runtime.close()
         budget_ms = min(budget_ms, engine.budget_ms * tiles)
         words.append(f"certificate {engine.certificate.id[:12]} of recipe {engine.certificate.subject.recipe}")

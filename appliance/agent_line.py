@@ -41,7 +41,9 @@ class MqttLine:
 
     def shadow(self, candidate: Candidate) -> None:
         """Let a release judge beside the product in force."""
-        product = str(self._status().get("product"))
+        status = self._status()
+        self._judging(status)
+        product = str(status.get("product"))
         if product not in self._products(candidate.name):
             raise DeliveryError(f"product {product} is in force and does not run {candidate.name}; this goes on later")
         self._ask("shadow", product, **self._named(candidate))
@@ -69,9 +71,7 @@ class MqttLine:
 
     def in_force(self, name: str) -> str:
         """Return what judges every product of a name; empty if they differ."""
-        judging = self._status().get(f"{self._key}s")
-        if not isinstance(judging, dict):
-            raise DeliveryError(f"the station does not say which {self._key}s are in force; update its software")
+        judging = self._judging(self._status())
         digests = {str(judging.get(product, {}).get("digest", "")) for product in self._products(name)}
         return digests.pop() if len(digests) == 1 else ""
 
@@ -107,6 +107,13 @@ class MqttLine:
     def _named(self, candidate: Candidate) -> dict[str, str]:
         return {self._key: str(candidate.path), "sha256": candidate.sha256}
 
+    def _judging(self, status: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what of the kind judges each product; a station of an older version knows nothing of recipes."""
+        judging = status.get(f"{self._key}s")
+        if not isinstance(judging, dict):
+            raise DeliveryError(f"the station does not say which {self._key}s are in force; update its software")
+        return judging
+
     def _status(self) -> Mapping[str, Any]:
         return self._answered("status", {})
 
@@ -118,7 +125,7 @@ class MqttLine:
         self._answered(command, {"product": product, "by": AGENT, **arguments})
 
     def _answered(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        limit_s = LOADING_S if "bundle" in arguments else ANSWER_S
+        limit_s = LOADING_S if command in ("release", "shadow") else ANSWER_S
         reply = ask(self._settings, command, arguments, limit_s)
         if not reply.ok:
             raise LineRefusedError(f"the station refuses {command}: {reply.error}")

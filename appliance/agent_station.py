@@ -5,7 +5,7 @@ from pathlib import Path
 
 from appliance.config import Config, ProductSection, load_config
 from appliance.documents import Document
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, of_the_device
 from appliance.links.settings import MqttSettings
 from appliance.update.settings import AgentConfig
 
@@ -38,7 +38,8 @@ class Station:
         """Return their names, as commands take them."""
         from appliance.recipe import load_recipe  # not while the agent waits: it brings OpenCV
 
-        return [name or load_recipe(files.recipe)[0].name for name, files in self.files_of(current).items()]
+        with of_the_device():
+            return [name or load_recipe(files.recipe)[0].name for name, files in self.files_of(current).items()]
 
     def mqtt(self) -> MqttSettings:
         """Return how the line is asked.

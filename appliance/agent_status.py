@@ -66,7 +66,8 @@ def in_words(status: dict[str, Any]) -> str:
         waits = f", waits: {update['waits_for']}" if update["waits_for"] else ""
         why = f" ({update['reason']})" if update["reason"] else ""
         far = "" if (done := update["progress_percent"]) is None else f", {words_of(done, update['left_s'])}"
-        what = f"update of {update['name']} to release {update['seq']}"
+        kind = "recipe " if update["kind"] == "recipe" else ""
+        what = f"update of {kind}{update['name']} to release {update['seq']}"
         lines.append(f"{what}: {update['outcome']} in {update['state']}{far}{why}{waits}")
     for digest, reason in status["quarantine"].items():
         lines.append(f"in quarantine: {digest} ({reason})")

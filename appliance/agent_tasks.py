@@ -26,8 +26,9 @@ from appliance.runtimes.engines.child import say
 from appliance.stop_wish import StopWish
 from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps
+from appliance.update.assignment import AssignedRelease
 from appliance.update.bounded_child import end_with
-from appliance.update.conductor import GOES_BACK, Conductor
+from appliance.update.conductor import GOES_BACK, Conductor, are_model_and_recipe
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
 from appliance.update.durable import in_words as disk_in_words
@@ -159,15 +160,26 @@ class Agent:
             kinds["app"] = Apps(orders, builder, apps, config.station, SystemClock())
         return kinds
 
+    def judge_together(self, station: Station, first: AssignedRelease, second: AssignedRelease) -> bool:
+        """Return whether two releases are of a model and a recipe of one product."""
+        slots = [
+            self.config.slots(kind, each.name) for each in (first, second) for kind in JUDGING if each.kind == kind
+        ]
+        products = [station.files_of(each.current).keys() for each in slots]
+        return are_model_and_recipe(first, second) and not products[0].isdisjoint(products[1])
+
     def judging(self, content: Content, orders: Orders, workshop: Workshop) -> JudgingKind:
         """Return the kind `model` or `recipe`."""
         config, station = self.config, self.station()
 
         def why_not(name: str) -> str:
             current = config.slots(content.kind, name).current
-            if station.files_of(current):
-                return ""
-            return f"no product of the station has `{current.suffix[1:]}: {current}`; name it there"
+            if not station.files_of(current):
+                return f"no product of the station has `{current.suffix[1:]}: {current}`; name it there"
+            releases = station.config.releases
+            if releases is None or not current.parent.resolve().is_relative_to(releases.resolve()):
+                return f"{current.parent} does not lie in the station's folder of `releases`; name {config.slots_root}"
+            return ""
 
         folder = config.slots_folder(content.kind)
         line = MqttLine(station, folder, content.kind)
@@ -186,7 +198,7 @@ class Agent:
 
         orders = self.orders(between)
         kinds = self.kinds(orders, stopped, meanwhile)
-        conductor = Conductor(self.journal, kinds, clock, config.window)
+        conductor = Conductor(self.journal, kinds, clock, config.window, partial(self.judge_together, self.station()))
         meanwhile.do = conductor.look_at_the_line
         reports = Reports(
             self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
@@ -309,7 +321,7 @@ def _adopt(agent: Agent, arguments: argparse.Namespace) -> int:
         words = releases.workshop.prove(arguments.name, slots.candidate).words
         slots.commit(sha256)
         slots.forget_candidate()
-        agent.journal.note(f"adopted {arguments.name}", {"by": arguments.by.strip(), "sha256": sha256})
+        agent.journal.note(f"adopted {content.kind} {arguments.name}", {"by": arguments.by.strip(), "sha256": sha256})
     sys.stdout.write(f"{slots.current} is {name} {content.number_is} {number}: {words}\n")
     return 0
 

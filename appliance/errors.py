@@ -1,6 +1,8 @@
 """Ways to fail, sorted by who must act; a bad part is a verdict and never one of these."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ApplianceError(Exception):
@@ -70,6 +72,19 @@ EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
     (DeviceError, 69),  # EX_UNAVAILABLE
     (StorageError, 74),  # EX_IOERR
 )
+
+
+@contextmanager
+def of_the_device() -> Iterator[None]:
+    """What this device has is no fault of a release: a person must mend it, and it is waited for.
+
+    Raises:
+        ConfigError: in place of a BundleError.
+    """
+    try:
+        yield
+    except BundleError as error:
+        raise ConfigError(f"what this device has is damaged: {error}") from error
 
 
 def exit_code(error: ApplianceError) -> int:

@@ -125,7 +125,7 @@ def _write_updates(ledger: UpdateReader, folder: Path, since: datetime | None, u
         for each in ledger.release_changes(limit=MOST_CHANGES)
         if (since is None or each.at >= since) and (until is None or each.at < until)
     ]
-    lines: list[tuple[str, ReleaseChange | UpdateEvent]] = [("vi.release-change/1", each) for each in changes]
+    lines: list[tuple[str, ReleaseChange | UpdateEvent]] = [("vi.release-change/2", each) for each in changes]
     lines += [("vi.update-event/1", each) for each in ledger.update_events(since, until)]
     if lines:
         with (folder / UPDATES).open("wb") as file:

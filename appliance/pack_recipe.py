@@ -12,7 +12,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.documents import Document
 from appliance.errors import ConfigError
 from appliance.optics.reference import read_picture
-from appliance.recipe import Recipe, load_recipe, unpack_recipe
+from appliance.recipe import Recipe, load_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,8 @@ def execute(arguments: argparse.Namespace) -> int:
     pictures = list(_pictures(recipe, document))
     data = write_recipe_package(recipe.name, recipe.version, source.read_bytes(), pictures)
     package = read_recipe_package(data, str(out))
-    unpack_recipe(package, out)  # as the device will, should the file have changed meanwhile
+    if package.manifest.recipe != document.digest:
+        raise ConfigError(f"{source} was changed while it was packed; pack it again")
     write_whole(out, data)
     sys.stdout.write(
         f"{out}: recipe {recipe.name} version {recipe.version}, {len(pictures)} reference pictures, "

@@ -270,6 +270,11 @@ def unpack_recipe(package: RecipePackage, origin: Path) -> LoadedRecipe:
         raise document.error(
             ("version",), f"the package says {manifest.name} version {manifest.version}", "pack the recipe again"
         )
+    named = {picture.sha256 for view in recipe.views if view.reference for picture in view.reference.pictures}
+    if named != package.pictures.keys():
+        raise document.error(
+            ("views",), "the package has other pictures than its recipe names", "pack the recipe again"
+        )
     return recipe, document
 
 

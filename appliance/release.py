@@ -19,7 +19,7 @@ from appliance.events import ReleaseChange, ReleaseKind, Versions, iso
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ReleaseLog
 from appliance.products import WarmProduct, WarmProducts, key_of, load_release
-from appliance.recipe import LoadedRecipe
+from appliance.recipe import LoadedRecipe, load_recipe
 from appliance.release_file import locate, read_recipe_release, read_release
 from appliance.requests import ReleaseRequest, read
 from appliance.retirement import Retirement
@@ -89,7 +89,8 @@ class Releases:
     @property
     def kept(self) -> dict[str, str]:
         """Product -> digest of the former release that is kept in memory to go back to."""
-        return {name: _former_digest(warm, self._warm.ready[name]) for name, warm in dict(self._kept).items()}
+        with self._switching:
+            return {name: _former_digest(warm, self._warm.ready[name]) for name, warm in self._kept.items()}
 
     def command(self, arguments: Mapping[str, Any]) -> Answer:
         """Carry out the command `release`.
@@ -154,7 +155,6 @@ class Releases:
         self._check_order(request, now, wanted.released)
         warm = self._load(product, wanted)
         try:
-            check_rest(kind, product, warm.product)
             return _told(kind, now, warm.product.versions) | self._switch(request, product, warm)
         except BaseException:
             warm.undo.close()
@@ -177,8 +177,11 @@ class Releases:
                 f"the device is not as it was when what judges {product.name} was proved: {'; '.join(changed)}; the "
                 "station's watch compares with that, so set it back, or start the station again"
             )
-        bundle = wanted.bundle or read_bundle(config.product_files()[key].bundle)
-        return load_release(config, document, key, bundle, device, self._note_inference_ms, wanted.recipe)
+        files = config.product_files()[key]
+        bundle = wanted.bundle or read_bundle(files.bundle)
+        recipe = wanted.recipe or load_recipe(files.recipe)
+        check_rest(product.versions, bundle.digest if wanted.recipe else "", "" if wanted.recipe else recipe[1].digest)
+        return load_release(config, document, key, bundle, device, self._note_inference_ms, recipe)
 
     def _check_order(self, request: ReleaseRequest, now: Versions, after: tuple[str, int, str]) -> None:
         """Refuse an older release, unless a person rolls back to one that has run here."""
@@ -269,16 +272,23 @@ def _former_digest(kept: WarmProduct, now: WarmProduct) -> str:
     return before.bundle_digest if before.bundle_digest != after.bundle_digest else before.recipe_digest
 
 
-def check_rest(kind: ReleaseKind, before: Product, after: Product) -> None:
+def check_rest(now: Versions, bundle_digest: str, recipe_digest: str) -> None:
     """Refuse a release that would change more than itself: what judges is not what the configuration names.
+
+    Args:
+        now: what judges.
+        bundle_digest: of what the configuration names; empty if the bundle is released.
+        recipe_digest: the same of the recipe.
 
     Raises:
         ConfigError: the recipe was edited, or another bundle or recipe is on trial.
     """
-    other = _OTHER[kind]
-    if before.versions.released(other)[2] != after.versions.released(other)[2]:
-        raise ConfigError(
-            f"the {other} of {before.name} is not the one that the station judges with: it was edited since the "
-            f"station started with it, or another one is on trial, and a release of a {kind} changes nothing else; "
-            "put it back, let the trial end, or start the station again"
-        )
+    for what, named, judges in (
+        ("bundle", bundle_digest, now.bundle_digest), ("recipe", recipe_digest, now.recipe_digest)
+    ):  # fmt: skip
+        if named not in ("", judges):
+            raise ConfigError(
+                f"the {what} of {now.product} is not the one that the station judges with: it was edited since the "
+                f"station started with it, or another one is on trial, and a release changes nothing else; put it "
+                "back, let the trial end, or start the station again"
+            )

@@ -8,14 +8,18 @@ from appliance.update.kinds import Outcome, Update, done
 
 @dataclass
 class ScriptedKind:
-    """Implements update.kinds.Kind. script: (name, state) -> what happens there. asked: name and state, in order."""
+    """Implements update.kinds.Kind. script: (name, state) -> what happens there. asked: name and state, in order.
+
+    digest: of what is in force.
+    """
 
     script: dict[tuple[str, str], Callable[[], Outcome]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    digest: str = "0" * 64
 
     def in_force(self, name: str) -> str:
         self.asked.append((name, "in_force"))
-        return "0" * 64
+        return self.digest
 
     def keeps(self, name: str, sha256: str) -> bool:
         return True

@@ -98,7 +98,7 @@ def _read(data: bytes, origin: str) -> RecipePackage:
     try:
         files = unpack(data, origin)
     except BundleFormatError as error:
-        reason = str(error).partition(": ")[2].rpartition("; ")[0]
+        reason = str(error).removeprefix(f"{origin} is not an acceptable bundle: ").rpartition("; ")[0]
         raise BundleFormatError(f"{origin} is no package of a recipe: {reason}; {GET_AGAIN}") from error
     if MANIFEST not in files:
         raise BundleFormatError(f"{origin} has no {MANIFEST} and is no package of a recipe; {GET_AGAIN}")

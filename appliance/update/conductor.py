@@ -51,10 +51,18 @@ _SHORT = (*WAY_BACK, *ENDING, *AT_THE_LINE)
 """States that take no longer than the line does to answer, the most urgent first."""
 
 
+def are_model_and_recipe(first: AssignedRelease, second: AssignedRelease) -> bool:
+    """Return whether two releases are of a model and of a recipe."""
+    return {first.kind, second.kind} == {"model", "recipe"}
+
+
 class Conductor:
     """Drives the updates of all kinds, one process at a time; each call does what can be done now."""
 
-    def __init__(self, journal: Journal, kinds: Mapping[str, Kind], clock: Clock, window: Window) -> None:
+    def __init__(
+        self, journal: Journal, kinds: Mapping[str, Kind], clock: Clock, window: Window,
+        judge_together: Callable[[AssignedRelease, AssignedRelease], bool] = are_model_and_recipe,
+    ) -> None:  # fmt: skip
         """Take over the journal.
 
         Args:
@@ -62,8 +70,11 @@ class Conductor:
             kinds: name -> what each state does.
             clock: for the window.
             window: when something else may begin to judge.
+            judge_together: whether two releases are of a model and a recipe that judge the same parts; each of both is
+                proved with the other one in force, so they come one after the other, and go back the other way round.
         """
         self._journal, self._kinds, self._clock, self._window = journal, kinds, clock, window
+        self._judge_together = judge_together
         self._at_work = set[int]()
 
     def resume(self) -> None:
@@ -161,12 +172,15 @@ class Conductor:
 
     def _roll_back(self, wish: Wish, reason: str) -> str:
         kind = self._kinds[wish.kind]
-        now = [each for each in self._journal.of_digest(kind.in_force(wish.name)) if _names(each, wish)]
-        installed = next((each for each in reversed(now) if each.progress.verdict == "success"), None)
+        installed = self._installed(wish.kind, wish.name)
         if installed is None:
             return f"{NOTHING_BEFORE}: what is in force of {wish.name} did not come by the agent"
         if not kind.keeps(wish.name, installed.previous):
             return f"{NOTHING_BEFORE}: the release before is no longer here"
+        if later := self._came_later(installed):
+            return f"{NOTHING_BEFORE}: {_in_words(later)} came later, and was proved with it; roll that back first"
+        for each in self._tried_together(installed):
+            self._abort(each, f"{_in_words(installed.release)}, with which it is tried, is {reason}")
         self._journal.quarantine(installed.release.sha256, reason, wish.by)
         progress = Progress(State.ROLLBACK, stores=1, verdict="rolled_back", is_at_the_line=True, has_judged=True)
         self._journal.begin(
@@ -174,6 +188,29 @@ class Conductor:
             rollout=installed.rollout, ring=installed.ring, previous=installed.previous, by=wish.by, reason=reason,
         )  # fmt: skip
         return f"release {installed.release.seq} of {wish.name} {GOES_BACK}"
+
+    def _installed(self, kind: str, name: str) -> Update | None:
+        """Return the update that brought what is in force of a name; None if none did."""
+        now = self._journal.of_digest(self._kinds[kind].in_force(name))
+        theirs = [each for each in now if _key(each.release) == (kind, name)]
+        return next((each for each in reversed(theirs) if each.progress.verdict == "success"), None)
+
+    def _came_later(self, installed: Update) -> AssignedRelease | None:
+        """Return what is in force, came after a release, and was proved with it: with the one before it never was."""
+        others = {_key(each.release) for each in self._journal.latest() if each.release.kind in self._kinds}
+        for update in (self._installed(*key) for key in sorted(others)):
+            is_later = update is not None and update.number > installed.number
+            if update is not None and is_later and self._judge_together(update.release, installed.release):
+                return update.release
+        return None
+
+    def _tried_together(self, update: Update) -> list[Update]:
+        """Return the open updates that are proved, or tried, together with what this one changes."""
+        return [
+            each
+            for each in self._journal.open_updates()
+            if self._judge_together(each.release, update.release) and each.progress.state not in _BEFORE_PROVE
+        ]
 
     def _abort(self, update: Update, reason: str) -> None:
         if update.progress.can_be_aborted:
@@ -211,24 +248,27 @@ class Conductor:
         return _possible(state, _tried(_ACTIONS[state], kind, update))
 
     def _why_closed(self, update: Update) -> str:
-        """The doors are before PROVE and each beginning of CANARY; what judges is never kept from its way on, or back.
+        """The doors are before PROVE, each beginning of CANARY, and ROLLBACK where something else must go back first.
 
         COMMIT has none: what waited there would judge, and nobody would watch it.
         """
-        if update.progress.state is State.PROVE:
-            return self._who_is_proved(update)
-        if update.progress.state is not State.CANARY or update.since_seq is not None:
+        state = update.progress.state
+        if state in (State.PROVE, State.ROLLBACK):
+            return self._who_is_before(update)
+        if state is not State.CANARY or update.since_seq is not None:
             return ""
         closed = why_closed(self._journal.noted(HOLD), self._window, self._clock.utc())
         return closed or self._who_is_at_the_line(update)
 
-    def _who_is_proved(self, update: Update) -> str:
-        """A model is proved with the recipe in force, and a recipe with the model: one of both changes at a time."""
-        for each in self._journal.open_updates():
-            state, kinds = each.progress.state, {each.release.kind, update.release.kind}
-            is_ahead = state is not State.PROVE or each.number < update.number
-            if kinds == {"model", "recipe"} and state not in _BEFORE_PROVE and is_ahead:
-                return f"release {each.release.seq} of {each.release.kind} {each.release.name} is tried; it is the next"
+    def _who_is_before(self, update: Update) -> str:
+        """Of a model and a recipe that judge together one changes at a time, in the order in which they began.
+
+        What began later and is on its way back does not wait: it was tried with what is in force.
+        """
+        ahead = self._journal.open_updates() if update.progress.state is State.PROVE else self._tried_together(update)
+        for each in ahead:
+            if each.number < update.number and self._judge_together(each.release, update.release):
+                return f"{_in_words(each.release)} is under way; it is the next"
         return ""
 
     def _who_is_at_the_line(self, update: Update) -> str:
@@ -279,6 +319,10 @@ def _urgency(update: Update) -> tuple[int, int]:
 def _is_going_back(update: Update) -> bool:
     is_ending = update.progress.state in (State.REPORT, State.CLEANUP) and update.progress.verdict != "success"
     return is_ending or update.progress.state in WAY_BACK
+
+
+def _in_words(release: AssignedRelease) -> str:
+    return f"release {release.seq} of {release.kind} {release.name}"
 
 
 def _key(release: AssignedRelease) -> tuple[str, str]:

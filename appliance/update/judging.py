@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from appliance.bundle.archive import read_bundle
 from appliance.bundle.recipe_package import read_recipe_package
-from appliance.errors import BundleFormatError, BundleTrustError, ConfigError, StorageError
+from appliance.errors import BundleFormatError, BundleTrustError, ConfigError, StorageError, of_the_device
 from appliance.ports import Clock
 from appliance.update.durable import remove
 from appliance.update.journal import hours_since
 from appliance.update.kinds import Outcome, Update, done, failed, waits
 from appliance.update.lifecycle import Event
-from appliance.update.line import Candidate, Gate, Grounds, Judge, Line, LineRefusedError, MakeJudge
+from appliance.update.line import Candidate, Gate, Grounds, Judge, Line, MakeJudge
 from appliance.update.orders import Orders
 from appliance.update.slots import NAMES, SUFFIXES, JudgingKindName, Slots, digest_of
 
@@ -155,7 +155,9 @@ class JudgingKind:
         if digest_of(path) != update.release.sha256:
             return Outcome(Event.RETRY, f"{path} is damaged on disk")
         name, number = self.content.identify(path)
-        now, _ = self.content.identify(self.slots(update.release.name).current)
+        current = self.slots(update.release.name).current
+        with of_the_device():
+            now, _ = self.content.identify(current)
         if name != now:
             return failed(f"it is a release of {name}, and {now} is in force: nobody can say which is older")
         return done(f"{name} {self.content.number_is} {number}")
@@ -247,17 +249,9 @@ class JudgingKind:
         release, slots = update.release, self.slots(update.release.name)
         is_back = not update.previous or slots.back_to(update.previous)
         if update.progress.has_judged and is_back:
-            self._bring_back(Candidate(release.name, slots.current, update.previous))
+            before = Candidate(release.name, slots.current, update.previous)
+            self.line.decide_with(before, is_rollback=True)
         return done()
-
-    def _bring_back(self, before: Candidate) -> None:
-        """Let the release before judge again; it was not proved yet with what came in force beside it since."""
-        try:
-            self.line.decide_with(before, is_rollback=True)
-        except LineRefusedError as error:
-            log.warning("%s is proved again: %s", before.name, error)
-            self.workshop.prove(before.name, before.path)
-            self.line.decide_with(before, is_rollback=True)
 
     def verify_rollback(self, update: Update) -> Outcome:
         """Look whether what was in force before is."""

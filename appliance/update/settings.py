@@ -113,9 +113,14 @@ class AgentConfig(Section):
         """The folder of assignments."""
         return self.state / "assignments"
 
+    @property
+    def slots_root(self) -> Path:
+        """The folder of all slots."""
+        return self.state / "slots"
+
     def slots_folder(self, kind: JudgingKindName) -> Path:
         """Return the folder of the slots of models or recipes."""
-        return self.state / "slots" / FOLDERS[kind]
+        return self.slots_root / FOLDERS[kind]
 
     def slots(self, kind: JudgingKindName, name: str) -> Slots:
         """Return the slots of a model or recipe."""

@@ -74,7 +74,7 @@ def test_steps_of_updates_and_releases_come_along_by_time(station: Path, capsys:
     told = [json.loads(line) for line in (out / "updates.jsonl").read_text().splitlines()]
     assert [(each["schema"], each.get("state"), each.get("to_digest")) for each in told] == [
         ("vi.update-event/1", "VERIFY", None),
-        ("vi.release-change/1", None, digest),
+        ("vi.release-change/2", None, digest),
         ("vi.update-event/1", "COMMIT", None),
     ]
     assert "3 steps of updates" in capsys.readouterr().out

@@ -1,11 +1,13 @@
 """A model and a recipe of one device: each is proved with the other one in force, so one of both changes at a time."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
-from appliance.update.assignment import Assignment
-from appliance.update.conductor import Conductor
+from appliance.update.assignment import AssignedRelease, Assignment
+from appliance.update.conductor import Conductor, are_model_and_recipe
 from appliance.update.doors import Window
 from appliance.update.journal import Journal
 from appliance.update.kinds import done, failed, waits
@@ -15,16 +17,17 @@ from tests.unit.test_update_journal import release
 from tests.unit.test_update_two_names import GATES
 from tests.update_device import SetClock
 
+Together: TypeAlias = Callable[[AssignedRelease, AssignedRelease], bool]
 MODEL, RECIPE = ("model", "boards"), ("recipe", "spots")
 
 
 class Both:
     """A device that is to have another model and another recipe."""
 
-    def __init__(self, folder: Path, first: str) -> None:
+    def __init__(self, folder: Path, first: str, judge_together: Together = are_model_and_recipe) -> None:
         self.kinds = {"model": ScriptedKind(), "recipe": ScriptedKind()}
         self.journal = Journal(folder / "journal.db", SetClock())
-        self.conductor = Conductor(self.journal, self.kinds, SetClock(), Window())
+        self.conductor = Conductor(self.journal, self.kinds, SetClock(), Window(), judge_together)
         releases = [
             release(name, "12"[kind == "recipe"] * 64).model_copy(update={"kind": kind})
             for kind, name in (MODEL, RECIPE)
@@ -85,6 +88,44 @@ def test_the_second_goes_on_when_the_first_was_rolled_back(tmp_path: Path) -> No
     for _ in range(3):
         both.conductor.advance()
     assert both.states() == (State.WATCH, State.IDLE)
+
+
+def test_the_second_waits_while_the_first_is_fetched_for_it_may_need_it(tmp_path: Path) -> None:
+    both = Both(tmp_path, "model")
+    both.script("model", "download", waits("the server is away"))
+    both.conductor.advance()
+    assert both.states() == (State.DOWNLOAD, State.PROVE)
+    both.script("model", "download", done())
+    both.conductor.advance()
+    both.conductor.advance()
+    assert both.states() == (State.IDLE, State.IDLE)
+
+
+def test_a_recipe_of_another_product_waits_for_nobody(tmp_path: Path) -> None:
+    both = Both(tmp_path, "model", lambda first, second: False)
+    both.script("model", "shadow", waits("its product is not in force"))
+    both.conductor.advance()
+    assert both.states() == (State.SHADOW, State.IDLE)
+
+
+def test_what_goes_back_waits_for_what_began_before_and_is_on_its_way_back_too(tmp_path: Path) -> None:
+    both = Both(tmp_path, "model")
+    both.script("recipe", "watch", waits("more parts"))
+    for _ in range(2):
+        both.conductor.advance()
+    assert both.states() == (State.IDLE, State.WATCH)
+    in_force = {"model": "1" * 64, "recipe": "0" * 64}
+    for kind, digest in in_force.items():
+        both.kinds[kind].digest = digest
+    both.script("recipe", "rollback", waits("the line is away"))
+    both.journal.wish("model", "boards", "Ann")
+    both.conductor.advance()
+    assert both.states() == (State.ROLLBACK, State.ROLLBACK)
+    assert both.waits_for("model") == "release 2 of recipe spots is under way; it is the next"
+    assert ("boards", "rollback") not in both.kinds["model"].asked
+    both.script("recipe", "rollback", done())
+    both.conductor.advance()
+    assert both.states() == (State.IDLE, State.IDLE)
 
 
 def test_two_models_do_not_wait_for_each_other(tmp_path: Path) -> None:
