@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.manifest import Precision
 from appliance.config import MOST_INSTANCES
 from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.report import percentiles
@@ -29,6 +30,9 @@ WARM_UP = 20
 """Pictures at a turn's begin that do not count."""
 
 GOAL = 1.5
+WAYS = ("same_model", "same_runtime", "fastest")
+"""In which our line is set beside a peer; see `ratios`."""
+
 LIMIT_S = 300.0
 
 ROBOFLOW_PACKAGE = {
@@ -57,13 +61,17 @@ ROBOFLOW_PACKAGE = {
 
 @dataclass(slots=True)
 class Contender:
-    """One way to judge the pictures, and what was seen of it; why_not is empty where it ran."""
+    """One way to judge the pictures, and what was seen of it; why_not is empty where it ran.
+
+    model: which of the bundle's models it runs; the peers all get model.onnx, in their form.
+    """
 
     name: str
     runtime: str
     command: list[str]
     environment: dict[str, str]
     is_ours: bool = False
+    model: Precision = "f32"
     version: str = ""
     why_not: str = ""
     spent_ms: list[float] = field(default_factory=list)
@@ -80,18 +88,23 @@ class Contender:
 def ours(bundle: Path, pictures: Path) -> list[Contender]:
     """Return our line with each runtime, on as many cores as the peers take, which is all: a part on each."""
     cores = {"threads": 1, "instances": min(len(os.sched_getaffinity(0)), MOST_INSTANCES)}
-    sections = {
-        "our line": {"kind": "onnx", **cores},
-        "our line, OpenVINO": {"kind": "openvino", "precision": "f32", **cores},
-        "our line, OpenVINO INT8": {"kind": "openvino", "precision": "int8", **cores},
+    ways: dict[str, tuple[str, Precision]] = {
+        "our line": ("onnx", "f32"),
+        "our line, OpenVINO": ("openvino", "f32"),
+        "our line, OpenVINO INT8": ("openvino", "int8"),
     }
     command = [sys.executable, "-m", "benchmarks.peers.ours", "--bundle", str(bundle), "--pictures", str(pictures)]
     runtimes = {"onnx": "onnxruntime", "openvino": "openvino"}
     return [
         Contender(
-            name, runtimes[str(section["kind"])], [*command, "--runtime", json.dumps(section)], {**os.environ}, True
+            name,
+            runtimes[kind],
+            [*command, "--runtime", json.dumps({"kind": kind, "precision": precision, **cores})],
+            {**os.environ},
+            is_ours=True,
+            model=precision,
         )
-        for name, section in sections.items()
+        for name, (kind, precision) in ways.items()
     ]
 
 
@@ -137,17 +150,26 @@ def take_turn(contender: Contender, folder: Path) -> None:
 
 
 def ratios(contenders: list[Contender]) -> dict[str, dict[str, float]]:
-    """Return how many times our parts per second are each peer's: with the same runtime, and with our fastest."""
+    """Return how many times our parts per second are each peer's.
+
+    same_model: the very same model with the same runtime. same_runtime: whichever of our models is the fastest with
+    that runtime. fastest: whatever of ours is the fastest. What we do not run is left out.
+    """
     rates = {each.name: each.figures()["parts_per_s"] for each in contenders if not each.why_not}
     mine = [each for each in contenders if each.is_ours and not each.why_not]
     found = {}
     for peer in contenders:
         if peer.is_ours or peer.why_not or not mine:
             continue
-        alike = [rates[each.name] for each in mine if each.runtime == peer.runtime]
-        found[peer.name] = {"fastest": round(max(rates[each.name] for each in mine) / rates[peer.name], 2)}
-        if alike:
-            found[peer.name]["same_runtime"] = round(max(alike) / rates[peer.name], 2)
+        alike = [each for each in mine if each.runtime == peer.runtime]
+        ways = {
+            "fastest": mine, "same_runtime": alike, "same_model": [each for each in alike if each.model == peer.model],
+        }  # fmt: skip
+        found[peer.name] = {
+            way: round(max(rates[each.name] for each in ours_so) / rates[peer.name], 2)
+            for way, ours_so in ways.items()
+            if ours_so
+        }
     return found
 
 
@@ -198,21 +220,24 @@ def main() -> int:
         keep = (given.keep or folder / "environments").absolute()
         contenders = compare(given.bundle.absolute(), PEERS, keep, given.turns, folder)
     found = ratios(contenders)
-    sys.stdout.write(f"{'':28} {'parts/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'we, same':>9} {'we, best':>9}\n")
+    sys.stdout.write(
+        f"{'':28} {'parts/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'same model':>10} {'runtime':>9} {'best':>9}\n"
+    )
     for each in contenders:
         figures = each.figures()
         if each.why_not:
             sys.stdout.write(f"{each.name:28} does not run here: {each.why_not}\n")
             continue
         over = found.get(each.name, {})
-        columns = "".join(f" {over[key]:8.2f}x" if key in over else " " * 10 for key in ("same_runtime", "fastest"))
+        columns = "".join(f" {over[way]:8.2f}x" if way in over else " " * 10 for way in WAYS)
         ms = figures["ms"]
         sys.stdout.write(f"{each.name:28} {figures['parts_per_s']:8.1f} {ms['p50']:8.2f} {ms['p99']:8.2f}{columns}\n")
     judged = {each.name: each.bad for each in contenders if not each.why_not}
     is_same = len({tuple(bad) for bad in judged.values()}) == 1
     sys.stdout.write(f"all judge the same pictures bad: {'yes' if is_same else 'no'}; goal: {GOAL} times each peer\n")
     write("peers", {
-        "machine": machine(), "threads": len(os.sched_getaffinity(0)), "goal": GOAL, "ratios": found,
+        "machine": machine(), "turns": given.turns, "threads": len(os.sched_getaffinity(0)), "goal": GOAL,
+        "ratios": found,
         "same_verdicts": is_same, "contenders": {each.name: each.figures() for each in contenders},
     })  # fmt: skip
     return 0 if is_same and not any(each.why_not for each in contenders if each.is_ours) else 1

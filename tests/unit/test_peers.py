@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.manifest import Precision
 from appliance.demo.station import SHIPPED_BUNDLE
 from benchmarks.end_to_end import write_pictures
 from benchmarks.peers.comparison import Contender, ours, ratios, take_turn, theirs, write_models
 from benchmarks.peers.environments import PEERS, SCRIPTS
 from benchmarks.peers.models import Answer, rewrap
+from benchmarks.results import RESULTS
 
 pytestmark = pytest.mark.long
 
@@ -86,12 +88,44 @@ def test_a_peer_that_does_not_run_is_told_with_its_own_words(folder: Path) -> No
     assert ratios([broken]) == {}
 
 
-def test_our_parts_a_second_are_set_beside_the_peers_with_the_same_runtime_and_with_the_fastest() -> None:
-    rates = {"line": ("a", True, 10.0), "faster": ("b", True, 5.0), "one": ("a", False, 20.0), "two": ("c", False, 4.0)}
+def contender(name: str, runtime: str, ms: float, *, is_ours: bool, model: Precision = "f32") -> Contender:
+    return Contender(name, runtime, [], {}, is_ours, model, spent_ms=[ms, ms])
+
+
+def test_our_parts_a_second_are_set_beside_the_peers_with_the_same_model_the_same_runtime_and_the_fastest() -> None:
     contenders = [
-        Contender(name, runtime, [], {}, is_ours, spent_ms=[ms, ms]) for name, (runtime, is_ours, ms) in rates.items()
+        contender("line", "a", 10.0, is_ours=True),
+        contender("line, 8 bits", "a", 5.0, is_ours=True, model="int8"),
+        contender("line, b", "b", 2.0, is_ours=True, model="int8"),
+        contender("one", "a", 20.0, is_ours=False),
+        contender("two", "b", 4.0, is_ours=False),
+        contender("three", "c", 1.0, is_ours=False),
     ]
-    assert ratios(contenders) == {"one": {"fastest": 4.0, "same_runtime": 2.0}, "two": {"fastest": 0.8}}
+    assert ratios(contenders) == {
+        "one": {"same_model": 2.0, "same_runtime": 4.0, "fastest": 10.0},
+        "two": {"same_runtime": 2.0, "fastest": 2.0},
+        "three": {"fastest": 0.5},
+    }
+
+
+def test_no_peer_is_given_our_8_bits_as_its_own_model() -> None:
+    models = {each.name: each.model for each in ours(SHIPPED_BUNDLE, Path("pictures"))}
+    assert models == {"our line": "f32", "our line, OpenVINO": "f32", "our line, OpenVINO INT8": "int8"}
+    assert {theirs(peer, Path(sys.executable), Path("here")).model for peer in PEERS} == {"f32"}
+
+
+def test_the_published_table_says_what_was_measured() -> None:
+    measured = json.loads((RESULTS / "peers.json").read_text())
+    rates = {name: each["parts_per_s"] for name, each in measured["contenders"].items()}
+    words = (RESULTS.parents[1] / "docs" / "performance.md").read_text()
+    mine = {"onnxruntime": "our line", "openvino": "our line, OpenVINO"}
+    for name, over in measured["ratios"].items():
+        same = mine[measured["contenders"][name]["runtime"]]
+        assert over["same_model"] == pytest.approx(rates[same] / rates[name], abs=0.006)
+        assert over["fastest"] == pytest.approx(rates["our line, OpenVINO INT8"] / rates[name], abs=0.006)
+        (row,) = [line for line in words.splitlines() if line.startswith("|") and f" {rates[name]} |" in line]
+        assert f"| {over['same_model']} x" in row
+        assert row.endswith(f"| {over['fastest']} x |")
 
 
 @pytest.mark.parametrize("script", sorted({peer.script for peer in PEERS}))
