@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
 from appliance.bundle.manifest import Digest
-from appliance.bundle.proof import Detect, Limits, compare, prove
+from appliance.bundle.proof import Detect, Limits, compare_all, prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState
-from appliance.engine import candidates, default_threads, model_of
+from appliance.engine import candidates, default_threads, instances, model_of
 from appliance.errors import BundleError, BundleProofError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
@@ -49,21 +50,31 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A runtime that was proved on this device.
+    """A runtime that was proved on this device, in as many copies as the line uses at once.
 
     Args:
-        runtime: to be closed by whoever has the engine.
+        copies: the runtimes, at least one.
         precision: what it computes with.
         certificate: of its proof.
         why_proved: why it had to be proved now; empty if its certificate is from before and still valid.
         budget_ms: that one picture may take, as the terms told it now.
     """
 
-    runtime: Runtime
+    copies: tuple[Runtime, ...]
     precision: Computed
     certificate: Certificate
     why_proved: tuple[str, ...]
     budget_ms: float
+
+    @property
+    def runtime(self) -> Runtime:
+        """The first copy."""
+        return self.copies[0]
+
+    def close(self) -> None:
+        """Free all copies; for whoever has the engine."""
+        for each in self.copies:
+            each.close()
 
     @property
     def refused(self) -> str:
@@ -86,6 +97,7 @@ def activate(
     may_prove: bool = True,
     pool: RuntimePool | None = None,
     on_progress: Callable[[float], None] | None = None,
+    copies: int | None = None,
 ) -> Engine:
     """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
 
@@ -102,6 +114,8 @@ def activate(
             kept: nothing is built.
         pool: lends the models; None for one of its own.
         on_progress: told how far a proof is, 0..1; None tells the log.
+        copies: so many are loaded and looked at, for whoever inspects with fewer than the line; a proof takes no less
+            than the line uses at once, which is what None loads.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
@@ -114,7 +128,8 @@ def activate(
     attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
-    engine, why = attempt.by_certificate(certificates.newest_first(subject.recipe, subject.bundle))
+    kept = certificates.newest_first(subject.recipe, subject.bundle)
+    engine, why = attempt.by_certificate(kept, copies or instances(settings))
     if engine is None and not may_prove:
         raise BundleProofError(
             f"bundle {subject.bundle} revision {subject.bundle_revision} has no valid certificate of this device: "
@@ -134,7 +149,7 @@ class _Attempt:
     may_build: bool
     on_progress: Callable[[float], None]
 
-    def by_certificate(self, kept: list[Certificate]) -> tuple[Engine | None, list[str]]:
+    def by_certificate(self, kept: list[Certificate], copies: int) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
         void = [each.other_subject(self.subject, self.device) for each in kept]
         possible = [each for each, words in zip(kept, void, strict=True) if not words]
@@ -142,21 +157,19 @@ class _Attempt:
             return None, min(void, key=len, default=[NONE_YET])
         precision = possible[0].means.precision
         try:
-            runtime = self.pool.lend(self.settings, self.bundle, precision, may_build=self.may_build)
+            with ExitStack() as undo:
+                runtimes = self._lend(precision, copies, undo)
+                means, budget_ms = self._means(runtimes[0], precision), self.terms.budget_ms(runtimes[0])
+                why = [each.other_means(means, budget_ms) for each in possible]
+                valid = next((each for each, words in zip(possible, why, strict=True) if not words), None)
+                if valid is None:
+                    return None, min(why, key=len)
+                detects = [self._detect(each) for each in runtimes]
+                compare_all(self.bundle, detects, precision=model_of(precision), limits=self.terms.limits)
+                undo.pop_all()
+                return Engine(tuple(runtimes), precision, valid, (), budget_ms), []
         except (BundleError, RuntimeFault) as error:
             return None, [str(error)]
-        try:
-            means, budget_ms = self._means(runtime, precision), self.terms.budget_ms(runtime)
-            why = [each.other_means(means, budget_ms) for each in possible]
-            valid = next((each for each, words in zip(possible, why, strict=True) if not words), None)
-            if valid is not None:
-                self._compare(runtime, precision)
-                return Engine(runtime, precision, valid, (), budget_ms), []
-        except (BundleError, RuntimeFault) as error:
-            runtime.close()
-            return None, [str(error)]
-        runtime.close()
-        return None, min(why, key=len)
 
     def prove_first(self, chosen: tuple[Computed, ...], certificates: CertificateFolder, why: list[str]) -> Engine:
         """Prove one after the other until one passes, and keep its certificate."""
@@ -178,30 +191,40 @@ class _Attempt:
     def _prove(
         self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
     ) -> Engine:
-        runtime = self.pool.lend(self.settings, self.bundle, precision)
-        try:
-            budget_ms = self.terms.budget_ms(runtime)
+        with ExitStack() as undo:
+            runtimes = self._lend(precision, instances(self.settings), undo)
+            detect, *beside = (self._detect(each) for each in runtimes)
+            budget_ms = self.terms.budget_ms(runtimes[0])
             proof = prove(
                 self.bundle,
-                self._detect(runtime),
+                detect,
                 latency_budget_ms=budget_ms,
                 precision=model_of(precision),
                 limits=self.terms.limits,
                 on_progress=self.on_progress,
+                beside=beside,
             )
             certificate = certify(
-                self.subject, self._means(runtime, precision), self.device, proof,
+                self.subject, self._means(runtimes[0], precision), self.device, proof,
                 budget_ms=budget_ms, refused=tuple(refused), proved_at=iso(utc_now()),
             )  # fmt: skip
             path = certificates.keep(certificate)
-        except BaseException:
-            runtime.close()
-            raise
+            undo.pop_all()
         log.info("proved: certificate %s in %s", certificate.id[:12], path)
-        return Engine(runtime, precision, certificate, tuple(why), budget_ms)
+        return Engine(tuple(runtimes), precision, certificate, tuple(why), budget_ms)
 
-    def _compare(self, runtime: Runtime, precision: Computed) -> None:
-        compare(self.bundle, self._detect(runtime), precision=model_of(precision), limits=self.terms.limits)
+    def _lend(self, precision: Computed, copies: int, undo: ExitStack) -> list[LentRuntime]:
+        """Load the model so many times; each copy must say of itself what the first one does."""
+        lent: list[LentRuntime] = []
+        for copy in range(copies):
+            lent.append(self.pool.lend(self.settings, self.bundle, precision, copy, may_build=self.may_build))
+            undo.callback(lent[-1].close)
+            if _what_computes(lent[-1]) != (first := _what_computes(lent[0])):
+                raise RuntimeFault(
+                    f"a copy of the model computes with {_what_computes(lent[-1])} and the first one with {first}; "
+                    "configure runtime.instances: 1"
+                )
+        return lent
 
     def _detect(self, runtime: Runtime) -> Detect:
         detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()
@@ -220,11 +243,18 @@ class _Attempt:
             runtime=runtime.describe(),
             threads=(self.settings.threads or default_threads()) if kind != "tensorrt" else None,
             pins_threads=self.settings.pins_threads if kind == "openvino" else None,
+            instances=instances(self.settings),
             precision=precision,
             model_digest=model_digest(self.bundle.model(model_of(precision))),
             engine_key=built.key_digest if built else None,
             engine_digest=built.digest if built else None,
         )
+
+
+def _what_computes(runtime: LentRuntime) -> str:
+    """Return a runtime in one line, with the engine that it runs, if this device built one."""
+    built = f" engine {runtime.lent.built.digest[:12]}" if isinstance(runtime.lent, HasEngine) else ""
+    return runtime.describe() + built
 
 
 def _subject(bundle: Bundle, terms: Terms, asked: Computed) -> Subject:

@@ -156,7 +156,7 @@ def prove_here(
         tell = Teller(is_cancelled, number, len(products))
         engine = activate_configured(station.config, judging, recipe, device, pool=tell.pool(), on_progress=tell)
         tiles = Inference(recipe, judging.manifest, engine.runtime).tiles
-        engine.runtime.close()
+        engine.close()
         budget_ms = min(budget_ms, engine.budget_ms * tiles)
         words.append(f"certificate {engine.certificate.id[:12]} of recipe {engine.certificate.subject.recipe}")
         p99_ms = max(p99_ms, engine.certificate.result.latency_ms.p99)

@@ -14,15 +14,13 @@ from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, ProductSection
 from appliance.device_state import DeviceState
 from appliance.documents import Document
-from appliance.engine import instances
-from appliance.errors import ApplianceError, ConfigError, RuntimeFault
+from appliance.errors import ApplianceError, ConfigError
 from appliance.events import Changeover, Versions
 from appliance.inspection import PartInspection
 from appliance.optics.reference import lay_ms
 from appliance.parts import Product
-from appliance.ports import HasEngine, Runtime
 from appliance.recipe import BoundRecipe, LoadedRecipe, load_recipe
-from appliance.runtime_pool import LentRuntime, RuntimePool
+from appliance.runtime_pool import RuntimePool
 from appliance.stages.infer import Inference
 
 log = logging.getLogger(__name__)
@@ -185,37 +183,16 @@ class _Loader:
         bundle = self._bundles[files.bundle]
         recipe = load_bound_recipe(self.config, files, bundle, self.recipe)
         engine = activate_configured(self.config, bundle, recipe, self.device, may_prove=self.may_prove, pool=self.pool)
+        undo.callback(engine.close)
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
         inspections: list[PartInspection] = []
-        for runtime in self._copies(bundle, engine, undo):
+        for runtime in engine.copies:
             inference = Inference(recipe, bundle.manifest, runtime)
             note_ms = partial(self.note_inference_ms, judging.product, engine.budget_ms * inference.tiles)
             inspections.append(PartInspection(recipe, inference, note_ms))
             undo.callback(inspections[-1].close)
         product = Product(tuple(inspections), judging, recipe.deadline_ms, recipe.answer_reserve_ms)
         return WarmProduct(product, engine, undo)
-
-    def _copies(self, bundle: Bundle, engine: Engine, undo: ExitStack) -> list[Runtime]:
-        """Return the proven runtime and as many others of the same model as parts are inspected at once."""
-        undo.callback(engine.runtime.close)
-        copies = [engine.runtime]
-        for copy in range(1, instances(self.config.runtime)):
-            other = self.pool.lend(self.config.runtime, bundle, engine.precision, copy, may_build=self.may_prove)
-            undo.callback(other.close)
-            if what_computes(other) != (proved := what_computes(engine.runtime)):
-                raise RuntimeFault(
-                    f"a copy of the model computes with {what_computes(other)} and the one that was proved with "
-                    f"{proved}; configure runtime.instances: 1"
-                )
-            copies.append(other)
-        return copies
-
-
-def what_computes(runtime: Runtime) -> str:
-    """Return a runtime in one line, with the engine that it runs, if this device built one."""
-    itself = runtime.lent if isinstance(runtime, LentRuntime) else runtime
-    built = f" engine {itself.built.digest[:12]}" if isinstance(itself, HasEngine) else ""
-    return runtime.describe() + built
 
 
 def activate_configured(

@@ -57,7 +57,7 @@ def _prove(out: Console, config: Config, files: ProductSection, *, again: bool) 
     recipe = load_bound_recipe(config, files, bundle)
     with Console(stderr=True).status("proving the bundle on this device"):
         engine = activate_configured(config, bundle, recipe, read_device_state(), again=again)
-    engine.runtime.close()
+    engine.close()
     tell(out, engine, bundle)
     return engine.certificate
 

@@ -71,7 +71,7 @@ def write_line(folder: Path, port: int) -> tuple[Path, dict[int, Path]]:
     for revision, path in files.items():
         release = write_bundle(path, manifest.model_copy(update={"revision": revision}), **contents)
         recipe = load_bound_recipe(loaded, loaded.product_files()[""], release)
-        activate_configured(loaded, release, recipe, read_device_state()).runtime.close()
+        activate_configured(loaded, release, recipe, read_device_state()).close()
     return config, files
 
 

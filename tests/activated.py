@@ -36,6 +36,7 @@ def activated(
     may_prove: bool = True,
     pool: RuntimePool | None = None,
     on_progress: Callable[[float], None] | None = None,
+    copies: int | None = None,
 ) -> Engine:
     """Activate a bundle; its certificates lie in `folder`/certificates, the device tells its state under `root`."""
     return activate(
@@ -48,4 +49,5 @@ def activated(
         may_prove=may_prove,
         pool=pool,
         on_progress=on_progress,
+        copies=copies,
     )

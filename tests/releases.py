@@ -40,7 +40,7 @@ def prove_release(config: Path, bundle: Path, product: str = "", root: Path = Pa
     release = read_bundle(bundle)
     recipe = load_bound_recipe(loaded, loaded.product_files()[product], release)
     engine: Engine = activate_configured(loaded, release, recipe, read_device_state(root))
-    engine.runtime.close()
+    engine.close()
 
 
 def with_releases(config: Path, **changes: Any) -> None:

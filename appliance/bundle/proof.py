@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, cycle, islice
 
 from appliance.bundle.archive import Bundle
+from appliance.bundle.at_once import at_once
 from appliance.bundle.endurance import LARGEST_GROWTH_BYTES, Timing, time_runs
 from appliance.bundle.golden import GoldenKind, file_name
 from appliance.bundle.manifest import Precision, Tolerance
@@ -84,16 +86,18 @@ def prove(
     precision: Precision = "f32",
     limits: Limits | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
+    beside: Sequence[Detect] = (),
 ) -> Proof:
     """Compare the golden images, then run them over and over: in time, and without taking ever more memory.
 
     Args:
         bundle: the release to prove.
         detect: the very function that the line will use, with the engine that it will use.
-        latency_budget_ms: longest acceptable 99th percentile of one `detect`.
+        latency_budget_ms: longest acceptable 99th percentile of one `detect`, with the other copies at work.
         precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
         limits: of the recipe; None takes the manifest's.
-        on_progress: told the share that is done, 0..1, while nothing is timed; a second round begins at less again.
+        on_progress: told the share that is done, 0..1, which is not timed; a second round begins at less again.
+        beside: the other copies of the engine that the line uses at the same time; each is compared and timed.
 
     Returns:
         The measurements, for the record.
@@ -103,21 +107,26 @@ def prove(
         BundleSlowError: it takes too long.
         RuntimeFault: the engine failed.
     """
-    comparison = compare(bundle, detect, precision=precision, limits=limits)
+    comparison = compare_all(bundle, (detect, *beside), precision=precision, limits=limits)
     name = f"bundle {bundle.manifest.name} revision {bundle.manifest.revision}"
-    runs = max(TIMED_RUNS, len(bundle.golden))
+    copies = 1 + len(beside)
+    runs = -(-max(TIMED_RUNS, len(bundle.golden)) // copies) * copies
+    # decoded before: a copy that decodes leaves the others more of the processor than a part on the line does
+    decoded = [image.pixels() for image in bundle.golden]
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        pictures = _shown(bundle, runs, on_progress)
-        timing = time_runs(detect, pictures, runs=runs, budget_ms=latency_budget_ms, attempt=attempt)
+        pictures = _shown(decoded, runs, on_progress)
+        timing = time_runs(detect, pictures, runs=runs, budget_ms=latency_budget_ms, attempt=attempt, beside=beside)
         is_fast = timing.p99_ms <= latency_budget_ms
         if is_fast and timing.is_flat:
             on_progress(1.0)
             return Proof(bundle.digest, comparison, timing)
     if not is_fast:
+        together = f" {copies} at once," if beside else ""
+        fewer = " inspect fewer at once (runtime.instances)," if beside else ""
         raise BundleSlowError(
-            f"{name} takes {timing.p99_ms:.1f} ms a picture here (99th percentile of {timing.runs} runs, "
+            f"{name} takes {timing.p99_ms:.1f} ms a picture here (99th percentile of {timing.runs} runs,{together} "
             f"median {timing.p50_ms:.1f} ms) and may take {latency_budget_ms:.1f} ms. The running bundle stays; "
-            "use a smaller model, or take work off this device"
+            f"use a smaller model,{fewer} or take work off this device"
         )
     raise BundleProofError(
         f"{name}: the process grew by {timing.memory_growth_bytes} bytes while it looked at the same pictures again "
@@ -125,16 +134,47 @@ def prove(
     )
 
 
-def _shown(bundle: Bundle, runs: int, on_progress: Callable[[float], None]) -> Iterator[Pixels]:
-    """Yield the pictures of one round; making them, and telling, is not timed."""
-    looked_at = len(bundle.golden)  # once each, to compare
-    for done, image in enumerate(islice(cycle(bundle.golden), runs)):
+def _shown(decoded: Sequence[Pixels], runs: int, on_progress: Callable[[float], None]) -> Iterator[Pixels]:
+    """Yield the pictures of one round; telling is not timed."""
+    looked_at = len(decoded)  # once each, to compare
+    for done, pixels in enumerate(islice(cycle(decoded), runs)):
         on_progress((looked_at + done) / (looked_at + runs))
-        yield image.pixels()
+        yield pixels
+
+
+def compare_all(
+    bundle: Bundle, copies: Sequence[Detect], *, precision: Precision = "f32", limits: Limits | None = None
+) -> Comparison:
+    """Let each copy of an engine look at each golden image once, all at the same time.
+
+    Args:
+        bundle: the release.
+        copies: what the line will use, at least one.
+        precision: see `compare`.
+        limits: see `compare`.
+
+    Returns:
+        The worst that one of them did.
+
+    Raises:
+        BundleProofError, RuntimeFault: see `compare`.
+    """
+    found = at_once(
+        [
+            partial(compare, bundle, detect, precision=precision, limits=limits, copy=number)
+            for number, detect in enumerate(copies, 1)
+        ]
+    )
+    return replace(
+        found[0],
+        worst_iou=min(each.worst_iou for each in found),
+        worst_score_difference=max(each.worst_score_difference for each in found),
+        agreement_ap=min(each.agreement_ap for each in found),
+    )
 
 
 def compare(
-    bundle: Bundle, detect: Detect, *, precision: Precision = "f32", limits: Limits | None = None
+    bundle: Bundle, detect: Detect, *, precision: Precision = "f32", limits: Limits | None = None, copy: int = 1
 ) -> Comparison:
     """Look at each golden image once and compare with what the trainer found on it.
 
@@ -145,6 +185,7 @@ def compare(
         detect: the very function that the line will use, with the engine that it will use.
         precision: of the bundle's model that `detect` runs; the manifest says how near each must come.
         limits: of the recipe; None takes the manifest's. No verdict may be another one: ACCEPT, REVIEW, REJECT.
+        copy: which of the engine's copies this is, for the message.
 
     Raises:
         BundleProofError: detections differ by more than the manifest's tolerance, or a verdict does; says what.
@@ -174,7 +215,7 @@ def compare(
     if precision != "f32" and agreement < LEAST_AGREEMENT:
         differences.append(f"AP against model.onnx is {agreement:.4f} (at least {LEAST_AGREEMENT})")
     if differences or near_limit:
-        raise _refused(bundle, differences, near_limit)
+        raise _refused(bundle, differences, near_limit, copy)
     return Comparison(
         images=len(bundle.golden),
         detections=len(pairs),
@@ -220,13 +261,14 @@ def _judged(
     return [(score, True) for score in right] + [(score, False) for score in wrong]
 
 
-def _refused(bundle: Bundle, differences: list[str], near_limit: list[str]) -> BundleProofError:
+def _refused(bundle: Bundle, differences: list[str], near_limit: list[str], copy: int) -> BundleProofError:
     told = [*differences, *near_limit]
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     remedy = "export again or check the runtime's version" if differences else "move the limit in the recipe"
     return BundleProofError(
-        f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} does not do here what it did at the "
-        f"trainer: {'; '.join(told[:_SHOWN])}{more}. The running bundle stays; {remedy}"
+        f"{f'copy {copy} of ' if copy > 1 else ''}bundle {bundle.manifest.name} revision {bundle.manifest.revision} "
+        f"does not do here what it did at the trainer: {'; '.join(told[:_SHOWN])}{more}. The running bundle stays; "
+        f"{remedy}"
     )
 
 

@@ -40,6 +40,7 @@ _WORDS = {
     "runtime": "runtime",
     "threads": "number of threads",
     "pins_threads": "pinning of threads",
+    "instances": "number of parts that are inspected at once",
     "precision": "precision",
     "model_digest": "model file's SHA-256",
     "engine_key": "engine's key",
@@ -71,6 +72,8 @@ class Means(Section):
 
     runtime: as in every record, with the library's version. threads: None where the runtime has none of its own.
     pins_threads: whether each thread stays on one core; None where the runtime cannot be told.
+    instances: copies of the model that are at work at once, on the line and in the timed runs; None in certificates of
+        before, whose runs had one copy and nothing beside it.
     engine_key, engine_digest: SHA-256 of what the engine was built of and for, and of its file; None without an engine.
     """
 
@@ -78,6 +81,7 @@ class Means(Section):
     runtime: _Text
     threads: int | None
     pins_threads: bool | None
+    instances: Annotated[int, Field(ge=1)] | None = None
     precision: Computed
     model_digest: Digest
     engine_key: Digest | None

@@ -117,6 +117,7 @@ def _activate(config: Config, bundle: Bundle, recipe: BoundRecipe, device_root: 
         device=read_device_state(device_root),
         certificates=CertificateFolder(config.certificates),
         may_prove=False,
+        copies=1,
     )
     return engine.runtime
 

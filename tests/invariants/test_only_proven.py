@@ -124,13 +124,13 @@ def test_the_same_bundles_judge_where_nothing_is_planted(tmp_path: Path, plant: 
 def test_an_int8_model_gone_bad_is_replaced_and_the_certificate_says_so(tmp_path: Path) -> None:
     wanted = RuntimeSection(threads=1, precision="int8")
     engine = activated(tmp_path, wanted, read_bundle(int8_gone_bad(tmp_path / "b.bundle")))
-    engine.runtime.close()
+    engine.close()
     assert (engine.precision, engine.certificate.means.precision, engine.certificate.subject.asked) == (
         "fp16", "fp16", "int8",
     )  # fmt: skip
     assert [each.partition(":")[0] for each in engine.certificate.refused] == ["int8"]
     engine = activated(tmp_path, wanted, read_bundle(int8_gone_bad(tmp_path / "b.bundle", also_fp16=True)))
-    engine.runtime.close()
+    engine.close()
     assert engine.precision == "f32"
     assert [each.partition(":")[0] for each in engine.certificate.refused] == ["int8", "fp16"]
 
@@ -185,7 +185,7 @@ def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
 
     def start() -> tuple[str, str]:
         engine = activate_configured(settings, bundle, recipe, read_device_state(root))
-        engine.runtime.close()
+        engine.close()
         return engine.certificate.id, "; ".join(engine.why_proved)
 
     first, again = start(), start()

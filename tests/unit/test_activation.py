@@ -36,7 +36,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def start(folder: Path, bundle: Bundle, settings: RuntimeSection = ONE_THREAD, **changes: Any) -> Engine:
     engine = activated(folder, settings, bundle, **changes)
-    engine.runtime.close()
+    engine.close()
     return engine
 
 
@@ -93,6 +93,76 @@ def test_a_thread_that_is_pinned_now_is_proved_anew(tmp_path: Path, bundle: Bund
     assert start(tmp_path, bundle, settings).certificate.means.pins_threads is False
     pinned = start(tmp_path, bundle, settings.model_copy(update={"pins_threads": True}))
     assert pinned.why_proved == ("the pinning of threads was False and is True now",)
+
+
+def in_copies(number: int) -> RuntimeSection:
+    return RuntimeSection(threads=1, instances=number)
+
+
+def test_another_number_of_parts_at_once_is_proved_anew(tmp_path: Path, bundle: Bundle) -> None:
+    assert start(tmp_path, bundle, in_copies(1)).certificate.means.instances == 1
+    both = start(tmp_path, bundle, in_copies(2))
+    assert both.why_proved == ("the number of parts that are inspected at once was 1 and is 2 now",)
+    assert (both.certificate.means.instances, len(both.copies)) == (2, 2)
+    assert start(tmp_path, bundle, in_copies(2)).certificate == both.certificate
+
+
+class CopyRuntime:
+    """One copy of a model, which may have been built of another one than it says."""
+
+    def __init__(self, bundle: Bundle, model: bytes) -> None:
+        self._model = OnnxRuntime(model, bundle.manifest)
+        self.runs, self.is_open = 0, True
+
+    def infer(self, images: Pixels) -> RawDetections:
+        self.runs += 1
+        return self._model.infer(images)
+
+    def describe(self) -> str:
+        return "copies 1.0 f32"
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+class CopyPool:
+    """A pool whose models are these, in this order."""
+
+    def __init__(self, bundle: Bundle, *models: bytes) -> None:
+        self.made: list[CopyRuntime] = []
+        waiting = iter(models)
+
+        def make(*_: object) -> CopyRuntime:
+            self.made.append(CopyRuntime(bundle, next(waiting)))
+            return self.made[-1]
+
+        self.pool = RuntimePool(make)
+
+
+def test_every_copy_is_timed_and_looks_at_the_golden_images_at_each_start(tmp_path: Path, bundle: Bundle) -> None:
+    proved, started = (CopyPool(bundle, *[bundle.model_onnx] * 3) for _ in range(2))
+    start(tmp_path, bundle, in_copies(3), pool=proved.pool)
+    each = len(bundle.golden) + -(-200 // 3)
+    assert [copy.runs for copy in proved.made] == [each] * 3
+    assert start(tmp_path, bundle, in_copies(3), pool=started.pool).why_proved == ()
+    assert [copy.runs for copy in started.made] == [len(bundle.golden)] * 3
+
+
+def test_a_copy_that_was_built_otherwise_is_refused_by_a_proof_and_by_a_start(tmp_path: Path, bundle: Bundle) -> None:
+    good, other = bundle.model_onnx, tiny_model(64, 64, dark=True)
+    with pytest.raises(BundleProofError, match="copy 2 of bundle tiny"):
+        start(tmp_path, bundle, in_copies(2), pool=CopyPool(bundle, good, other).pool)
+    start(tmp_path, bundle, in_copies(2), pool=CopyPool(bundle, good, good).pool)
+    bad = CopyPool(bundle, good, other, good, other)  # the second pair is for the proof that the start tries then
+    with pytest.raises(BundleProofError, match="copy 2 of bundle tiny"):
+        start(tmp_path, bundle, in_copies(2), pool=bad.pool)
+    assert [copy.is_open for copy in bad.made] == [False] * 4
+
+
+def test_who_inspects_with_one_copy_loads_no_other_by_the_same_certificate(tmp_path: Path, bundle: Bundle) -> None:
+    certificate = start(tmp_path, bundle, in_copies(2)).certificate
+    alone = start(tmp_path, bundle, in_copies(2), copies=1)
+    assert (alone.certificate, len(alone.copies)) == (certificate, 1)
 
 
 class EngineRuntime:

@@ -3,6 +3,7 @@
 import mmap
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from appliance.bundle.endurance import Timing, time_runs
 from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Outputs, Tolerance
 from appliance.bundle.proof import TIMED_RUNS, agreement_ap, prove
-from appliance.errors import BundleProofError, BundleSlowError
+from appliance.errors import BundleProofError, BundleSlowError, RuntimeFault
 from appliance.events import Detection, Pixels
 from tests.models import spot_picture, tiny_bundle, tiny_manifest, tiny_model, tiny_variant
 from tests.planted import write
@@ -85,6 +86,55 @@ def test_memory_that_is_taken_in_the_beginning_only_is_none(bundle: Bundle) -> N
     growth = prove(bundle, greedy, latency_budget_ms=1000).timing.memory_growth_bytes
     assert growth is not None
     assert growth < 2**20
+
+
+def test_all_copies_are_at_work_in_each_timed_run() -> None:
+    together = threading.Barrier(2)
+    names: set[str] = set()
+
+    def copy(pixels: Pixels) -> None:
+        names.add(threading.current_thread().name)
+        together.wait(LONG_S * 100)  # ends only if another copy runs at the same time
+
+    timing = time_runs(copy, repeat(PICTURE), runs=20, budget_ms=1e6, beside=[copy])
+    assert (timing.runs, len(names)) == (20, 2)
+    assert threading.current_thread().name in names
+
+
+def test_a_copy_that_fails_ends_the_runs_of_the_others() -> None:
+    runs: list[int] = []
+
+    def fails(_: Pixels) -> None:
+        raise RuntimeFault("the engine failed")
+
+    def works(_: Pixels) -> None:
+        runs.append(1)
+        threading.Event().wait(0.001)
+
+    with pytest.raises(RuntimeFault, match="the engine failed"):
+        time_runs(works, repeat(PICTURE), runs=10**6, budget_ms=1e6, beside=[fails])
+    with pytest.raises(RuntimeFault, match="the engine failed"):
+        time_runs(fails, repeat(PICTURE), runs=10**6, budget_ms=1e6, beside=[works])
+    assert len(runs) < 10**4
+
+
+def test_a_slow_copy_is_not_hidden_by_a_fast_one(bundle: Bundle) -> None:
+    fast, slow = device(bundle, long_in()), device(bundle, long_in(*range(3, TIMED_RUNS, 10)))
+    with pytest.raises(BundleSlowError, match=r", 2 at once, .* inspect fewer at once \(runtime\.instances\)"):
+        prove(bundle, fast, latency_budget_ms=BUDGET_MS, beside=[slow])
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 7])
+def test_each_copy_runs_as_often_as_the_others(copies: int) -> None:
+    counts = [0] * copies
+
+    def count(which: int, _: Pixels) -> None:
+        counts[which] += 1
+
+    first, *beside = (partial(count, which) for which in range(copies))
+    timing = time_runs(first, repeat(PICTURE), runs=20, budget_ms=1e6, beside=beside)
+    assert len(set(counts)) == 1
+    assert 20 <= sum(counts) == timing.runs < 20 + copies
 
 
 def test_a_system_that_does_not_tell_its_memory_is_believed_to_be_flat(tmp_path: Path) -> None:

@@ -151,3 +151,19 @@ def test_overlap_is_symmetric_and_one_only_with_itself(first: tuple[int, ...], s
     assert iou(a, b) == iou(b, a)
     assert 0.0 <= iou(a, b) <= 1.0
     assert (iou(a, b) == 1.0) == (a == b)
+
+
+def test_each_copy_of_the_engine_looks_at_the_golden_images_and_the_worst_counts(bundle: Bundle) -> None:
+    first, second = bundle.golden[2].detections
+    near = (replace(first, score=first.score - 0.015), second)
+    same, off = Device(bundle, bundle.golden[2].detections), Device(bundle, near)
+    for one, other in ((same, off), (off, same)):
+        found = prove(bundle, one.detect, latency_budget_ms=1000, beside=[other.detect]).comparison
+        assert found.worst_score_difference == pytest.approx(0.015)
+        assert found.detections == 3
+
+
+def test_a_copy_that_finds_other_things_is_refused_and_named(bundle: Bundle) -> None:
+    same, blind = Device(bundle, bundle.golden[2].detections), Device(bundle, ())
+    with pytest.raises(BundleProofError, match=r"^copy 2 of bundle tiny revision 1 does not do here .* is not found"):
+        prove(bundle, same.detect, latency_budget_ms=1000, beside=[blind.detect])

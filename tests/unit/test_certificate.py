@@ -1,5 +1,6 @@
 """A certificate is believed only as it was written, and says in words what has changed since."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,8 +27,8 @@ SUBJECT = Subject(
 )  # fmt: skip
 OTHER_PRODUCT = SUBJECT.model_copy(update={"recipe": "dots"})
 MEANS = Means(
-    software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, pins_threads=None, precision="fp16",
-    model_digest="c" * 64, engine_key="d" * 64, engine_digest="e" * 64,
+    software="0.1.0", runtime="tensorrt 10.3.0 Orin fp16", threads=None, pins_threads=None, instances=2,
+    precision="fp16", model_digest="c" * 64, engine_key="d" * 64, engine_digest="e" * 64,
 )  # fmt: skip
 DEVICE = DeviceState(board="NVIDIA Jetson", cores=6, gpu_driver="540.4.0", power_mode="MAXN (0)", unread=("/x",))
 PROOF = Proof(
@@ -123,7 +124,7 @@ def test_nothing_has_changed_where_all_is_as_it_was() -> None:
 CHANGES: dict[str, Any] = {
     "bundle": "other", "bundle_revision": 2, "bundle_digest": "f" * 64, "recipe": "other", "recipe_version": 2,
     "recipe_digest": "f" * 64, "asked": "f32", "software": "0.2.0", "runtime": "tensorrt 10.4.0 Orin fp16",
-    "threads": 2, "pins_threads": True, "precision": "f32", "model_digest": "f" * 64,
+    "threads": 2, "pins_threads": True, "instances": 1, "precision": "f32", "model_digest": "f" * 64,
     "engine_key": "f" * 64, "engine_digest": None,
 }  # fmt: skip
 
@@ -140,6 +141,15 @@ def test_each_change_is_told_in_words(name: str) -> None:
 
 def test_no_field_is_left_out_of_that() -> None:
     assert {*Subject.model_fields, *Means.model_fields} == {*CHANGES, "reject_limits", "accept_limits"}
+
+
+def test_a_certificate_from_before_the_copies_were_counted_is_read_and_proves_no_number_of_them() -> None:
+    document = json.loads(WRITTEN)
+    del document["means"]["instances"], document["id"]
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    document["id"] = hashlib.sha256(text.encode("ascii")).hexdigest()
+    before = read_certificate(json.dumps(document).encode(), "c.json")
+    assert before.other_means(MEANS, 50.0) == ["the number of parts that are inspected at once was None and is 2 now"]
 
 
 def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:
