@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
+from appliance.bundle.comparison import Detect, Limits, compare_all
 from appliance.bundle.manifest import Digest
-from appliance.bundle.proof import Detect, Limits, compare_all, prove
+from appliance.bundle.proof import prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from appliance.arguments import count, new_file
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.comparison import compare
 from appliance.bundle.geometry import to_model_input
-from appliance.bundle.proof import compare
 from appliance.certification.certificate import Computed
 from appliance.config import MAX_THREADS, RuntimeSection
 from appliance.demo.station import SHIPPED_BUNDLE

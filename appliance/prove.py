@@ -11,7 +11,7 @@ from appliance.activation import Engine, few_golden
 from appliance.arguments import OutputFile, new_file
 from appliance.bundle import strict_json
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.certification.certificate import Certificate
+from appliance.certification.certificate import Certificate, Result
 from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import WORDS, read_device_state
 from appliance.errors import ApplianceError, ConfigError, end
@@ -105,6 +105,7 @@ def _what(certificate: Certificate) -> Table:
         "reviewed from": _scores(subject.accept_limits) if subject.accept_limits != subject.reject_limits else "",
         "software": means.software,
         "runtime": means.runtime,
+        "at once": "" if means.instances is None else f"{means.instances} parts",
         "precision": means.precision,
         "model file": means.model_digest[:_SHOWN_OF_A_DIGEST],
     }
@@ -131,12 +132,29 @@ def _found(certificate: Certificate, bundle: Bundle) -> Table:
         "of which": ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(result.kinds.items())),
         "least overlap": f"{result.worst_iou:.4f}",
         "scores": f"at most {result.worst_score_difference:.1e} off",
+        **_nearness(result),
         "agreement": f"AP {result.agreement_ap:.4f} against the trainer's detections",
         "one picture": f"p50 {times.p50:.1f}, p95 {times.p95:.1f}, p99 {times.p99:.1f}, max {times.max:.1f} ms",
         "budget": f"p99 at most {result.budget_ms:.1f} ms, {result.runs} runs, round {result.attempts}",
         "memory": "not told by this system" if growth is None else f"{growth / 1024:+.0f} KiB over the runs",
     }
     return _table("how near, how fast", rows)
+
+
+def _nearness(result: Result) -> dict[str, str]:
+    """Return what was tolerated, and of it what decides a verdict; nothing for a certificate that does not tell."""
+    most, deciding = result.tolerated, result.deciding
+    if most is None or deciding is None:
+        return {}
+    edge = f", or no edge more than {most.deciding_max_edge_px:g} pixels off" if most.deciding_max_edge_px else ""
+    displaced = f"; {deciding.displaced} by less, {deciding.worst_edge_px:.1f} pixels off" if deciding.displaced else ""
+    return {
+        "tolerated": f"overlap from {most.min_iou:.3f}, scores {most.max_score_difference:.3f} off",
+        "what decides": f"{deciding.detections} detections: overlap from {deciding.worst_iou:.4f}{displaced}; "
+        f"scores at most {deciding.worst_score_difference:.1e} off",
+        "tolerated of it": f"overlap from {most.deciding_min_iou:g}{edge}; "
+        f"scores {most.deciding_max_score_difference:g} off",
+    }
 
 
 def _table(title: str, rows: dict[str, str]) -> Table:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from appliance.bundle.comparison import Limits
 from appliance.bundle.manifest import DefectClass, Geometry, Manifest, Name, Ratio
-from appliance.bundle.proof import Limits
 from appliance.bundle.recipe_package import SUFFIX, RecipePackage, read_recipe_package
 from appliance.documents import Document, Section, closest, parse_document, read_document
 from appliance.optics.placement import PlacementCheck

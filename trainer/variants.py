@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 
 from appliance.bundle.archive import Bundle
+from appliance.bundle.comparison import compare
 from appliance.bundle.manifest import Tolerance, Variant, VariantName
-from appliance.bundle.proof import compare
 from appliance.errors import BundleError, BundleProofError, ConfigError, RuntimeFault
 from appliance.optics.detector import Detector
 from trainer.calibration_set import choose_samples, digests, load_inputs

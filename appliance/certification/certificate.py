@@ -12,6 +12,7 @@ from appliance.bundle.golden import GoldenKind
 from appliance.bundle.manifest import Digest, Ratio
 from appliance.bundle.proof import Proof
 from appliance.bundle.section import Section
+from appliance.bundle.tolerance import Deciding, Tolerated
 from appliance.device_state import DeviceState, differences
 from appliance.errors import BundleFormatError
 from appliance.wire import Utc
@@ -101,6 +102,7 @@ class Result(Section):
     """How near this device came to the trainer (appliance.bundle.proof), and what it took.
 
     kinds: what the golden images are there for, as far as the bundle says, and how many of each there are.
+    deciding: of the detections alone that decide. tolerated: how near they had to come. None in certificates of before.
     budget_ms: what a picture might take when this was proved. attempts: rounds of timed runs until one was good.
     memory_growth_bytes: None where the system does not tell.
     """
@@ -111,6 +113,8 @@ class Result(Section):
     worst_iou: Ratio
     worst_score_difference: Ratio
     agreement_ap: Ratio
+    deciding: Deciding | None = None
+    tolerated: Tolerated | None = None
     latency_ms: Latency
     budget_ms: Milliseconds
     runs: Annotated[int, Field(ge=1)]
@@ -198,6 +202,8 @@ def certify(
         worst_iou=compared.worst_iou,
         worst_score_difference=compared.worst_score_difference,
         agreement_ap=compared.agreement_ap,
+        deciding=compared.deciding,
+        tolerated=compared.tolerated,
         latency_ms=Latency(**{name: round(value, 3) for name, value in times.items()}),
         budget_ms=round(budget_ms, 3),
         runs=timing.runs,

@@ -44,7 +44,9 @@ def test_prove_prints_what_was_proved_and_keeps_the_certificate(station: Path, t
     assert (certificate.result.runs, certificate.result.images) == (200, 3)
     for words in (
         "proved now: there is no certificate of this device yet", certificate.id[:12], "tiny revision 1",
-        "spots version 1", "onnxruntime", "kernel", "p99", "budget", "only 3 golden images",
+        "spots version 1", "onnxruntime", "kernel", "p99", "budget", "only 3 golden images", "at once",
+        "overlap from 0.900, scores 0.020 off", "3 detections: overlap from 1.0000",
+        "overlap from 0.9; scores 0.02 off",
     ):  # fmt: skip
         assert words in ended.stdout, words
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.comparison import agreement_ap
 from appliance.bundle.endurance import Timing, time_runs
 from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Outputs, Tolerance
-from appliance.bundle.proof import TIMED_RUNS, agreement_ap, prove
+from appliance.bundle.proof import TIMED_RUNS, prove
 from appliance.errors import BundleProofError, BundleSlowError, RuntimeFault
 from appliance.events import Detection, Pixels
 from tests.models import spot_picture, tiny_bundle, tiny_manifest, tiny_model, tiny_variant

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.proof import Limits, compare, iou, prove
+from appliance.bundle.comparison import Limits, compare
+from appliance.bundle.matching import iou
+from appliance.bundle.proof import prove
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from appliance.bundle import strict_json
+from appliance.bundle.comparison import Comparison
 from appliance.bundle.endurance import Timing
-from appliance.bundle.proof import Comparison, Proof
+from appliance.bundle.manifest import Tolerance
+from appliance.bundle.proof import Proof
+from appliance.bundle.tolerance import Deciding, Tolerated, tolerated
 from appliance.certification.certificate import Certificate, Means, Result, Subject, certify, read_certificate
 from appliance.certification.folder import LOOKED_AT, CertificateFolder
 from appliance.device_state import DeviceState
@@ -40,6 +43,8 @@ PROOF = Proof(
         worst_score_difference=0.011,
         agreement_ap=0.9985,
         kinds={"dark": 5, "near_limit": 8},
+        deciding=Deciding(detections=20, worst_iou=0.98, worst_score_difference=0.01, displaced=1, worst_edge_px=1.25),
+        tolerated=tolerated(Tolerance(min_iou=0.8, max_score_difference=0.1)),
     ),
     Timing(runs=200, attempts=1, p50_ms=4.0, p95_ms=5.0, p99_ms=6.0, max_ms=9.25, memory_growth_bytes=4096),
 )
@@ -143,9 +148,9 @@ def test_no_field_is_left_out_of_that() -> None:
     assert {*Subject.model_fields, *Means.model_fields} == {*CHANGES, "reject_limits", "accept_limits"}
 
 
-def test_a_certificate_from_before_the_copies_were_counted_is_read_and_proves_no_number_of_them() -> None:
+def test_a_certificate_of_before_is_read_and_proves_no_number_of_copies() -> None:
     document = json.loads(WRITTEN)
-    del document["means"]["instances"], document["id"]
+    del document["means"]["instances"], document["result"]["deciding"], document["result"]["tolerated"], document["id"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     document["id"] = hashlib.sha256(text.encode("ascii")).hexdigest()
     before = read_certificate(json.dumps(document).encode(), "c.json")
@@ -209,6 +214,7 @@ def test_a_folder_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
 
 def test_the_documentation_names_every_key() -> None:
     words = (Path(__file__).parents[2] / "docs" / "certificate.md").read_text(encoding="utf-8")
-    names = {*Certificate.model_fields, *Subject.model_fields, *Means.model_fields, *Result.model_fields}
+    sections = (Certificate, Subject, Means, Result, Deciding, Tolerated)
+    names = {name for section in sections for name in section.model_fields}
     names |= {field.name for field in fields(DeviceState)}
     assert not [name for name in names - {"schema_"} if f"`{name}`" not in words]

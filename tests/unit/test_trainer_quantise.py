@@ -21,7 +21,7 @@ from appliance.runtimes.onnx import OnnxRuntime
 from tests.models import tiny_manifest
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.calibration_set import choose_samples, digests
+from trainer.calibration_set import choose_samples, digests, load_inputs
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, judge_samples
@@ -197,11 +197,24 @@ def test_the_ranges_come_from_pictures_of_the_training_half_alone(made: Variants
 def test_a_model_that_passed_comes_with_what_it_costs(made: Variants, gate: Gate) -> None:
     told = made.made["int8"].variant
     assert told.ap_drop <= MOST_DROP
-    assert (told.parts, told.parts_changed, told.method) == (12, 0, "percentile")
+    assert (told.parts, told.parts_changed) == (12, 0)
+    assert told.method in METHODS
     assert set(told.kept_float).isdisjoint(quantisable(gate.base.model_onnx))
     assert len(made.models()["int8"]) < 0.5 * len(gate.base.model_onnx)
     assert made.made["fp16"].variant.ap_drop == pytest.approx(0, abs=MOST_DROP)
     assert made.refused == {}
+
+
+def test_a_model_that_moves_a_deciding_score_too_far_is_refused_and_another_method_is_tried(
+    made: Variants, gate: Gate, boards: Split
+) -> None:
+    """The ranges of a few pictures cut off a peak; no verdict changes by it, because other defects are on the board."""
+    model, held = gate.base.model_onnx, load_inputs(choose_samples(boards.train), gate.base.manifest.geometry)
+    cut = to_int8(model, observe(model, held, "percentile"), quantisable(model))
+    refusal = attempt(gate, "int8", cut, "percentile", (), ())
+    assert isinstance(refusal, str)
+    assert "(at most 0.05 off)" in refusal
+    assert made.made["int8"].variant.method != "percentile"
 
 
 def test_a_planted_bad_model_does_not_pass_the_gate(made: Variants, gate: Gate) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from appliance.annotations.pictures import LabelledPicture, TruthBox
-from appliance.bundle.proof import iou
+from appliance.bundle.matching import iou
 from appliance.events import Pixels
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from appliance.annotations.pictures import LabelledPicture
-from appliance.bundle.proof import iou
+from appliance.bundle.matching import iou
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 from trainer.model import STRIDE

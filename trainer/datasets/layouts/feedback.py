@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.annotations.feedback import HumanBox, HumanVerdict, JudgedPart, read_feedback
-from appliance.bundle.proof import iou
+from appliance.bundle.matching import iou
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, placed
 from trainer.datasets.sample import picture_size
