@@ -77,6 +77,45 @@ class HeartbeatMessage(Message):
     clock_synchronised: bool | None
 
 
+class ProvedDevice(Message):
+    """The device that a certificate is of, as appliance.device_state tells it; null where it has no such thing."""
+
+    board: str | None
+    processor: str | None
+    cores: int | None
+    processor_clock: str | None
+    memory_mb: int | None
+    kernel: str | None
+    l4t: str | None
+    gpu: str | None
+    gpu_driver: str | None
+    gpu_clock: str | None
+    power_mode: str | None
+
+
+class CertificateInBrief(Message):
+    """What was proved here, with what and where; all of it is in the certificate, which lies on the device.
+
+    instances: copies of the model at work at once; null in certificates of before.
+    engine_key: of the engine that this device built, null where the runtime needs none.
+    """
+
+    id: Hash
+    proved_at: Utc
+    precision: str
+    instances: int | None
+    model_digest: Hash
+    engine_key: Hash | None
+    device: ProvedDevice
+    images: int
+    worst_iou: float
+    worst_score_difference: float
+    agreement_ap: float
+    p99_ms: float
+    budget_ms: float
+    refused: list[str]
+
+
 class MetaMessage(Message):
     """meta (out, retained): what judges here, with the certificate in brief; published anew after each changeover."""
 
@@ -88,7 +127,7 @@ class MetaMessage(Message):
     bundle: dict[str, Any]
     recipe: dict[str, Any]
     runtime: str
-    certificate: dict[str, Any] = Field(default_factory=dict)
+    certificate: CertificateInBrief | None = None
     consumers: list[str]
     protocol: Literal["mqtt5", "mqtt311"]
     at: Utc

@@ -201,7 +201,7 @@ class Appliance:
             "outbox_depth": self.ledger.depth(),
             "acknowledged": self.ledger.acknowledged(),
             "runtime": {"engine": engine.describe(), "refused": engine.refused},
-            "certificate": engine.certificate.summary(),
+            "certificate": engine.certificate.summary().model_dump(mode="json"),
             "images": {
                 "written": images.written,
                 "dropped": images.dropped,

@@ -15,6 +15,7 @@ from appliance.bundle.section import Section
 from appliance.bundle.tolerance import Deciding, Tolerated
 from appliance.device_state import DeviceState, differences
 from appliance.errors import BundleFormatError
+from appliance.messages import CertificateInBrief, ProvedDevice
 from appliance.wire import Utc
 
 SCHEMA: Final = "vi.certificate/1"
@@ -155,21 +156,25 @@ class Certificate(Section):
             changed.append(f"a picture took {self.result.latency_ms.p99:.1f} ms and may take {budget_ms:.1f} ms now")
         return changed
 
-    def summary(self) -> dict[str, Any]:
-        """Return what `meta`, the command `status` and people need of it."""
-        result = self.result
-        return {
-            "id": self.id,
-            "proved_at": self.proved_at,
-            "precision": self.means.precision,
-            "images": result.images,
-            "worst_iou": result.worst_iou,
-            "worst_score_difference": result.worst_score_difference,
-            "agreement_ap": result.agreement_ap,
-            "p99_ms": result.latency_ms.p99,
-            "budget_ms": result.budget_ms,
-            "refused": list(self.refused),
-        }
+    def summary(self) -> CertificateInBrief:
+        """Return what `meta`, the command `status` and people need of it: what was proved, with what, and where."""
+        result, means = self.result, self.means
+        return CertificateInBrief(
+            id=self.id,
+            proved_at=self.proved_at,
+            precision=means.precision,
+            instances=means.instances,
+            model_digest=means.model_digest,
+            engine_key=means.engine_key,
+            device=ProvedDevice.model_validate(self.device, from_attributes=True),
+            images=result.images,
+            worst_iou=result.worst_iou,
+            worst_score_difference=result.worst_score_difference,
+            agreement_ap=result.agreement_ap,
+            p99_ms=result.latency_ms.p99,
+            budget_ms=result.budget_ms,
+            refused=list(self.refused),
+        )
 
 
 def certify(

@@ -7,7 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from appliance.events import Action, Verdict, iso, utc_now
-from appliance.messages import ActionMessage, AlarmMessage, HeartbeatMessage, MetaMessage, StatusMessage
+from appliance.messages import (
+    ActionMessage,
+    AlarmMessage,
+    CertificateInBrief,
+    HeartbeatMessage,
+    MetaMessage,
+    StatusMessage,
+)
 from appliance.wire import as_json
 
 NS_PER_MS = 1_000_000
@@ -36,7 +43,7 @@ class StationDescription:
     bundle: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     product: str = ""
-    certificate: dict[str, Any] = field(default_factory=dict)
+    certificate: CertificateInBrief | None = None
 
 
 @dataclass(frozen=True, slots=True)

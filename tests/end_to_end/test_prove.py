@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from appliance.__main__ import main
 from appliance.bundle.archive import read_bundle, write_bundle
@@ -21,6 +23,8 @@ from tests.plant import RECIPE, Plant, write_station
 from tests.planted import int8_gone_bad, slow_everywhere, wrong_normalisation
 from tests.products import with_products, write_products
 from tests.stations import Line, until
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 @pytest.fixture
@@ -174,7 +178,9 @@ def test_a_running_station_publishes_its_certificate_and_the_next_start_finds_it
         plant.announce("part-1", deadline_ms=5000)
         plant.wait_for_records(1)
         assert plant.records[0].message.versions["certificate"] == certificate.id
-        assert meta["certificate"] == json.loads(json.dumps(certificate.summary()))
+        assert meta["certificate"] == certificate.summary().model_dump(mode="json")
+        assert meta["certificate"]["device"]["kernel"] == platform.release()
+        Draft202012Validator(json.loads((SCHEMAS / "meta.json").read_text())).validate(meta)
         assert main(["prove", "--config", str(tmp_path / "config.yaml")]) == 0, "beside the running station"
         plant.stop()
         plant.start()

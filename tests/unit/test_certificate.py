@@ -23,6 +23,7 @@ from appliance.certification.certificate import Certificate, Means, Result, Subj
 from appliance.certification.folder import LOOKED_AT, CertificateFolder
 from appliance.device_state import DeviceState
 from appliance.errors import BundleFormatError, StorageError
+from appliance.messages import CertificateInBrief, ProvedDevice
 
 SUBJECT = Subject(
     bundle="tiny", bundle_revision=1, bundle_digest="a" * 64, recipe="spots", recipe_version=1, recipe_digest="b" * 64,
@@ -218,3 +219,20 @@ def test_the_documentation_names_every_key() -> None:
     names = {name for section in sections for name in section.model_fields}
     names |= {field.name for field in fields(DeviceState)}
     assert not [name for name in names - {"schema_"} if f"`{name}`" not in words]
+
+
+def test_the_summary_says_where_it_was_proved_and_with_what_engine() -> None:
+    told = certificate().summary().model_dump(mode="json")
+    assert told["device"] == {
+        field.name: getattr(DEVICE, field.name) for field in fields(DeviceState) if field.name != "unread"
+    }
+    assert (told["device"]["gpu_driver"], told["device"]["power_mode"]) == ("540.4.0", "MAXN (0)")
+    assert (told["engine_key"], told["model_digest"], told["instances"]) == ("d" * 64, "c" * 64, 2)
+    assert (told["id"], told["p99_ms"], told["refused"]) == (certificate().id, 6.0, ["int8: spot 0.9 is not found"])
+
+
+def test_the_documentation_names_every_key_of_the_summary() -> None:
+    words = (Path(__file__).parents[2] / "docs" / "messages.md").read_text(encoding="utf-8")
+    (row,) = [line for line in words.splitlines() if line.startswith("| `certificate` |")]
+    names = {*CertificateInBrief.model_fields, *ProvedDevice.model_fields}
+    assert not [name for name in names if f"`{name}`" not in row]
