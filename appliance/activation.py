@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from appliance import __version__
 from appliance.bundle.archive import Bundle
 from appliance.bundle.comparison import Detect, Limits, compare_all
+from appliance.bundle.golden import lacking
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
@@ -26,9 +27,6 @@ from appliance.runtimes.engines.key import model_digest
 from appliance.runtimes.engines.progress import BuildProgress
 
 log = logging.getLogger(__name__)
-
-LEAST_GOLDEN = 32
-"""Golden images that tell enough: good, bad, near the limit, dark, bright, small, empty, a few of each."""
 
 NONE_YET = "there is no certificate of this device yet"
 ASKED_TO = "a new proof was asked for"
@@ -273,7 +271,6 @@ def _subject(bundle: Bundle, terms: Terms, asked: Computed) -> Subject:
 
 
 def few_golden(bundle: Bundle) -> str:
-    """Return in words that a bundle has few golden images, so that its proof says little; empty if it has enough."""
-    if len(bundle.golden) >= LEAST_GOLDEN:
-        return ""
-    return f"only {len(bundle.golden)} golden images speak for the proof, {LEAST_GOLDEN} should: export the bundle anew"
+    """Return in words what a bundle's golden images do not tell, so that its proof says little; empty if they do."""
+    words = lacking(bundle.golden)
+    return f"{words}: export the bundle anew" if words else ""

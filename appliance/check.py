@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from appliance.activation import few_golden
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.golden import lacking
 from appliance.clock import SystemClock
 from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import describe, read_device_state
@@ -113,7 +113,7 @@ def look(config_path: Path, begin: Callable[[str], object] = lambda what: None) 
         yield _guarded("product", lambda: _product_in_force(config, document))
     recipes: list[BoundRecipe] = []
     for name, files in config.product_files().items():
-        yield from _product(config, f"{name}: " if name else "", files, recipes, begin)
+        yield from _product(config, f"{name}: " if name else "", files, recipes, begin, tells_golden=True)
     if recipes:
         yield from _cameras(config, document, recipes, begin)
 
@@ -145,8 +145,9 @@ def _product_in_force(config: Config, document: Document) -> Finding:
 
 
 def _product(
-    config: Config, prefix: str, files: ProductSection, recipes: list[BoundRecipe], begin: Callable[[str], object]
-) -> Iterator[Finding]:
+    config: Config, prefix: str, files: ProductSection, recipes: list[BoundRecipe], begin: Callable[[str], object], *,
+    tells_golden: bool = False,
+) -> Iterator[Finding]:  # fmt: skip
     """Look at what one product stands on; adds its recipe to recipes."""
     try:
         bundle = read_bundle(files.bundle)
@@ -155,6 +156,8 @@ def _product(
         return
     seen = f"{bundle.manifest.name} revision {bundle.manifest.revision}, {bundle.digest[:12]}"
     yield Finding(f"{prefix}bundle", True, seen)
+    if tells_golden:  # no version of the software judges that otherwise
+        yield _golden(f"{prefix}golden images", bundle)
     try:
         recipe = load_bound_recipe(config, files, bundle)
     except ApplianceError as error:
@@ -165,6 +168,13 @@ def _product(
     begin(f"{prefix}runtime and the proof on it")
     what = f"{prefix}runtime and proof"
     yield _guarded(what, lambda: _proof(what, config, bundle, recipe))
+
+
+def _golden(what: str, bundle: Bundle) -> Finding:
+    if few := lacking(bundle.golden):
+        remedy = "export the bundle anew with such pictures (trainer export), or know that its proof says little"
+        return Finding(what, False, few, remedy)
+    return Finding(what, True, f"{len(bundle.golden)}, of every kind")
 
 
 def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
@@ -192,8 +202,6 @@ def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Fi
         f"p99 {result.latency_ms.p99:.1f} ms of "
         f"{result.budget_ms:.1f} ms; {proved}; providers here: {', '.join(available_providers())}"
     )
-    if few := few_golden(bundle):
-        seen += f"; {few}"
     if not engine.refused:
         return Finding(what, True, seen)
     remedy = (

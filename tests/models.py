@@ -6,8 +6,10 @@ With 2 or 6 channels the model compares: then the score is by how much a cell di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -15,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from appliance.bundle.archive import write_bundle
 from appliance.bundle.baseline import Baseline, Spread
 from appliance.bundle.geometry import with_reference
-from appliance.bundle.golden import GoldenImage
+from appliance.bundle.golden import LEAST_GOLDEN, GoldenImage, GoldenKind
 from appliance.bundle.manifest import (
     DefectClass,
     Geometry,
@@ -208,6 +210,12 @@ def tiny_bundle(
         model_card="# tiny\n",
     )
     return path
+
+
+def golden_of_all_kinds() -> list[GoldenImage]:
+    """Return as many golden images of tiny_model as a proof wants, of every kind; what they show is the same."""
+    kinds = islice(cycle(get_args(GoldenKind)), LEAST_GOLDEN)
+    return [replace(_golden(64, 64, 1, [(1, 1, 200)]), kind=kind) for kind in kinds]
 
 
 def tiny_variant(**changes: object) -> Variant:

@@ -98,6 +98,13 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument(
         "--golden", type=count, default=32, help="golden images, if the data have so many (default %(default)s)"
     )
+    export.add_argument(
+        "--few-golden",
+        default="",
+        type=str.strip,
+        metavar="WHY",
+        help="write the bundle though golden images are fewer than 32 or lack a kind; why stands in the model card",
+    )
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
     export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")

@@ -12,6 +12,7 @@ import torch
 from rich.table import Table
 
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.golden import lacking
 from appliance.bundle.manifest import Precision
 from appliance.errors import ConfigError
 from appliance.events import utc_now
@@ -109,6 +110,7 @@ def export(arguments: argparse.Namespace) -> int:
         is_stressed=not arguments.no_stress,
         wish=_wish(arguments),
         variants=arguments.precisions,
+        few_golden=arguments.few_golden,
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
@@ -122,8 +124,8 @@ def export(arguments: argparse.Namespace) -> int:
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
     _show_report(result.report)
     _out.print(f"the limit {result.choice.limit:.3f} is chosen for {result.choice.reason}", soft_wrap=True)
-    if result.choice.doubt:
-        _err.print(f"trainer: beware: {result.choice.doubt}", soft_wrap=True)
+    for doubt in result.doubts():
+        _err.print(f"trainer: beware: {doubt}", soft_wrap=True)
     size_mb = arguments.out.path.stat().st_size / 1e6
     _out.print(
         f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
@@ -137,7 +139,7 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.json:
         calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
         extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
-        extra |= {"choice": asdict(result.choice)}
+        extra |= {"choice": asdict(result.choice), "golden_lacks": lacking(result.bundle.golden)}
         told = {name: each.model_dump(mode="json") for name, each in result.variants.told().items()}
         extra |= {"variants": told, "variants_refused": result.variants.refused}
         write_json(arguments.json.path, result.report.as_dict() | extra)

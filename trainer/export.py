@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
 from appliance.bundle.geometry import to_model_input
-from appliance.bundle.golden import MAX_IMAGES, GoldenImage
+from appliance.bundle.golden import LEAST_GOLDEN, MAX_IMAGES, GoldenImage, lacking
 from appliance.bundle.manifest import (
     MOST_HELD_OUT,
     DefectClass,
@@ -34,7 +34,7 @@ from trainer.datasets.reading import dataset_digest
 from trainer.datasets.sample import Dataset, load_picture, spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
-from trainer.golden import GOLDEN_IMAGES, choose_golden, counted, settle
+from trainer.golden import GOLDEN_IMAGES, choose_golden, settle
 from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
@@ -53,6 +53,8 @@ PARITY_PX = 0.1
 
 BASELINE_PICTURES = 300
 
+_SAY_WHY = 'say why it will do, for the model card: --few-golden "WHY"'
+
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
@@ -68,6 +70,7 @@ class ExportOptions:
         is_stressed: whether to measure what the model bears.
         wish: what the limit is to be chosen for.
         variants: precisions beside f32 that the bundle gets a model of, if it passes its gate.
+        few_golden: why fewer golden images than a proof wants, or none of some kind, will do; empty if they will not.
     """
 
     name: str
@@ -79,6 +82,7 @@ class ExportOptions:
     is_stressed: bool = True
     wish: Wish = field(default_factory=Wish)
     variants: tuple[VariantName, ...] = ("fp16", "int8")
+    few_golden: str = ""
 
     def check(self, classes: tuple[str, ...]) -> None:
         """Refuse what the bundle's format would refuse after all the work.
@@ -100,7 +104,26 @@ class ExportOptions:
             raise ConfigError(f"--severity: no class {', '.join(unknown)}; the classes are {', '.join(classes)}")
         if not 1 <= self.golden <= MAX_IMAGES:
             raise ConfigError(f"--golden {self.golden}: must be 1 to {MAX_IMAGES}")
+        if self.golden < LEAST_GOLDEN and not self.few_golden:
+            raise ConfigError(f"--golden {self.golden}: a proof wants {LEAST_GOLDEN}; {_SAY_WHY}")
         self.wish.check()
+
+    def good_enough(self, images: list[GoldenImage]) -> list[GoldenImage]:
+        """Return the golden images that a bundle would have; those that say little only if somebody said why they do.
+
+        Args:
+            images: of the bundle, or to choose them from.
+
+        Raises:
+            ConfigError: there are too few, or none of some kind.
+        """
+        words = lacking(images)
+        if words and not self.few_golden:
+            raise ConfigError(
+                f"{words}; hold out more or other groups (trainer train --holdout), measure what the model bears (no "
+                f"--no-stress; dark and bright pictures are made by it), or {_SAY_WHY}"
+            )
+        return images
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +137,10 @@ class Exported:
     box_difference_px: float
     choice: Choice
     variants: Variants
+
+    def doubts(self) -> list[str]:
+        """Return in words what a person should beware of."""
+        return [words for words in (self.choice.doubt, lacking(self.bundle.golden)) if words]
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
@@ -148,14 +175,13 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     choice = choose([_with_scores(part, calibration.scores) for part in judged], options.wish)
     model = ContractNet(net, calibration.scores, geometry.height, geometry.width)
     model_onnx = to_onnx(model, geometry.channels)
-    manifest = raw.model_copy(
-        update={"classes": tuple(item.model_copy(update={"limit": choice.limit}) for item in raw.classes)}
-    )
+    classes = tuple(item.model_copy(update={"limit": choice.limit}) for item in raw.classes)
+    manifest = raw.model_copy(update={"classes": classes})
 
     runner = BundleRunner(model_onnx, manifest, options.threads)
     judged, spent = judge_samples(runner, split.validation)
     tolerances = sweep(runner, split.validation) if options.is_stressed else {}
-    pool = _golden(split.validation, judged, runner, options.golden, tolerances, file)
+    pool = _golden(split.validation, judged, runner, options, tolerances, file)
     inputs = [to_model_input(image.pixels(), geometry)[0] for image in pool]
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     figures = report(judged, manifest, spent)
@@ -165,27 +191,31 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
     variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
     manifest = manifest.with_variants(variants.told())
-    golden = settle(pool, replace(base, variants=variants.models()), options.golden, options.threads)
+    settled = settle(pool, replace(base, variants=variants.models()), options.golden, options.threads)
+    golden = options.good_enough(settled)
     bundle = write_bundle(
         target,
         manifest,
         model_onnx=model_onnx,
         golden=golden,
         baseline=baseline,
-        model_card=write_model_card(manifest, figures, split, calibration, choice, counted(golden)),
+        model_card=write_model_card(manifest, figures, split, calibration, choice, golden, options.few_golden),
         variants=variants.models(),
     )
     return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice, variants)
 
 
 def _golden(
-    dataset: Dataset, judged: list[Judged], runner: BundleRunner, wanted: int, borne: dict[str, Robustness], file: Path
-) -> list[GoldenImage]:
-    pool = choose_golden(dataset, judged, runner, wanted, borne)
-    if not any(image.detections for image in pool[:wanted]):
+    dataset: Dataset, judged: list[Judged], runner: BundleRunner, options: ExportOptions, borne: dict[str, Robustness],
+    file: Path,
+) -> list[GoldenImage]:  # fmt: skip
+    pool = choose_golden(dataset, judged, runner, options.golden, borne)
+    if not any(image.detections for image in pool[: options.golden]):
         raise ConfigError(
-            f"{file}: finds nothing on any of {len(pool[:wanted])} golden images; train longer, or raise --golden"
+            f"{file}: finds nothing on any of {len(pool[: options.golden])} golden images; train longer, or raise "
+            "--golden"
         )
+    options.good_enough(pool)
     return pool
 
 

@@ -15,7 +15,7 @@ from itertools import islice, zip_longest
 import numpy as np
 
 from appliance.bundle.archive import Bundle
-from appliance.bundle.golden import GoldenImage, GoldenKind
+from appliance.bundle.golden import LEAST_GOLDEN, GoldenImage, GoldenKind
 from appliance.bundle.manifest import Manifest
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
@@ -27,7 +27,7 @@ from trainer.references import load_input
 from trainer.stress import Robustness, brighter
 from trainer.variants import engines_of
 
-GOLDEN_IMAGES = 32
+GOLDEN_IMAGES = LEAST_GOLDEN
 """So many a proof wants, at least."""
 
 NEAREST = 0.05

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from appliance.bundle.manifest import Lineage, Manifest
+from appliance.bundle.golden import GoldenImage, lacking
+from appliance.bundle.manifest import Geometry, Lineage, Manifest
 from trainer.datasets.split import Split
 from trainer.evaluate import Report
+from trainer.golden import counted
 from trainer.operating_point import Choice
 from trainer.score_calibration import Calibration
 from trainer.variants import in_words
@@ -28,7 +30,8 @@ def write_model_card(
     split: Split,
     calibration: Calibration,
     choice: Choice,
-    golden: Mapping[str, int],
+    golden: Sequence[GoldenImage],
+    few_golden: str = "",
 ) -> str:
     """Write the card.
 
@@ -38,13 +41,13 @@ def write_model_card(
         split: what it was trained and judged on.
         calibration: errors before and after.
         choice: what the limit was chosen for.
-        golden: kind of golden image -> how many.
+        golden: the golden images.
+        few_golden: why somebody let them do, if they lack something.
 
     Returns:
         Markdown.
     """
-    geometry, lineage = manifest.geometry, manifest.lineage
-    colour = "grey" if geometry.picture_channels == 1 else "RGB"
+    geometry, lineage, colour = manifest.geometry, manifest.lineage, _colour(manifest.geometry)
     compared = ", each compared with a reference picture of a good part," if geometry.has_reference else ""
     return f"""# {manifest.name}, revision {manifest.revision}
 
@@ -78,9 +81,13 @@ Beside the model that the figures above are of, the bundle holds: {_variants(man
 
 ## What a device proves
 
-That it finds on {sum(golden.values())} golden images what this model finds: {_golden(golden)}.
+That it finds on {len(golden)} golden images what this model finds: {_golden(golden, few_golden)}
 
 {WHERE_NOT}"""
+
+
+def _colour(geometry: Geometry) -> str:
+    return "grey" if geometry.picture_channels == 1 else "RGB"
 
 
 def _begun(lineage: Lineage) -> str:
@@ -112,8 +119,10 @@ def _borne(metrics: Mapping[str, float]) -> str:
     return ", ".join(found) or "not measured"
 
 
-def _golden(golden: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in golden.items())
+def _golden(golden: Sequence[GoldenImage], why: str) -> str:
+    words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counted(golden).items())
+    few = lacking(golden)
+    return f"{words}. Beware: {few}. Why that is let pass: {' '.join(why.split())}" if few else f"{words}."
 
 
 def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:

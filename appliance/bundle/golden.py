@@ -1,7 +1,8 @@
 """Golden images: pictures with the trainer's detections, which every device must get again before it runs a bundle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import cv2
 import numpy as np
@@ -24,6 +25,9 @@ MAX_TOTAL_BYTES = 256 * 2**20
 
 GoldenKind = Literal["clear_good", "clear_bad", "near_limit", "dark", "bright", "small", "empty"]
 """What a golden image is there for: near_limit has a score near to the limit, small a small defect, empty nothing."""
+
+LEAST_GOLDEN = 32
+"""Golden images that tell enough: a few of each kind."""
 
 _PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
 _PNG_CHANNELS = {0: 1, 2: 3}
@@ -107,6 +111,24 @@ class GoldenImage:
             return cls(encode_png(pixels), detections, None, kind)
         half = pixels.shape[2] // 2
         return cls(encode_png(pixels[:, :, :half]), detections, encode_png(pixels[:, :, half:]), kind)
+
+
+def lacking(images: Sequence[GoldenImage]) -> str:
+    """Return in words what these golden images do not tell, so that their proof says little; empty if they do.
+
+    Args:
+        images: of a bundle.
+    """
+    words = []
+    if len(images) < LEAST_GOLDEN:
+        words.append(f"only {len(images)} golden images speak for the proof, {LEAST_GOLDEN} should")
+    there = {image.kind for image in images}
+    missing = [kind.replace("_", " ") for kind in get_args(GoldenKind) if kind not in there]
+    if there == {None}:
+        words.append("what they are there for is not said")
+    elif missing:
+        words.append(f"no golden image is there for: {', '.join(missing)}")
+    return "; ".join(words)
 
 
 def png_size(png: bytes, origin: str) -> tuple[int, int, int]:

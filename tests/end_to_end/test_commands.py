@@ -22,8 +22,9 @@ from appliance.links.topics import Topics
 from appliance.processor import LATENCY_DEVICE
 from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
+from tests import planted
 from tests.ledger_inspections import make_inspection, make_trigger
-from tests.models import spot_detection, spot_picture, tiny_bundle
+from tests.models import golden_of_all_kinds, spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
 from tests.stations import Line as HeardLine
 from tests.stations import until
@@ -155,6 +156,7 @@ def test_an_unforeseen_error_in_a_thread_ends_a_replay(recorded: Path, tmp_path:
 
 
 def test_check_finds_a_sound_station_sound(station: Path) -> None:
+    planted.write(station.parent / "tiny.bundle", tiny_model(64, 64), golden_of_all_kinds(), tiny_manifest())
     ended = appliance("check", "--config", station, "--json")
     findings = {finding["what"]: finding for finding in json.loads(ended.stdout)}
     computers = ("clock", "processor")  # what they say depends on where the test runs
@@ -163,6 +165,7 @@ def test_check_finds_a_sound_station_sound(station: Path) -> None:
     assert "; memory in MiB " in findings["device"]["seen"]
     assert findings["processor"]["is_ok"] == (not LATENCY_DEVICE.exists() or os.access(LATENCY_DEVICE, os.W_OK))
     assert "golden images as at the trainer" in findings["runtime and proof"]["seen"]
+    assert findings["golden images"]["seen"] == "32, of every kind"
     assert findings["camera top"]["seen"] == "64x64, 1 channel(s)"
 
 

@@ -20,8 +20,9 @@ from appliance.simulator.dataset import write_dataset
 from tests.feedback import box, judge, write_judging_station
 from tests.fleet import FleetDesk
 from tests.ledger_inspections import open_ledger, store
-from tests.models import tiny_bundle
+from tests.models import golden_of_all_kinds, tiny_manifest, tiny_model
 from tests.plant import PLACE, Plant, write_station
+from tests.planted import write
 from tests.products import with_products, write_products
 from tests.release_desk import Desk
 from tests.tiny_boards import write_tiny_boards
@@ -127,7 +128,7 @@ class Shell:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A user's folder: a station with a ledger, pictures to train on and to judge on, boards, DeepPCB's layout."""
     folder = tmp_path_factory.mktemp("work")
-    tiny_bundle(folder / "tiny.bundle")
+    write(folder / "tiny.bundle", tiny_model(64, 64), golden_of_all_kinds(), tiny_manifest())
     write_station(folder)
     with open_ledger(folder / "ledger.db", device_id="d") as ledger:
         store(ledger, "t-1")

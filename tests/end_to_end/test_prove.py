@@ -18,9 +18,9 @@ from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.certification.certificate import read_certificate
 from appliance.links.topics import Topics
 from appliance.simulator.broker import find_mosquitto
-from tests.models import tiny_bundle
+from tests.models import golden_of_all_kinds, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
-from tests.planted import int8_gone_bad, slow_everywhere, wrong_normalisation
+from tests.planted import int8_gone_bad, slow_everywhere, write, wrong_normalisation
 from tests.products import with_products, write_products
 from tests.stations import Line, until
 
@@ -158,13 +158,30 @@ def test_check_tells_the_certificate_and_does_not_prove_again(
     main(["check", "--config", str(station), "--json"])
     (kept,) = certificates(station)
     findings = json.loads(capsys.readouterr().out)
-    seen = next(each["seen"] for each in findings if each["what"] == "runtime and proof")
+    seen, golden = (
+        next(each["seen"] for each in findings if each["what"] == what)
+        for what in ("runtime and proof", "golden images")
+    )
     assert f"certificate {read_certificate(kept.read_bytes(), 'kept').id[:12]} of " in seen
     assert " is valid" in seen
-    assert "only 3 golden images" in seen
+    assert golden == "only 3 golden images speak for the proof, 32 should; what they are there for is not said"
     (station.parent / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"version": 2}))
     main(["check", "--config", str(station)])
     assert "proved now: the recipe's version was 1 and is 2 now" in capsys.readouterr().out
+
+
+def test_check_names_what_the_golden_images_do_not_tell(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = [image for image in golden_of_all_kinds() if image.kind not in ("dark", "near_limit")]
+    write(station.parent / "tiny.bundle", tiny_model(64, 64), golden, tiny_manifest())
+    assert main(["check", "--config", str(station), "--json"]) == 1
+    findings = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert findings["runtime and proof"]["is_ok"], "it may judge all the same"
+    assert findings["golden images"] == {
+        "what": "golden images",
+        "is_ok": False,
+        "seen": "only 22 golden images speak for the proof, 32 should; no golden image is there for: near limit, dark",
+        "remedy": "export the bundle anew with such pictures (trainer export), or know that its proof says little",
+    }
 
 
 @pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")

@@ -25,7 +25,7 @@ from appliance.runtimes.engines.workshop import find_or_build
 from appliance.runtimes.onnx import OnnxRuntime
 from tests.activated import ONE_THREAD, activated, terms_of
 from tests.device_root import JETSON, PANEL_PC, write
-from tests.models import tiny_bundle, tiny_model
+from tests.models import golden_of_all_kinds, tiny_bundle, tiny_model
 from tests.planted import int8_gone_bad
 
 
@@ -71,7 +71,7 @@ def test_a_new_proof_can_be_asked_for(tmp_path: Path, bundle: Bundle) -> None:
     ("changes", "words"),
     [
         ({"settings": RuntimeSection(threads=2)}, "the number of threads was 1 and is 2 now"),
-        ({"settings": RuntimeSection(kind="openvino", threads=1)}, "the runtime was onnxruntime"),
+        ({"settings": RuntimeSection(kind="openvino", threads=1, instances=1)}, "the runtime was onnxruntime"),
         ({"digest": "f" * 64}, "the recipe's SHA-256 was aaaaaaaaaaaa and is ffffffffffff now"),
         ({"limit": 0.6}, "the reject limit of spot was 0.5 and is 0.6 now"),
         ({"accept_limit": 0.45}, "the accept limit of spot was 0.5 and is 0.45 now"),
@@ -89,7 +89,7 @@ def test_whatever_has_changed_is_said_and_proved_anew(
 
 
 def test_a_thread_that_is_pinned_now_is_proved_anew(tmp_path: Path, bundle: Bundle) -> None:
-    settings = RuntimeSection(kind="openvino", threads=1)
+    settings = RuntimeSection(kind="openvino", threads=1, instances=1)
     assert start(tmp_path, bundle, settings).certificate.means.pins_threads is False
     pinned = start(tmp_path, bundle, settings.model_copy(update={"pins_threads": True}))
     assert pinned.why_proved == ("the pinning of threads was False and is True now",)
@@ -344,14 +344,20 @@ def test_what_was_refused_stays_refused_while_the_certificate_is_valid(tmp_path:
 
 def test_openvino_has_no_fp16_to_fall_back_to(tmp_path: Path) -> None:
     bundle = read_bundle(int8_gone_bad(tmp_path / "b.bundle"))
-    engine = start(tmp_path, bundle, RuntimeSection(kind="openvino", threads=1, precision="int8"))
+    engine = start(tmp_path, bundle, RuntimeSection(kind="openvino", threads=1, instances=1, precision="int8"))
     assert engine.precision == "f32"
     assert len(engine.certificate.refused) == 1
 
 
 def test_few_golden_images_are_told(tmp_path: Path, bundle: Bundle) -> None:
     assert few_golden(bundle).startswith("only 3 golden images")
-    assert few_golden(replace(bundle, golden=bundle.golden * 11)) == ""
+    assert few_golden(replace(bundle, golden=bundle.golden * 11)) == (
+        "what they are there for is not said: export the bundle anew"
+    )
+    full = tuple(golden_of_all_kinds())
+    assert few_golden(replace(bundle, golden=full)) == ""
+    dark = tuple(replace(image, kind="bright") if image.kind == "dark" else image for image in full)
+    assert few_golden(replace(bundle, golden=dark)) == "no golden image is there for: dark: export the bundle anew"
 
 
 def test_the_certificate_names_the_model_file_that_runs(tmp_path: Path) -> None:

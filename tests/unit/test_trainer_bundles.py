@@ -40,6 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--threads", "1"]
     assert main(["train", "--data", data, "--out", folder, *options, "--json", str(root / "figures.json")]) == 0
     bundle = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
+    bundle += ["--few-golden", "a test"]
     assert main(["export", folder, *bundle, "--precisions", "f32", "--severity", "scratch=critical"]) == 0
     return root
 
@@ -141,6 +142,24 @@ def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
     assert len(bundle.golden) == 4
     assert [image.kind for image in bundle.golden[:2]] == ["clear_bad", "clear_good"]
     assert "That it finds on 4 golden images what this model finds: 1 clear bad, 1 clear good, " in bundle.model_card
+    assert "Beware: only 4 golden images speak for the proof, 32 should; no golden image is" in bundle.model_card
+    assert "Why that is let pass: a test\n" in bundle.model_card
+
+
+def test_few_golden_images_make_no_bundle_unless_somebody_says_why(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = run / "refused.bundle"
+    words = ["export", str(run / "run"), "--out", str(target), "--precisions", "f32", "--no-stress"]
+    for why in ([], ["--few-golden", "  "]):
+        assert main([*words, *why]) == 78
+        told = " ".join(capsys.readouterr().err.split())
+        assert " golden images speak for the proof, 32 should; no golden image is there for: " in told
+        assert 'or say why it will do, for the model card: --few-golden "WHY"' in told
+        assert not target.exists()
+    assert main([*words, "--few-golden", "twenty pictures are all there are", "--json", str(run / "few.json")]) == 0
+    assert "Why that is let pass: twenty pictures are all there are" in read_bundle(target).model_card
+    assert json.loads((run / "few.json").read_text())["golden_lacks"].startswith("only ")
 
 
 def test_the_golden_images_hold_what_the_bundle_finds(run: Path) -> None:

@@ -30,7 +30,7 @@ def _train(root: Path, *options: str, epochs: int = EPOCHS, holdout: str = "fami
 
 def _export(root: Path, *options: str) -> int:
     names = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "1"]
-    return main(["export", str(root / "run"), *names, *options, "--precisions", "f32"])
+    return main(["export", str(root / "run"), *names, *options, "--precisions", "f32", "--few-golden", "a test"])
 
 
 @pytest.fixture(scope="module")

@@ -151,6 +151,7 @@ def test_export_chooses_the_limit_by_a_wish_and_says_what_it_is_worth(
     for wish in (["--cost-escape", "100", "--cost-overkill", "1"], ["--max-overkill", "0.5%"]):
         file = trained / f"{len(limits)}.bundle"
         words = ["export", str(trained / "run"), "--out", str(file), "--name", "t", "--no-stress", "--golden", "4"]
+        words += ["--few-golden", "a test"]
         assert main([*words, *wish, "--json", str(trained / "export.json")]) == 0
         said, bundle = capsys.readouterr(), read_bundle(file)
         limits.append(bundle.manifest.classes[0].limit)
@@ -164,7 +165,8 @@ def test_export_chooses_the_limit_by_a_wish_and_says_what_it_is_worth(
 
 def test_an_evaluation_tells_the_roc_and_the_cameras(trained: Path) -> None:
     file, page = trained / "judged.bundle", trained / "page.html"
-    assert main(["export", str(trained / "run"), "--out", str(file), "--name", "t", "--no-stress"]) == 0
+    few = ["--no-stress", "--few-golden", "a test"]
+    assert main(["export", str(trained / "run"), "--out", str(file), "--name", "t", *few]) == 0
     words = ["evaluate", "--bundle", str(file), "--data", str(trained / "data")]
     assert main([*words, "--json", str(trained / "r.json"), "--report", str(page)]) == 0
     figures = json.loads((trained / "r.json").read_text())

@@ -49,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dials = ["--epochs", "40", "--batch", "4", "--crop", "64", "--workers", "1", "--holdout", ",".join(HELD_OUT)]
     assert main(["train", "--data", str(root / "data"), "--out", str(root / "run"), *dials]) == 0
     written = ["--out", str(root / "part.bundle"), "--golden", "4", "--no-stress", "--json", str(root / "part.json")]
-    assert main(["export", str(root / "run"), *written]) == 0
+    assert main(["export", str(root / "run"), *written, "--few-golden", "a test"]) == 0
     return root
 
 
@@ -294,7 +294,7 @@ def test_an_export_writes_what_passed_and_says_what_did_not(exported: Path) -> N
 def test_nothing_is_made_that_nobody_wants(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = str(exported / "plain.bundle")
     named = ["--out", plain, "--golden", "4", "--no-stress", "--precisions", "f32"]
-    assert main(["export", str(exported / "run"), *named]) == 0
+    assert main(["export", str(exported / "run"), *named, "--few-golden", "a test"]) == 0
     assert read_bundle(Path(plain)).manifest.schema_ == "vi.bundle/1"
     assert main(["evaluate", "--bundle", plain, "--data", str(exported / "data"), "--precision", "int8"]) == 78
     assert "holds f32; name one of them" in capsys.readouterr().err

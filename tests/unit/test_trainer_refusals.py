@@ -112,6 +112,7 @@ def test_figures_that_could_not_be_written_are_refused_before_the_training(
         (ExportOptions("Demo Board", 1, "a", {}), "--name 'Demo Board'"),
         (ExportOptions("demo", 1, "a", {"scrath": "minor"}), "--severity: no class scrath"),
         (ExportOptions("demo", 1, "a", {}, golden=501), "--golden 501"),
+        (ExportOptions("demo", 1, "a", {}, golden=31), '--golden 31: a proof wants 32; .* --few-golden "WHY"'),
     ],
 )
 def test_an_option_that_no_bundle_could_hold_is_refused_before_the_work(options: ExportOptions, words: str) -> None:

@@ -71,7 +71,7 @@ def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
     named = ["--out", bundle, "--name", "tiny", "--revision", "1"]
     dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--workers", "1", "--holdout", "family0"]
     assert main(["train", "--data", str(path), "--out", run, *dials]) == 0
-    assert main(["export", run, *named, "--golden", "4", "--precisions", "f32"]) == 0
+    assert main(["export", run, *named, "--golden", "4", "--few-golden", "a test", "--precisions", "f32"]) == 0
     assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]) == 0
     told = json.loads(Path(figures).read_text())
     assert (told["pictures"], told["trained_on"]["pictures"]) == (4, 8)

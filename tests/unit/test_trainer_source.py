@@ -101,7 +101,7 @@ def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(
     run, bundle, figures = (str(tmp_path / name) for name in ("My Run", "b.bundle", "figures.json"))
     named = ["--data", str(data), "--format", "coco"]
     assert main(["train", *named, "--out", run, *SHORT]) == 0
-    assert main(["export", run, "--out", bundle, "--precisions", "f32"]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
     assert main(["evaluate", "--bundle", bundle, *named, "--json", figures]) == 0
     manifest = read_bundle(Path(bundle)).manifest
     assert manifest.name == "my_run"
@@ -125,7 +125,7 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
     assert main([*train, "--out", str(pcb / "run")]) == 0
     assert main([*train, "--out", str(pcb / "alone"), "--reference", "no"]) == 0
     for run, channels in (("run", 2), ("alone", 1)):
-        assert main(["export", str(pcb / run), "--out", bundle, "--precisions", "f32"]) == 0
+        assert main(["export", str(pcb / run), "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
         written = read_bundle(Path(bundle))
         assert written.manifest.geometry.channels == channels
         assert {image.pixels().shape[2] for image in written.golden} == {channels}

@@ -66,7 +66,7 @@ def test_tolerances_are_in_the_bundle_its_card_and_the_evaluation(
     data = ["--data", str(tmp_path / "pcb")]
     words = ["--reference", "no", "--epochs", "60", "--batch", "4", "--crop", "64", "--holdout", "b", "--workers", "1"]
     assert main(["train", *data, "--out", run, *words]) == 0
-    assert main(["export", run, "--out", bundle, "--precisions", "f32"]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
     written = read_bundle(Path(bundle))
     assert {f"bears_{stress.name}" for stress in STRESSES} <= set(written.manifest.lineage.metrics)
     assert "before the AP falls by more than a point: darker_percent" in written.model_card

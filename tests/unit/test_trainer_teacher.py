@@ -81,7 +81,8 @@ def test_a_student_is_told_of_in_run_bundle_and_model_card(
     name = _digest(root / "large")
     assert f"learns the answers of {name}, too" in " ".join(capsys.readouterr().err.split())
     assert load_checkpoint(run / "final.pt").plan["teacher"] == name
-    assert main(["export", str(run), "--out", str(bundle), "--precisions", "f32", "--no-stress"]) == 0
+    few = ["--no-stress", "--few-golden", "a test"]
+    assert main(["export", str(run), "--out", str(bundle), "--precisions", "f32", *few]) == 0
     written = read_bundle(bundle)
     assert written.manifest.lineage.teacher == name
     assert f"with the answers of {name} beside the labels" in written.model_card

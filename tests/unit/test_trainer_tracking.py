@@ -47,6 +47,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dials = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--workers", "1"]
     assert main(["train", "--data", str(root / "data"), "--out", str(root / "run"), *dials, "--track"]) == 0
     words = ["export", str(root / "run"), "--out", str(root / "tiny.bundle"), "--name", "tiny", "--revision", "7"]
+    words += ["--few-golden", "a test"]
     assert main([*words, "--no-stress", "--track"]) == 0
     return root
 
@@ -194,6 +195,7 @@ def test_a_bundle_that_cannot_be_registered_is_written_and_said(
     tracked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["export", str(tracked / "run"), "--out", str(tracked / "other.bundle"), "--no-stress"]
+    words += ["--few-golden", "a test"]
     assert main([*words, "--track", "http://127.0.0.1:9"]) == 1
     assert "is written but not registered: http://127.0.0.1:9" in capsys.readouterr().err
     assert read_bundle(tracked / "other.bundle").manifest.name == "run"
