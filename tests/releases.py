@@ -99,4 +99,4 @@ def prove_recipe(config: Path, package: Path, product: str = "") -> None:
     files = loaded.product_files()[product]
     bundle = read_bundle(files.bundle)
     recipe = load_bound_recipe(loaded, files, bundle, load_recipe(package))
-    activate_configured(loaded, bundle, recipe, read_device_state(Path("/"))).runtime.close()
+    activate_configured(loaded, bundle, recipe, read_device_state(Path("/"))).close()

@@ -118,7 +118,7 @@ def test_a_device_that_prepares_pictures_otherwise_than_the_trainer_judges_nothi
 def test_the_same_bundles_judge_where_nothing_is_planted(tmp_path: Path, plant: Callable[..., Path]) -> None:
     is_planted = {swapped_channels: "is_swapped", another_resize: "is_another"}[plant]
     bundle = read_bundle(plant(tmp_path / "honest.bundle", **{is_planted: False}))
-    activated(tmp_path, RuntimeSection(threads=1), bundle).runtime.close()
+    activated(tmp_path, RuntimeSection(threads=1), bundle).close()
 
 
 def test_an_int8_model_gone_bad_is_replaced_and_the_certificate_says_so(tmp_path: Path) -> None:

@@ -285,11 +285,11 @@ def test_whoever_cancels_a_build_does_not_get_the_next_model_instead(tmp_path: P
 
 def test_how_far_a_proof_is_is_told_from_the_pictures_that_it_looked_at(tmp_path: Path, bundle: Bundle) -> None:
     told: list[float] = []
-    activated(tmp_path, ONE_THREAD, bundle, on_progress=told.append).runtime.close()
+    activated(tmp_path, ONE_THREAD, bundle, on_progress=told.append).close()
     assert told == sorted(told)
     assert (told[0], told[-1], len(told)) == (3 / 203, 1.0, 201)
     told.clear()
-    activated(tmp_path, ONE_THREAD, bundle, on_progress=told.append).runtime.close()
+    activated(tmp_path, ONE_THREAD, bundle, on_progress=told.append).close()
     assert told == [], "nothing was proved"
 
 

@@ -125,6 +125,20 @@ def test_a_slow_copy_is_not_hidden_by_a_fast_one(bundle: Bundle) -> None:
         prove(bundle, fast, latency_budget_ms=BUDGET_MS, beside=[slow])
 
 
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_who_cancels_a_proof_ends_the_runs_of_all_copies(bundle: Bundle, copies: int) -> None:
+    runs: list[int] = []
+
+    def cancel(share: float) -> None:
+        if 0.5 < share < 1:
+            raise InterruptedError("nobody wants it any more")
+
+    first, *beside = (device(bundle, runs.append) for _ in range(copies))
+    with pytest.raises(InterruptedError, match="nobody wants it any more"):
+        prove(bundle, first, latency_budget_ms=1000, beside=beside, on_progress=cancel)
+    assert len(runs) < TIMED_RUNS
+
+
 @pytest.mark.parametrize("copies", [1, 2, 3, 7])
 def test_each_copy_runs_as_often_as_the_others(copies: int) -> None:
     counts = [0] * copies
