@@ -19,7 +19,7 @@ from trainer.learner import (
     AVERAGE_WARM_STEPS,
     LARGEST_GRADIENT,
     as_input,
-    make_optimizer,
+    make_adamw,
     move_average,
 )
 from trainer.loss import detection_loss
@@ -127,7 +127,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     taught = _Taught(dials.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Net(dials.shape).to(device)
     average.load_state_dict(taught.net.state_dict())
-    optimizer = make_optimizer(taught)
+    optimizer = make_adamw(taught.parameters())
     is_pinned, is_bf16 = device.type == "cuda", has_fast_bf16(device)
     batches = stream(Surfaces(dials.seed, dials.steps, dials.batch, dials.side_px), dials.workers, is_pinned)
     began_ns = told_ns = time.monotonic_ns()
