@@ -36,6 +36,9 @@ LARGEST_BYTES = 256 << 20
 """A larger file holds no weights of this net."""
 
 _FIRST, _FIRST_MEAN = "stem.0.weight", "stem.1.running_mean"
+_LATER = "detail."
+"""A block that older weights are without; one that is drawn changes nothing until it has learned."""
+
 _UNREACHABLE = (OSError, ValueError, ImportError, FSTimeoutError, aiohttp.ClientError)
 """What fsspec and its protocols raise when an address cannot be read."""
 
@@ -178,6 +181,8 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     tensors, holdout, of_data = _content(where, data)
     found = {name: tensor.float() for name, tensor in tensors.items() if _is_carried(name)}
     wanted = {name: tensor.shape for name, tensor in Net(shape).state_dict().items() if _is_carried(name)}
+    if not any(name.startswith(_LATER) for name in found):
+        wanted = {name: size for name, size in wanted.items() if not name.startswith(_LATER)}
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:
         what = f"has no {lacking[0]}" if lacking else f"has a {strange[0]}"

@@ -285,6 +285,7 @@ def asked_plan(arguments: argparse.Namespace) -> Plan:
         channels=arguments.channels,
         width=arguments.width or TABLE[arguments.size].width,
         depth=TABLE[arguments.size].depth,
+        detail=TABLE[arguments.size].detail,
         rate=chosen.get("rate", usual.rate),
         good_share=chosen.get("good_share", usual.good_share),
         variation=chosen.get("variation", usual.variation),
@@ -308,7 +309,7 @@ def begun_with(
         ConfigError: The file is missing, damaged, another one, of another net, or of a run that may have learned from
             what is judged on.
     """
-    shape = NetShape(plan.input_channels, len(whole.classes), plan.width, plan.depth)
+    shape = NetShape(plan.input_channels, len(whole.classes), plan.width, plan.depth, plan.detail)
     defective = sum(not sample.is_good for sample in whole.samples)
     backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape, defective)
     _err.print(f"the net {words}", soft_wrap=True)

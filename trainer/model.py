@@ -33,12 +33,14 @@ class NetShape:
         width: channels at stride 8, where the details of a defect are, a multiple of 8; those of the other strides
             grow with it where it is above 48.
         depth: how many times the residual blocks of the smallest net.
+        detail: channels of the block at stride 4, where a pixel still counts; 0 without it, as in older nets.
     """
 
     channels: int
     classes: int
     width: int = 48
     depth: int = 1
+    detail: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Return the fields as a dict, for the checkpoint."""
@@ -80,11 +82,25 @@ class _Stage(nn.Module):
         return out
 
 
+class _Detail(nn.Module):
+    """A narrow residual block that changes nothing until it has learned: its last normalisation begins at zero."""
+
+    def __init__(self, width: int, narrow: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(width, narrow, 1), _conv(narrow, narrow))
+        self.widen = nn.Conv2d(narrow, width, 1, bias=False)
+        self.scale = nn.BatchNorm2d(width, eps=1e-3)
+        nn.init.zeros_(self.scale.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.scale(self.widen(self.body(x))))
+
+
 class Net(nn.Module):
     """Picture in, class logits and box distances per cell out.
 
     Args:
-        shape: channels, classes, width and depth.
+        shape: channels, classes, width, depth and detail.
 
     Source:
         FCOS (arXiv 1904.01355) for the dense anchor-free head, CSPNet (arXiv 1911.11929) for the stages.
@@ -96,6 +112,7 @@ class Net(nn.Module):
         w, depth = shape.width, shape.depth
         w4, w16, w32 = (max(least, least * w // 48 // 16 * 16) for least in (32, 64, 128))
         self.stem = _conv(shape.channels, w4, 6, 4)
+        self.detail = _Detail(w4, shape.detail) if shape.detail else nn.Identity()
         self.stage8 = nn.Sequential(_conv(w4, w, 3, 2), _Stage(w, depth))
         self.stage16 = nn.Sequential(_conv(w, w16, 3, 2), _Stage(w16, 2 * depth))
         self.stage32 = nn.Sequential(_conv(w16, w32, 3, 2), _Stage(w32, 2 * depth))
@@ -128,7 +145,7 @@ class Net(nn.Module):
             Class logits [N, classes, H/8, W/8] and box distances [N, 4, H/8, W/8]: natural logarithm of the
             distance from the cell's centre to left, top, right and bottom edge, in cells.
         """
-        at8 = self.stage8(self.stem(image))
+        at8 = self.stage8(self.detail(self.stem(image)))
         at16 = self.stage16(at8)
         at32 = self.stage32(at16)
         at16 = self.fuse16(at16 + self.up(self.narrow32(at32)))

@@ -36,6 +36,7 @@ class Plan:
         validate_every: epochs between validations.
         width: width of the net (trainer.sizes).
         depth: how many times the residual blocks of the smallest net.
+        detail: channels of the net's block at stride 4; 0 without it, as in older runs.
         channels: 1 grey, 3 RGB.
         reference: whether the model sees each picture's reference too.
         device: "cpu" or "cuda".
@@ -59,6 +60,7 @@ class Plan:
     validate_every: int = 10
     width: int = 48
     depth: int = 1
+    detail: int = 0
     channels: int = 1
     reference: bool = False
     device: str = "cpu"

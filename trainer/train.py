@@ -165,7 +165,7 @@ def _begin(split: Split, plan: Plan, folder: Path) -> Checkpoint:
     make_folder(folder)
     asked = Checkpoint(
         asdict(plan),
-        NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth),
+        NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth, plan.detail),
         split.train.classes,
         holdout=split.validation.groups(),
         dataset_digest=dataset_digest(split.whole()),

@@ -71,7 +71,7 @@ def fit(few: Split, weights: str, steps: int) -> dict[str, Any]:
     a_pass = steps_per_pass(few.train, plan)
     passes = max(1, round(50 / a_pass))
     plan = replace(plan, passes=passes, epochs=max(1, round(steps / a_pass / passes)), validate_every=10_000)
-    shape = NetShape(plan.input_channels, len(few.train.classes), plan.width, plan.depth)
+    shape = NetShape(plan.input_channels, len(few.train.classes), plan.width, plan.depth, plan.detail)
     backbone, _ = find_backbone(weights, None, shape)
     folder = Path(tempfile.mkdtemp(prefix="little-data-"))
     try:

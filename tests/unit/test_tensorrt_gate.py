@@ -62,7 +62,7 @@ def built(library: Library, model: bytes) -> tuple[str, int]:
 def exported(size: SizeName, channels: int, height: int, width: int) -> dict[str, bytes]:
     """Export a net that nobody trained as `trainer export` would: its graph is that of a trained one."""
     torch.manual_seed(0)
-    net = Net(NetShape(channels, 3, TABLE[size].width, TABLE[size].depth))
+    net = Net(NetShape(channels, 3, TABLE[size].width, TABLE[size].depth, TABLE[size].detail))
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # all alike, they would be written as one
             torch.nn.init.normal_(module.bias, std=0.01)

@@ -245,15 +245,16 @@ def test_the_smallest_net_is_the_one_that_older_weights_belong_to(tmp_path: Path
     state = Checkpoint({}, NetShape(1, 2), ("a", "b"), holdout=("g",), average=Net(NetShape(1, 2)).state_dict())
     save_checkpoint(tmp_path / "final.pt", state)
     content = torch.load(tmp_path / "final.pt", weights_only=True)
-    del content["shape"]["depth"]
+    for name in ("depth", "detail"):
+        del content["shape"][name]
     torch.save(content, tmp_path / "final.pt")
     shape = averaged_net(load_checkpoint(tmp_path / "final.pt"), tmp_path).shape
-    assert (shape.width, shape.depth) == (TABLE["nano"].width, TABLE["nano"].depth)
+    assert (shape.width, shape.depth, shape.detail) == (TABLE["nano"].width, TABLE["nano"].depth, 0)
 
 
-@pytest.mark.parametrize(("size", "millions"), [("nano", 0.42), ("small", 1.42), ("base", 4.29)])
+@pytest.mark.parametrize(("size", "millions"), [("nano", 0.42), ("small", 1.43), ("base", 4.30)])
 def test_a_size_has_the_parameters_that_are_documented(size: SizeName, millions: float) -> None:
-    net = Net(NetShape(1, 6, TABLE[size].width, TABLE[size].depth))
+    net = Net(NetShape(1, 6, TABLE[size].width, TABLE[size].depth, TABLE[size].detail))
     assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
     with torch.inference_mode():
         logits, distances = net.eval()(torch.zeros(1, 1, 96, 64))

@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -207,6 +208,39 @@ def test_what_is_written_is_read_again_and_the_class_head_is_drawn_anew(file: Pa
     assert kinds["stem.0.weight"] == torch.float16
     assert kinds["stem.1.running_var"] == torch.float32
     assert not any(name.startswith("class_head.") for name in kinds)
+
+
+def test_a_net_with_a_block_that_the_file_is_without_begins_as_one_without_it(file: Path) -> None:
+    with_block = replace(SHAPE, detail=8)
+    found, _ = find_backbone(str(file), None, with_block)
+    assert found is not None
+    plain, net = Net(SHAPE), Net(with_block)
+    for each in (plain, net):
+        adopt(each, found)
+    net.class_head.load_state_dict(plain.class_head.state_dict())
+    picture = torch.rand(2, 2, 96, 96)
+    for is_training in (False, True):
+        answers = [each.train(is_training)(picture) for each in (plain, net)]
+        assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
+    logits, _ = net(picture)
+    logits.square().sum().backward()
+    assert net.state_dict()["detail.scale.weight"].abs().max() == 0
+    assert dict(net.named_parameters())["detail.scale.weight"].grad.abs().max() > 0  # type: ignore[union-attr]
+
+
+def test_a_file_with_half_of_the_block_or_with_one_too_many_is_refused(tmp_path: Path) -> None:
+    path, with_block = tmp_path / "state.pt", replace(SHAPE, detail=8)
+    state = _net(with_block).state_dict()
+    torch.save(state, path)
+    found, _ = find_backbone(str(path), None, with_block)
+    assert found is not None
+    assert torch.equal(found.tensors["detail.widen.weight"], state["detail.widen.weight"])
+    with pytest.raises(ConfigError, match=r"has a detail\."):
+        find_backbone(str(path), None, SHAPE)
+    del state["detail.widen.weight"]
+    torch.save(state, path)
+    with pytest.raises(ConfigError, match=r"has no detail\.widen\.weight"):
+        find_backbone(str(path), None, with_block)
 
 
 def test_a_new_run_begins_with_them_and_a_resumed_one_where_it_was(file: Path) -> None:

@@ -79,7 +79,7 @@ def made(gate: Gate, boards: Split) -> Variants:
 @pytest.fixture(scope="module")
 def model() -> bytes:
     torch.manual_seed(0)
-    net = Net(NetShape(1, 2, 16))
+    net = Net(NetShape(1, 2, 16, detail=8))
     torch.nn.init.normal_(dict(net.named_parameters())["class_head.weight"], std=0.1)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # all alike, they would be written as one
