@@ -1,4 +1,4 @@
-"""What the net is taught: which cells own a defect, how sure to be there, and where its box is."""
+"""What the net is taught: which cells own a defect, how sure to be there, of which kind it is, and where its box is."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ CENTRE_RADIUS_PX = 1.5 * STRIDE
 
 BOX_WEIGHT = 2.0
 
+KIND_WEIGHT = 0.3
+"""Of telling the kinds apart where a defect is: the score asks each class by itself, and what is nearly right weighs
+nearly nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Losses:
     """The parts of the loss, each a scalar averaged over the cells that own a defect; owned: how many do, or 1."""
 
-    total: Tensor
     score: Tensor
     box: Tensor
+    kind: Tensor
     owned: int
+
+    @property
+    def total(self) -> Tensor:
+        """What is learned by: all parts, weighted."""
+        return self.score + BOX_WEIGHT * self.box + KIND_WEIGHT * self.kind
 
 
 def detection_loss(logits: Tensor, distances: Tensor, boxes: Tensor, labels: Tensor) -> Losses:
@@ -36,7 +45,8 @@ def detection_loss(logits: Tensor, distances: Tensor, boxes: Tensor, labels: Ten
         labels: int64 [N, M], padded with -1.
 
     Returns:
-        Quality focal loss (the score learns the IoU of its box) plus GIoU loss of the boxes.
+        Quality focal loss (the score learns the IoU of its box), GIoU loss of the boxes, and cross-entropy between the
+        classes in the cells that own a defect.
 
     Source:
         Generalized Focal Loss (arXiv 2006.04388), GIoU (arXiv 1902.09630), FCOS's centre sampling.
@@ -49,14 +59,16 @@ def detection_loss(logits: Tensor, distances: Tensor, boxes: Tensor, labels: Ten
     image, cell = torch.nonzero(owner >= 0, as_tuple=True)
     targets = torch.zeros_like(flat_logits)
     owned = max(1, image.numel())
-    box_loss = decoded.sum() * 0.0
+    box_loss = kind_loss = decoded.sum() * 0.0
     if image.numel():
         which = owner[image, cell]
+        kinds = labels[image, which]
         iou, giou = paired_iou(decoded[image, cell], boxes[image, which])
-        targets[image, cell, labels[image, which]] = iou.detach().clamp(0.0, 1.0)
+        targets[image, cell, kinds] = iou.detach().clamp(0.0, 1.0)
         box_loss = (1.0 - giou).sum() / owned
+        kind_loss = functional.cross_entropy(flat_logits[image, cell], kinds, reduction="sum") / owned
     score_loss = quality_focal(flat_logits, targets).sum() / owned
-    return Losses(score_loss + BOX_WEIGHT * box_loss, score_loss, box_loss, owned)
+    return Losses(score_loss, box_loss, kind_loss, owned)
 
 
 def assign(centres: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:

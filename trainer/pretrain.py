@@ -22,7 +22,7 @@ from trainer.learner import (
     make_adamw,
     move_average,
 )
-from trainer.loss import detection_loss
+from trainer.loss import BOX_WEIGHT, detection_loss
 from trainer.metrics import Judged, average_precision, rank
 from trainer.model import Net, NetShape
 from trainer.progress import console, tracked
@@ -161,7 +161,8 @@ def _loss(taught: _Taught, batch: list[Tensor], is_bf16: bool) -> Tensor:
     weight = torch.full((shades.shape[1],), DEFECT_WEIGHT, device=shades.device)
     weight[0] = 1.0
     aside = functional.cross_entropy(shades.float(), masks.long(), weight=weight)
-    return detection_loss(logits, distances, boxes, labels).total + SHADE_WEIGHT * aside
+    losses = detection_loss(logits, distances, boxes, labels)
+    return losses.score + BOX_WEIGHT * losses.box + SHADE_WEIGHT * aside  # as the shipped weights were taught
 
 
 def held_out_ap(net: Net, dials: Pretraining, pictures: int, has_reference: bool) -> float:

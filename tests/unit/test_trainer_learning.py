@@ -296,3 +296,21 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> 
         assert torch.equal(weights, second.average[name]), name
     assert resumed == figures
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()][-1] == 3
+
+
+def test_a_defect_taken_for_another_kind_costs_more_though_each_class_alone_is_nearly_right() -> None:
+    boxes, labels = torch.tensor([[[8.0, 8.0, 24.0, 24.0]]]), torch.tensor([[1]])
+    distances = torch.zeros((1, 4, 4, 4))
+    right, wrong = torch.full((1, 3, 4, 4), -4.0), torch.full((1, 3, 4, 4), -4.0)
+    right[:, 1], right[:, 2] = 0.2, 0.0
+    wrong[:, 1], wrong[:, 2] = 0.0, 0.2
+    told, mistaken = (detection_loss(logits, distances, boxes, labels) for logits in (right, wrong))
+    assert float(mistaken.kind) > float(told.kind)
+    exact = torch.nn.functional.cross_entropy(right[:, :, 0, 0], torch.tensor([1]))
+    assert float(told.kind) == pytest.approx(float(exact), rel=1e-5), "the mean over the cells that own the defect"
+
+
+def test_a_single_kind_has_nothing_to_be_told_from() -> None:
+    boxes, labels = torch.tensor([[[8.0, 8.0, 24.0, 24.0]]]), torch.tensor([[0]])
+    losses = detection_loss(torch.randn(1, 1, 4, 4), torch.zeros(1, 4, 4, 4), boxes, labels)
+    assert float(losses.kind) == 0.0
