@@ -59,6 +59,7 @@ class Place:
         station |= {
             "device": {name: getattr(settings, name) for name in names}, "bundle": str(self.current),
             "mqtt": {"host": "127.0.0.1", "port": port, "consumers": []}, "runtime": {"threads": 1},
+            "releases": str(folder / "agent" / "slots"),
         }  # fmt: skip
         (folder / "config.yaml").write_text(yaml.safe_dump(station))
         ledger = SqliteLedger.open(folder / "ledger.db", settings.device_id, "boot-1", [])
