@@ -258,7 +258,7 @@ def test_nobody_numbers_what_others_may_sign(line: Line, custom: object) -> None
     line.repository.delegate("assign-berlin", ["assign/berlin/*"], terminating=True)
     line.repository.add_target("assign/berlin/l1", b"models/a", role="assign-berlin", custom=custom)
     line.repository.publish("assign-berlin", *ALL_BUT_ROOT)
-    with pytest.raises(BundleTrustError, match="only names in models/, apps/, os/ are releases"):
+    with pytest.raises(BundleTrustError, match="only names in models/, recipes/, apps/, os/ are releases"):
         line.device.repository.find("assign/berlin/l1")
 
 
