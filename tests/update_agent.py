@@ -251,6 +251,7 @@ def fork_agent(device: Device, kill_after_s: float | None) -> dict[str, object]:
     child = os.fork()
     if child == 0:
         try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # its progress is nobody's answer
             take_updates(device)
         except BaseException as error:  # noqa: BLE001 told to the parent by the exit code, and on stderr
             sys.stderr.write(f"{error!r}\n")
