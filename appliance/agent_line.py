@@ -83,10 +83,10 @@ class MqttLine:
     def observations(self, gate: Gate, sha256: str, since_seq: int) -> Iterator[SeenPart]:
         """Return the parts after since_seq that a release judged, or judged beside, in order."""
         with closing(self._ledger()) as ledger:
-            beside = gate == "shadow"
-            found = (
-                ledger.judged_beside_by(sha256, since_seq) if beside else ledger.judged_by(sha256, since_seq, self._key)
-            )
+            if gate == "shadow":
+                found = ledger.judged_beside_by(sha256, since_seq)
+            else:
+                found = ledger.judged_by(sha256, since_seq, self._key)
             for part in found:
                 yield SeenPart(**asdict(part))
 

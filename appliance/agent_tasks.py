@@ -44,9 +44,9 @@ from appliance.update.slots import SUFFIXES, JudgingKindName, digest_of
 from appliance.update.statistical import make_judge
 from appliance.update.work_progress import WorkProgress
 
-GLANCE_S = 0.1
 JUDGING: Mapping[JudgingKindName, Content] = {"model": MODEL, "recipe": RECIPE}
 
+GLANCE_S = 0.1
 BUSY_S = 2.0
 """How often a worker looks whether another agent still works."""
 
@@ -137,16 +137,19 @@ class Agent:
         app = [("app", config.apps.name)] if config.apps else []
         return [(kind, name) for kind in JUDGING for name in config.names(kind)] + app
 
-    def kinds(self, orders: Orders, stopped: threading.Event, meanwhile: Callable[[], None]) -> dict[str, Kind]:
+    def kinds(
+        self, orders: Orders, station: Station, stopped: threading.Event, meanwhile: Callable[[], None]
+    ) -> dict[str, Kind]:
         """Return what this device installs: models, recipes, and the application where agent.yaml has it.
 
         Args:
             orders: where releases come from.
+            station: its configuration.
             stopped: breaks off what takes long.
             meanwhile: called often while something does.
         """
         kinds: dict[str, Kind] = {
-            content.kind: self.judging(content, orders, self.workshop(content.kind, stopped, meanwhile))
+            content.kind: self.judging(content, orders, station, self.workshop(content.kind, stopped, meanwhile))
             for content in JUDGING.values()
         }
         config, apps = self.config, self.config.apps
@@ -168,9 +171,9 @@ class Agent:
         products = [station.files_of(each.current).keys() for each in slots]
         return are_model_and_recipe(first, second) and not products[0].isdisjoint(products[1])
 
-    def judging(self, content: Content, orders: Orders, workshop: Workshop) -> JudgingKind:
+    def judging(self, content: Content, orders: Orders, station: Station, workshop: Workshop) -> JudgingKind:
         """Return the kind `model` or `recipe`."""
-        config, station = self.config, self.station()
+        config = self.config
 
         def why_not(name: str) -> str:
             current = config.slots(content.kind, name).current
@@ -187,8 +190,8 @@ class Agent:
 
     def service(self, stopped: threading.Event) -> Service:
         """Return everything that the agent does by itself."""
-        config, clock = self.config, SystemClock()
-        line = MqttLine(self.station(), config.slots_folder("model"))
+        config, clock, station = self.config, SystemClock(), self.station()
+        line = MqttLine(station, config.slots_folder("model"))
         meanwhile = Meanwhile(config.look_s)
 
         def between() -> None:
@@ -197,8 +200,8 @@ class Agent:
             meanwhile()
 
         orders = self.orders(between)
-        kinds = self.kinds(orders, stopped, meanwhile)
-        conductor = Conductor(self.journal, kinds, clock, config.window, partial(self.judge_together, self.station()))
+        kinds = self.kinds(orders, station, stopped, meanwhile)
+        conductor = Conductor(self.journal, kinds, clock, config.window, partial(self.judge_together, station))
         meanwhile.do = conductor.look_at_the_line
         reports = Reports(
             self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
@@ -307,7 +310,8 @@ def _adopt(agent: Agent, arguments: argparse.Namespace) -> int:
     file: Path = arguments.release
     content = RECIPE if file.suffix == SUFFIXES["recipe"] else MODEL
     with agent.alone():
-        releases = agent.judging(content, agent.orders(), agent.workshop(content.kind, threading.Event()))
+        workshop = agent.workshop(content.kind, threading.Event())
+        releases = agent.judging(content, agent.orders(), agent.station(), workshop)
         slots, (name, number) = releases.slots(arguments.name), content.identify(file)
         if slots.slot():
             raise ConfigError(f"{slots.current} is there already; from now on its updates are assigned")

@@ -130,19 +130,19 @@ def load_products(
 
 
 def load_release(
-    config: Config, document: Document, name: str, bundle: Bundle, device: DeviceState,
-    note_inference_ms: Callable[[str, float, float], None] = ignore_ms, recipe: LoadedRecipe | None = None,
+    config: Config, document: Document, name: str, bundle: Bundle, recipe: LoadedRecipe, device: DeviceState,
+    note_inference_ms: Callable[[str, float, float], None] = ignore_ms,
 ) -> WarmProduct:  # fmt: skip
     """Load another release for a product beside what judges, in memory of its own; it is never proved here.
 
     Args:
-        config: names the product's recipe.
+        config: has the cameras.
         document: the configuration's, for its digest.
         name: key of config.product_files.
         bundle: the release, or what judges now where the recipe is released.
+        recipe: the same of the recipe.
         device: as it is now.
         note_inference_ms: see load_products.
-        recipe: the release of a recipe; None for the one that the configuration names.
 
     Returns:
         The product with that bundle and recipe, to be freed by the caller.

@@ -180,8 +180,11 @@ class Releases:
         files = config.product_files()[key]
         bundle = wanted.bundle or read_bundle(files.bundle)
         recipe = wanted.recipe or load_recipe(files.recipe)
-        check_rest(product.versions, bundle.digest if wanted.recipe else "", "" if wanted.recipe else recipe[1].digest)
-        return load_release(config, document, key, bundle, device, self._note_inference_ms, recipe)
+        if wanted.recipe is None:
+            check_other(product.versions, "recipe", recipe[1].digest)
+        else:
+            check_other(product.versions, "bundle", bundle.digest)
+        return load_release(config, document, key, bundle, recipe, device, self._note_inference_ms)
 
     def _check_order(self, request: ReleaseRequest, now: Versions, after: tuple[str, int, str]) -> None:
         """Refuse an older release, unless a person rolls back to one that has run here."""
@@ -272,23 +275,20 @@ def _former_digest(kept: WarmProduct, now: WarmProduct) -> str:
     return before.bundle_digest if before.bundle_digest != after.bundle_digest else before.recipe_digest
 
 
-def check_rest(now: Versions, bundle_digest: str, recipe_digest: str) -> None:
+def check_other(now: Versions, other: ReleaseKind, named: str) -> None:
     """Refuse a release that would change more than itself: what judges is not what the configuration names.
 
     Args:
         now: what judges.
-        bundle_digest: of what the configuration names; empty if the bundle is released.
-        recipe_digest: the same of the recipe.
+        other: what is not released.
+        named: digest of what the configuration names of it.
 
     Raises:
         ConfigError: the recipe was edited, or another bundle or recipe is on trial.
     """
-    for what, named, judges in (
-        ("bundle", bundle_digest, now.bundle_digest), ("recipe", recipe_digest, now.recipe_digest)
-    ):  # fmt: skip
-        if named not in ("", judges):
-            raise ConfigError(
-                f"the {what} of {now.product} is not the one that the station judges with: it was edited since the "
-                f"station started with it, or another one is on trial, and a release changes nothing else; put it "
-                "back, let the trial end, or start the station again"
-            )
+    if named != now.released(other)[2]:
+        raise ConfigError(
+            f"the {other} of {now.product} is not the one that the station judges with: it was edited since the "
+            f"station started with it, or another one is on trial, and a release changes nothing else; put it "
+            "back, let the trial end, or start the station again"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from appliance.bundle import strict_json
 from appliance.bundle.baseline import SCHEMA as BASELINE_SCHEMA
 from appliance.bundle.baseline import Baseline
-from appliance.bundle.container import MAX_BUNDLE_BYTES, pack, unpack
+from appliance.bundle.container import pack, read_file, unpack
 from appliance.bundle.golden import GoldenImage, describe, file_name, read_golden, reference_name
 from appliance.bundle.manifest import SCHEMAS, Manifest, Precision, VariantName, file_of
 from appliance.bundle.whole_file import write_whole
@@ -120,14 +120,7 @@ def read_bundle(source: Path | bytes, origin: str = "bundle") -> Bundle:
         BundleFormatError: damaged, foreign, of a newer format, or too big; says why and what to do.
         BundleDigestError: a file is not the one that the manifest names.
     """
-    if isinstance(source, bytes):
-        return _read(source, origin)
-    try:
-        with source.open("rb") as file:
-            data = file.read(MAX_BUNDLE_BYTES + 1)
-    except OSError as error:
-        raise BundleFormatError(f"{source} cannot be read: {error.strerror}; check path and rights") from error
-    return _read(data, str(source))
+    return _read(source, origin) if isinstance(source, bytes) else _read(read_file(source), str(source))
 
 
 def _read(data: bytes, origin: str) -> Bundle:

@@ -8,6 +8,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from appliance.errors import BundleFormatError
 
@@ -67,6 +68,19 @@ def pack(files: Mapping[str, bytes]) -> bytes:
         directory += central_header(name, crc, len(content), len(body))
         body += local_header(name, crc, len(content)) + content
     return bytes(body + directory + end_record(len(files), len(directory), len(body)))
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file that should be such a zip file; of one that is too big no more than shows that.
+
+    Raises:
+        BundleFormatError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BUNDLE_BYTES + 1)
+    except OSError as error:
+        raise BundleFormatError(f"{path} cannot be read: {error.strerror}; check path and rights") from error
 
 
 def unpack(data: bytes, origin: str) -> dict[str, bytes]:

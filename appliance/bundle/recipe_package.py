@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from appliance.bundle import strict_json
-from appliance.bundle.container import MAX_BUNDLE_BYTES, pack, unpack
+from appliance.bundle.container import pack, read_file, unpack
 from appliance.bundle.manifest import Digest, Name
 from appliance.bundle.section import Section
 from appliance.errors import BundleDigestError, BundleFormatError
@@ -66,9 +66,7 @@ def write_recipe_package(name: str, version: int, recipe: bytes, pictures: Itera
     by_digest = {_digest(content): content for content in pictures}
     if len(by_digest) > MAX_PICTURES:
         raise BundleFormatError(f"{len(by_digest)} pictures do not fit into a recipe; name at most {MAX_PICTURES}")
-    manifest = RecipeManifest(
-        name=name, version=version, recipe=_digest(recipe), pictures=tuple(sorted(by_digest))
-    )  # fmt: skip
+    manifest = RecipeManifest(name=name, version=version, recipe=_digest(recipe), pictures=tuple(sorted(by_digest)))
     files = {MANIFEST: strict_json.dump(manifest), RECIPE: recipe}
     return pack(files | {PICTURES + digest: content for digest, content in by_digest.items()})
 
@@ -84,14 +82,7 @@ def read_recipe_package(source: Path | bytes, origin: str = "recipe") -> RecipeP
         BundleFormatError: damaged, foreign, of a newer format or too big.
         BundleDigestError: a file in it is not the one that its manifest names.
     """
-    if isinstance(source, bytes):
-        return _read(source, origin)
-    try:
-        with source.open("rb") as file:
-            data = file.read(MAX_BUNDLE_BYTES + 1)
-    except OSError as error:
-        raise BundleFormatError(f"{source} cannot be read: {error.strerror}; check path and rights") from error
-    return _read(data, str(source))
+    return _read(source, origin) if isinstance(source, bytes) else _read(read_file(source), str(source))
 
 
 def _read(data: bytes, origin: str) -> RecipePackage:

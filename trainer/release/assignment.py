@@ -15,8 +15,8 @@ from appliance.bundle.strict_json import dump, parse
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.progress import console
-from trainer.release.releases import LARGEST_SEQ, is_release
-from trainer.release.roles import ASSIGN, CONTENT, KINDS, Kind, assign_role, expires, keys_of, said_of, seq_of
+from trainer.release.releases import LARGEST_SEQ, is_release, nobody_signed
+from trainer.release.roles import ASSIGN, CONTENT, KINDS, Kind, assign_role, expires, keys_of, kind_of, said_of, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -130,14 +130,13 @@ def choose(standing: Standing, paths: Sequence[str]) -> tuple[Chosen, ...]:
     """
     found: dict[tuple[str, str], Chosen] = {}
     for path in paths:
-        kind = next((kind for kind, folder in KINDS.items() if path.startswith(f"{folder}/")), None)
+        kind = kind_of(path)
         if kind and (gone := standing.withdrawn(kind).get(path)):
             raise ConfigError(f"{path}: was withdrawn ({gone.get('why', 'nobody said why')}); choose another release")
         targets: Mapping[str, TargetFile] = standing.releases(kind) if kind else {}
         target = targets.get(path)
         if kind is None or target is None or seq_of(target) < 0 or not is_release(kind, path):
-            known = ", ".join(sorted(name for name in targets if kind and is_release(kind, name))[-5:])
-            raise ConfigError(f"{path}: nobody signed such a release; there are {known or 'none of this kind'}")
+            raise nobody_signed(standing, path)
         metadata = standing.delegated[KINDS[kind]].signed
         if metadata.is_expired(utc_now()):
             raise ConfigError(

@@ -14,7 +14,7 @@ from tuf.api.metadata import TargetFile, Targets
 from appliance.errors import ConfigError
 from trainer.release.ceremony import Said
 from trainer.release.request import Request, request_of
-from trainer.release.roles import KINDS, Kind, delegated_roles, expires, seq_of
+from trainer.release.roles import KINDS, Kind, delegated_roles, expires, kind_of, seq_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
@@ -82,6 +82,18 @@ def check_may_release(shelf: Shelf, standing: Standing, kind: Kind) -> None:
 def is_release(kind: Kind, path: str) -> bool:
     """Tell whether a signed name is a release itself, and not what people read about one."""
     return path.endswith(".recipe") if kind == "recipe" else not path.endswith(_BESIDE)
+
+
+def nobody_signed(standing: Standing, path: str) -> ConfigError:
+    """Return the error for a name that is no release, with some that are.
+
+    Args:
+        standing: what stands in the repository.
+        path: the name.
+    """
+    kind = kind_of(path)
+    known = sorted(name for name in standing.releases(kind) if is_release(kind, name))[-5:] if kind else []
+    return ConfigError(f"{path}: nobody signed such a release; there are {', '.join(known) or 'none of this kind'}")
 
 
 def next_seq(standing: Standing, kind: Kind, name: str, asked: int | None) -> int:

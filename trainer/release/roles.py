@@ -97,6 +97,11 @@ def paths_of(role: str) -> list[str]:
     return [f"assign/{role.removeprefix(ASSIGN)}/*" if role.startswith(ASSIGN) else f"{role}/*/*"]
 
 
+def kind_of(path: str) -> Kind | None:
+    """Return of which kind a release is by its name, None if of none."""
+    return next((kind for kind, folder in KINDS.items() if path.startswith(f"{folder}/")), None)
+
+
 def said_of(target: TargetFile) -> Mapping[str, Any]:
     """Return what is signed of a target beside its length and digests."""
     return target.custom if isinstance(target.custom, dict) else {}

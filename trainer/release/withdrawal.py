@@ -6,25 +6,18 @@ from copy import deepcopy
 
 from tuf.api.metadata import Targets
 
-from appliance.errors import ConfigError
 from trainer.release.ceremony import Said
-from trainer.release.releases import is_release
+from trainer.release.releases import is_release, nobody_signed
 from trainer.release.request import Request, request_of
-from trainer.release.roles import KINDS, WITHDRAWN, Kind, expires, seq_of, tombstone, withdrawals
+from trainer.release.roles import WITHDRAWN, expires, kind_of, seq_of, tombstone, withdrawals
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
-
-
-def kind_of(path: str) -> Kind | None:
-    """Return of which kind a release is by its name, None if of none."""
-    return next((kind for kind, folder in KINDS.items() if path.startswith(f"{folder}/")), None)
 
 
 def is_withdrawn(standing: Standing, path: str) -> bool:
     """Tell whether a release was withdrawn already."""
     kind = kind_of(path)
-    held = standing.delegated.get(KINDS[kind]) if kind else None
-    return held is not None and path in withdrawals(held.signed)
+    return kind is not None and path in standing.withdrawn(kind)
 
 
 def names_with(standing: Standing, path: str) -> list[str]:
@@ -36,8 +29,7 @@ def names_with(standing: Standing, path: str) -> list[str]:
     kind = kind_of(path)
     targets = standing.releases(kind) if kind else {}
     if kind is None or path not in targets or not is_release(kind, path):
-        known = ", ".join(sorted(name for name in targets if kind and is_release(kind, name))[-5:])
-        raise ConfigError(f"{path}: nobody signed such a release; there are {known or 'none of this kind'}")
+        raise nobody_signed(standing, path)
     folder, _, _ = path.rpartition("/")
     begin = f"{folder}/{path.split('/')[1]}-{seq_of(targets[path])}."
     return sorted({path, *(name for name in targets if name.startswith(begin))})
