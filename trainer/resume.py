@@ -55,7 +55,9 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
     lines = []
     for name in sorted(found.plan.keys() | asked.plan.keys()):
         was, now = (state.plan.get(name, _usual(name)) for state in (found, asked))
-        if was != now:
+        if was != now and name == "detail":
+            lines.append(f"{was} channels at stride 4 (now {now}; no option changes that)")
+        elif was != now:
             option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
             hint = ", or as many processes" if name == "workers" else ""
             lines.append(f"{option} {_told(was)} (now {_told(now)}{hint})")

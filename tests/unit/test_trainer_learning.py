@@ -219,10 +219,11 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_options(tmp_path: P
 
 
 def test_each_option_that_differs_is_named_with_both_values() -> None:
-    plans = Plan(budget_minutes=2.0, side_px=64, workers=2), Plan(epochs=4, reference=True, workers=3)
+    plans = Plan(budget_minutes=2.0, side_px=64, workers=2), Plan(epochs=4, reference=True, workers=3, detail=16)
     found, asked = (Checkpoint(asdict(plan), NetShape(1, 2, 8), ("a", "b")) for plan in plans)
     assert differences(found, asked) == [
         "--budget-minutes 2.0 (now not given)",
+        "0 channels at stride 4 (now 16; no option changes that)",
         "--epochs not given (now 4)",
         "--reference no (now yes)",
         "--crop 64 (now 320)",
