@@ -118,14 +118,19 @@ def _candidates(bundle: Bundle) -> Iterator[Candidate]:
     if not why_not_here():
         for precision in bundle.holds():
             yield Candidate("tensorrt", 1, precision)
-    most = min(default_threads() + 1, MAX_THREADS)
-    for threads in sorted({1, default_threads(), most}):
+    for threads in thread_counts(min(default_threads() + 1, MAX_THREADS)):
         for precision in bundle.holds():
             yield Candidate("onnx", threads, precision)
         yield Candidate("openvino", threads, "f32")
         yield Candidate("openvino", threads, "bf16")
         if "int8" in bundle.variants:
             yield Candidate("openvino", threads, "int8")
+
+
+def thread_counts(cores: int) -> list[int]:
+    """Return the numbers of threads that are tried: powers of two, all cores, and all but one."""
+    powers = {2**power for power in range(cores.bit_length()) if 2**power <= cores}
+    return sorted(powers | {max(1, cores - 1), cores})
 
 
 def _measure(bundle: Bundle, candidates: list[Candidate], rounds: int, engines: Path) -> None:

@@ -1,6 +1,7 @@
 """OpenVINO: industrial PCs with Intel's processors; the extra `openvino` installs it."""
 
 import sys
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,23 @@ _PRECISIONS = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 
 _ENGINE_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
 """What OpenVINO's binding raises; it has no errors of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SetUp:
+    """What a compiled model computes with."""
+
+    threads: int
+    precision: str
+    devices: tuple[str, ...]
+    hint: str
+    pins_threads: bool
+
+    def __str__(self) -> str:
+        """Return it in one line, for the record."""
+        hint = "" if self.hint == "LATENCY" else f" hint={self.hint}"
+        pinned = " pinned" if self.pins_threads else ""
+        return f"{','.join(self.devices)} {self.precision} threads={self.threads}{pinned}{hint}"
 
 
 class OpenVinoRuntime:
@@ -87,7 +105,7 @@ class OpenVinoRuntime:
             self._set_up = _set_up(compiled)
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
-        self._check_set_up((threads, precision, [DEVICE]))
+        self._check_set_up(_SetUp(threads, precision, (DEVICE,), "LATENCY", pins_threads))
         blank = blank_picture(manifest)
         for _ in range(WARM_UP_RUNS):
             self.infer(blank)
@@ -118,18 +136,16 @@ class OpenVinoRuntime:
 
     def describe(self) -> str:
         """Return runtime, version, device, precision and threads in one line, for the record."""
-        threads, precision, devices = self._set_up
-        return f"openvino {_VERSION} {','.join(devices)} {precision} threads={threads}"
+        return f"openvino {_VERSION} {self._set_up}"
 
-    def _check_set_up(self, wanted: tuple[int, str, list[str]]) -> None:
-        threads, precision, devices = wanted
+    def _check_set_up(self, wanted: _SetUp) -> None:
         if self._set_up == wanted:
             return
-        if precision == "int8" and self._set_up == (threads, "f32", devices):
+        if wanted.precision == "int8" and self._set_up == replace(wanted, precision="f32"):
             raise RuntimeFault("OpenVINO does not compute this model with int8 here; use the bundle's f32 model")
         raise ConfigError(
-            f"OpenVINO was asked for {threads} threads with {precision} on {DEVICE} and computes with "
-            f"{self._set_up}; change the configuration's runtime section"
+            f"OpenVINO was asked for {wanted} and computes with {self._set_up}; "
+            "change the configuration's runtime section"
         )
 
     def close(self) -> None:
@@ -149,13 +165,16 @@ def _core(precision: str) -> Any:
     return core
 
 
-def _set_up(compiled: Any) -> tuple[int, str, list[str]]:
-    """Return what the compiled model really computes with: threads, precision, devices."""
+def _set_up(compiled: Any) -> _SetUp:
     names = {"float32": "f32", "bfloat16": "bf16"}
     kind = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
-    precision = "int8" if _convolves_integers(compiled) else names.get(kind, kind)
-    return threads, precision, list(compiled.get_property("EXECUTION_DEVICES"))
+    return _SetUp(
+        int(compiled.get_property("INFERENCE_NUM_THREADS")),
+        "int8" if _convolves_integers(compiled) else names.get(kind, kind),
+        tuple(compiled.get_property("EXECUTION_DEVICES")),
+        str(compiled.get_property("PERFORMANCE_HINT")),
+        bool(compiled.get_property("ENABLE_CPU_PINNING")),
+    )
 
 
 def _convolves_integers(compiled: Any) -> bool:

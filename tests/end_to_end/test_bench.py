@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from appliance.bench import Candidate, in_yaml, propose
+from appliance.bench import Candidate, in_yaml, propose, thread_counts
 from appliance.config import RuntimeSection
 from appliance.engine import default_threads
 from tests.accelerator import why_no_accelerator
@@ -60,6 +60,13 @@ def test_the_fastest_is_proposed_if_it_leaves_a_core_free() -> None:
     free, all_cores = default_threads(), default_threads() + 1
     best = candidate(free, 9.0)
     assert propose([candidate(free, 12.0), best, candidate(all_cores, 5.0), candidate(free, None)]) is best
+
+
+@pytest.mark.parametrize(
+    ("cores", "tried"), [(1, [1]), (2, [1, 2]), (4, [1, 2, 3, 4]), (6, [1, 2, 4, 5, 6]), (16, [1, 2, 4, 8, 15, 16])]
+)
+def test_a_large_computer_has_the_numbers_between_tried_too(cores: int, tried: list[int]) -> None:
+    assert thread_counts(cores) == tried
 
 
 def test_nothing_is_proposed_where_nothing_may_judge() -> None:

@@ -24,6 +24,11 @@ def finish() -> None:
     say(result={"arguments": sys.argv[1:]})
 
 
+def priority() -> None:
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    say(result={"is_idle": os.sched_getscheduler(0) == os.SCHED_IDLE, "nice": nice})
+
+
 def chatter() -> None:
     sys.stdout.write('a library says hello\n{"unfinished": \n[1, 2]\n')
     finish()
@@ -93,6 +98,7 @@ DEEDS: dict[str, Callable[[], None]] = {
     deed.__name__: deed
     for deed in (
         finish,
+        priority,
         chatter,
         split,
         crash,

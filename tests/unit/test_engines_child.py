@@ -43,6 +43,10 @@ def test_its_last_word_is_the_result() -> None:
     assert run("finish") == {"arguments": ["--x", "finish"]}
 
 
+def test_it_lets_the_line_go_first() -> None:
+    assert run("priority") == {"is_idle": True, "nice": 19}
+
+
 def test_its_progress_is_told_as_it_comes() -> None:
     told: list[float] = []
     run("finish", on_progress=told.append)

@@ -84,7 +84,8 @@ def test_the_shipped_model_is_built_and_computes_with_the_precision_of_its_file(
 @pytest.mark.parametrize(
     ("size", "channels", "height", "width"),
     [("nano", 1, 96, 128), ("nano", 2, 96, 128), ("nano", 3, 96, 128), ("nano", 6, 96, 128),
-     ("small", 1, 96, 128), ("small", 2, 640, 640), ("small", 3, 96, 128), ("small", 6, 640, 640)],
+     ("small", 1, 96, 128), ("small", 2, 640, 640), ("small", 3, 96, 128), ("small", 6, 640, 640),
+     ("base", 1, 96, 128), ("base", 2, 96, 128), ("base", 3, 96, 128), ("base", 6, 96, 128)],
 )  # fmt: skip
 def test_what_the_trainer_exports_is_built_in_every_precision(
     library: Library, size: SizeName, channels: int, height: int, width: int

@@ -54,7 +54,8 @@ def run_child(
 ) -> dict[str, Any]:
     """Run a module as a process of its own and return its last word.
 
-    It ends with this process, also where that is killed, and with the thread that called this.
+    It ends with this process, also where that is killed, and with the thread that called this. It takes the processor
+    only when nobody else wants it.
 
     Args:
         module: it writes lines of JSON: {"progress": 0..1} any number of times, then {"result": {...}} once.
