@@ -103,7 +103,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default="",
         type=str.strip,
         metavar="WHY",
-        help="write the bundle though golden images are fewer than 32 or lack a kind; why stands in the model card",
+        help="why fewer than 32 golden images, or none of some kind, will do; stands in the model card",
     )
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")

@@ -70,7 +70,7 @@ class ExportOptions:
         is_stressed: whether to measure what the model bears.
         wish: what the limit is to be chosen for.
         variants: precisions beside f32 that the bundle gets a model of, if it passes its gate.
-        few_golden: why fewer golden images than a proof wants, or none of some kind, will do; empty if they will not.
+        few_golden: why fewer golden images than a proof wants, or none of some kind, will do; empty if nobody says so.
     """
 
     name: str
@@ -108,23 +108,6 @@ class ExportOptions:
             raise ConfigError(f"--golden {self.golden}: a proof wants {LEAST_GOLDEN}; {_SAY_WHY}")
         self.wish.check()
 
-    def good_enough(self, images: list[GoldenImage]) -> list[GoldenImage]:
-        """Return the golden images that a bundle would have; those that say little only if somebody said why they do.
-
-        Args:
-            images: of the bundle, or to choose them from.
-
-        Raises:
-            ConfigError: there are too few, or none of some kind.
-        """
-        words = lacking(images)
-        if words and not self.few_golden:
-            raise ConfigError(
-                f"{words}; hold out more or other groups (trainer train --holdout), measure what the model bears (no "
-                f"--no-stress; dark and bright pictures are made by it), or {_SAY_WHY}"
-            )
-        return images
-
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -140,7 +123,9 @@ class Exported:
 
     def doubts(self) -> list[str]:
         """Return in words what a person should beware of."""
-        return [words for words in (self.choice.doubt, lacking(self.bundle.golden)) if words]
+        few = lacking(self.bundle.golden)
+        more = few and f"{few}; hold out more or other groups (trainer train --holdout) and see `appliance check`"
+        return [words for words in (self.choice.doubt, more) if words]
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
@@ -191,8 +176,7 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
     variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
     manifest = manifest.with_variants(variants.told())
-    settled = settle(pool, replace(base, variants=variants.models()), options.golden, options.threads)
-    golden = options.good_enough(settled)
+    golden = settle(pool, replace(base, variants=variants.models()), options.golden, options.threads)
     bundle = write_bundle(
         target,
         manifest,
@@ -215,7 +199,6 @@ def _golden(
             f"{file}: finds nothing on any of {len(pool[: options.golden])} golden images; train longer, or raise "
             "--golden"
         )
-    options.good_enough(pool)
     return pool
 
 

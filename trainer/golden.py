@@ -2,7 +2,8 @@
 
 A proof compares verdicts, and devices differ a little in their scores. So a golden image is one whose verdict does not
 hang on that little: no model of the bundle decides it with a score within NEAREST of the limit, and all decide it
-alike. Of what is left, the nearest to the limit are taken.
+alike. Of what is left, the nearest to the limit are taken; where a model is sure of every picture, defects are made
+fainter until it is not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from appliance.optics.detector import Detector
 from trainer.calibration_set import piece_around
 from trainer.datasets.sample import Dataset, Sample, load_picture, spread
 from trainer.evaluate import Runner, load_runtime
+from trainer.faint import fainter, without_defects
 from trainer.metrics import Judged
 from trainer.references import load_input
 from trainer.stress import Robustness, brighter
@@ -35,6 +37,9 @@ NEAREST = 0.05
 
 NEAR = 0.25
 """A score further from the limit than this is not near it."""
+
+HALVINGS = 10
+"""So often is the strength of a defect changed to bring its score near to the limit."""
 
 DARK, BRIGHT = 0.8, 1.25
 """Pictures are dark or bright by themselves below and above so many times the usual brightness."""
@@ -80,7 +85,7 @@ def choose_golden(
         Images with what the model finds on them; the same ones for the same data. Where nothing is found on any of a
         kind, as with a net that is sure of nothing, there are pictures of no kind besides.
     """
-    kinds = _Kinds(dataset, judged, runner.manifest, borne or {})
+    kinds = _Kinds(dataset, judged, runner, borne or {})
     share = -(-wanted // len(kinds.drafts))
     turns = [_fitting(kind, drafts, runner, kinds, TRIES * share) for kind, drafts in kinds.drafts.items()]
     found = (image for turn in zip_longest(*turns) for image in turn if image is not None)
@@ -182,17 +187,18 @@ class _Kinds:
     Args:
         dataset: the held-out half.
         judged: what the model found on it.
-        manifest: geometry and limits.
+        runner: the model, with its geometry and limits.
         borne: what the model bears.
     """
 
     def __init__(
-        self, dataset: Dataset, judged: Sequence[Judged], manifest: Manifest, borne: Mapping[str, Robustness]
+        self, dataset: Dataset, judged: Sequence[Judged], runner: Runner, borne: Mapping[str, Robustness]
     ) -> None:
         self._samples = dataset.samples
         self._judged = judged
-        self._geometry = manifest.geometry
-        limits = np.array([item.limit for item in manifest.classes])
+        self._runner = runner
+        self._geometry = runner.manifest.geometry
+        limits = np.array([item.limit for item in runner.manifest.classes])
         self._margins = [float((it.scores - limits[it.labels]).max(initial=-1.0)) for it in judged]
         self._taken: set[int] = set()
         self._given: Counter[str] = Counter()
@@ -200,7 +206,7 @@ class _Kinds:
         self.drafts: dict[GoldenKind, Iterator[_Draft]] = {
             "clear_bad": self._whole(sorted(self._bad(), key=lambda at: -self._margins[at])),
             "clear_good": self._whole(sorted(self._good(), key=lambda at: self._margins[at])),
-            "near_limit": self._whole(self._near()),
+            "near_limit": self._near_limit(),
             "small": self._small(),
             "dark": self._lit(DARK, -borne["darker_percent"].level if "darker_percent" in borne else 0.0),
             "bright": self._lit(BRIGHT, borne["brighter_percent"].level if "brighter_percent" in borne else 0.0),
@@ -221,6 +227,29 @@ class _Kinds:
 
     def _good(self) -> list[int]:
         return [at for at in self._all() if self._samples[at].is_good]
+
+    def _near_limit(self) -> Iterator[_Draft]:
+        """First those that are near by themselves, then defects made fainter until they are, on either side in turn."""
+        yield from self._whole(self._near())
+        for number, at in enumerate(spread(self._bad(), 100)):
+            if (pixels := self._faint(at, is_found=number % 2 == 0)) is not None:
+                yield _Draft(-1, pixels)
+
+    def _faint(self, at: int, is_found: bool) -> Pixels | None:
+        """Make the defects of a picture fainter by halves until the best is just found, or just not."""
+        sample, limits = self._samples[at], _limits(self._runner.manifest)
+        picture = load_picture(sample.image, self._geometry.picture_channels)
+        sound, centre = without_defects(sample, picture), self._found_centre(at)
+        goal = (NEAREST + NEAR) / 2 * (1 if is_found else -1)
+        least, most = 0.0, 1.0
+        for _ in range(HALVINGS):
+            share = (least + most) / 2
+            pixels = self._piece(at, centre, fainter(picture, sound, share))
+            far = margin(self._runner.detect(pixels), limits)
+            if abs(far - goal) < (NEAR - NEAREST) / 2:
+                return pixels
+            least, most = (share, most) if far < goal else (least, share)
+        return None
 
     def _near(self) -> list[int]:
         """Those just below the limit and those just above it, in turn."""
@@ -261,7 +290,8 @@ class _Kinds:
             for at in spread(
                 [at for pair in zip_longest(self._bad(), self._good()) for at in pair if at is not None], 100
             ):
-                yield _Draft(-1, self._piece(at, self._found_centre(at), percent))
+                lit = brighter(load_picture(self._samples[at].image, self._geometry.picture_channels), percent)
+                yield _Draft(-1, self._piece(at, self._found_centre(at), lit))
 
     def _empty(self) -> Iterator[_Draft]:
         """A field of one grey, as where no part lies; then good parts on which nothing at all is found."""
@@ -283,10 +313,8 @@ class _Kinds:
         x1, y1, x2, y2 = found.boxes[int(found.scores.argmax())].tolist()
         return (x1 + x2) / 2, (y1 + y2) / 2
 
-    def _piece(self, at: int, centre: tuple[float, float] | None, percent: float = 0.0) -> Pixels:
-        sample, geometry = self._samples[at], self._geometry
-        changed = brighter(load_picture(sample.image, geometry.picture_channels), percent) if percent else None
-        return piece_around(load_input(sample, geometry.channels, changed), geometry, centre)
+    def _piece(self, at: int, centre: tuple[float, float] | None, changed: Pixels | None = None) -> Pixels:
+        return piece_around(load_input(self._samples[at], self._geometry.channels, changed), self._geometry, centre)
 
 
 def _areas(sample: Sample) -> np.ndarray:

@@ -122,7 +122,9 @@ def _borne(metrics: Mapping[str, float]) -> str:
 def _golden(golden: Sequence[GoldenImage], why: str) -> str:
     words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counted(golden).items())
     few = lacking(golden)
-    return f"{words}. Beware: {few}. Why that is let pass: {' '.join(why.split())}" if few else f"{words}."
+    if not few:
+        return f"{words}."
+    return f"{words}. Beware: {few}. Why that is let pass: {' '.join(why.split()) or 'nobody has said'}"
 
 
 def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:

@@ -96,6 +96,20 @@ def test_near_the_limit_is_on_both_sides_of_it_and_as_near_as_may_be(many: Parts
     assert scores == {NEAR_ABOVE, NEAR_BELOW}
 
 
+@pytest.mark.parametrize("has_reference", [False, True])
+def test_defects_are_made_fainter_where_the_model_is_sure_of_every_picture(parts: Parts, has_reference: bool) -> None:
+    parts.add(None, is_good=True)
+    for _ in range(6):
+        parts.add(CLEAR)
+    if has_reference:
+        sound = parts.samples[0].image
+        parts.samples = [replace(sample, reference=sound) for sample in parts.samples]
+    near = of("near_limit", parts.golden())
+    far = [margin(image.detections, LIMITS) for image in near]
+    assert {each > 0 for each in far} == {True, False}
+    assert all(NEAREST < abs(each) <= 0.25 for each in far)
+
+
 def test_the_groups_take_turns(many: Parts) -> None:
     used = [image.png for image in many.golden(9)]
     pictures = {load_picture(sample.image, 1).tobytes(): sample.group for sample in many.samples}
@@ -133,7 +147,7 @@ def test_data_of_one_brightness_are_darkened_and_brightened_by_what_the_model_be
 def test_few_pictures_give_as_many_as_there_are(parts: Parts) -> None:
     parts.add(CLEAR)
     parts.add(None, is_good=True)
-    assert counted(parts.golden(32)) == {"clear_bad": 1, "clear_good": 1, "empty": 1}
+    assert counted(parts.golden(32)) == {"clear_bad": 1, "clear_good": 1, "near_limit": 1, "empty": 1}
 
 
 def test_where_every_verdict_hangs_on_a_rounding_there_are_golden_images_all_the_same(parts: Parts) -> None:
