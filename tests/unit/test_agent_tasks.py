@@ -13,7 +13,8 @@ from appliance.update.reports import read_report
 from tests.agent_place import GATES, REPORT, Place, device_at_a_broker
 from tests.certificates import needs_openssl
 from tests.stations import mqtt_settings, needs_mosquitto, until
-from tests.update_agent import DEVICE, NAME
+from tests.tiny_releases import NAME
+from tests.update_agent import DEVICE
 from tests.update_server import Exchange
 
 pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]
