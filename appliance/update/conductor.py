@@ -20,11 +20,10 @@ from appliance.update.lifecycle import (
     State,
     after,
 )
-from appliance.update.situation import HOLD
+from appliance.update.situation import GOES_BACK, HOLD
 
 log = logging.getLogger(__name__)
 
-GOES_BACK = "is rolled back"
 NOTHING_BEFORE = "nothing to roll back"
 
 _ACTIONS: Mapping[State, Callable[[Kind, Update], Outcome]] = {
