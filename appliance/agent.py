@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from appliance.agent_arguments import add_task_arguments
 from appliance.clock import SystemClock
 from appliance.errors import ConfigError
-from appliance.update.settings import AgentConfig, load_agent_config
 
 NOT_INSTALLED = "updates are not installed here: pip install 'inspection-appliance[agent]'"
 
 if TYPE_CHECKING:
     from appliance.update.repository import TrustedRepository
+    from appliance.update.settings import AgentConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Do one task; every refusal is an error with words and an exit code."""
-    config = load_agent_config(arguments.config)
-    if arguments.task == "run":
+    if arguments.task == "rest":
         from appliance import agent_resident
 
-        return agent_resident.run(config, arguments.config, arguments.log_level)
+        return agent_resident.run(arguments)
+    from appliance.update.settings import load_agent_config
+
+    config = load_agent_config(arguments.config)
+    if arguments.task == "run":
+        from appliance.agent_station import become_resident
+
+        become_resident(config, arguments.config, arguments.log_level)
     if arguments.task == "import":
         for said in _import(config, arguments.folder, arguments.names):
             sys.stdout.write(said + "\n")
@@ -52,18 +58,18 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _execute_task(arguments: argparse.Namespace, config: AgentConfig) -> int:
+def _execute_task(arguments: argparse.Namespace, config: "AgentConfig") -> int:
     with _installed():
         from appliance import agent_tasks
     return agent_tasks.execute(arguments, config, partial(_repository, config))
 
 
-def _refresh(config: AgentConfig) -> str:
+def _refresh(config: "AgentConfig") -> str:
     versions = _repository(config).refresh()
     return f"root {versions.root}, timestamp {versions.timestamp}, snapshot {versions.snapshot}"
 
 
-def _download(config: AgentConfig, name: str) -> str:
+def _download(config: "AgentConfig", name: str) -> str:
     target = _repository(config).find(name)
     from appliance.update.download import TargetStore
 
@@ -73,7 +79,7 @@ def _download(config: AgentConfig, name: str) -> str:
     return str(path)
 
 
-def _import(config: AgentConfig, folder: Path, names: Sequence[str]) -> Iterator[str]:
+def _import(config: "AgentConfig", folder: Path, names: Sequence[str]) -> Iterator[str]:
     with _installed():
         from appliance.update.stick_import import import_from
     return import_from(folder, names, config, SystemClock())
@@ -87,7 +93,7 @@ def _installed() -> Iterator[None]:
         raise ConfigError(NOT_INSTALLED) from error
 
 
-def _repository(config: AgentConfig) -> "TrustedRepository":
+def _repository(config: "AgentConfig") -> "TrustedRepository":
     with _installed():
         from appliance.update.repository import TrustedRepository
     return TrustedRepository(

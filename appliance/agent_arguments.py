@@ -10,7 +10,11 @@ Tasks: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_task_arguments(tasks: Tasks) -> list[argparse.ArgumentParser]:
     """Declare the tasks that need no more than the configuration, and those of people."""
     run = tasks.add_parser("run", help="ask the repository now and then, and take every update through its life")
-    work = tasks.add_parser("work")  # not for people: what `run` has others do
+    rest = tasks.add_parser("rest")  # not for people: what becomes of `run`, see agent_resident
+    for name in ("--state", "--ledger"):
+        rest.add_argument(name, type=Path, required=True)
+    rest.add_argument("--broker", required=True)
+    work = tasks.add_parser("work")  # not for people either: what `run` has others do
     work.add_argument("--ask-in", type=float, required=True)
     work.add_argument("--parent", type=int, required=True)
     update = tasks.add_parser("update", help="ask once, and go on until something must be waited for")
@@ -28,4 +32,4 @@ def add_task_arguments(tasks: Tasks) -> list[argparse.ArgumentParser]:
     forgive.add_argument("sha256", metavar="SHA256", help="of the release, as `status` tells it")
     for task in (rollback, hold, release, adopt, forgive):
         task.add_argument("--by", required=True, metavar="WHO", help="who wants it; written down")
-    return [run, work, update, status, rollback, hold, release, adopt, forgive]
+    return [run, rest, work, update, status, rollback, hold, release, adopt, forgive]

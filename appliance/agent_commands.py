@@ -11,25 +11,24 @@ from appliance.errors import ConfigError
 from appliance.events import iso
 from appliance.ports import Answer
 from appliance.requests import HoldRequest, ReleaseHoldRequest, RollbackRequest, read
-from appliance.update.conductor import GOES_BACK
 from appliance.update.durable import in_words
 from appliance.update.journal import Journal, Wish
-from appliance.update.settings import AgentConfig
-from appliance.update.situation import HOLD, content_of
+from appliance.update.places import Places
+from appliance.update.situation import GOES_BACK, HOLD, content_of
 from appliance.update.slots import JudgingKindName, digest_of
 from appliance.update.work_progress import read_progress, with_progress
 
 ANSWER_S = 120.0
 
 
-def only_name(config: AgentConfig, kind: JudgingKindName, name: str | None) -> str:
+def only_name(places: Places, kind: JudgingKindName, name: str | None) -> str:
     """Return the name of a model or recipe that the agent has; the only one if none is said.
 
     Raises:
         ConfigError: there is none of this name, or several and none is said.
     """
-    with in_words(config.slots_folder(kind)):
-        there = config.names(kind)
+    with in_words(places.slots_folder(kind)):
+        there = places.names(kind)
     if name is None and len(there) == 1:
         return there[0]
     if name not in there:
@@ -59,10 +58,10 @@ def is_over(journal: Journal, wish: Wish) -> bool:
 class AgentCommands:
     """Implements links.updates.Updates: the journal is told, and `agent run` does the rest."""
 
-    def __init__(self, config: AgentConfig, answer_s: float = ANSWER_S) -> None:
-        """Take the agent's configuration; answer_s: a rollback that is not done by then is answered all the same."""
-        self._config, self._answer_s = config, answer_s
-        self._journal = Journal(config.journal, SystemClock())
+    def __init__(self, places: Places, answer_s: float = ANSWER_S) -> None:
+        """Take where the agent's files lie; answer_s: a rollback that is not done by then is answered all the same."""
+        self._places, self._answer_s = places, answer_s
+        self._journal = Journal(places.journal, SystemClock())
         self._awaited: list[tuple[Wish, float, Future[dict[str, Any]]]] = []
         self._busy = threading.Lock()
 
@@ -73,7 +72,7 @@ class AgentCommands:
     def content(self) -> dict[str, Any]:
         """Return how the updates are, and answer those who wait for a rollback that is done."""
         self._answer_the_awaited()
-        return with_progress(content_of(self._journal), read_progress(self._config.work_progress))
+        return with_progress(content_of(self._journal), read_progress(self._places.work_progress))
 
     def carry_out(self, name: str, arguments: dict[str, Any]) -> Answer:
         """Carry out a command; a rollback is answered when it is done.
@@ -82,14 +81,14 @@ class AgentCommands:
             ConfigError: refused, in words.
             StorageError: the journal cannot be written.
         """
-        with closing(Journal(self._config.journal, SystemClock())) as journal:
+        with closing(Journal(self._places.journal, SystemClock())) as journal:
             if name == "update-hold":
                 return {"ok": True, "words": hold(journal, read(HoldRequest, arguments).by)}
             if name == "update-release-hold":
                 read(ReleaseHoldRequest, arguments)
                 return {"ok": True, "words": release_hold(journal)}
             asked = read(RollbackRequest, arguments)
-            wish = journal.wish(asked.kind, only_name(self._config, asked.kind, asked.name), asked.by)
+            wish = journal.wish(asked.kind, only_name(self._places, asked.kind, asked.name), asked.by)
         future: Future[dict[str, Any]] = Future()
         with self._busy:
             self._awaited.append((wish, time.monotonic() + self._answer_s, future))
@@ -115,5 +114,5 @@ class AgentCommands:
         if GOES_BACK not in words:
             return {"ok": False, "error": words}
         kind: JudgingKindName = "model" if wish.kind == "model" else "recipe"
-        digest = digest_of(self._config.slots(kind, wish.name).current)
+        digest = digest_of(self._places.slots(kind, wish.name).current)
         return {"ok": True, "words": words, "name": wish.name, "digest": digest}

@@ -1,5 +1,6 @@
 """The inspecting process beside the agent: asked through the station's broker, read in its ledger."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -22,6 +23,9 @@ ANSWER_S = 30.0
 LOADING_S = 120.0
 """A release is loaded, and looks at each golden picture, before the line answers."""
 
+BUSY_S = 300.0
+"""So long, and without a break, a station may answer that it is to be tried again; then it counts as a refusal."""
+
 
 class MqttLine:
     """Implements update.line.Line: commands to the station, and its ledger.
@@ -29,15 +33,16 @@ class MqttLine:
     Of a model, or recipe, that several products run, all of them change; only the one in force can be judged beside.
     """
 
-    def __init__(self, station: Station, folder: Path, kind: JudgingKindName = "model") -> None:
-        """Take the station, the folder of the kind's slots, and the kind.
+    def __init__(self, station: Station, folder: Path, kind: JudgingKindName = "model", busy_s: float = BUSY_S) -> None:
+        """Take the station, the folder of the kind's slots, and the kind; busy_s: see BUSY_S.
 
         Raises:
             ConfigError: the station cannot be asked.
         """
         self._station, self._folder, self._suffix = station, folder, SUFFIXES[kind]
         self._key: ReleaseKind = "bundle" if kind == "model" else "recipe"
-        self._settings = station.mqtt()
+        self._settings, self._busy_s = station.mqtt(), busy_s
+        self._busy_since: dict[str, float] = {}
 
     def shadow(self, candidate: Candidate) -> None:
         """Let a release judge beside the product in force."""
@@ -127,6 +132,13 @@ class MqttLine:
     def _answered(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         limit_s = LOADING_S if command in ("release", "shadow") else ANSWER_S
         reply = ask(self._settings, command, arguments, limit_s)
+        if not reply.ok and reply.result.get("try_again") is True and self._is_patient(command):
+            raise DeliveryError(f"the station is busy, {command} is asked again: {reply.error}")
+        self._busy_since.pop(command, None)
         if not reply.ok:
             raise LineRefusedError(f"the station refuses {command}: {reply.error}")
         return reply.result
+
+    def _is_patient(self, command: str) -> bool:
+        now = time.monotonic()
+        return now - self._busy_since.setdefault(command, now) < self._busy_s

@@ -1,5 +1,6 @@
 """appliance agent run: waits beside the line, small; a worker does what there is to do, and leaves with its memory."""
 
+import argparse
 import logging
 import os
 import signal
@@ -15,19 +16,19 @@ from typing import Any
 
 from appliance.agent_commands import AgentCommands
 from appliance.agent_rest import WorkerRest
-from appliance.agent_station import Station, station_file
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, StorageError
 from appliance.events import new_id
 from appliance.health import AGENT_SILENCE_S, StageWatchdog
 from appliance.inspection_flag import SeenFlag, flag_of
+from appliance.links.settings import MqttSettings
 from appliance.links.updates import UpdatesLink
 from appliance.runtimes.engines.child import read_word
 from appliance.stop_wish import StopWish
 from appliance.update.journal import Journal
 from appliance.update.lifecycle import PREPARING, State
 from appliance.update.lock import held_if_free
-from appliance.update.settings import AgentConfig
+from appliance.update.places import Places, StateFolder
 from appliance.update.situation import situation
 
 log = logging.getLogger(__name__)
@@ -147,13 +148,11 @@ def _terminate(worker: "subprocess.Popen[bytes]") -> None:
         os.kill(worker.pid, signal.SIGTERM)
 
 
-def run(config: AgentConfig, agent_file: Path, log_level: str | None) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run the agent until it is told to stop.
 
     Args:
-        config: agent.yaml, as read.
-        agent_file: agent.yaml.
-        log_level: as given on the command line.
+        arguments: of the command line that appliance.agent_station.become_resident writes.
 
     Returns:
         The exit code.
@@ -161,12 +160,12 @@ def run(config: AgentConfig, agent_file: Path, log_level: str | None) -> int:
     Raises:
         ApplianceError: it cannot begin.
     """
-    station = Station.read(station_file(config))
+    places, broker = StateFolder(arguments.state), MqttSettings.model_validate_json(arguments.broker)
     watchdog = StageWatchdog(SystemClock(), allowed_s=AGENT_SILENCE_S)
-    more = [] if log_level is None else ["--log-level", log_level]
-    with _alone(config), closing(Journal(config.journal, SystemClock())) as journal, _heard(config, station):
-        flag = SeenFlag(flag_of(station.config.ledger.path))
-        resident = Resident(journal, agent_file, more, flag, partial(_beat, watchdog))
+    more = [] if arguments.log_level is None else ["--log-level", arguments.log_level]
+    with _alone(places), closing(Journal(places.journal, SystemClock())) as journal, _heard(places, broker):
+        flag = SeenFlag(flag_of(arguments.ledger))
+        resident = Resident(journal, arguments.config, more, flag, partial(_beat, watchdog))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: resident.stop())
         code = resident.run()
@@ -182,18 +181,18 @@ def _beat(watchdog: StageWatchdog) -> None:
 
 
 @contextmanager
-def _alone(config: AgentConfig) -> Iterator[None]:
-    with held_if_free(config.state / ".run.lock") as is_free:
+def _alone(places: Places) -> Iterator[None]:
+    with held_if_free(places.state / ".run.lock") as is_free:
         if not is_free:
-            raise StorageError(f"another agent runs in {config.state}; stop it first")
+            raise StorageError(f"another agent runs in {places.state}; stop it first")
         yield
 
 
 @contextmanager
-def _heard(config: AgentConfig, station: Station) -> Iterator[None]:
+def _heard(places: Places, broker: MqttSettings) -> Iterator[None]:
     """Tell how the updates are at the station's broker, and take commands there."""
-    with closing(AgentCommands(config)) as commands:
-        link = UpdatesLink(station.mqtt(), new_id(), commands)
+    with closing(AgentCommands(places)) as commands:
+        link = UpdatesLink(broker, new_id(), commands)
         link.open()
         try:
             yield

@@ -1,7 +1,10 @@
 """What the agent needs of the station's configuration: which products run which slot, and how the line is asked."""
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from appliance.config import Config, ProductSection, load_config
 from appliance.documents import Document
@@ -61,6 +64,31 @@ def station_file(config: AgentConfig) -> Path:
     if config.station is None:
         raise ConfigError("agent.yaml does not name the station; add `station: /etc/inspection/station.yaml`")
     return config.station
+
+
+def become_resident(config: AgentConfig, agent_file: Path, log_level: str | None) -> NoReturn:
+    """Put what waits in the place of this process, under its number and with what it needs to know.
+
+    What has read the configuration stays in a process's memory, so it begins anew without that.
+
+    Args:
+        config: agent.yaml, as read.
+        agent_file: agent.yaml.
+        log_level: as given on the command line.
+
+    Raises:
+        ConfigError: a person must correct the station's configuration.
+        RuntimeError: this process was not started as `agent run`, and would be lost.
+    """
+    if "run" not in sys.argv[1:]:
+        raise RuntimeError("agent run takes the place of its process; start it as one of its own")
+    station = Station.read(station_file(config))
+    level = [] if log_level is None else ["--log-level", log_level]
+    known = {"--config": agent_file, "--state": config.state, "--ledger": station.config.ledger.path,
+             "--broker": station.mqtt().model_dump_json()}  # fmt: skip
+    words = [str(word) for pair in known.items() for word in pair]
+    program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # as it was started, so that it is known again
+    os.execv(sys.executable, [*program, *level, "agent", "rest", *words])
 
 
 def _unfollowed(path: Path) -> Path:

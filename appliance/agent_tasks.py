@@ -28,7 +28,7 @@ from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps
 from appliance.update.assignment import AssignedRelease
 from appliance.update.bounded_child import end_with
-from appliance.update.conductor import GOES_BACK, Conductor, are_model_and_recipe
+from appliance.update.conductor import Conductor, are_model_and_recipe
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
 from appliance.update.durable import in_words as disk_in_words
@@ -40,6 +40,7 @@ from appliance.update.orders import FindsTargets, Orders
 from appliance.update.reports import Reports
 from appliance.update.service import Left, Meanwhile, Service
 from appliance.update.settings import AgentConfig, AssignmentSection
+from appliance.update.situation import GOES_BACK
 from appliance.update.slots import SUFFIXES, JudgingKindName, digest_of
 from appliance.update.statistical import make_judge
 from appliance.update.work_progress import WorkProgress

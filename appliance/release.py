@@ -100,12 +100,14 @@ class Releases:
 
         Returns:
             `ok`; with it product, digest, previous_digest, revision, changed, at, last_seq, last_trigger_id, switch_ms
-            and took_ms, or `error` in words. A Future of it: loading takes a while.
+            and took_ms, or `error` in words, and try_again where nothing is wrong with the request. A Future of it:
+            loading takes a while.
         """
         started_ns = time.monotonic_ns()
         request = read(ReleaseRequest, arguments)
         if not self._busy.acquire(blocking=False):
-            return {"ok": False, "error": "another release is being loaded; ask again when it is in force or refused"}
+            words = "another release is being loaded; ask again when it is in force or refused"
+            return {"ok": False, "error": words, "try_again": True}
         answer: Future[dict[str, Any]] = Future()
 
         def work() -> None:

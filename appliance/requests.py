@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from appliance.documents.mistakes import describe
 from appliance.errors import ConfigError
 from appliance.events import ReleaseKind
 from appliance.wire import Hash
@@ -135,6 +134,8 @@ def read(model: type[RequestT], arguments: Mapping[str, Any]) -> RequestT:
     try:
         return model.model_validate(dict(arguments))
     except ValidationError as error:
+        from appliance.documents.mistakes import describe  # not while an agent waits: it brings the reader of YAML
+
         mistakes = [describe(each, model) for each in error.errors(include_url=False)]
         command = next(name for name, each in REQUESTS.items() if each is model)
         told = "; ".join(f"`{'.'.join(map(str, each.at))}`: {each.text}" if each.at else each.text for each in mistakes)

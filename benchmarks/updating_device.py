@@ -24,7 +24,8 @@ def memory_mib(process: str = "self") -> dict[str, float]:
 
 def work(folder: Path, url: str, name: str) -> dict[str, Any]:
     """Refresh cold and warm, download, check the file that is there; say how long it took and what it needed."""
-    import appliance.agent  # noqa: F401  # and with it what reads the configuration
+    import appliance.agent
+    import appliance.update.settings  # noqa: F401  # reads the configuration
     from appliance.clock import SystemClock
 
     found: dict[str, Any] = {"waiting_mib": memory_mib()}

@@ -21,7 +21,8 @@ from tests.answering_station import AnsweringStation
 from tests.certificates import make_certificates
 from tests.plant import write_station
 from tests.stations import mqtt_settings
-from tests.update_agent import DEVICE, NAME, SITE, Fleet
+from tests.tiny_releases import NAME
+from tests.update_agent import DEVICE, SITE, Fleet
 from tests.update_server import UpdateServer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,7 +24,8 @@ SHADOW_TABLE = (
 class AnsweringStation(SmallStation):
     """In force is what it was told last, at first what `current` names; each look at its status lets parts pass.
 
-    Every fourth part is rejected, by whatever judges and by whatever judges beside.
+    Every fourth part is rejected, by whatever judges and by whatever judges beside. busy: command -> how often whoever
+    sends it is yet told to try again.
     """
 
     def __init__(self, current: Path, ledger: SqliteLedger, ledger_file: Path, parts_per_look: int = 8) -> None:
@@ -33,6 +34,7 @@ class AnsweringStation(SmallStation):
         self.in_force = ""
         self.shadow: dict[str, Any] = {"state": "none"}
         self.refuses: dict[str, str] = {}
+        self.busy: dict[str, int] = {}
         self._busy = threading.Lock()
 
     def connect(self, settings: MqttSettings) -> None:
@@ -53,6 +55,9 @@ class AnsweringStation(SmallStation):
         self.commands.append((name, arguments))
         if words := self.refuses.get(name):
             return {"ok": False, "error": words}
+        if self.busy.get(name, 0) > 0:
+            self.busy[name] -= 1
+            return {"ok": False, "error": "another release is being loaded", "try_again": True}
         with self._busy:
             return {"ok": True} | getattr(self, f"_{name.replace('-', '_')}")(arguments)
 

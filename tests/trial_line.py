@@ -24,7 +24,8 @@ from tests.bad_releases import FLAWS, GLINT, SPOT, TRAP_GREY, Flaw, flawed_bundl
 from tests.plant import Plant
 from tests.slow_model import rounds_for
 from tests.stations import until
-from tests.update_agent import NAME, Device, Fleet
+from tests.tiny_releases import NAME
+from tests.update_agent import Device, Fleet
 from tests.update_server import UpdateServer
 
 BUDGET_MS, SLOW_S = 900, 4.0

@@ -1,6 +1,6 @@
 """A device with an agent, a line and a repository around it; and an agent in a process of its own that can be killed.
 
-    python -m tests.update_agent FOLDER URL
+    python -m tests.update_agent FOLDER URL KIND ...
 
 reads lines such as {"kill_after_s": 0.05} and forks an agent for each, which takes its updates as far as they go; it is
 killed after so many seconds (null: never). One line of JSON tells how it ended.
@@ -21,9 +21,6 @@ from typing import Any, TypeAlias
 import yaml
 
 from appliance.agent_child import build_here, prove_here
-from appliance.agent_station import Station
-from appliance.bundle.archive import read_bundle
-from appliance.certification.folder import CertificateFolder
 from appliance.update.conductor import Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.doors import Window
@@ -39,17 +36,17 @@ from appliance.update.pace import TransferLimits
 from appliance.update.reports import Reports
 from appliance.update.repository import TrustedRepository
 from appliance.update.service import Service
-from appliance.update.slots import SUFFIXES, JudgingKindName
+from appliance.update.slots import SUFFIXES, JudgingKindName, digest_of
 from appliance.update.transport import Transport
 from tests.counting_judge import CountingJudge
-from tests.models import tiny_bundle
 from tests.plant import write_station
-from tests.simulated_line import SimulatedLine
+from tests.simulated_line import SimulatedLine, is_proved, would_start
+from tests.tiny_releases import RELEASED
 from tests.tuf_repository import ALL_BUT_ROOT, Repository
 from tests.update_device import BUILT_AT, SetClock
 from tests.update_server import UpdateServer
 
-SITE, DEVICE, NAME = "north", "aoi-1", "tiny"
+SITE, DEVICE = "north", "aoi-1"
 Deeds: TypeAlias = Mapping[str, Callable[[], object]]
 """State in lower case -> what happens there."""
 
@@ -61,13 +58,13 @@ class HereWorkshop:
     """Builds and proves as the child process does, in this one: for agents that are killed a thousand times."""
 
     station: Path
-    models: Path
+    current: Callable[[str], Path]
 
-    def build(self, name: str, bundle: Path) -> str:
-        return str(build_here(self.station, bundle, self.models / name / "current.bundle")["words"])
+    def build(self, name: str, release: Path) -> str:
+        return str(build_here(self.station, release, self.current(name))["words"])
 
-    def prove(self, name: str, bundle: Path) -> Proved:
-        found = prove_here(self.station, bundle, self.models / name / "current.bundle")
+    def prove(self, name: str, release: Path) -> Proved:
+        found = prove_here(self.station, release, self.current(name))
         return Proved(str(found["words"]), float(str(found["p99_ms"])), float(str(found["budget_ms"])))
 
 
@@ -91,7 +88,10 @@ class Along:
 
 @dataclass
 class Device:
-    """What lies on a device, and its agent's parts, made anew as after a start."""
+    """What lies on a device, and its agent's parts, made anew as after a start.
+
+    kinds: what comes by the agent, in the order in which it was adopted; the first one is what most tests look at.
+    """
 
     folder: Path
     url: str
@@ -103,29 +103,34 @@ class Device:
     make_judge: MakeJudge = CountingJudge
     around: Callable[[JudgingKind], Any] = lambda kind: kind
     meanwhile: Callable[[], None] = lambda: None
+    kinds: tuple[JudgingKindName, ...] = ("model",)
 
     def __post_init__(self) -> None:
         self.state = self.folder / "agent"
-        self.models = self.state / "slots" / "models"
-        self.line = SimulatedLine(self.models, self.line_folder or self.folder)
+        self.slots_root = self.state / "slots"
+        self.models = self.slots_root / "models"
         self.transport = Transport(TransferLimits(), allows_plain_loopback=True)
         self.station = self.folder / "station" / "config.yaml"
+        self.line = SimulatedLine(self.station, self.line_folder or self.folder)
         self.deliver: Callable[[bytes], None] = self.reports.append
 
-    def set_up(self, root: bytes, first: Path) -> None:
-        """Write the station, and put a proven first release into the slots."""
+    def set_up(self, root: bytes, *first: Path) -> None:
+        """Write the station, and adopt a first release of each kind as a person does, one after the other."""
         self.folder.mkdir(exist_ok=True)
         (self.folder / "root.json").write_bytes(root)
         self.station.parent.mkdir()
-        config = yaml.safe_load(write_station(self.station.parent).read_text())
-        config |= {"bundle": str(self.models / NAME / "current.bundle"), "runtime": {"threads": 1}}
-        self.station.write_text(yaml.safe_dump(config))
-        slots = self.kind.slots(NAME)
-        slots.folder.mkdir(parents=True)
-        slots.candidate.write_bytes(first.read_bytes())
-        self.kind.workshop.prove(NAME, slots.candidate)
-        slots.commit(read_bundle(first).digest)
-        slots.forget_candidate()
+        config = yaml.safe_load(write_station(self.station.parent).read_text()) | {"runtime": {"threads": 1}}
+        RELEASED["model"].write(self.station.parent / config["bundle"], 1)
+        for kind, file in zip(self.kinds, first, strict=True):
+            config[RELEASED[kind].key] = str(RELEASED[kind].current(self.slots_root))
+            self.station.write_text(yaml.safe_dump(config))
+            judging, name = self.judging(kind), RELEASED[kind].name
+            slots = judging.slots(name)
+            slots.folder.mkdir(parents=True)
+            slots.candidate.write_bytes(file.read_bytes())
+            judging.workshop.prove(name, slots.candidate)
+            slots.commit(digest_of(file))
+            slots.forget_candidate()
         self.line.restart()
 
     @property
@@ -133,9 +138,18 @@ class Device:
         return Journal(self.state / "journal.db", self.clock)
 
     @property
+    def name(self) -> str:
+        """What the first kind's releases are of."""
+        return RELEASED[self.kinds[0]].name
+
+    @property
     def kind(self) -> JudgingKind:
+        return self.judging(self.kinds[0])
+
+    def judging(self, name: JudgingKindName) -> JudgingKind:
+        """Return one of the device's kinds."""
         floor = Floor(self.folder / "floor.json", BUILT_AT)
-        files = self.state / "files"
+        files, folder = self.state / "files", self.slots_root / f"{name}s"
         targets = HttpsSource(f"{self.url}/targets/", self.transport)
         repository = TrustedRepository(
             "online", HttpsSource(f"{self.url}/metadata/", self.transport), self.state / "metadata",
@@ -144,22 +158,27 @@ class Device:
         papers = TargetStore(self.state / "assignments", targets)
         orders = Orders(
             repository, TargetStore(files, targets, meanwhile=self.meanwhile), papers, floor, SITE, DEVICE,
-            lambda: [("model", path.name) for path in self.models.glob("*")],
+            lambda: [(kind, path.name) for kind in self.kinds for path in (self.slots_root / f"{kind}s").glob("*")],
+        )  # fmt: skip
+        workshop = self.workshop or HereWorkshop(
+            self.station, lambda each: folder / each / f"current{SUFFIXES[name]}"
         )  # fmt: skip
         return JudgingKind(
-            orders, self.models, self.line, self.make_judge,
-            self.workshop or HereWorkshop(self.station, self.models), self.clock,
+            orders, folder, self.line, self.make_judge, workshop, self.clock, content=RELEASED[name].content
         )  # fmt: skip
 
     def start(self) -> Service:
         """Start an agent; what an earlier one broke off counts as that."""
-        journal, kind = self.journal, self.kind
-        conductor = Conductor(journal, {"model": self.around(kind)}, self.clock, self.window)
+        journal, kinds = self.journal, {name: self.judging(name) for name in self.kinds}
+        conductor = Conductor(
+            journal, {name: self.around(kind) for name, kind in kinds.items()}, self.clock, self.window
+        )
         key = open_device_key(self.state / "device.key")
         reports = Reports(journal, key, self.clock, site=SITE, device_id=DEVICE, boot_id="boot")
         conductor.resume()
+        read_assignment = kinds[self.kinds[0]].source.read_assignment
         return Service(
-            journal, conductor, self.line, reports, kind.source.read_assignment, self.deliver, poll_s=900, look_s=0.01
+            journal, conductor, self.line, reports, read_assignment, self.deliver, poll_s=900, look_s=0.01
         )  # fmt: skip
 
     def update(self, looks: int = 50) -> Update:
@@ -173,23 +192,24 @@ class Device:
         return self.newest()
 
     def newest(self) -> Update:
-        (update,) = self.journal.latest()
-        return update
+        return max(self.journal.latest(), key=lambda update: update.number)
 
     def in_force(self) -> str:
-        """Digest of what a station would start now: whole, readable, and with a certificate of this device."""
-        bundle = read_bundle(self.models / NAME / "current.bundle")
-        config = Station.read(self.station).config
-        kept = CertificateFolder(config.certificates).newest_first("spots", "tiny")
-        assert bundle.digest in {each.subject.bundle_digest for each in kept}, "what is in force was never proved here"
-        return bundle.digest
+        """Digest of what a station would start now of the first kind; see would_start."""
+        return self.would_start()[self.kinds[0]]
+
+    def would_start(self) -> dict[JudgingKindName, str]:
+        """Digests of what a station would start now: whole, readable, and proved together on this device."""
+        pair = would_start(self.station)
+        assert is_proved(self.station, pair), "what is in force was never proved here"
+        return {kind: pair[RELEASED[kind].name] for kind in self.kinds}
 
 
 class Fleet:
-    """The repository of a fleet of one device, and whoever signs there."""
+    """The repository of a fleet of one device, and whoever signs there; kinds: what is offered, one of each."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.repository = folder, Repository()
+    def __init__(self, folder: Path, *kinds: JudgingKindName) -> None:
+        self.folder, self.repository, self.kinds = folder, Repository(), kinds or ("model",)
         for role in ("models", "recipes"):
             self.repository.delegate(role, [f"{role}/*/*"], terminating=True)
         self.repository.delegate(f"assign-{SITE}", [f"assign/{SITE}/*"], terminating=True)
@@ -197,12 +217,12 @@ class Fleet:
 
     def bundle(self, revision: int) -> Path:
         """A tiny bundle; each revision is another file."""
-        path = self.folder / f"tiny-{revision}.bundle"
-        return path if path.exists() else tiny_bundle(path, revision=revision)
+        return RELEASED["model"].file(self.folder, revision)
 
     def publish(self, seq: int, content: bytes, custom_seq: int | None = None) -> dict[str, Any]:
-        """Sign a release of the model; returns what an assignment says of it."""
-        return self._publish("model", NAME, seq, content, seq if custom_seq is None else custom_seq)
+        """Sign a release of the first kind; returns what an assignment says of it."""
+        name = RELEASED[self.kinds[0]].name
+        return self._publish(self.kinds[0], name, seq, content, seq if custom_seq is None else custom_seq)
 
     def publish_recipe(self, name: str, seq: int, content: bytes) -> dict[str, Any]:
         """Sign a release of a recipe; returns what an assignment says of it."""
@@ -225,16 +245,23 @@ class Fleet:
         self.repository.add_target(name, json.dumps(document).encode(), role=f"assign-{SITE}")
         self.repository.publish("models", "recipes", f"assign-{SITE}", *ALL_BUT_ROOT)
 
-    def offer(self, revision: int, **changes: Any) -> str:
-        """Publish a good release and assign it; returns its digest."""
-        release = self.publish(revision, self.bundle(revision).read_bytes())
-        self.assign(release, **changes)
-        return str(release["sha256"])
+    def offer(self, number: int, **changes: Any) -> str:
+        """Publish a good release of each kind and assign them; returns the digest of the first."""
+        releases = [
+            self._publish(kind, RELEASED[kind].name, number, self.file(kind, number).read_bytes(), number)
+            for kind in self.kinds
+        ]
+        self.assign(*releases, **changes)
+        return str(releases[0]["sha256"])
+
+    def file(self, kind: JudgingKindName, number: int) -> Path:
+        """A release of a kind; each number is another file."""
+        return RELEASED[kind].file(self.folder, number)
 
     def device(self, folder: Path, server: UpdateServer) -> Device:
-        """A device that runs revision 1, which did not come by the agent; the line's own disk is this folder's."""
-        device = Device(folder, server.url, line_folder=self.folder)
-        device.set_up(self.repository.root_bytes(), self.bundle(1))
+        """A device that runs number 1, which did not come by the agent; the line's own disk is this folder's."""
+        device = Device(folder, server.url, line_folder=self.folder, kinds=self.kinds)
+        device.set_up(self.repository.root_bytes(), *(self.file(kind, 1) for kind in self.kinds))
         return device
 
 
@@ -271,9 +298,10 @@ def fork_agent(device: Device, kill_after_s: float | None) -> dict[str, object]:
 
 
 def main() -> None:
-    folder, url = sys.argv[1:]
+    folder, url, *kinds = sys.argv[1:]
     for line in sys.stdin:
-        found = fork_agent(Device(Path(folder), url, line_folder=Path(folder).parent), json.loads(line)["kill_after_s"])
+        device = Device(Path(folder), url, line_folder=Path(folder).parent, kinds=tuple(kinds))  # type: ignore[arg-type]
+        found = fork_agent(device, json.loads(line)["kill_after_s"])
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 

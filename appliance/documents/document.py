@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ValidationError, ValidationInfo
+from pydantic import BaseModel, ValidationError
 
 from appliance.documents.mistakes import describe
 from appliance.documents.yaml_reader import KeyPath, YamlMistake, read_yaml
@@ -18,17 +18,6 @@ MAX_MISTAKES = 10
 
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
-
-
-def _beside_the_document(path: Path, info: ValidationInfo) -> Path:
-    if not path.parts:
-        raise ValueError("an empty path; name a file or a folder")
-    folder = (info.context or {}).get("folder")
-    return path if folder is None else folder / path
-
-
-LocatedPath: TypeAlias = Annotated[Path, AfterValidator(_beside_the_document)]
-"""A path in a document: absolute, or relative to the folder that the document lies in (never to the working one)."""
 
 
 @dataclass(frozen=True, slots=True)

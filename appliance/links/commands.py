@@ -63,7 +63,7 @@ class Commands:
                 self._answer(name, answer, message, incoming)
 
         if not self._errands.command(work):
-            self._answer(name, {"ok": False, "error": BUSY}, message, incoming)
+            self._answer(name, {"ok": False, "error": BUSY, "try_again": True}, message, incoming)
 
     def _answer(self, name: str, answer: dict[str, Any], message: CommandMessage, incoming: Incoming) -> None:
         topic = incoming.response_topic or message.response_topic

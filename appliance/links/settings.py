@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from appliance.documents import LocatedPath, Section
+from appliance.bundle.section import LocatedPath, Section
 
 Segment = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 """One name in a topic or a client id: letters, digits, _ . - only."""

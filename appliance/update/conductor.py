@@ -20,11 +20,10 @@ from appliance.update.lifecycle import (
     State,
     after,
 )
-from appliance.update.situation import HOLD
+from appliance.update.situation import GOES_BACK, HOLD
 
 log = logging.getLogger(__name__)
 
-GOES_BACK = "is rolled back"
 NOTHING_BEFORE = "nothing to roll back"
 
 _ACTIONS: Mapping[State, Callable[[Kind, Update], Outcome]] = {
@@ -80,7 +79,7 @@ class Conductor:
     def resume(self) -> None:
         """Begin after a start: what an earlier process broke off counts as that."""
         for update in self._journal.open_updates():
-            if not update.is_waiting:
+            if not (update.is_waiting or update.is_due):
                 progress = after(update.progress, Event.RESTARTED)
                 if progress != update.progress:
                     self._journal.move(update, progress, f"the agent ended within {update.progress.state.value}")
@@ -221,14 +220,16 @@ class Conductor:
             if update.progress.can_be_aborted and any(_names(update, wish) for wish in self._journal.wishes()):
                 return
             closed = self._why_closed(update)
-            if update.is_waiting and update.progress.state in PREPARING and not closed:
+            is_prepared_again = update.is_waiting and update.progress.state in PREPARING
+            if not closed and (is_prepared_again or update.is_due):
                 update = self._journal.wake(update)  # broken off in there, it counts
             outcome = waits(closed) if closed else self._act(update)
             if outcome.event is None:
                 self._journal.rest(update, outcome.reason, **outcome.changes)
                 return
-            update = self._move(update, outcome.event, outcome.reason, **outcome.changes)
-            if outcome.event in (Event.RETRY, Event.LOST):
+            is_due = outcome.event in (Event.RETRY, Event.LOST)
+            update = self._move(update, outcome.event, outcome.reason, **outcome.changes, is_due=is_due)
+            if is_due:
                 return  # at the next look, so that three times are not one moment
 
     def _move(self, update: Update, event: Event, reason: str, **changes: object) -> Update:

@@ -73,7 +73,7 @@ TABLES = (
 _COUNTED = ("tries", "crashes", "stores", "verdict", "is_at_the_line", "has_judged")
 _PLAIN = (
     "assignment_seq", "rollout", "ring", "previous", "by", "reason", "began_at", "since", "since_seq", "waits_for",
-    "parts", "p99_ms", "budget_ms", "looked",
+    "parts", "p99_ms", "budget_ms", "looked", "is_due",
 )  # fmt: skip
 
 
@@ -154,7 +154,7 @@ class Journal:
         is_new = progress.state is not update.progress.state
         place: dict[str, Any] = {"since": iso(self._clock.utc()), "since_seq": None, "looked": None} if is_new else {}
         now: dict[str, Any] = {"progress": progress, "reason": reason, "is_waiting": False, "waits_for": ""}
-        moved = replace(update, **(changes | place | now))
+        moved = replace(update, **({"is_due": False} | changes | place | now))
         with self._transaction(f"noting {progress.state.value}") as rows:
             self._write(rows, moved)
             self._add_step(rows, moved)
@@ -170,8 +170,8 @@ class Journal:
         return resting
 
     def wake(self, update: Update) -> Update:
-        """Note that a waiting update's action goes on, and may be broken off."""
-        awake = replace(update, is_waiting=False)
+        """Note that the action of an update that waits, or is due, goes on, and may be broken off."""
+        awake = replace(update, is_waiting=False, is_due=False)
         with self._transaction("noting what goes on") as rows:
             self._write(rows, awake)
         return awake

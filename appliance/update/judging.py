@@ -192,6 +192,8 @@ class JudgingKind:
             return waits(f"somebody else's release {beside.sha256[:12]} judges beside the line; end it, or wait")
         since = self.line.last_seq() if update.since_seq is None else update.since_seq
         if not is_there or beside.problem:  # also after the line was restarted, which is nobody's fault
+            if damage := self._damage(candidate):
+                return damage
             self.line.shadow(candidate)
         looked = self._look(update, "shadow", since, beside.skipped if is_there else 0)
         if looked.event is Event.DONE:
@@ -202,6 +204,8 @@ class JudgingKind:
         """Let it judge until the line restarts."""
         candidate = self._candidate(update)
         if update.since_seq is None or not update.is_waiting:
+            if damage := self._damage(candidate):
+                return damage
             since = self.line.last_seq() if update.since_seq is None else update.since_seq
             self.line.decide_with(candidate, is_rollback=self._is_lower(update), is_trial=True)
             return self._look(update, "canary", since)
@@ -213,6 +217,8 @@ class JudgingKind:
     def commit(self, update: Update) -> Outcome:
         """Let it be what is started, and tell the line; it is final there when it was watched."""
         slots, release = self.slots(update.release.name), update.release
+        if not self.keeps(release.name, release.sha256) and (damage := self._damage(self._candidate(update))):
+            return damage
         slots.commit(release.sha256)
         now = Candidate(release.name, slots.current, release.sha256)
         self.line.decide_with(now, is_rollback=self._is_lower(update), is_trial=True)
@@ -306,6 +312,12 @@ class JudgingKind:
     def _candidate(self, update: Update) -> Candidate:
         slots = self.slots(update.release.name)
         return Candidate(update.release.name, slots.candidate, update.release.sha256)
+
+    def _damage(self, candidate: Candidate) -> Outcome | None:
+        """Give up what the disk has damaged since it was proved: that is the device's fault, and not the release's."""
+        if digest_of(candidate.path) == candidate.sha256:
+            return None
+        return Outcome(Event.ABORTED, f"{candidate.path} was damaged on disk since it was proved; check the disk")
 
     def _file(self, update: Update) -> Path:
         return self.source.store.folder / update.release.sha256

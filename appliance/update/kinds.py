@@ -34,6 +34,7 @@ class Update:
     assignment_seq, rollout, ring: of the assignment that asked for it; 0 and empty for what a person asked for.
     previous: SHA-256 of what was in force when it began. signed: None before CHECK. by: who asked, if a person did.
     is_waiting: its state's action was begun and waits for what waits_for says; a restart here breaks nothing off.
+    is_due: it failed, or was lost, and is tried again at the next look; a restart before that breaks nothing off.
     budget_ms: what a part may take in the model, as in its proof; None before that.
     looked: what its gate has seen so far, so that no part is taken twice or forgotten after a restart.
     since: when it came into its state, UTC. since_seq: the ledger's last record then; None if nobody looked yet.
@@ -52,6 +53,7 @@ class Update:
     by: str = ""
     reason: str = ""
     is_waiting: bool = False
+    is_due: bool = False
     since_seq: int | None = None
     waits_for: str = ""
     signed: SignedFile | None = None

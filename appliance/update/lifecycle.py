@@ -48,7 +48,7 @@ class Event(str, Enum):
     RETRY = "retry"  # it failed, and may succeed next time
     FAILED = "failed"  # it failed, and would again
     LOST = "lost"  # the line no longer has the release that it was given
-    ABORTED = "aborted"  # a person, or a newer assignment, wants it undone
+    ABORTED = "aborted"  # a person, or a newer assignment, wants it undone; or the device has lost it
     RESTARTED = "restarted"  # the agent's process ended within the action
 
 

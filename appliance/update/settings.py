@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field
 from appliance.documents import LocatedPath, Section, read_document
 from appliance.errors import ConfigError
 from appliance.update.app_settings import AppLimits, AppWork
-from appliance.update.assignment import FOLDERS, Word
+from appliance.update.assignment import Word
 from appliance.update.doors import Window
 from appliance.update.floor import Floor, Moment, as_moment
 from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
+from appliance.update.places import Places
 from appliance.update.proxy import Proxy
-from appliance.update.slots import SUFFIXES, JudgingKindName, Slots
 from appliance.update.transport import Transport
 
 MEGABYTE = 10**6
@@ -57,7 +57,7 @@ class AppsSection(AppLimits):
     work: AppWork = AppWork()
 
 
-class AgentConfig(Section):
+class AgentConfig(Places, Section):
     """agent.yaml.
 
     root: the root.json that the device's image brings. floor: another place than state, if possible another partition.
@@ -92,63 +92,6 @@ class AgentConfig(Section):
     def reserve_bytes(self) -> int:
         """What downloads leave free on the disk."""
         return self.reserve_mb * MEGABYTE
-
-    @property
-    def metadata(self) -> Path:
-        """The folder of the repository's metadata, and of nothing else."""
-        return self.state / "metadata"
-
-    @property
-    def stick_metadata(self) -> Path:
-        """The folder of the metadata of sticks, and of nothing else."""
-        return self.state / "stick"
-
-    @property
-    def files(self) -> Path:
-        """The folder of verified files."""
-        return self.state / "files"
-
-    @property
-    def orders(self) -> Path:
-        """The folder of assignments."""
-        return self.state / "assignments"
-
-    @property
-    def slots_root(self) -> Path:
-        """The folder of all slots."""
-        return self.state / "slots"
-
-    def slots_folder(self, kind: JudgingKindName) -> Path:
-        """Return the folder of the slots of models or recipes."""
-        return self.slots_root / FOLDERS[kind]
-
-    def slots(self, kind: JudgingKindName, name: str) -> Slots:
-        """Return the slots of a model or recipe."""
-        return Slots(self.slots_folder(kind) / name, SUFFIXES[kind])
-
-    def names(self, kind: JudgingKindName) -> list[str]:
-        """Return which models or recipes have slots here."""
-        return sorted(path.name for path in self.slots_folder(kind).glob("*") if path.is_dir())
-
-    @property
-    def app_slots(self) -> Path:
-        """The folder of the application's slots."""
-        return self.state / "slots" / "apps"
-
-    @property
-    def journal(self) -> Path:
-        """The journal's file."""
-        return self.state / "journal.db"
-
-    @property
-    def work_progress(self) -> Path:
-        """The file that says how far the building or proving of an update is."""
-        return self.state / "work.json"
-
-    @property
-    def device_key(self) -> Path:
-        """The file of the key that reports are signed with."""
-        return self.state / "device.key"
 
     def make_floor(self) -> Floor:
         """Return what this device never goes back behind."""

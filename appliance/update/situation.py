@@ -9,6 +9,9 @@ from appliance.update.kinds import Update
 HOLD = "hold"
 """The journal's note of who holds updates."""
 
+GOES_BACK = "is rolled back"
+"""What the answer to a wish says where it is fulfilled."""
+
 
 def situation(journal: Journal) -> str:
     """Return one line that stays the same as long as nothing happened to an update and nobody decided anything.

@@ -14,7 +14,7 @@ from tests.certificates import needs_openssl
 from tests.plant import RECIPE, write_station
 from tests.planted import slow_everywhere
 from tests.stations import needs_mosquitto, until
-from tests.update_agent import NAME
+from tests.tiny_releases import NAME
 
 ENDS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "asked to end (SIGTERM)")]
 WORD = "before the work was done; call it again for that"

@@ -21,7 +21,8 @@ from tests.certificates import make_certificates, needs_openssl
 from tests.end_to_end.test_update_at_the_line import parts_passing
 from tests.plant import RECIPE, START_S, Plant
 from tests.stations import needs_mosquitto, until
-from tests.update_agent import DEVICE, NAME, SITE, Fleet
+from tests.tiny_releases import NAME
+from tests.update_agent import DEVICE, SITE, Fleet
 from tests.update_server import UpdateServer
 
 pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]

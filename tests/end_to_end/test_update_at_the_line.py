@@ -18,7 +18,8 @@ from tests.agent_place import GATES
 from tests.plant import START_S, Plant
 from tests.releases import BUNDLES
 from tests.stations import until
-from tests.update_agent import NAME, Device, Fleet
+from tests.tiny_releases import NAME
+from tests.update_agent import Device, Fleet
 from tests.update_server import UpdateServer
 
 

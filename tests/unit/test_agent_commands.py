@@ -22,7 +22,7 @@ from appliance.simulator.broker import EmbeddedBroker
 from tests.agent_place import Place, device_at_a_broker
 from tests.certificates import needs_openssl
 from tests.stations import Line, SmallStation, mqtt_settings, needs_mosquitto, until
-from tests.update_agent import NAME
+from tests.tiny_releases import NAME
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "update.json"
 ANN = {"by": "Ann"}

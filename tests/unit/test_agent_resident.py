@@ -66,7 +66,7 @@ def test_an_agent_with_nothing_to_do_has_none_of_the_inspection_in_memory(place:
     (certificate,) = (each for each in certificates(place) if each.subject.bundle_digest == new)
     assert certificate.device.cores == len(os.sched_getaffinity(0)), "as the station sees them"
     assert "pydantic_core" in mapped
-    assert [word for word in ("numpy", "cv2", "onnxruntime", "cryptography") if word in mapped] == []
+    assert [word for word in ("numpy", "cv2", "onnxruntime", "cryptography", "_yaml") if word in mapped] == []
 
 
 def test_what_a_person_decides_wakes_it_before_it_is_time_to_ask(place: Place) -> None:

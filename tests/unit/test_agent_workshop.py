@@ -21,7 +21,8 @@ from tests.models import tiny_bundle
 from tests.plant import RECIPE, write_station
 from tests.planted import slow_everywhere, wrong_normalisation
 from tests.stations import until
-from tests.update_agent import NAME, Fleet
+from tests.tiny_releases import NAME
+from tests.update_agent import Fleet
 from tests.update_server import UpdateServer
 
 ROOT = Path(__file__).parents[2]

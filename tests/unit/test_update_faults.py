@@ -23,11 +23,19 @@ OLD, NEW = b"the release before", b"the new release"
 
 
 @pytest.fixture
-def repository() -> Repository:
-    repository = Repository()
-    repository.delegate("models", ["models/*"], terminating=True)
-    repository.add_target("models/old", OLD, role="models", custom={"kind": "model", "seq": 1})
-    repository.publish("models", *ALL_BUT_ROOT)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "model"))
+
+
+of_each_kind = pytest.mark.parametrize("kind", ["model", "recipe", "app"], indirect=True)
+
+
+@pytest.fixture
+def repository(kind: str) -> Repository:
+    repository, role = Repository(), f"{kind}s"
+    repository.delegate(role, [f"{role}/*"], terminating=True)
+    repository.add_target(f"{role}/old", OLD, role=role, custom={"kind": kind, "seq": 1})
+    repository.publish(role, *ALL_BUT_ROOT)
     return repository
 
 
@@ -38,12 +46,12 @@ def server(repository: Repository) -> Iterator[UpdateServer]:
 
 
 @pytest.fixture
-def device(tmp_path: Path, server: UpdateServer, repository: Repository) -> Device:
+def device(tmp_path: Path, server: UpdateServer, repository: Repository, kind: str) -> Device:
     """A device that has taken the old release; the repository has a newer one by now."""
-    device = Device(tmp_path / "device", server, repository.root_bytes())
-    assert device.download("models/old") == OLD
-    repository.add_target("models/new", NEW, role="models", custom={"kind": "model", "seq": 2})
-    repository.publish("root", "models", *ALL_BUT_ROOT)
+    device, role = Device(tmp_path / "device", server, repository.root_bytes()), f"{kind}s"
+    assert device.download(f"{role}/old") == OLD
+    repository.add_target(f"{role}/new", NEW, role=role, custom={"kind": kind, "seq": 2})
+    repository.publish("root", role, *ALL_BUT_ROOT)
     return device
 
 
@@ -62,8 +70,13 @@ def child(what: str, device: Device, last: object) -> list[str]:
     ]
 
 
-def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that_goes_on(device: Device) -> None:
-    ended = subprocess.run(child("crash", device, "models/new"), cwd=ROOT, capture_output=True, text=True, check=False)
+@of_each_kind
+def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that_goes_on(
+    device: Device, kind: str
+) -> None:
+    ended = subprocess.run(
+        child("crash", device, f"{kind}s/new"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     steps = [json.loads(line) for line in ended.stdout.splitlines()]
     kinds = Counter(step["step"] for step in steps if step["step"] != "open")
@@ -110,25 +123,27 @@ def halved(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-NAMES = ["root.json", "root_history/1.root.json", "timestamp.json", "snapshot.json", "targets.json", "models.json"]
+NAMES = ["root.json", "root_history/1.root.json", "timestamp.json", "snapshot.json", "targets.json", "KINDs.json"]
+"""KIND stands for the release's."""
 
 
+@of_each_kind
 @pytest.mark.parametrize("tear", [emptied, zeroed, deleted, halved])
 @pytest.mark.parametrize("names", [[name] for name in NAMES] + [NAMES[2:4], NAMES[1:]], ids="+".join)
 def test_a_torn_file_is_no_way_back_and_no_dead_end(
-    device: Device, repository: Repository, names: list[str], tear: Callable[[Path], None]
+    device: Device, repository: Repository, kind: str, names: list[str], tear: Callable[[Path], None]
 ) -> None:
     old = dict(repository.files)
-    repository.publish("models", *ALL_BUT_ROOT)
-    assert device.download("models/new") == NEW
+    repository.publish(f"{kind}s", *ALL_BUT_ROOT)
+    assert device.download(f"{kind}s/new") == NEW
     for name in names:
-        tear(device.metadata / name)
+        tear(device.metadata / name.replace("KIND", kind))
     device.server.files = old
     with pytest.raises(BundleTrustError):
         device.repository.refresh()
     device.server.files = repository.files
     assert device.repository.refresh().timestamp == 4
-    assert device.download("models/new") == NEW
+    assert device.download(f"{kind}s/new") == NEW
 
 
 def test_four_processes_share_a_folder(device: Device) -> None:

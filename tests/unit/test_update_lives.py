@@ -22,9 +22,12 @@ BACK = ["ROLLBACK", "VERIFY_ROLLBACK", "FAILURE", "REPORT", "CLEANUP", "IDLE"]
 ACTIONS = [state.lower() for state in FORWARD if state not in ("REPORT", "IDLE")]
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
-    return Fleet(tmp_path)
+@pytest.fixture(params=["model", "recipe"])
+def fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Fleet:
+    return Fleet(tmp_path, request.param)
+
+
+only_models = pytest.mark.parametrize("fleet", ["model"], indirect=True)
 
 
 @pytest.fixture
@@ -47,8 +50,8 @@ def test_a_good_release_goes_through_every_gate_and_is_in_force(device: Device, 
     new = fleet.offer(2)
     update = device.update()
     assert (update.progress.outcome, states(device)) == ("success", FORWARD), update
-    assert device.in_force() == device.line.in_force("tiny") == new
-    assert device.kind.keeps("tiny", before), "the release before can be gone back to"
+    assert device.in_force() == device.line.in_force(device.name) == new
+    assert device.kind.keeps(device.name, before), "the release before can be gone back to"
     assert [event["state"] for event in device.line.told] == FORWARD
     assert not list((device.state / "files").glob("[!.]*")), "its bytes are in the slot, once"
     device.update()
@@ -67,8 +70,8 @@ def test_nothing_is_a_success_before_it_was_watched_to_the_end(device: Device, f
     assert device.update().progress.outcome == "success"
 
 
-def test_what_is_no_bundle_is_quarantined(device: Device, fleet: Fleet) -> None:
-    release = fleet.publish(2, b"signed, and no bundle")
+def test_what_is_no_release_is_quarantined(device: Device, fleet: Fleet) -> None:
+    release = fleet.publish(2, b"signed, and nothing that could judge")
     fleet.assign(release)
     update = device.update()
     assert (update.progress.outcome, states(device)[2:]) == ("quarantined", ["VERIFY", *BACK])
@@ -78,6 +81,7 @@ def test_what_is_no_bundle_is_quarantined(device: Device, fleet: Fleet) -> None:
     assert device.newest().number == update.number
 
 
+@only_models
 def test_a_release_that_finds_other_things_here_is_refused_by_its_proof(
     device: Device, fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -108,9 +112,9 @@ def test_what_the_line_sees_wrong_with_a_release_brings_the_old_one_back(
     assert update.progress.outcome == "quarantined", update
     assert words in update.reason
     assert states(device)[-7] == last
-    assert device.in_force() == device.line.in_force("tiny") == before
-    assert device.line.shadow_of("tiny").sha256 == ""
-    assert not device.kind.keeps("tiny", new), "nobody goes back to it by mistake"
+    assert device.in_force() == device.line.in_force(device.name) == before
+    assert device.line.shadow_of(device.name).sha256 == ""
+    assert not device.kind.keeps(device.name, new), "nobody goes back to it by mistake"
 
 
 def test_what_goes_wrong_after_the_commit_flips_the_link_back(device: Device, fleet: Fleet) -> None:
@@ -123,7 +127,7 @@ def test_what_goes_wrong_after_the_commit_flips_the_link_back(device: Device, fl
     device.around = lambda kind: Along(kind, {"watch": goes_bad})
     update = device.update()
     assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["WATCH", *BACK])
-    assert device.in_force() == device.line.in_force("tiny") == before
+    assert device.in_force() == device.line.in_force(device.name) == before
 
 
 @pytest.mark.parametrize("at", ["shadow", "canary", "commit", "watch", "cleanup"])
@@ -159,7 +163,7 @@ def test_a_rollback_waits_for_the_line_too_with_the_link_back_already(device: De
     assert device.in_force() == before
     device.around, device.line.is_away = (lambda kind: kind), False
     assert device.update().progress.outcome == "quarantined"
-    assert device.line.in_force("tiny") == before
+    assert device.line.in_force(device.name) == before
 
 
 def test_a_restart_of_the_line_in_shadow_is_nobodys_fault(device: Device, fleet: Fleet) -> None:
@@ -184,7 +188,7 @@ def test_a_kill_in_any_state_is_resumed(device: Device, fleet: Fleet, at: str, w
     device.line.restart()
     device.around = lambda kind: kind
     assert device.update().progress.outcome == "success"
-    assert device.in_force() == device.line.in_force("tiny") == new
+    assert device.in_force() == device.line.in_force(device.name) == new
     assert device.newest().progress.tries == (at in ("verify", "stage", "build", "prove"))
 
 
@@ -201,7 +205,7 @@ def test_a_kill_on_the_way_back_is_resumed(device: Device, fleet: Fleet, at: str
         assert device.in_force() == before
     device.around = lambda kind: kind
     assert device.update().progress.outcome == "quarantined"
-    assert device.line.in_force("tiny") == before
+    assert device.line.in_force(device.name) == before
 
 
 def test_a_release_that_kills_the_agent_three_times_is_quarantined(device: Device, fleet: Fleet) -> None:

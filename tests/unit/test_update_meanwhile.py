@@ -17,7 +17,7 @@ from tests.update_agent import Along, Device, Fleet
 from tests.update_server import UpdateServer
 
 FOREVER = {"canary_parts": 10_000}
-OTHERS_PART = ["c" * 64, ["ACCEPT", "complete", None, False], None]
+OTHERS_PART = [["c" * 64], ["ACCEPT", "complete", None, False], None]
 NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
 AT_NIGHT = Window(begins="22:00", ends="05:00")
 

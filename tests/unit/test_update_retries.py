@@ -1,0 +1,98 @@
+"""What failed and is tried again at the next look: an agent that ends in between has broken nothing off."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import RuntimeFault
+from appliance.update.assignment import Assignment
+from appliance.update.conductor import Conductor
+from appliance.update.doors import Window
+from appliance.update.journal import Journal
+from appliance.update.kinds import Outcome, Update
+from appliance.update.lifecycle import Event, State
+from tests.scripted_kind import ScriptedKind
+from tests.unit.test_update_journal import release
+from tests.unit.test_update_two_names import GATES
+from tests.update_device import SetClock
+
+NAME = "boards"
+
+
+class KilledError(BaseException):
+    """The process ends here, and writes nothing any more."""
+
+
+class Agent:
+    """One that is started anew for each look, as `appliance agent update` is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kind, self.journal = ScriptedKind(), Journal(folder / "journal.db", SetClock())
+        self._start().begin(
+            Assignment(schema="vi.assignment/1", device_id="d", seq=1, rollout="r", ring="lab",
+                       releases=(release(NAME, "1" * 64),), gates=GATES)
+        )  # fmt: skip
+
+    def _start(self) -> Conductor:
+        conductor = Conductor(self.journal, {"model": self.kind}, SetClock(), Window())
+        conductor.resume()
+        return conductor
+
+    def call(self) -> Update:
+        self._start().advance()
+        return self.newest()
+
+    def start_and_end(self) -> Update:
+        """Start, and end before anything is looked at."""
+        self._start()
+        return self.newest()
+
+    def newest(self) -> Update:
+        (update,) = self.journal.latest()
+        return update
+
+    def in_state(self, state: str, what: Outcome | BaseException) -> None:
+        def do() -> Outcome:
+            if isinstance(what, BaseException):
+                raise what
+            return what
+
+        self.kind.script[NAME, state] = do
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path)
+
+
+def test_a_try_that_failed_counts_once_and_keeps_its_reason(agent: Agent) -> None:
+    agent.in_state("prove", RuntimeFault("the child ran out of memory"))
+    for tries in (1, 2):
+        for update in (agent.call(), agent.start_and_end(), agent.start_and_end()):
+            assert (update.progress.state, update.progress.tries) == (State.VERIFY, tries)
+            assert update.reason == "the child ran out of memory"
+    assert agent.call().progress.state is State.ROLLBACK
+    update = agent.call()
+    assert (update.progress.outcome, update.progress.tries) == ("quarantined", 3)
+    assert "the child ran out of memory" in update.reason
+
+
+@pytest.mark.parametrize("event", [Event.RETRY, Event.LOST])
+@pytest.mark.parametrize("state", ["shadow", "canary"])
+def test_what_the_line_refused_or_lost_counts_once_too(agent: Agent, state: str, event: Event) -> None:
+    agent.in_state(state, Outcome(event, "the line says no"))
+    for update in (agent.call(), agent.start_and_end(), agent.start_and_end()):
+        assert (update.progress.state.value, update.progress.crashes) == (state.upper(), 1)
+        assert update.reason == "the line says no"
+
+
+@pytest.mark.parametrize(("state", "count"), [("verify", "tries"), ("shadow", "crashes")])
+def test_what_is_broken_off_while_it_is_tried_again_counts(agent: Agent, state: str, count: str) -> None:
+    agent.in_state(state, Outcome(Event.RETRY, "not this time"))
+    assert getattr(agent.call().progress, count) == 1
+    agent.in_state(state, KilledError())
+    with pytest.raises(KilledError):
+        agent.call()
+    update = agent.start_and_end()
+    assert getattr(update.progress, count) == 2
+    assert update.reason == f"the agent ended within {state.upper()}"
