@@ -176,7 +176,8 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
     variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
     manifest = manifest.with_variants(variants.told())
-    golden = settle(pool, replace(base, variants=variants.models()), options.golden, options.threads)
+    whole = replace(base, manifest=manifest, variants=variants.models())
+    golden = settle(pool, whole, options.golden, options.threads)
     bundle = write_bundle(
         target,
         manifest,

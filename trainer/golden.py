@@ -27,7 +27,7 @@ from trainer.faint import fainter, without_defects
 from trainer.metrics import Judged
 from trainer.references import load_input
 from trainer.stress import Robustness, brighter
-from trainer.variants import engines_of
+from trainer.variants import engines_of, reproduced
 
 GOLDEN_IMAGES = LEAST_GOLDEN
 """So many a proof wants, at least."""
@@ -100,26 +100,28 @@ def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int, threads: in
     """Take the golden images of a bundle out of those that were chosen.
 
     The tolerance of a variant does not tell which of them are safe: it is the worst of all detections, also of those
-    that decide nothing, and may be wider than everything that is near the limit. So each model is asked.
+    that decide nothing, and may be wider than everything that is near the limit. So each model is asked, and what it
+    answers otherwise than a device may is left out: what a model costs is judged on all held-out parts, not here.
 
     Args:
         pool: what `choose_golden` gave.
-        bundle: with its models of other precisions.
+        bundle: with its models of other precisions, of which its manifest tells.
         wanted: how many.
         threads: processor threads.
 
     Returns:
-        At most so many. Of those of a kind, none whose verdict one of the models turns, or decides from within NEAREST
-        of the limit; those of no kind, which stand in where nothing is found, stay as they are.
+        At most so many, which each model answers as nearly as a device must. Of those of a kind, none whose verdict one
+        of the models turns, or decides from within NEAREST of the limit.
     """
     limits = _limits(bundle.manifest)
     for name in sorted(bundle.variants):
         for engine in engines_of(name):
             runtime = load_runtime(engine, bundle.variants[name], bundle.manifest, threads, name)
             detect = Detector(runtime, bundle.manifest).detect
+            near = reproduced(bundle, pool, detect, name)
             pool = [
                 image
-                for image in pool
+                for image in near
                 if image.kind is None or _side(detect(image.pixels()), limits) == _side(image.detections, limits) != 0
             ]
             runtime.close()

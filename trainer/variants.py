@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import onnx
 
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import compare
+from appliance.bundle.comparison import Detect, compare
+from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Tolerance, Variant, VariantName
 from appliance.errors import BundleError, BundleProofError, ConfigError, RuntimeFault
 from appliance.optics.detector import Detector
@@ -29,6 +31,9 @@ MOST_DROP = 0.003
 
 LOOSEST = Tolerance(min_iou=0.6, max_score_difference=0.3)
 """The tolerance of the golden images is twice what was measured on them, and never looser than this."""
+
+LEAST_REPRODUCED = 2 / 3
+"""So many of the pictures that may become golden must a model answer as model.onnx does, and one of each kind."""
 
 RANKING_PICTURES = 8
 
@@ -65,6 +70,7 @@ class Variants:
                 words = each
             elif each.variant.ap_drop <= MOST_DROP and not each.worse:
                 self.made[name] = each
+                self.refused.pop(name, None)
                 return
             else:
                 fall = f"AP@0.33 falls by {each.variant.ap_drop:.4f}, of which {MOST_DROP} is allowed"
@@ -103,12 +109,19 @@ class Gate:
 
     def __init__(self, base: Bundle, dataset: Dataset, judged: list[Judged], threads: int) -> None:
         self.base = base
+        self._leaves_out = False
         self._dataset = dataset
         self._threads = threads
         self._ap = _ap(judged)
         self._limits = np.array([item.limit for item in base.manifest.classes])
         self._rejected = [rejected(part, self._limits) for part in judged]
         self._parts = judge_parts(judged, self._limits)
+
+    def leaving_out(self) -> Gate:
+        """Return a gate that leaves out golden images which a model does not reproduce, if they are few."""
+        other = copy(self)
+        other._leaves_out = True
+        return other
 
     def judge(self, name: VariantName, model_onnx: bytes, variant: Variant) -> Made:
         """Measure what a model costs.
@@ -144,7 +157,12 @@ class Gate:
 
     def _tolerance(self, name: VariantName, detector: Detector, variant: Variant) -> Tolerance:
         manifest = self.base.manifest.with_variants({name: variant.model_copy(update={"tolerance": LOOSEST})})
-        found = compare(replace(self.base, manifest=manifest), detector.detect, precision=name)
+        pool = replace(self.base, manifest=manifest)
+        if self._leaves_out:
+            kept = reproduced(pool, pool.golden, detector.detect, name)
+            if len(kept) >= LEAST_REPRODUCED * len(pool.golden) and _kinds(kept) == _kinds(pool.golden):
+                pool = replace(pool, golden=kept)
+        found = compare(pool, detector.detect, precision=name)
         usual = manifest.tolerance
         return Tolerance(
             min_iou=max(LOOSEST.min_iou, min(usual.min_iou, 1 - 2 * (1 - found.worst_iou))),
@@ -154,8 +172,36 @@ class Gate:
         )
 
 
+def reproduced(
+    bundle: Bundle, images: Sequence[GoldenImage], detect: Detect, name: VariantName
+) -> tuple[GoldenImage, ...]:
+    """Return those pictures that a model answers as model.onnx does, as nearly as a device must.
+
+    Args:
+        bundle: whose manifest says how nearly.
+        images: with what model.onnx finds on them.
+        detect: runs the other model.
+        name: its precision.
+    """
+
+    def is_reproduced(image: GoldenImage) -> bool:
+        try:
+            compare(replace(bundle, golden=(image,)), detect, precision=name)
+        except BundleProofError:
+            return False
+        return True
+
+    return tuple(filter(is_reproduced, images))
+
+
+def _kinds(images: Sequence[GoldenImage]) -> set[str | None]:
+    return {image.kind for image in images}
+
+
 def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> Variants:
     """Make the models of other precisions, and leave out those that cost too much.
+
+    One that reproduces all golden images is preferred to one for which a few of them must be left out.
 
     Args:
         gate: judges on the held-out half.
@@ -164,7 +210,10 @@ def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> 
     """
     variants = Variants()
     for name in wanted:
-        variants.take(name, _int8(gate, split.train) if name == "int8" else _fp16(gate))
+        for judge in (gate, gate.leaving_out()):
+            variants.take(name, _int8(judge, split.train) if name == "int8" else _fp16(judge))
+            if name in variants.made:
+                break
     return variants
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.bundle.archive import Bundle, read_bundle, write_bundle
 from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Geometry
 from appliance.bundle.proof import prove
@@ -21,6 +21,7 @@ from trainer.datasets.sample import Dataset, Sample, load_picture
 from trainer.evaluate import BundleRunner, judge_samples
 from trainer.golden import NEAREST, choose_golden, counted, margin, settle
 from trainer.stress import Robustness
+from trainer.variants import Gate, attempt
 
 LIMITS = {"spot": 0.5}
 BEARS = {name: Robustness(50.0, 0.9, True) for name in ("darker_percent", "brighter_percent")}
@@ -185,12 +186,17 @@ def near(grey: int) -> GoldenImage:
     return GoldenImage.from_pixels(spot_picture(64, 64, [(1, 1, grey)]), (spot_detection(1, 1, grey),), "near_limit")
 
 
-def test_an_image_goes_that_a_model_with_fewer_bits_decides_otherwise_or_hardly(parts: Parts) -> None:
-    """The other model's scores are a tenth lower: 0.588 becomes 0.529, 0.549 becomes 0.494, 0.706 becomes 0.635."""
-    weaker = onnx.load_from_string(tiny_model(64, 64))
-    scale = next(each for each in weaker.graph.initializer if each.name == "scale")
-    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(0.9), "scale"))
-    pool = [near(150), near(140), near(180), GoldenImage.from_pixels(spot_picture(64, 64), (), "clear_good")]
+def weaker() -> bytes:
+    """A model whose scores are 7 % lower."""
+    model = onnx.load_from_string(tiny_model(64, 64))
+    scale = next(each for each in model.graph.initializer if each.name == "scale")
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(0.93), "scale"))
+    return model.SerializeToString()
+
+
+def test_an_image_goes_that_a_model_with_fewer_bits_decides_otherwise_or_hardly_or_far_off(parts: Parts) -> None:
+    """The other model's scores are 7 % lower: 0.588 becomes 0.547, 0.510 becomes 0.474, 0.980 becomes 0.912."""
+    pool = [near(150), near(130), near(250), near(160), GoldenImage.from_pixels(spot_picture(64, 64), (), "clear_good")]
     bundle = write_bundle(
         parts.folder / "t.bundle",
         tiny_manifest().with_variants({"fp16": tiny_variant()}),
@@ -198,11 +204,33 @@ def test_an_image_goes_that_a_model_with_fewer_bits_decides_otherwise_or_hardly(
         golden=pool,
         baseline=tiny_baseline(),
         model_card="# t\n",
-        variants={"fp16": weaker.SerializeToString()},
+        variants={"fp16": weaker()},
     )
-    assert settle(pool, bundle, 9) == pool[2:]
-    assert settle(pool, bundle, 1) == pool[2:3]
+    assert settle(pool, bundle, 9) == pool[3:]
+    assert settle(pool, bundle, 1) == pool[3:4]
     assert settle(pool, replace(bundle, variants={}), 9) == pool
+
+
+@pytest.mark.parametrize(
+    ("greys", "is_taken"), [((160, 165, 250), True), ((160, 240, 245, 250), False), ((250,), False)]
+)
+def test_one_image_in_three_may_go_for_a_model_with_fewer_bits_and_no_kind(
+    parts: Parts, greys: tuple[int, ...], is_taken: bool
+) -> None:
+    for grey in (160, None):
+        parts.add(grey, is_good=grey is None)
+    good = GoldenImage.from_pixels(spot_picture(64, 64), (), "clear_good")
+    runner = BundleRunner(tiny_model(64, 64), tiny_manifest())
+    judged, _ = judge_samples(runner, parts.dataset(), is_quiet=True)
+    golden = (*map(near, greys), *[good] * 3)
+    base = Bundle(tiny_manifest(), tiny_model(64, 64), golden, tiny_baseline(), "", "")
+    gate = Gate(base, parts.dataset(), judged, threads=1)
+    assert "on the golden images it finds other things" in str(attempt(gate, "fp16", weaker(), "conversion", (), ()))
+    made = attempt(gate.leaving_out(), "fp16", weaker(), "conversion", (), ())
+    if is_taken:
+        assert not isinstance(made, str)
+    else:
+        assert "on the golden images it finds other things" in str(made)
 
 
 def test_a_device_as_far_off_as_its_tolerance_allows_judges_every_golden_image_alike(many: Parts) -> None:
