@@ -5,6 +5,7 @@ What was measured may be `poison`, at which it crashes, and so it does at a mode
 
 import argparse
 import ctypes
+import os
 import threading
 from pathlib import Path
 
@@ -22,6 +23,9 @@ elif model == b"no DLA":
     say(result={"refused": "finds 0 DLA cores here; remove the key", "is_the_configurations_fault": True})
 elif model == b"no device":
     say(result={"refused": "the device is gone; look at the cable", "is_the_models_fault": False})
+elif model == b"says how":
+    given.engine.write_text(f"idle {os.sched_getscheduler(0) == os.SCHED_IDLE}")
+    say(result={"precision": "fp16"})
 elif model == b"hangs":
     say(progress=0.1)
     threading.Event().wait()

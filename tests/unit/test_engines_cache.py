@@ -43,6 +43,10 @@ def make(cache: EngineCache, model: bytes, **changes: Any) -> BuiltEngine:
     return find_or_build(cache, key, model, **({"builder": BUILDER, "trial": TRIAL} | changes))
 
 
+def test_an_engine_is_built_only_when_nobody_else_wants_the_processor(tmp_path: Path) -> None:
+    assert make(EngineCache(tmp_path), b"says how").plan == b"idle True"
+
+
 def test_what_is_kept_is_found(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path / "engines")
     assert cache.find(KEY) is None

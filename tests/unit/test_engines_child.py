@@ -43,8 +43,10 @@ def test_its_last_word_is_the_result() -> None:
     assert run("finish") == {"arguments": ["--x", "finish"]}
 
 
-def test_it_lets_the_line_go_first() -> None:
-    assert run("priority") == {"is_idle": True, "nice": 19}
+def test_it_lets_the_line_go_first_if_it_shall() -> None:
+    mine = {"is_idle": os.sched_getscheduler(0) == os.SCHED_IDLE, "nice": os.getpriority(os.PRIO_PROCESS, 0)}
+    assert run("priority") == mine
+    assert run("priority", goes_last=True) == {"is_idle": True, "nice": 19}
 
 
 def test_its_progress_is_told_as_it_comes() -> None:

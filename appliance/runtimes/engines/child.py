@@ -51,11 +51,11 @@ def run_child(
     on_progress: Callable[[float], None] = ignore,
     is_cancelled: Callable[[], bool] = never,
     is_apart: bool = False,
+    goes_last: bool = False,
 ) -> dict[str, Any]:
     """Run a module as a process of its own and return its last word.
 
-    It ends with this process, also where that is killed, and with the thread that called this. It takes the processor
-    only when nobody else wants it.
+    It ends with this process, also where that is killed, and with the thread that called this.
 
     Args:
         module: it writes lines of JSON: {"progress": 0..1} any number of times, then {"result": {...}} once.
@@ -64,6 +64,7 @@ def run_child(
         on_progress: told of each progress, and at least every LOOK_EVERY_S of the last one.
         is_cancelled: asked every LOOK_EVERY_S.
         is_apart: what is sent to this process's group does not reach the child.
+        goes_last: the child takes processor and disk only when nobody else wants them.
 
     Returns:
         The result.
@@ -73,7 +74,8 @@ def run_child(
         Cancelled: is_cancelled said so.
     """
     with tempfile.TemporaryFile() as complaints:
-        command = [sys.executable, "-m", TETHER, str(os.getpid()), module, *arguments]
+        place = "last" if goes_last else "along"
+        command = [sys.executable, "-m", TETHER, str(os.getpid()), place, module, *arguments]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, start_new_session=is_apart
         )

@@ -92,8 +92,9 @@ def _build(
             *([] if options.dla_core is None else ["--dla-core", str(options.dla_core)]),
         ]  # fmt: skip
         build = partial(
-            run_child, builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled
-        )
+            run_child, builder, arguments, limit_s=BUILD_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled,
+            goes_last=True,  # a line may be running beside it
+        )  # fmt: skip
         try:
             result = build()
         except TookTooLong:
@@ -138,6 +139,6 @@ def try_apart(
         file.flush()
         on_dla = [] if dla_core is None else ["--dla-core", str(dla_core)]
         arguments = [*on_dla, "--engine", file.name]
-        result = run_child(trial, arguments, limit_s=TRIAL_LIMIT_S, is_cancelled=is_cancelled)
+        result = run_child(trial, arguments, limit_s=TRIAL_LIMIT_S, is_cancelled=is_cancelled, goes_last=True)
     if refused := result.get("refused"):
         raise RuntimeFault(str(refused))
