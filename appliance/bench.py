@@ -129,7 +129,7 @@ def _candidates(bundle: Bundle) -> Iterator[Candidate]:
 
 def thread_counts(cores: int) -> list[int]:
     """Return the numbers of threads that are tried: powers of two, all cores, and all but one."""
-    powers = {2**power for power in range(cores.bit_length()) if 2**power <= cores}
+    powers = {2**power for power in range(cores.bit_length())}
     return sorted(powers | {max(1, cores - 1), cores})
 
 

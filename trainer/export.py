@@ -53,8 +53,6 @@ PARITY_PX = 0.1
 
 BASELINE_PICTURES = 300
 
-_SAY_WHY = 'say why it will do, for the model card: --few-golden "WHY"'
-
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
@@ -105,7 +103,10 @@ class ExportOptions:
         if not 1 <= self.golden <= MAX_IMAGES:
             raise ConfigError(f"--golden {self.golden}: must be 1 to {MAX_IMAGES}")
         if self.golden < LEAST_GOLDEN and not self.few_golden:
-            raise ConfigError(f"--golden {self.golden}: a proof wants {LEAST_GOLDEN}; {_SAY_WHY}")
+            raise ConfigError(
+                f"--golden {self.golden}: a proof wants {LEAST_GOLDEN}; say why it will do, for the model card: "
+                '--few-golden "WHY"'
+            )
         self.wish.check()
 
 

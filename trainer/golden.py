@@ -240,7 +240,7 @@ class _Kinds:
     def _faint(self, at: int, is_found: bool) -> Pixels | None:
         """Make the defects of a picture fainter by halves until the best is just found, or just not."""
         sample, limits = self._samples[at], _limits(self._runner.manifest)
-        picture = load_picture(sample.image, self._geometry.picture_channels)
+        picture = self._picture(at)
         sound, centre = without_defects(sample, picture), self._found_centre(at)
         goal = (NEAREST + NEAR) / 2 * (1 if is_found else -1)
         least, most = 0.0, 1.0
@@ -292,8 +292,7 @@ class _Kinds:
             for at in spread(
                 [at for pair in zip_longest(self._bad(), self._good()) for at in pair if at is not None], 100
             ):
-                lit = brighter(load_picture(self._samples[at].image, self._geometry.picture_channels), percent)
-                yield _Draft(-1, self._piece(at, self._found_centre(at), lit))
+                yield _Draft(-1, self._piece(at, self._found_centre(at), brighter(self._picture(at), percent)))
 
     def _empty(self) -> Iterator[_Draft]:
         """A field of one grey, as where no part lies; then good parts on which nothing at all is found."""
@@ -303,9 +302,10 @@ class _Kinds:
         yield from self._whole([at for at in self._good() if not len(self._judged[at].scores)])
 
     def _brightness(self) -> dict[int, float]:
-        channels = self._geometry.picture_channels
-        looked_at = spread(self._all(), MOST_LOOKED_AT)
-        return {at: float(load_picture(self._samples[at].image, channels).mean()) for at in looked_at}
+        return {at: float(self._picture(at).mean()) for at in spread(self._all(), MOST_LOOKED_AT)}
+
+    def _picture(self, at: int) -> Pixels:
+        return load_picture(self._samples[at].image, self._geometry.picture_channels)
 
     def _found_centre(self, at: int) -> tuple[float, float] | None:
         """The middle of the best detection, which decides; else of a defect, or of the picture."""

@@ -57,26 +57,30 @@ class Variants:
     made: dict[VariantName, Made] = field(default_factory=dict)
     refused: dict[VariantName, str] = field(default_factory=dict)
 
-    def take(self, name: VariantName, attempts: Iterable[Made | str]) -> None:
+    def take(self, name: VariantName, attempts: Iterable[Made | str]) -> bool:
         """Take the first attempt that costs little enough; if none does, say why.
 
         Args:
             name: the precision.
             attempts: models, or why there is none, in words; none is made that is not needed.
+
+        Returns:
+            Whether that is settled: one was taken, or what each of them costs is known and too much.
         """
-        words = ""
+        words, is_settled = "", True
         for each in attempts:
             if isinstance(each, str):
-                words = each
+                words, is_settled = each, False
             elif each.variant.ap_drop <= MOST_DROP and not each.worse:
                 self.made[name] = each
                 self.refused.pop(name, None)
-                return
+                return True
             else:
                 fall = f"AP@0.33 falls by {each.variant.ap_drop:.4f}, of which {MOST_DROP} is allowed"
                 cost = each.worse if each.variant.ap_drop <= MOST_DROP else fall
                 words = f"{cost}, even with {len(each.variant.kept_float)} layers with 32 bits"
         self.refused[name] = f"{words}; so the bundle holds no {name} model"
+        return is_settled
 
     def models(self) -> dict[VariantName, bytes]:
         """Return the files of those that passed."""
@@ -211,8 +215,7 @@ def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> 
     variants = Variants()
     for name in wanted:
         for judge in (gate, gate.leaving_out()):
-            variants.take(name, _int8(judge, split.train) if name == "int8" else _fp16(judge))
-            if name in variants.made:
+            if variants.take(name, _int8(judge, split.train) if name == "int8" else _fp16(judge)):
                 break
     return variants
 

@@ -27,6 +27,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402
 
 DEVICE = "CPU"
+HINT = "LATENCY"
 _VERSION = openvino.__version__.partition("-")[0]
 _PRECISIONS = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 """Precision -> what the processor's capabilities call it."""
@@ -47,7 +48,7 @@ class _SetUp:
 
     def __str__(self) -> str:
         """Return it in one line, for the record."""
-        hint = "" if self.hint == "LATENCY" else f" hint={self.hint}"
+        hint = "" if self.hint == HINT else f" hint={self.hint}"
         pinned = " pinned" if self.pins_threads else ""
         return f"{','.join(self.devices)} {self.precision} threads={self.threads}{pinned}{hint}"
 
@@ -84,7 +85,7 @@ class OpenVinoRuntime:
         check_model(model_onnx)
         core = _core(precision)
         wanted = {
-            "PERFORMANCE_HINT": "LATENCY",
+            "PERFORMANCE_HINT": HINT,
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_HYPER_THREADING": True,  # else, and without the next, it takes fewer threads than it is asked for
@@ -105,7 +106,7 @@ class OpenVinoRuntime:
             self._set_up = _set_up(compiled)
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
-        self._check_set_up(_SetUp(threads, precision, (DEVICE,), "LATENCY", pins_threads))
+        self._check_set_up(_SetUp(threads, precision, (DEVICE,), HINT, pins_threads))
         blank = blank_picture(manifest)
         for _ in range(WARM_UP_RUNS):
             self.infer(blank)

@@ -220,10 +220,10 @@ def test_a_model_that_moves_a_deciding_score_too_far_is_refused_and_another_meth
 def test_a_planted_bad_model_does_not_pass_the_gate(made: Variants, gate: Gate) -> None:
     spoiled = attempt(gate, "int8", _spoiled(made.models()["int8"]), "percentile", (), ())
     chosen = Variants()
-    chosen.take("int8", [spoiled])
+    assert not chosen.take("int8", [spoiled])
     assert not chosen.made
     assert "so the bundle holds no int8 model" in chosen.refused["int8"]
-    chosen.take("int8", [spoiled, made.made["int8"]])
+    assert chosen.take("int8", [spoiled, made.made["int8"]])
     assert chosen.made == {"int8": made.made["int8"]}
 
 
@@ -239,7 +239,7 @@ def _spoiled(model_onnx: bytes) -> bytes:
 def test_what_costs_too_much_is_refused_with_how_much(made: Variants) -> None:
     costly = replace(made.made["int8"], variant=made.made["int8"].variant.model_copy(update={"ap_drop": 0.0031}))
     chosen = Variants()
-    chosen.take("int8", [costly])
+    assert chosen.take("int8", [costly]), "no other golden images would help"
     assert chosen.made == {}
     assert "AP@0.33 falls by 0.0031" in chosen.refused["int8"]
 
