@@ -27,7 +27,8 @@ def model_geometry(dataset: Dataset, channels: int) -> Geometry:
         channels: 1 or 3; 2 or 6 with a reference.
 
     Returns:
-        Width, height and channels; fit is "exact" if every picture has this size.
+        Width, height and channels; smaller pictures are filled up, also where there is none today: another camera's may
+        come.
     """
     sizes = {picture_size(sample.image, "the data set") for sample in tracked(dataset.samples, "picture sizes")}
     width, height = (max(_whole_cells(size[axis]) for size in sizes) for axis in (0, 1))
@@ -35,9 +36,8 @@ def model_geometry(dataset: Dataset, channels: int) -> Geometry:
         width, height = min(LARGEST_TILE_PX, width), min(LARGEST_TILE_PX, height)
     while width * height < CANDIDATES * STRIDE**2:
         width, height = width + SIDE_MULTIPLE * (width <= height), height + SIDE_MULTIPLE * (height < width)
-    fit = "exact" if sizes == {(width, height)} else "pad"
     return Geometry.model_validate(
-        {"width": width, "height": height, "channels": channels, "fit": fit, "pad_value": PAD_VALUE}
+        {"width": width, "height": height, "channels": channels, "fit": "pad", "pad_value": PAD_VALUE}
     )
 
 

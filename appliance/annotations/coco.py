@@ -14,13 +14,15 @@ from appliance.annotations.pictures import (
     Annotations,
     LabelledPicture,
     TruthBox,
-    check_box,
     check_listed_once,
     existing,
+    one_pixel_at_least,
     read_text,
 )
 from appliance.errors import ConfigError
 from appliance.events import Box
+
+CROWD = "it is marked as a crowd; it is taken as one defect, because a part that shows it is no good part"
 
 _BLANK = re.compile(r"[\s,:]*")
 
@@ -62,9 +64,10 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
         if category not in names:
             known = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
             raise ConfigError(f"{where}: category {category} is unknown; there are {known or 'none'}")
+        box, taken_as = one_pixel_at_least(_box(entry, where), where)
         if entry.get("iscrowd"):
-            raise ConfigError(f"{where}: iscrowd regions are no single defects; remove it or draw the boxes")
-        boxes[image].append(TruthBox(names[category], _box(entry, where), where))
+            taken_as = "; ".join(filter(None, (CROWD, taken_as)))
+        boxes[image].append(TruthBox(names[category], box, where, taken_as))
     folders = [path.parent] if root is None else [root, path.parent]
     pictures = tuple(_picture(folders, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
     check_listed_once(pictures)
@@ -177,6 +180,4 @@ def _box(entry: dict[str, Any], where: str) -> Box:
         x, y, width, height = map(float, corners)
     except OverflowError as error:
         raise ConfigError(f"{where}: 'bbox' holds a number that no picture has; repair or remove it") from error
-    box = (x, y, x + width, y + height)
-    check_box(box, where)
-    return box
+    return x, y, x + width, y + height

@@ -12,11 +12,15 @@ from appliance.events import Box
 
 @dataclass(frozen=True, slots=True)
 class TruthBox:
-    """One defect that is really there; box is x1, y1, x2, y2 in pixels, where is the file and line that say so."""
+    """One defect that is really there; box is x1, y1, x2, y2 in pixels, where is the file and line that say so.
+
+    taken_as: how it was read, in words, where that is not just as it is written; else empty.
+    """
 
     label: str
     box: Box
     where: str = field(default="", compare=False)
+    taken_as: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,25 @@ def existing(candidates: Iterable[Path], where: str) -> Path:
         except (OSError, ValueError):  # a name that no file can have
             continue
     raise ConfigError(f"{where}: picture {sought[0]} does not exist; restore it, or take it off the list")
+
+
+def one_pixel_at_least(box: Box, where: str) -> tuple[Box, str]:
+    """Widen a box that is a line: some tools write the first and the last pixel, so that one pixel has no width.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels.
+        where: file and line, for the message.
+
+    Returns:
+        The box, and in words what was done to it; empty if nothing.
+
+    Raises:
+        ConfigError: The box is not finite, or its corners are the wrong way round.
+    """
+    x1, y1, x2, y2 = box
+    wide = (x1, y1, x2 + (x1 == x2), y2 + (y1 == y2))
+    check_box(wide, where)
+    return wide, "" if wide == box else f"box {box} has no area; it is taken as one pixel wide"
 
 
 def check_box(box: Box, where: str) -> None:

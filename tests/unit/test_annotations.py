@@ -1,6 +1,7 @@
 """COCO and DeepPCB are read in one way for trainer and replay, and each mistake is told with file and line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,13 @@ def test_coco_pictures_may_lie_in_the_images_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "index", "change", "says"),
     [
-        ("annotations", 1, {"bbox": [8, 8, 0, 10]}, "no area"),
+        ("annotations", 1, {"bbox": [8, 8, -1, 10]}, "no area"),
         ("annotations", 1, {"bbox": [8, 8, 1]}, "bbox"),
         ("annotations", 1, {"bbox": ["8", 8, 1, 1]}, "bbox"),
         ("annotations", 1, {"bbox": [8, 8, float("nan"), 1]}, "not finite"),
         ("annotations", 0, {"bbox": [1, 1, 10**400, 5]}, "no picture has"),
         ("annotations", 1, {"category_id": 99}, "category 99 .*1 open, 3 short"),
         ("annotations", 0, {"image_id": 99}, "no image 99"),
-        ("annotations", 1, {"iscrowd": 1}, "iscrowd"),
         ("images", 1, {"id": 7}, "id 7 is used twice"),
         ("images", 1, {"id": "8"}, "'id' must be int"),
         ("images", 1, {"file_name": "a.png"}, r"a\.png is listed twice, first at .*images\[0\]; remove one"),
@@ -107,6 +107,26 @@ def test_a_broken_coco_entry_is_named_with_its_line(
     begins = [number for number, line in enumerate(lines[first:], first + 1) if line[:2] == "  " and line[2] in '{"']
     with pytest.raises(ConfigError, match=rf"^{path}:{begins[index]}: {key}\[{index}\]: .*{says}"):
         read_coco(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "box", "says"),
+    [
+        ({"bbox": [8, 8, 0, 10]}, (8.0, 8.0, 9.0, 18.0), "no area; it is taken as one pixel wide"),
+        ({"bbox": [8, 8, 0, 0]}, (8.0, 8.0, 9.0, 9.0), "no area; it is taken as one pixel wide"),
+        ({"iscrowd": 1}, (8.0, 8.0, 16.5, 16.0), "crowd; it is taken as one defect"),
+        ({}, (8.0, 8.0, 16.5, 16.0), "^$"),
+    ],
+)
+def test_a_line_and_a_crowd_are_taken_as_defects_and_it_is_said(
+    tmp_path: Path, change: Content, box: tuple[float, ...], says: str
+) -> None:
+    def change_it(content: Content) -> None:
+        content["annotations"][1] |= change
+
+    (truth,) = read_coco(write_coco(tmp_path, change_it)).pictures[1].boxes
+    assert truth.box == box
+    assert re.search(says, truth.taken_as)
 
 
 @given(
@@ -203,7 +223,6 @@ def test_any_text_is_read_or_refused_with_its_line(tmp_path_factory: pytest.Temp
         ("10 20 40 60 7", "type 7 is unknown"),
         ("10 20 40 60 0", "type 0 is unknown"),
         ("40 20 10 60 1", "no area"),
-        ("10 20 10 60 1", "no area"),
         ("nan 20 40 60 1", "not finite"),
     ],
 )

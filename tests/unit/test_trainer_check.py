@@ -133,6 +133,7 @@ def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
         content["annotations"].append(first | {"id": 900, "category_id": 3 - first["category_id"]})
         content["annotations"][2]["bbox"][2] = 5
         content["annotations"][4]["bbox"] = [80, 80, 30, 10]
+        content["annotations"][5] |= {"bbox": [20, 20, 30, 0], "iscrowd": 1}
         content["images"][1]["width"] = 95
         content["categories"].append({"id": 3, "name": "pit"})
 
@@ -140,15 +141,19 @@ def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
     found = checked(data, code=1)
     told, outside = found["wrong: labels that do not fit their picture"]
     assert told[0].endswith("images[1] says 95 x 96 pixels, the picture has 96 x 96")
-    assert outside[0].endswith("box (80.0, 80.0, 110.0, 90.0) leaves the picture of 96 x 96 pixels")
+    assert outside[0].endswith("box 80.0, 80.0, 110.0, 90.0 leaves the picture of 96 x 96 pixels; repair or remove it")
     assert [told[1], outside[1]] == [["001.png"], ["002.png"]]
     assert [files for _, files in found["warning: one place, two classes"]] == [["000.png"]]
-    assert found["warning: thin boxes"] == [("5.0 pixels", ["001.png"])]
+    ((words, files),) = found["warning: labels taken otherwise than they are written"]
+    assert "annotations[5]: it is marked as a crowd" in words
+    assert "no area; it is taken as one pixel wide" in words
+    assert files == ["002.png"]
+    assert found["warning: thin boxes"] == [("1.0 pixels", ["002.png"]), ("5.0 pixels", ["001.png"])]
     assert [files for says, files in found["warning: rare classes"] if says.startswith("pit: 0 boxes")] == [[]]
 
 
 def test_what_reading_refuses_keeps_its_words(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change(data, lambda content: content["annotations"][0].update(bbox=[1, 1, 0, 4]))
+    change(data, lambda content: content["annotations"][0].update(bbox=[1, 1, -2, 4]))
     assert main(["data", "check", "--data", str(data)]) == 78
     assert "annotations[0]: box" in capsys.readouterr().err
 

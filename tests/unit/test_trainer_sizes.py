@@ -39,8 +39,8 @@ def _dataset(folder: Path, *sizes: tuple[int, int]) -> Dataset:
 @pytest.mark.parametrize(
     ("sizes", "model"),
     [
-        ([(640, 640)], (640, 640, "exact")),
-        ([(1024, 768)], (1024, 768, "exact")),
+        ([(640, 640)], (640, 640, "pad")),
+        ([(1024, 768)], (1024, 768, "pad")),
         ([(800, 600)], (800, 608, "pad")),
         ([(500, 200)], (512, 224, "pad")),
         ([(64, 64)], (96, 96, "pad")),
@@ -58,8 +58,8 @@ def test_the_model_takes_pictures_whole_or_in_tiles_and_never_scaled(
     assert (geometry.width, geometry.height, geometry.fit) == model
 
 
-@pytest.mark.parametrize("size", [(800, 600), (100, 100)])
-def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
+@pytest.mark.parametrize("size", [(800, 600), (100, 100), (96, 96)])
+def test_pictures_of_any_size_are_trained_exported_and_judged_and_so_are_smaller_ones(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     width, height = size
@@ -72,9 +72,15 @@ def test_pictures_that_are_no_multiple_of_32_are_trained_exported_and_judged(
     dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--workers", "1", "--holdout", "family0"]
     assert main(["train", "--data", str(path), "--out", run, *dials]) == 0
     assert main(["export", run, *named, "--golden", "4", "--few-golden", "a test", "--precisions", "f32"]) == 0
-    assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]) == 0
+    judge = ["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]
+    assert main(judge) == 0
     told = json.loads(Path(figures).read_text())
     assert (told["pictures"], told["trained_on"]["pictures"]) == (4, 8)
+    cv2.imwrite(str(tmp_path / "data" / "lower.png"), np.full((41, width - 1), 120, np.uint8))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"images": [*content["images"], {"id": 999, "file_name": "lower.png"}]}))
+    assert main(judge) == 0
+    assert json.loads(Path(figures).read_text())["pictures"] == 13
     written = read_bundle(Path(bundle))
     assert written.manifest.geometry.fit == "pad"
     assert any(image.detections for image in written.golden)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.matching import iou
+from appliance.errors import ConfigError
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
+from trainer.datasets.layouts.found import clipped
 from trainer.model import STRIDE
 
 SAME_PLACE_IOU = 0.8
@@ -22,7 +24,8 @@ RARE = 0.1
 def check_labels(examined: Examined) -> Iterator[Finding]:
     """Look for boxes that do not fit and classes that are rare.
 
-    A box without area and an unknown class never get here: reading the data set refuses them with file and line.
+    A box whose corners are the wrong way round and an unknown class never get here: reading the data set refuses them
+    with file and line.
 
     Args:
         examined: all pictures.
@@ -39,6 +42,13 @@ def check_labels(examined: Examined) -> Iterator[Finding]:
         "repair the labels, or restore the picture that they were drawn on",
         tuple(outside),
     )
+    yield Finding(
+        "labels taken otherwise than they are written",
+        False,
+        "lines are taken as one pixel wide, crowds as one defect: see that this is what was meant",
+        "draw boxes around single defects",
+        tuple(_taken_otherwise(pictures)),
+    )
     double = [
         Case((at,), f"{one.label} and {other.label} lie in one place ({one.where})")
         for at, picture in enumerate(pictures)
@@ -52,19 +62,12 @@ def check_labels(examined: Examined) -> Iterator[Finding]:
         "decide for one class",
         tuple(double),
     )
-    thin = [
-        (at, min(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1]))
-        for at, picture in enumerate(pictures)
-        for truth in picture.boxes
-    ]
     yield Finding(
         "thin boxes",
         False,
         f"thinner than {STRIDE} pixels, the model's stride: they are found less surely",
         "use a lens that shows more, or draw the box around the whole defect",
-        tuple(
-            Case((at,), f"{side:.1f} pixels") for at, side in sorted(thin, key=lambda item: item[1]) if side < STRIDE
-        ),
+        tuple(_thin(pictures)),
     )
     yield Finding(
         "rare classes",
@@ -76,14 +79,33 @@ def check_labels(examined: Examined) -> Iterator[Finding]:
 
 
 def _misfits(picture: LabelledPicture, size: tuple[int, int]) -> Iterator[str]:
-    width, height = size
     told = tuple(real if said is None else said for said, real in zip(picture.told_size, size, strict=True))
     if told != size:
-        yield f"{picture.where} says {told[0]} x {told[1]} pixels, the picture has {width} x {height}"
+        yield f"{picture.where} says {told[0]} x {told[1]} pixels, the picture has {size[0]} x {size[1]}"
     for truth in picture.boxes:
-        x1, y1, x2, y2 = truth.box
-        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-            yield f"{truth.where}: box {truth.box} leaves the picture of {width} x {height} pixels"
+        try:
+            clipped(truth.box, size, truth.where)
+        except ConfigError as error:
+            yield str(error)
+
+
+def _taken_otherwise(pictures: Sequence[LabelledPicture]) -> Iterator[Case]:
+    for at, picture in enumerate(pictures):
+        for truth in picture.boxes:
+            if truth.taken_as:
+                yield Case((at,), f"{truth.where}: {truth.taken_as}")
+
+
+def _thin(pictures: Sequence[LabelledPicture]) -> Iterator[Case]:
+    """Give the boxes thinner than the stride, the thinnest first."""
+    sides = [
+        (min(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1]), at)
+        for at, picture in enumerate(pictures)
+        for truth in picture.boxes
+    ]
+    for side, at in sorted(sides):
+        if side < STRIDE:
+            yield Case((at,), f"{side:.1f} pixels")
 
 
 def _rare(examined: Examined) -> tuple[Case, ...]:

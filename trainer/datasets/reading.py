@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from appliance.annotations.deeppcb import CLASSES
-from appliance.annotations.pictures import LabelledPicture
+from appliance.annotations.pictures import Annotations, LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
+from trainer.datasets.layouts.found import clipped
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
 from trainer.datasets.source import AnySource, Source
 from trainer.progress import console, tracked
@@ -52,6 +53,7 @@ def read_dataset(source: AnySource | Path) -> Dataset:
             console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
     classes = tuple(names.values())
     samples = tuple(_sample(picture, names, classes) for picture in tracked(annotations.pictures, "reading"))
+    _tell_taken_otherwise(annotations)
     if annotations.layout == "coco" and _are_kinds(samples):
         console.print(
             "trainer: all pictures are of one group, or the groups are the kinds of defect: each picture is taken as a "
@@ -60,6 +62,16 @@ def read_dataset(source: AnySource | Path) -> Dataset:
         )
         samples = tuple(replace(s, group=f"{s.image.parent.name}/{s.image.name}") for s in samples)
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
+
+
+def _tell_taken_otherwise(annotations: Annotations) -> None:
+    found = [box for picture in annotations.pictures for box in picture.boxes if box.taken_as]
+    if found:
+        console.print(
+            f"trainer: beware: {len(found)} labels are not taken as they are written; the first is {found[0].where}: "
+            f"{found[0].taken_as} (`trainer data check` lists them)",
+            soft_wrap=True,
+        )
 
 
 def _are_kinds(samples: tuple[Sample, ...]) -> bool:
@@ -105,15 +117,10 @@ def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[s
             f"{picture.where}: says {told[0]} x {told[1]} pixels, {picture.path} has {width} x {height}; "
             "correct the entry or restore the picture"
         )
-    for item in picture.boxes:
-        x1, y1, x2, y2 = item.box
-        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-            raise ConfigError(
-                f"{item.where}: box {item.box} leaves the picture of {width} x {height} pixels; repair or remove it"
-            )
+    inside = [clipped(item.box, (width, height), item.where) for item in picture.boxes]
     return Sample(
         picture.path,
-        np.array([item.box for item in picture.boxes], np.float32).reshape(-1, 4),
+        np.array(inside, np.float32).reshape(-1, 4),
         np.array([classes.index(names[item.label]) for item in picture.boxes], np.int64),
         picture.group,
         is_good=not picture.boxes,

@@ -115,8 +115,8 @@ class Wishes:
         return name
 
 
-def placed(box: Box, size: tuple[int, int], where: str) -> Box:
-    """Hold a box against its picture, and round it to 1/64 pixel, so that x + width stays exact in every reader.
+def clipped(box: Box, size: tuple[int, int], where: str) -> Box:
+    """Hold a box against its picture, and cut off what a tool's rounding leaves outside.
 
     Args:
         box: x1, y1, x2, y2 in pixels; may leave the picture by ROUNDING_PX.
@@ -131,12 +131,30 @@ def placed(box: Box, size: tuple[int, int], where: str) -> Box:
     """
     check_box(box, where)
     (width, height), (x1, y1, x2, y2) = size, box
-    if min(x1, y1) < -ROUNDING_PX or x2 > width + ROUNDING_PX or y2 > height + ROUNDING_PX:
+    inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    is_near = max(abs(cut - drawn) for cut, drawn in zip(inside, box, strict=True)) <= ROUNDING_PX
+    if not is_near or inside[0] >= inside[2] or inside[1] >= inside[3]:
         shown = ", ".join(f"{value:.1f}" for value in box)
         raise ConfigError(f"{where}: box {shown} leaves the picture of {width} x {height} pixels; repair or remove it")
-    inside = (max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height))
-    rounded = (round(inside[0] * 64) / 64, round(inside[1] * 64) / 64,
-               round(inside[2] * 64) / 64, round(inside[3] * 64) / 64)  # fmt: skip
+    return inside
+
+
+def placed(box: Box, size: tuple[int, int], where: str) -> Box:
+    """Clip a box to its picture, and round it to 1/64 pixel, so that x + width stays exact in every reader.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels; may leave the picture by ROUNDING_PX.
+        size: width and height of the picture in pixels.
+        where: file and line, for the message.
+
+    Returns:
+        The box inside the picture.
+
+    Raises:
+        ConfigError: The box is not finite, has no area, or lies outside.
+    """
+    x1, y1, x2, y2 = clipped(box, size, where)
+    rounded = (round(x1 * 64) / 64, round(y1 * 64) / 64, round(x2 * 64) / 64, round(y2 * 64) / 64)
     check_box(rounded, where)
     return rounded
 
