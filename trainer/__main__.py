@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_export(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     add_search(commands, EPILOG)
     add_augment(commands, EPILOG)
     add_data(commands, EPILOG)
@@ -140,34 +141,49 @@ def _add_wish(export: argparse.ArgumentParser) -> None:
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     words = "run a bundle as the appliance runs it, and judge it on labelled pictures"
     evaluate = commands.add_parser("evaluate", help=words, description=words, epilog=EPILOG)
-    evaluate.add_argument("--bundle", type=Path, required=True, help="the bundle's file")
-    source.add_arguments(evaluate)
+    _add_judging(evaluate)
     evaluate.add_argument(
-        "--precision", choices=("f32", "fp16", "int8"), default="f32", help="which of its models (default %(default)s)"
-    )
-    evaluate.add_argument(
-        "--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime", help="default %(default)s"
+        "--precision",
+        choices=("f32", "fp16", "int8"),
+        help="judge this one of its models alone (default: f32 and, with --json or --report, the others beside it)",
     )
     evaluate.add_argument(
         "--parity", action="store_true", help="also judge its other models, and tell how far they differ"
     )
-    evaluate.add_argument("--weights", type=Path, metavar="RUN", help="as --parity, and in torch: the run it is from")
-    evaluate.add_argument("--groups", type=names, default=(), metavar="A,B", help="judge these groups only")
     evaluate.add_argument("--min-ap", type=ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
     evaluate.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="refuse more escapes than this")
     evaluate.add_argument("--max-overkill", type=percent, metavar="PERCENT", help="refuse more overkill than this")
     evaluate.add_argument(
-        "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
-    )
-    evaluate.add_argument(
         "--stress", action="store_true", help="also tell how much light, blur, noise and displacement the model bears"
     )
-    evaluate.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
     evaluate.add_argument(
         "--report", type=new_file, metavar="FILE", help="write figures and cases as one HTML page that opens offline"
     )
-    evaluate.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
-    evaluate.set_defaults(module="trainer.commands", execute="evaluate")
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = "judge all models of a bundle, and what they bear, and write a page for people that opens offline"
+    page = commands.add_parser("report", help=words, description=words, epilog=EPILOG)
+    _add_judging(page)
+    page.add_argument("--out", dest="report", type=new_file, required=True, metavar="PAGE", help="the HTML file")
+    usual = {"precision": None, "parity": True, "min_ap": None, "max_escapes": None, "max_overkill": None}
+    page.set_defaults(stress=True, **usual)
+
+
+def _add_judging(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bundle", type=Path, required=True, help="the bundle's file")
+    source.add_arguments(command)
+    command.add_argument(
+        "--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime", help="default %(default)s"
+    )
+    command.add_argument("--weights", type=Path, metavar="RUN", help="judge in torch, too: the run that it is from")
+    command.add_argument("--groups", type=names, default=(), metavar="A,B", help="judge these groups only")
+    command.add_argument(
+        "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
+    )
+    command.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
+    command.add_argument("--json", type=new_file, metavar="FILE", help="write every figure there, with its bounds")
+    command.set_defaults(module="trainer.evaluate_command", execute="evaluate")
 
 
 def _variants(text: str) -> tuple[str, ...]:

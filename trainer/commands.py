@@ -9,11 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
-from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.golden import lacking
-from appliance.bundle.manifest import Precision
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.backbone import Backbone, find_backbone
@@ -24,23 +21,18 @@ from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
 from trainer.defaults import complete
 from trainer.device import choose, usable_cores
-from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
+from trainer.evaluate_command import show_report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
-from trainer.metrics import Judged
 from trainer.model import NetShape
 from trainer.operating_point import Wish
-from trainer.parity import Parity, TorchRuntime, compare_all
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.progress import results as _out
-from trainer.report_page import write_page
-from trainer.seen import apart, only, seen_groups, show_trained_on
 from trainer.sizes import TABLE
 from trainer.split_commands import divide, show_split
-from trainer.stress import Robustness, sweep
 from trainer.teacher import Teacher, find_teacher
 from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
@@ -122,7 +114,7 @@ def export(arguments: argparse.Namespace) -> int:
         where = place_of(arguments.track or track_address(arguments.run), arguments.run)
         tracking = Tracking(where, arguments.run).about(state)
     result = write_export(arguments.run, read_dataset(place), options, arguments.out.path)
-    _show_report(result.report)
+    show_report(result.report)
     _out.print(f"the limit {result.choice.limit:.3f} is chosen for {result.choice.reason}", soft_wrap=True)
     for doubt in result.doubts():
         _err.print(f"trainer: beware: {doubt}", soft_wrap=True)
@@ -155,113 +147,6 @@ def _wish(arguments: argparse.Namespace) -> Wish:
         for value in (arguments.bad_share, arguments.max_escapes, arguments.max_overkill)
     )
     return Wish(arguments.cost_escape, arguments.cost_overkill, bad, escapes, overkill)
-
-
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Judge a bundle on a data set.
-
-    Args:
-        arguments: of `trainer evaluate`.
-
-    Returns:
-        The exit code; 1 if a figure is worse than asked for.
-    """
-    dataset = read_dataset(source_of(arguments))
-    bundle = read_bundle(arguments.bundle)
-    seen = seen_groups(dataset, bundle.manifest.lineage)
-    if arguments.groups:
-        unknown = sorted(set(arguments.groups) - set(dataset.groups()))
-        if unknown:
-            raise ConfigError(f"--groups: no group {', '.join(unknown)}; there are {', '.join(dataset.groups())}")
-        dataset = only(dataset, frozenset(arguments.groups))
-    dataset, trained_on = apart(dataset, seen)
-    runner = _runner(arguments, bundle, arguments.precision)
-    judged, spent = judge_samples(runner, dataset)
-    figures = report(judged, bundle.manifest, spent)
-    _show_report(figures)
-    known = show_trained_on(runner, trained_on) if trained_on else None
-    refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
-    for words in refusals:
-        _err.print(f"trainer: refused: {words}", soft_wrap=True)
-    tolerances = sweep(runner, dataset) if arguments.stress else {}
-    _show_tolerances(tolerances)
-    parity = _parity(arguments, bundle, dataset, judged)
-    if arguments.report:
-        arguments.report.write(write_page(bundle, dataset, judged, figures, parity))
-    if arguments.json:
-        borne = {name: asdict(tolerance) for name, tolerance in tolerances.items()}
-        extra = {"bundle_digest": bundle.digest, "refused": refusals, "tolerances": borne}
-        extra |= {"engine": runner.describe(), "parity": {name: asdict(row) for name, row in parity.items()}}
-        write_json(arguments.json.path, figures.as_dict() | extra | {"trained_on": known.as_dict() if known else None})
-    return 1 if refusals else 0
-
-
-def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision) -> Runner:
-    if precision not in bundle.holds():
-        raise ConfigError(
-            f"--precision {precision}: {arguments.bundle} holds {', '.join(bundle.holds())}; name one of them, "
-            "or export it again"
-        )
-    runtime = load_runtime(arguments.runtime, bundle.model(precision), bundle.manifest, arguments.threads, precision)
-    return Runner(runtime, bundle.manifest, arguments.overlap_px)
-
-
-def _parity(arguments: argparse.Namespace, bundle: Bundle, dataset: Dataset, judged: list[Judged]) -> dict[str, Parity]:
-    """Judge with the bundle's other models too, and in torch, where that is asked for."""
-    if not (arguments.parity or arguments.weights or (arguments.report and bundle.variants)):
-        return {}
-    first = f"{arguments.precision} {arguments.runtime}"
-    found = {first: judged}
-    for precision in bundle.holds():
-        engine: EngineName = "onnxruntime" if precision == "fp16" else arguments.runtime
-        if f"{precision} {engine}" not in found:
-            runtime = load_runtime(engine, bundle.model(precision), bundle.manifest, arguments.threads, precision)
-            found[f"{precision} {engine}"], _ = judge_samples(
-                Runner(runtime, bundle.manifest, arguments.overlap_px), dataset
-            )
-    if arguments.weights:
-        torch.set_num_threads(arguments.threads)
-        runtime = TorchRuntime(weights_file(arguments.weights), bundle)
-        found["torch"], _ = judge_samples(Runner(runtime, bundle.manifest, arguments.overlap_px), dataset)
-    table = compare_all(found, first, bundle.manifest)
-    for name, row in table.items():
-        _out.print(
-            f"{name}: AP@0.33 {row.ap_pooled:.4f}, a score differs by {row.largest_score_difference:.3f} at most, "
-            f"{row.parts_changed} parts judged otherwise than with {first}",
-            soft_wrap=True,
-        )
-    return table
-
-
-def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max_overkill: float | None) -> list[str]:
-    """Say in words which figures are worse than asked for.
-
-    Args:
-        figures: of the bundle.
-        min_ap: lowest pooled AP, 0..1, or None.
-        max_escapes: most escapes in percent of the bad parts, or None.
-        max_overkill: most overkill in percent of the good parts, or None.
-
-    Returns:
-        One line for each refusal; a figure that could not be measured is refused too.
-    """
-    parts = figures.parts
-    lines = []
-    if min_ap is not None and not figures.ap_pooled >= min_ap:
-        lines.append(f"AP@0.33 {figures.ap_pooled:.4f} is below {min_ap}")
-    for name, count, whole, most in (
-        ("escapes", parts.escapes, parts.bad, max_escapes),
-        ("overkill", parts.overkill, parts.good, max_overkill),
-    ):
-        if most is not None and (not whole or 100 * count / whole > most):
-            lines.append(f"{name}: {count} of {whole} parts, more than {most} % allowed (or nothing to measure on)")
-    return lines
-
-
-def _show_tolerances(tolerances: dict[str, Robustness]) -> None:
-    for name, tolerance in tolerances.items():
-        more = "or more" if tolerance.is_whole_range else "and no more"
-        _out.print(f"bears {name} {tolerance.level:g} {more} (AP@0.33 then {tolerance.ap:.4f} or better)")
 
 
 def asked_plan(arguments: argparse.Namespace) -> Plan:
@@ -361,40 +246,3 @@ def _source_of(run: Path) -> AnySource:
         return written_source(json.loads(source.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source}: not what `trainer train` writes ({error}); name the data with --data") from error
-
-
-def _show_report(figures: Report) -> None:
-    table = Table(title=f"{figures.pictures} pictures")
-    for name in ("", "AP@0.33", "escapes", "overkill"):
-        table.add_column(name, justify="right" if name else "left")
-    parts = figures.parts
-    whole = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-    table.add_row("all, pooled over the classes", f"{figures.ap_pooled:.4f}", *whole, style="bold")
-    for name, value in figures.ap_classes.items():
-        table.add_row(f"class {name}", f"{value:.4f}")
-    groups = list(figures.groups.items())
-    for name, row in groups if len(groups) <= 24 else []:
-        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
-        table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
-    for name, row in figures.cameras.items():
-        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
-        table.add_row(f"camera {name}", f"{row.ap_pooled:.4f}", *counts)
-    _out.print(table)
-    behind = figures.evidence
-    _out.print(
-        f"95 % bounds: AP@0.33 {behind.ap_pooled.low:.4f}..{behind.ap_pooled.high:.4f}, "
-        f"escapes {100 * behind.escapes.low:.2f}..{100 * behind.escapes.high:.2f} %, "
-        f"overkill {100 * behind.overkill.low:.2f}..{100 * behind.overkill.high:.2f} %"
-    )
-    if behind.separation is not None:
-        apart = behind.separation
-        _out.print(f"highest score on a good part {apart.highest_good:.3f}, lowest on a bad one {apart.lowest_bad:.3f}")
-    at, best = figures.at_limits, figures.best
-    _out.print(
-        f"with the good parts among them AP@0.33 {figures.ap_pooled_all:.4f}; "
-        f"COCO AP50 {figures.coco.ap50:.4f}, AP50-95 {figures.coco.ap50_95:.4f}\n"
-        f"at the bundle's limits: precision {at.precision:.4f}, recall {at.recall:.4f}, F {at.f:.4f}; "
-        f"best F {best.f:.4f} at {best.limit:.3f}\n"
-        f"calibration error {figures.calibration_error:.3f}; {figures.spent}, "
-        f"{figures.peak_memory_mib:.0f} MiB resident at most"
-    )

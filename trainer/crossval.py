@@ -96,7 +96,7 @@ def _figures(judged: list[Judged], limit: float) -> FoldFigures:
         tuple(sorted({part.group for part in judged})),
         len(judged),
         average_precision(rank(bad)),
-        resampled([rank([part]) for part in bad], average_precision),
+        resampled([rank(bad)], average_precision),
         limit,
         share(parts.escapes, parts.bad),
         share(parts.overkill, parts.good),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from appliance.runtimes.onnx import OnnxRuntime
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
 from trainer.evidence import Evidence, gather
+from trainer.intervals import Interval, Share, resampled, share
 from trainer.metrics import (
     AtLimit,
     Floats,
@@ -30,19 +32,33 @@ from trainer.metrics import (
     counted,
     judge_parts,
     rank,
+    rank_classes,
     unmeasured,
 )
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
+from trainer.score_calibration import folded
 from trainer.spent import Spent, peak_memory_mib
 
 
 @dataclass(frozen=True, slots=True)
 class GroupFigures:
-    """One group or camera: pooled AP at IoU 0.33 on its defective parts, and its parts at the manifest's limits."""
+    """One group or camera.
 
+    Args:
+        boxes: of its truth.
+        ap_pooled: AP at IoU 0.33 on its defective parts.
+        ap_bounds: 95 % bounds of that; nan with a single defective part.
+        parts: escapes and overkill at the manifest's limits.
+        escapes, overkill: the same as shares with their bounds.
+    """
+
+    boxes: int
     ap_pooled: float
+    ap_bounds: Interval
     parts: Parts
+    escapes: Share
+    overkill: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class Report:
         pictures: pictures judged.
         ap_pooled: AP at IoU 0.33 pooled over the classes, on the pictures that have defects (DeepPCB's protocol).
         ap_pooled_all: the same with the good parts among the pictures, where every detection is wrong.
+        ap_class_mean: the mean over the classes.
         ap_classes: as ap_pooled, by class.
         coco: AP50 and AP50-95 over all pictures.
         at_limits: precision, recall and F at the manifest's limits, on the pictures that have defects.
@@ -61,6 +78,8 @@ class Report:
         groups: by group.
         cameras: by camera, where the data names one.
         calibration_error: expected, over the detections of all pictures.
+        calibration_error_before: the same without the calibration that is folded into the model; nan if the bundle does
+            not tell it.
         spent: time for each picture.
         peak_memory_mib: the most that the judging process has had resident, all libraries included.
         evidence: counts and bounds behind these figures.
@@ -69,6 +88,7 @@ class Report:
     pictures: int
     ap_pooled: float
     ap_pooled_all: float
+    ap_class_mean: float
     ap_classes: dict[str, float]
     coco: CocoFigures
     at_limits: AtLimit
@@ -77,6 +97,7 @@ class Report:
     groups: dict[str, GroupFigures]
     cameras: dict[str, GroupFigures]
     calibration_error: float
+    calibration_error_before: float
     spent: Spent
     peak_memory_mib: float
     evidence: Evidence
@@ -241,11 +262,15 @@ def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
     limits = np.array([item.limit for item in manifest.classes])
     bad = [part for part in judged if len(part.true_labels)]
     ranking, everything = rank(bad), rank(judged)
+    classes = [average_precision(its) for its in rank_classes(bad, len(names))]
+    measured = [ap for ap in classes if not math.isnan(ap)]
+    scores = folded(manifest.lineage.metrics)
     return Report(
         pictures=len(judged),
         ap_pooled=average_precision(ranking),
         ap_pooled_all=average_precision(everything),
-        ap_classes={name: average_precision(rank(bad, label=index)) for index, name in enumerate(names)},
+        ap_class_mean=sum(measured) / len(measured) if measured else math.nan,
+        ap_classes=dict(zip(names, classes, strict=True)),
         coco=coco_figures(judged, names),
         at_limits=counted(bad, limits) if bad else unmeasured(float(limits.min())),
         best=best_limit(ranking) if bad else unmeasured(float(limits.min())),
@@ -253,6 +278,9 @@ def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
         groups=_by([part.group for part in judged], judged, limits),
         cameras=_by([part.camera for part in judged if part.camera], [p for p in judged if p.camera], limits),
         calibration_error=calibration_error(everything.scores, everything.right),
+        calibration_error_before=(
+            math.nan if scores is None else calibration_error(scores.raw(everything.scores), everything.right)
+        ),
         spent=spent,
         peak_memory_mib=peak_memory_mib(),
         evidence=gather(judged, names, limits),
@@ -264,6 +292,13 @@ def _by(names: list[str], judged: list[Judged], limits: Floats) -> dict[str, Gro
     found = {}
     for name in sorted(set(names)):
         members = [part for part, its_name in zip(judged, names, strict=True) if its_name == name]
-        ap = average_precision(rank([part for part in members if len(part.true_labels)]))
-        found[name] = GroupFigures(ap, judge_parts(members, limits))
+        ranking, parts = rank([part for part in members if len(part.true_labels)]), judge_parts(members, limits)
+        found[name] = GroupFigures(
+            ranking.truths,
+            average_precision(ranking),
+            resampled([ranking], average_precision),
+            parts,
+            share(parts.escapes, parts.bad),
+            share(parts.overkill, parts.good),
+        )
     return found

@@ -10,8 +10,22 @@ from numpy.typing import NDArray
 from appliance.optics.detections import ious
 from trainer.confusion import confusion
 from trainer.intervals import Interval, Share, resampled, share
-from trainer.metrics import PROTOCOL_IOU, Judged, average_precision, best_limit, judge_parts, rank
+from trainer.metrics import (
+    PROTOCOL_IOU,
+    Judged,
+    at_limit,
+    average_precision,
+    best_limit,
+    calibration_error,
+    interpolated_precision,
+    judge_parts,
+    rank,
+    rank_classes,
+)
 from trainer.operating_point import Point, roc
+
+COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-9 for step in range(10))
+"""COCO takes what overlaps by just so much, too."""
 
 SIZES_PX2 = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
 """COCO's classes of box area."""
@@ -33,10 +47,16 @@ class Evidence:
     Args:
         boxes: boxes of the truth, by class.
         ap_pooled: bounds of the pooled AP at IoU 0.33.
+        ap_pooled_all: the same with the good parts among the pictures.
+        ap_class_mean: the same of the mean over the classes.
         ap_classes: the same by class.
+        ap50, ap50_95: bounds of COCO's figures.
         precision: right detections among those that count, on defective parts at the limits.
         recall: boxes of the truth that were found.
+        f_at_limits: bounds of F at the limits.
         f_best: bounds of the best F.
+        detections: of all pictures, whose scores the calibration error is measured on.
+        calibration_error: its bounds.
         escapes: bad parts accepted at the manifest's limits.
         overkill: good parts rejected at them.
         separation: None without parts of both kinds.
@@ -48,10 +68,17 @@ class Evidence:
 
     boxes: dict[str, int]
     ap_pooled: Interval
+    ap_pooled_all: Interval
+    ap_class_mean: Interval
     ap_classes: dict[str, Interval]
+    ap50: Interval
+    ap50_95: Interval
     precision: Share
     recall: Share
+    f_at_limits: Interval
     f_best: Interval
+    detections: int
+    calibration_error: Interval
     escapes: Share
     overkill: Share
     separation: Separation | None
@@ -71,20 +98,26 @@ def gather(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.floa
     """
     bad = [part for part in judged if len(part.true_labels)]
     parts = judge_parts(judged, limits)
-    rankings = [rank([part]) for part in bad]
+    ranking, everything = rank(bad), rank(judged)
+    by_class = rank_classes(bad, len(names))
+    coco = [rank_classes(judged, len(names), iou) for iou in COCO_IOUS]
     labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in bad)])
     counting = rank([part.take(part.scores >= limits[part.labels]) for part in bad])
     at_limits = [part.take(part.scores >= limits[part.labels]) for part in judged]
     return Evidence(
         boxes={name: int((labels == index).sum()) for index, name in enumerate(names)},
-        ap_pooled=resampled(rankings, average_precision),
-        ap_classes={
-            name: resampled([rank([part], label=index) for part in bad], average_precision)
-            for index, name in enumerate(names)
-        },
+        ap_pooled=resampled([ranking], average_precision),
+        ap_pooled_all=resampled([everything], average_precision),
+        ap_class_mean=resampled(by_class, average_precision),
+        ap_classes={name: resampled([its], average_precision) for name, its in zip(names, by_class, strict=True)},
+        ap50=resampled(coco[0], interpolated_precision),
+        ap50_95=resampled([its for rankings in coco for its in rankings], interpolated_precision),
         precision=share(int(counting.right.sum()), len(counting.right)),
         recall=share(int(counting.right.sum()), counting.truths),
-        f_best=resampled(rankings, lambda ranking: best_limit(ranking).f),
+        f_at_limits=resampled([counting], lambda its: at_limit(its, 0.0).f),
+        f_best=resampled([ranking], lambda its: best_limit(its).f),
+        detections=len(everything.scores),
+        calibration_error=resampled([everything], lambda its: calibration_error(its.scores, its.right)),
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),

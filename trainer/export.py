@@ -39,11 +39,11 @@ from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
 from trainer.operating_point import SCORE_FLOOR, Choice, Wish, choose
-from trainer.parity import SCORE_SHIFT, SCORE_SLOPE
 from trainer.preflight import model_geometry
 from trainer.progress import tracked
-from trainer.score_calibration import Calibration, ScoreMap, calibrate_scores
-from trainer.stress import Robustness, sweep
+from trainer.score_calibration import SCORE_SHIFT, SCORE_SLOPE, Calibration, ScoreMap, calibrate_scores
+from trainer.seen import learned_from
+from trainer.stress import BEARS, Robustness, sweep
 from trainer.validate import NMS_IOU
 from trainer.variants import Gate, Variants, make_variants
 
@@ -171,8 +171,8 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     inputs = [to_model_input(image.pixels(), geometry)[0] for image in pool]
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     figures = report(judged, manifest, spent)
-    lineage = manifest.lineage.model_copy(update={"metrics": _metrics(figures, calibration, tolerances)})
-    manifest = manifest.model_copy(update={"lineage": lineage})
+    known = {"metrics": _metrics(figures, calibration, tolerances), "learned_from": learned_from(split.train)}
+    manifest = manifest.model_copy(update={"lineage": manifest.lineage.model_copy(update=known)})
     baseline = _baseline(split, geometry.picture_channels)
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
     variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
@@ -306,7 +306,7 @@ def _metrics(figures: Report, calibration: Calibration, tolerances: dict[str, Ro
         SCORE_SLOPE: calibration.scores.slope,
         SCORE_SHIFT: calibration.scores.shift,
     }
-    values |= {f"bears_{name}": tolerance.level for name, tolerance in tolerances.items()}
+    values |= {f"{BEARS}{name}": tolerance.level for name, tolerance in tolerances.items()}
     return {name: round(value, 6) for name, value in values.items() if np.isfinite(value)}
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
 
-from trainer.metrics import Ranking
+from trainer.metrics import Floats, Ranking
 
 CONFIDENCE = 0.95
 RESAMPLES = 200
+
+LEAST_PICTURES = 2
+"""One picture drawn again and again says nothing about others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +52,52 @@ def share(count: int, of: int) -> Share:
     return Share(count, of, low, high)
 
 
-def resampled(rankings: list[Ranking], figure: Callable[[Ranking], float]) -> Interval:
+def resampled(rankings: Sequence[Ranking], figure: Callable[[Ranking], float]) -> Interval:
     """Return the bounds of a figure when the pictures are drawn anew, with replacement.
 
     Pictures are drawn and not boxes, because the boxes of one picture stand or fall together.
 
     Args:
-        rankings: one for each picture.
-        figure: of a ranking over all.
+        rankings: of the same pictures; the figure is the mean over those where it can be measured.
+        figure: of a ranking.
+
+    Returns:
+        The bounds; nan with fewer than two pictures that show a box.
 
     Source:
         Efron, Bootstrap methods (1979), percentile interval.
     """
-    if not sum(ranking.truths for ranking in rankings):
-        return Interval(float("nan"), float("nan"))
-    rng = np.random.default_rng(0)
+    return _bounds(_figures(rankings, figure))
+
+
+def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], float]) -> Interval:
+    """Return the bounds of how much a figure falls from one ranking to another of the same pictures, drawn together.
+
+    Args:
+        before: of one model.
+        after: of another.
+        figure: of a ranking.
+    """
+    return _bounds(_figures([before], figure) - _figures([after], figure))
+
+
+def _figures(rankings: Sequence[Ranking], figure: Callable[[Ranking], float]) -> Floats:
+    """Return the figure of each resample: float64 [RESAMPLES], or [0] where there is too little to draw from."""
+    known = [ranking for ranking in rankings if ranking.truths]
+    if not known or sum(np.sum([ranking.boxes for ranking in known], axis=0) > 0) < LEAST_PICTURES:
+        return np.zeros(0)
+    rng, pictures = np.random.default_rng(0), len(known[0].boxes)
     found = []
     for _ in range(RESAMPLES):
-        drawn = [rankings[index] for index in rng.integers(0, len(rankings), len(rankings))]
-        scores = np.concatenate([one.scores for one in drawn])
-        order = np.argsort(-scores, kind="stable")
-        right = np.concatenate([one.right for one in drawn])[order]
-        found.append(figure(Ranking(scores[order], right, sum(one.truths for one in drawn))))
-    low, high = np.nanquantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        times = np.bincount(rng.integers(0, pictures, pictures), minlength=pictures)
+        values = [figure(ranking.drawn(times)) for ranking in known]
+        measured = [value for value in values if not math.isnan(value)]
+        found.append(sum(measured) / len(measured) if measured else math.nan)
+    return np.array(found)
+
+
+def _bounds(figures: Floats) -> Interval:
+    if not np.isfinite(figures).any():
+        return Interval(float("nan"), float("nan"))
+    low, high = np.nanquantile(figures, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))

@@ -21,6 +21,9 @@ PROTOCOL_IOU = 0.33
 """DeepPCB counts a detection as right above this overlap."""
 
 
+COCO_RECALLS = np.linspace(0.0, 1.0, 101)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
     """What was found on one picture, beside what is there.
@@ -55,12 +58,33 @@ class Ranking:
     Args:
         scores: float64 [D], falling.
         right: bool [D].
-        truths: number of boxes that there are to find.
+        pictures: int64 [D], the picture that each detection is on.
+        boxes: int64 [pictures], boxes that there are to find on each.
     """
 
     scores: Floats
     right: NDArray[np.bool_]
-    truths: int
+    pictures: NDArray[np.int64]
+    boxes: NDArray[np.int64]
+
+    @property
+    def truths(self) -> int:
+        """Number of boxes that there are to find."""
+        return int(self.boxes.sum())
+
+    def drawn(self, times: NDArray[np.int64]) -> Ranking:
+        """Return the ranking as if each picture were there so many times.
+
+        Args:
+            times: int64 [pictures].
+        """
+        again = times[self.pictures]
+        return Ranking(
+            np.repeat(self.scores, again),
+            np.repeat(self.right, again),
+            np.repeat(self.pictures, again),
+            self.boxes * times,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,37 +110,56 @@ class Parts:
     overkill: int
 
 
-def rank(judged: list[Judged], min_iou: float = PROTOCOL_IOU, label: int | None = None) -> Ranking:
+def rank(judged: list[Judged], min_iou: float = PROTOCOL_IOU) -> Ranking:
     """Match detections to truth, best score first; each box of the truth is given once.
 
     Args:
         judged: the pictures.
         min_iou: overlap that must be exceeded, 0..1.
-        label: count this class alone; None pools all.
 
     Returns:
-        The ranking over all pictures.
+        The ranking over all pictures, pooled over the classes.
     """
-    scores: list[NDArray[np.float64]] = []
-    right: list[NDArray[np.bool_]] = []
-    truths = 0
+    return _ranked(judged, _matched(judged, min_iou))
+
+
+def rank_classes(judged: list[Judged], classes: int, min_iou: float = PROTOCOL_IOU) -> list[Ranking]:
+    """Rank as `rank` does, the detections of each class by themselves.
+
+    Args:
+        judged: the pictures.
+        classes: how many there are.
+        min_iou: overlap that must be exceeded, 0..1.
+    """
+    matched = _matched(judged, min_iou)
+    return [_ranked(judged, matched, label) for label in range(classes)]
+
+
+def _matched(judged: list[Judged], min_iou: float) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Return of each picture the order of its detections, best first, and which of them are right."""
+    found = []
     for picture in judged:
-        mine = np.ones(len(picture.labels), bool) if label is None else picture.labels == label
-        theirs = np.ones(len(picture.true_labels), bool) if label is None else picture.true_labels == label
-        truths += int(theirs.sum())
-        order = np.argsort(-picture.scores[mine], kind="stable")
-        scores.append(picture.scores[mine][order].astype(np.float64))
-        right.append(
-            match(
-                (picture.boxes[mine][order], picture.labels[mine][order]),
-                (picture.true_boxes[theirs], picture.true_labels[theirs]),
-                min_iou,
-            )
-        )
-    all_scores = np.concatenate([np.zeros(0), *scores])
-    all_right = np.concatenate([np.zeros(0, bool), *right])
-    order = np.argsort(-all_scores, kind="stable")
-    return Ranking(all_scores[order], all_right[order], truths)
+        order = np.argsort(-picture.scores, kind="stable")
+        mine, truth = (picture.boxes[order], picture.labels[order]), (picture.true_boxes, picture.true_labels)
+        found.append((order, match(mine, truth, min_iou)))
+    return found
+
+
+def _ranked(
+    judged: list[Judged], matched: list[tuple[NDArray[np.int64], NDArray[np.bool_]]], label: int | None = None
+) -> Ranking:
+    scores, right, pictures = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
+    boxes = np.zeros(len(judged), np.int64)
+    for index, (picture, (order, hits)) in enumerate(zip(judged, matched, strict=True)):
+        mine = np.ones(len(order), bool) if label is None else picture.labels[order] == label
+        boxes[index] = len(picture.true_labels) if label is None else int((picture.true_labels == label).sum())
+        scores.append(picture.scores[order][mine].astype(np.float64))
+        right.append(hits[mine])
+        pictures.append(np.full(int(mine.sum()), index, np.int64))
+    falling = np.argsort(-np.concatenate(scores), kind="stable")
+    return Ranking(
+        np.concatenate(scores)[falling], np.concatenate(right)[falling], np.concatenate(pictures)[falling], boxes
+    )
 
 
 def match(found: tuple[Boxes, Labels], truth: tuple[Boxes, Labels], min_iou: float) -> NDArray[np.bool_]:
@@ -154,6 +197,21 @@ def average_precision(ranking: Ranking) -> float:
     precision = hits / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[ranking.right].sum() / ranking.truths)
+
+
+def interpolated_precision(ranking: Ranking) -> float:
+    """Return the average precision as COCO reads it off the curve: at 101 recalls, 0..1; nan without any truth.
+
+    Source:
+        cocodataset.org/#detection-eval.
+    """
+    if ranking.truths == 0:
+        return float("nan")
+    hits = np.cumsum(ranking.right)
+    precision = hits / np.arange(1, len(hits) + 1)
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    at = np.searchsorted(hits / ranking.truths, COCO_RECALLS)
+    return float(envelope[at].mean())
 
 
 def at_limit(ranking: Ranking, limit: float) -> AtLimit:

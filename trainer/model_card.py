@@ -12,6 +12,7 @@ from trainer.evaluate import Report
 from trainer.golden import counted
 from trainer.operating_point import Choice
 from trainer.score_calibration import Calibration
+from trainer.stress import borne_at_export
 from trainer.variants import in_words
 
 MOST_GROUPS = 12
@@ -115,7 +116,7 @@ def _variants(manifest: Manifest) -> str:
 
 
 def _borne(metrics: Mapping[str, float]) -> str:
-    found = [f"{name.removeprefix('bears_')} {value:g}" for name, value in metrics.items() if name.startswith("bears_")]
+    found = [f"{name} {tolerance.level:g}" for name, tolerance in borne_at_export(metrics).items()]
     return ", ".join(found) or "not measured"
 
 

@@ -17,14 +17,12 @@ from appliance.optics.detections import ious
 from appliance.ports import RawDetections
 from trainer.checkpoint import averaged_net, load_checkpoint
 from trainer.graph import ContractNet, run_torch
+from trainer.intervals import Interval, resampled_loss
 from trainer.metrics import Judged, average_precision, rank, rejected
-from trainer.score_calibration import ScoreMap
+from trainer.score_calibration import folded
 
 SAME_IOU = 0.5
 """Detections of one class that overlap by more are the same one."""
-
-SCORE_SLOPE, SCORE_SHIFT = "score_slope", "score_shift"
-"""Where the lineage's metrics keep the calibration that is folded into the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,18 @@ class Parity:
 
     Args:
         ap_pooled: AP at IoU 0.33, as in the report.
+        ap_drop: how much lower that is than with the first.
+        ap_drop_bounds: 95 % bounds of that, over the same pictures drawn anew.
         largest_score_difference: of one detection; one that the other does not have counts with its whole score.
-        parts_changed: parts with another verdict at the manifest's limits.
+        parts: parts judged.
+        parts_changed: those with another verdict at the manifest's limits.
     """
 
     ap_pooled: float
+    ap_drop: float
+    ap_drop_bounds: Interval
     largest_score_difference: float
+    parts: int
     parts_changed: int
 
 
@@ -52,12 +56,15 @@ def compare_all(judged: Mapping[str, list[Judged]], first: str, manifest: Manife
     """
     limits = np.array([item.limit for item in manifest.classes])
     verdicts = [rejected(part, limits) for part in judged[first]]
+    rankings = {name: rank([part for part in parts if len(part.true_labels)]) for name, parts in judged.items()}
+    best = average_precision(rankings[first])
     table = {}
     for name, parts in judged.items():
-        ranking = rank([part for part in parts if len(part.true_labels)])
+        ap = average_precision(rankings[name])
+        between = resampled_loss(rankings[first], rankings[name], average_precision)
         apart = [_largest_difference(one, other) for one, other in zip(judged[first], parts, strict=True)]
         changed = sum(rejected(part, limits) != verdict for part, verdict in zip(parts, verdicts, strict=True))
-        table[name] = Parity(average_precision(ranking), max(apart, default=0.0), changed)
+        table[name] = Parity(ap, best - ap, between, max(apart, default=0.0), len(parts), changed)
     return table
 
 
@@ -96,9 +103,9 @@ class TorchRuntime:
                 f"{run}: bundle {manifest.name} revision {manifest.revision} was exported from other weights; "
                 "name the run that it comes from"
             )
-        if not {SCORE_SLOPE, SCORE_SHIFT} <= lineage.metrics.keys():
+        scores = folded(lineage.metrics)
+        if scores is None:
             raise ConfigError(f"{run}: the bundle does not tell the calibration of its scores; export it again")
-        scores = ScoreMap(lineage.metrics[SCORE_SLOPE], lineage.metrics[SCORE_SHIFT])
         geometry = manifest.geometry
         self._model = ContractNet(averaged_net(state, run), scores, geometry.height, geometry.width)
 

@@ -12,11 +12,14 @@ from appliance.events import Box, iso, utc_now
 from trainer.curves import draw_roc, roc_rows, roc_words
 from trainer.datasets.sample import Dataset, load_picture
 from trainer.evaluate import GroupFigures, Report
+from trainer.evidence import Evidence
 from trainer.gallery import Case, as_box, find_cases
-from trainer.intervals import Share
+from trainer.intervals import Interval, Share
 from trainer.metrics import Judged
 from trainer.page import GREEN, RED, Page, cut_out
 from trainer.parity import Parity
+from trainer.seen import Halves
+from trainer.stress import Robustness
 
 MOST_GROUPS = 24
 
@@ -27,6 +30,8 @@ def write_page(
     judged: list[Judged],
     report: Report,
     parity: Mapping[str, Parity] | None = None,
+    told_apart: Halves | None = None,
+    tolerances: Mapping[str, Robustness] | None = None,
 ) -> str:
     """Write the page.
 
@@ -36,6 +41,8 @@ def write_page(
         judged: one item per picture, in its order.
         report: the figures.
         parity: other ways to run the model beside the one that was judged, by name, that one first.
+        told_apart: groups that it was trained on, and others.
+        tolerances: how much of each stress it bears, by name.
 
     Returns:
         HTML.
@@ -49,7 +56,9 @@ def write_page(
         f"{report.evidence.overkill.of} of good ones) on {iso(utc_now(), 'seconds')}. Bundle SHA-256 {bundle.digest}.",
     )
     _figures(page, report)
+    _halves(page, told_apart)
     _parity(page, parity or {})
+    _borne(page, tolerances or {})
     page.heading("Parts", "Highest score on each part; the line is the lowest limit.")
     page.drawing(_strips(judged, float(limits.min())))
     page.heading("Escapes against overkill", roc_words(report.evidence))
@@ -65,36 +74,77 @@ def write_page(
 def _figures(page: Page, report: Report) -> None:
     behind = report.evidence
     boxes = f"{sum(behind.boxes.values())} boxes"
-    at, best, ap, f = report.at_limits, report.best, behind.ap_pooled, behind.f_best
+    at, best = report.at_limits, report.best
     rows: list[tuple[object, ...]] = [
         ("figure", "value", "95 % bounds", "counted"),
-        ("AP at IoU 0.33, pooled", _percent(report.ap_pooled), _bounds(ap.low, ap.high), boxes),
-        ("COCO AP50", _percent(report.coco.ap50), "", boxes),
-        ("COCO AP50-95", _percent(report.coco.ap50_95), "", boxes),
+        ("AP at IoU 0.33, pooled", _percent(report.ap_pooled), _between(behind.ap_pooled), boxes),
+        ("the same, mean over the classes", _percent(report.ap_class_mean), _between(behind.ap_class_mean), boxes),
+        ("pooled, good parts among them", _percent(report.ap_pooled_all), _between(behind.ap_pooled_all), boxes),
+        ("COCO AP50", _percent(report.coco.ap50), _between(behind.ap50), boxes),
+        ("COCO AP50-95", _percent(report.coco.ap50_95), _between(behind.ap50_95), boxes),
         ("precision at the limits", _percent(at.precision), *_bounds_of(behind.precision, "detections")),
         ("recall at the limits", _percent(at.recall), *_bounds_of(behind.recall, "boxes")),
-        ("F at the limits", _percent(at.f), "", boxes),
-        (f"best F, at {best.limit:.3f}", _percent(best.f), _bounds(f.low, f.high), boxes),
+        ("F at the limits", _percent(at.f), _between(behind.f_at_limits), boxes),
+        (f"best F, at {best.limit:.3f}", _percent(best.f), _between(behind.f_best), boxes),
         _share_row("escapes: bad parts accepted", behind.escapes),
         _share_row("overkill: good parts rejected", behind.overkill),
-        ("calibration error", f"{report.calibration_error:.3f}", "", ""),
+        ("calibration error", *_calibration(report.calibration_error, behind)),
+        ("calibration error without calibration", f"{report.calibration_error_before:.3f}", "", ""),
         ("time per picture, median", f"{report.spent.detect_ms_p50:.1f} ms", "", ""),
         ("time per picture, 99 % within", f"{report.spent.detect_ms_p99:.1f} ms", "", ""),
+        ("pictures per second", f"{report.spent.pictures_per_s:.0f}", "", ""),
         ("resident memory, at most", f"{report.peak_memory_mib:.0f} MiB", "", ""),
     ]
     page.heading("Figures")
     page.tables(rows)
 
 
+def _calibration(error: float, behind: Evidence) -> tuple[str, str, str]:
+    bounds = behind.calibration_error
+    return f"{error:.3f}", f"{bounds.low:.3f} to {bounds.high:.3f}", f"{behind.detections} detections"
+
+
+def _halves(page: Page, told_apart: Halves | None) -> None:
+    if told_apart is None or told_apart.seen is None:
+        return
+    rows: list[tuple[object, ...]] = [
+        ("", "pictures", "AP at IoU 0.33", "95 % bounds", "F at the limits", "escapes", "overkill")
+    ]
+    for name, figures in (("never seen in training", told_apart.unseen), ("trained on", told_apart.seen)):
+        if figures is not None:
+            parts, between = figures.parts, _between(figures.evidence.ap_pooled)
+            counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
+            ap, f = _percent(figures.ap_pooled), _percent(figures.at_limits.f)
+            rows.append((name, figures.pictures, ap, between, f, *counts))
+    words = {
+        "data": "The figures above leave out the pictures that the model was trained on.",
+        "names": "By the names of the groups; the figures above are of both.",
+    }[told_apart.by]
+    page.heading("Groups that training saw, and others", words)
+    page.tables(rows)
+
+
 def _parity(page: Page, parity: Mapping[str, Parity]) -> None:
     if not parity:
         return
-    rows: list[tuple[object, ...]] = [("model", "AP at IoU 0.33", "largest difference of a score", "other verdicts")]
-    rows += [
-        (name, _percent(row.ap_pooled), f"{row.largest_score_difference:.4f}", row.parts_changed)
-        for name, row in parity.items()
+    rows: list[tuple[object, ...]] = [
+        ("model", "AP at IoU 0.33", "lower by", "95 % bounds", "largest difference of a score", "other verdicts", "of")
     ]
+    for name, row in parity.items():
+        drop = (_percent(row.ap_pooled), _percent(row.ap_drop), _between(row.ap_drop_bounds))
+        rows.append((name, *drop, f"{row.largest_score_difference:.4f}", row.parts_changed, row.parts))
     page.heading("The same weights in other ways", "Each beside the first, on the same pictures.")
+    page.tables(rows)
+
+
+def _borne(page: Page, tolerances: Mapping[str, Robustness]) -> None:
+    if not tolerances:
+        return
+    rows: list[tuple[object, ...]] = [("", "bears", "lowest AP up to it", "measured on")]
+    for name, borne in tolerances.items():
+        level = f"{borne.level:g}" + (" or more" if borne.is_whole_range else "")
+        rows.append((name, level, "" if borne.ap is None else _percent(borne.ap), borne.measured_on))
+    page.heading("What it bears", "One thing at a time, before the AP at IoU 0.33 falls by more than a point.")
     page.tables(rows)
 
 
@@ -102,8 +152,7 @@ def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str,
     behind = report.evidence
     classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "95 % bounds", "found", "of", "limit")]
     for name, limit in zip(names, limits, strict=True):
-        between = behind.ap_classes[name]
-        ap = (_percent(report.ap_classes[name]), _bounds(between.low, between.high))
+        ap = (_percent(report.ap_classes[name]), _between(behind.ap_classes[name]))
         classes.append((name, *ap, behind.recall_by_class[name].count, behind.boxes[name], f"{limit:.3f}"))
     sizes: list[tuple[object, ...]] = [("area of the box", "found", "of")]
     sizes += [(name, found.count, found.of) for name, found in behind.recall_by_size.items()]
@@ -118,12 +167,14 @@ def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str,
 
 
 def _worst_first(what: str, figures: Mapping[str, GroupFigures]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = [(f"{what}, worst first", "AP at IoU 0.33", "escapes", "overkill")]
+    rows: list[tuple[object, ...]] = [
+        (f"{what}, worst first", "AP at IoU 0.33", "95 % bounds", "boxes", "escapes", "overkill")
+    ]
     worst = sorted(figures.items(), key=lambda it: math.inf if math.isnan(it[1].ap_pooled) else it[1].ap_pooled)
     for name, row in worst[:MOST_GROUPS]:
         parts = row.parts
         counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-        rows.append((name, _percent(row.ap_pooled), *counts))
+        rows.append((name, _percent(row.ap_pooled), _between(row.ap_bounds), row.boxes, *counts))
     return rows
 
 
@@ -163,11 +214,11 @@ def _share_row(words: str, share: Share) -> tuple[str, str, str, str]:
 
 
 def _bounds_of(share: Share, what: str) -> tuple[str, str]:
-    return _bounds(share.low, share.high), f"{share.count} of {share.of} {what}"
+    return _between(share), f"{share.count} of {share.of} {what}"
 
 
-def _bounds(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"{100 * low:.2f} .. {100 * high:.2f} %"
+def _between(bounds: Interval | Share) -> str:
+    return "" if math.isnan(bounds.low) else f"{100 * bounds.low:.2f} .. {100 * bounds.high:.2f} %"
 
 
 def _percent(value: float) -> str:

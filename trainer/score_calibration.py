@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,28 @@ class ScoreMap:
     def __call__(self, scores: Floats) -> Floats:
         """Map raw scores (0..1) to calibrated ones (0..1)."""
         return _sigmoid(self.slope * _logit(scores) + self.shift)
+
+    def raw(self, scores: Floats) -> Floats:
+        """Return what calibrated scores (0..1) were before."""
+        return _sigmoid((_logit(scores) - self.shift) / self.slope)
+
+
+SCORE_SLOPE, SCORE_SHIFT = "score_slope", "score_shift"
+"""Where the lineage's metrics keep the map that is folded into the graph."""
+
+
+def folded(metrics: Mapping[str, float]) -> ScoreMap | None:
+    """Return the map that is folded into a bundle's graph.
+
+    Args:
+        metrics: of the bundle's lineage.
+
+    Returns:
+        The map; None if the bundle does not tell it.
+    """
+    if not {SCORE_SLOPE, SCORE_SHIFT} <= metrics.keys():
+        return None
+    return ScoreMap(metrics[SCORE_SLOPE], metrics[SCORE_SHIFT])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,35 +2,101 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from appliance.bundle.manifest import Lineage
+from appliance.bundle.manifest import MOST_HELD_OUT, Lineage, Manifest
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.sample import Dataset
 from trainer.datasets.split import split_by_group
-from trainer.evaluate import Report, Runner, judge_samples, report
+from trainer.evaluate import Report, report
+from trainer.metrics import Judged
 from trainer.progress import console, results
 
 
-def seen_groups(dataset: Dataset, lineage: Lineage) -> frozenset[str]:
-    """Return the groups of a data set that a model was trained on.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of the groups that a model was trained on.
 
-    Names alone say little: another data set may use them for other parts. So the data must be the very same.
+    Args:
+        groups: those of the data set that it was trained on.
+        by: "data": it is the very data of the training; "names": it is other data, whose groups are called like those
+            of the training; "": nothing is known.
+    """
+
+    groups: frozenset[str] = frozenset()
+    by: Literal["data", "names", ""] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """The figures of groups that a model was not trained on, and of those that it was.
+
+    Args:
+        by: as `Seen` has it.
+        unseen: None if there is none, or nothing is known.
+        seen: the same.
+    """
+
+    by: str
+    unseen: Report | None
+    seen: Report | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        found = {"unseen": self.unseen, "seen": self.seen}
+        return {"seen_by": self.by or None} | {name: each and each.as_dict() for name, each in found.items()}
+
+    def show(self) -> None:
+        """Tell both in a line each, where something is known."""
+        if self.seen is None:
+            return
+        flatter = "where figures flatter"
+        words = {
+            "data": f"left out above: pictures that the model was trained on, {flatter}",
+            "names": f"groups that are called like those that the model was trained on, {flatter}",
+        }[self.by]
+        for what, figures in (("groups that it never saw", self.unseen), (words, self.seen)):
+            if figures is not None:
+                parts = figures.parts
+                results.print(
+                    f"{what}: {figures.pictures} pictures, AP@0.33 {figures.ap_pooled:.4f}, F at the limits "
+                    f"{figures.at_limits.f:.4f}, escapes {parts.escapes} of {parts.bad}, overkill {parts.overkill} of "
+                    f"{parts.good}",
+                    soft_wrap=True,
+                )
+
+
+def learned_from(train: Dataset) -> tuple[str, ...]:
+    """Return what a bundle tells of the groups that it was trained on.
+
+    Args:
+        train: the training half.
+
+    Returns:
+        Names of the groups with more than one picture; a picture's own name says nothing about other data. None if
+        there are too many for a manifest.
+    """
+    pictures = Counter(sample.group for sample in train.samples)
+    names = tuple(sorted(name for name, count in pictures.items() if count > 1))
+    return names if len(names) <= MOST_HELD_OUT else ()
+
+
+def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
+    """Return the groups of a data set that a model was trained on.
 
     Args:
         dataset: all of it.
         lineage: of the bundle.
-
-    Returns:
-        Names; none if it is other data, or if the bundle does not say what it held out.
     """
     groups = set(dataset.groups())
-    if not lineage.held_out or not groups > set(lineage.held_out):
-        return frozenset()
-    whole = split_by_group(dataset, lineage.held_out).whole()
-    if dataset_digest(whole) != lineage.dataset_digest:
-        return frozenset()
-    return frozenset(groups - set(lineage.held_out))
+    if lineage.held_out and groups > set(lineage.held_out):
+        whole = split_by_group(dataset, lineage.held_out).whole()
+        if dataset_digest(whole) == lineage.dataset_digest:
+            return Seen(frozenset(groups - set(lineage.held_out)), "data")
+    named = frozenset(groups & set(lineage.learned_from))
+    return Seen(named, "names") if named else Seen()
 
 
 def only(dataset: Dataset, groups: frozenset[str]) -> Dataset:
@@ -43,40 +109,43 @@ def only(dataset: Dataset, groups: frozenset[str]) -> Dataset:
     return replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.group in groups))
 
 
-def apart(dataset: Dataset, seen: frozenset[str]) -> tuple[Dataset, Dataset | None]:
-    """Keep what a model was trained on out of the figures, where there is anything else.
+def apart(dataset: Dataset, seen: Seen) -> tuple[Dataset, Dataset | None]:
+    """Keep pictures that a model was trained on out of the figures, where there is anything else.
 
     Args:
         dataset: what is to be judged.
-        seen: groups that the model was trained on.
+        seen: what the model was trained on. Names alone say little, for another data set may use them for other parts;
+            then everything is judged.
 
     Returns:
         What the figures are of, and what is told beside them.
     """
     groups = frozenset(dataset.groups())
-    if not groups & seen:
+    if seen.by != "data" or not groups & seen.groups:
         return dataset, None
-    if groups <= seen:
+    if groups <= seen.groups:
         words = "the model was trained on these very pictures: the figures say nothing about others"
         console.print(f"trainer: beware: {words}", soft_wrap=True)
         return dataset, None
-    return only(dataset, groups - seen), only(dataset, groups & seen)
+    return only(dataset, groups - seen.groups), only(dataset, groups & seen.groups)
 
 
-def show_trained_on(runner: Runner, dataset: Dataset) -> Report:
-    """Judge what a model was trained on, and tell it in one line.
+def halves(judged: list[Judged], figures: Report, known: Report | None, seen: Seen, manifest: Manifest) -> Halves:
+    """Tell seen and unseen groups apart.
 
     Args:
-        runner: the model.
-        dataset: pictures that it was trained on.
+        judged: the pictures that the figures are of.
+        figures: of all of them.
+        known: of pictures that were left out, because the model was trained on them.
+        seen: what the model was trained on.
+        manifest: class names and limits.
     """
-    judged, spent = judge_samples(runner, dataset)
-    figures = report(judged, runner.manifest, spent)
-    parts = figures.parts
-    results.print(
-        f"left out above are {figures.pictures} pictures that the model was trained on, where figures flatter: "
-        f"AP@0.33 {figures.ap_pooled:.4f}, escapes {parts.escapes} of {parts.bad}, overkill {parts.overkill} of "
-        f"{parts.good}",
-        soft_wrap=True,
+    mine = [part for part in judged if part.group in seen.groups]
+    if known is not None or not mine:
+        return Halves(seen.by, figures if seen.by == "data" else None, known)
+    others = [part for part in judged if part.group not in seen.groups]
+    return Halves(
+        seen.by,
+        report(others, manifest, figures.spent) if others else None,
+        report(mine, manifest, figures.spent) if others else figures,
     )
-    return figures

@@ -17,22 +17,27 @@ class Spent:
     Args:
         detect_ms_p50: median time from picture to detections in milliseconds.
         detect_ms_p99: the time that 99 in 100 pictures keep within.
+        pictures_per_s: how many are judged in a second, one after the other.
     """
 
     detect_ms_p50: float
     detect_ms_p99: float
+    pictures_per_s: float
 
     @classmethod
     def of(cls, times_ms: Sequence[float]) -> Spent:
         """Sum up one time per picture, in milliseconds."""
         if not times_ms:
-            return cls(float("nan"), float("nan"))
+            return cls(float("nan"), float("nan"), float("nan"))
         p50, p99 = np.percentile(times_ms, [50, 99])
-        return cls(float(p50), float(p99))
+        return cls(float(p50), float(p99), 1e3 / float(np.mean(times_ms)))
 
     def __str__(self) -> str:
-        """Return both in words."""
-        return f"{self.detect_ms_p50:.1f} ms per picture (median), {self.detect_ms_p99:.1f} ms (99 in 100)"
+        """Return all in words."""
+        return (
+            f"{self.detect_ms_p50:.1f} ms per picture (median), {self.detect_ms_p99:.1f} ms (99 in 100), "
+            f"{self.pictures_per_s:.0f} pictures/s"
+        )
 
 
 def peak_memory_mib() -> float:

@@ -7,7 +7,7 @@ manifest, so that a station's image limits and drift charts can be held against 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -24,6 +24,9 @@ LARGEST_LOSS = 0.01
 """Of the AP at IoU 0.33, pooled, 0..1."""
 
 MOST_PICTURES = 100
+
+BEARS = "bears_"
+"""Before the name of a stress in the lineage's metrics."""
 
 Change = Callable[[Pixels, Boxes, float], tuple[Pixels, Boxes]]
 
@@ -45,11 +48,40 @@ class Stress:
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """The last level at which the AP was still good, 0 if the first was too much; `ap` is the lowest AP up to it."""
+    """The last level at which the AP was still good, 0 if the first was too much.
+
+    Args:
+        level: in the unit that the name tells.
+        ap: the lowest AP up to it; None if only the level is known.
+        is_whole_range: whether no higher level was tried; None if only the level is known.
+        measured_on: which pictures.
+    """
 
     level: float
-    ap: float
-    is_whole_range: bool
+    ap: float | None
+    is_whole_range: bool | None
+    measured_on: str = "these pictures"
+
+    def words(self, name: str) -> str:
+        """Return it in a sentence.
+
+        Args:
+            name: of the stress, with its unit.
+        """
+        known = "" if self.ap is None else f" (AP@0.33 then {self.ap:.4f} or better)"
+        more = {True: " or more", False: " and no more", None: ""}[self.is_whole_range]
+        return f"bears {name} {self.level:g}{more}{known}"
+
+
+def borne_at_export(metrics: Mapping[str, float]) -> dict[str, Robustness]:
+    """Return what was measured when a bundle was made.
+
+    Args:
+        metrics: of its lineage.
+    """
+    on = "the groups held out at the export"
+    names = [name for name in metrics if name.startswith(BEARS)]
+    return {name.removeprefix(BEARS): Robustness(metrics[name], None, None, on) for name in names}
 
 
 def sweep(runner: Runner, dataset: Dataset) -> dict[str, Robustness]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import asdict
+from typing import Any
 
 from appliance.arguments import count, names, new_file, rate, ratio, whole
 from trainer.datasets import source
@@ -26,6 +27,28 @@ def add_length(command: argparse.ArgumentParser) -> None:
         help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
     )
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
+    length.add_argument(
+        "--budget",
+        action=_Budget,
+        metavar="LENGTH",
+        help="either of these in one word: 40min (or 40) or 60epochs",
+    )
+
+
+class _Budget(argparse.Action):
+    """Sets the minutes or the epochs."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Read a number with its unit."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(min|minutes|epochs?)?", values)
+        if found is None or ((found[2] or "").startswith("epoch") and not found[1].isdecimal()):
+            parser.error(f"argument {option}: {values!r} is no length; give minutes as in 40min, or 60epochs")
+        if (found[2] or "").startswith("epoch"):
+            namespace.epochs = int(found[1])
+        else:
+            namespace.budget_minutes = float(found[1])
 
 
 def add_patience(command: argparse.ArgumentParser) -> None:

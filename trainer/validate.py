@@ -18,7 +18,7 @@ from trainer.candidates import CANDIDATES, pick
 from trainer.datasets.sample import Boxes, Dataset, Labels
 from trainer.device import usable_cores
 from trainer.learner import as_input
-from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank
+from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank, rank_classes
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
 from trainer.references import load_input, misplaced_pairs
 
@@ -61,7 +61,8 @@ def validate(net: Net, dataset: Dataset) -> Figures:
     bad = [part for part in judged if len(part.true_labels)]
     ranking = rank(bad)
     best = best_limit(ranking)
-    classes = {name: average_precision(rank(bad, label=i)) for i, name in enumerate(dataset.classes)}
+    by_class = rank_classes(bad, len(dataset.classes))
+    classes = {name: average_precision(its) for name, its in zip(dataset.classes, by_class, strict=True)}
     return Figures(average_precision(ranking), classes, best, judge_parts(judged, best.limit))
 
 

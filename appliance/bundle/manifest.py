@@ -104,6 +104,7 @@ class Lineage(Section):
     than this field) if it began with random ones.
     teacher: name and SHA-256 of the larger net whose answers were learned beside the labels; None if there was none.
     held_out: names of these groups; empty in older bundles, and where there are more than MOST_HELD_OUT.
+    learned_from: names of the groups of more than one picture that it was trained on; empty as held_out is.
     """
 
     dataset_digest: Digest
@@ -114,6 +115,7 @@ class Lineage(Section):
     backbone: str | None = None
     teacher: str | None = None
     held_out: Annotated[tuple[str, ...], Field(max_length=MOST_HELD_OUT)] = ()
+    learned_from: Annotated[tuple[str, ...], Field(max_length=MOST_HELD_OUT)] = ()
 
 
 class Manifest(Section):

@@ -16,10 +16,10 @@ from appliance.runtimes.onnx import OnnxRuntime
 from tests.tiny_boards import CLASSES, write_tiny_boards
 from trainer.__main__ import main
 from trainer.candidates import CANDIDATES
-from trainer.commands import refuse
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import load_picture
 from trainer.evaluate import BundleRunner, judge_samples, report
+from trainer.evaluate_command import refuse
 from trainer.export import compare
 from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged
@@ -135,7 +135,7 @@ def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
     manifest = bundle.manifest
     assert (manifest.name, manifest.revision) == ("tiny", 3)
     assert [(c.name, c.severity) for c in manifest.classes] == [("scratch", "critical"), ("dent", "major")]
-    assert (manifest.geometry.width, manifest.geometry.channels, manifest.geometry.fit) == (96, 1, "exact")
+    assert (manifest.geometry.width, manifest.geometry.channels, manifest.geometry.fit) == (96, 1, "pad")
     assert manifest.lineage.metrics["ap_pooled_iou33"] > 0.5
     assert bundle.baseline.count == 5
     assert "family0, family1" in bundle.model_card

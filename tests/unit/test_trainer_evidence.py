@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.coco_figures import coco_figures
 from trainer.confusion import confusion
 from trainer.evidence import gather
-from trainer.intervals import Interval, resampled, share
-from trainer.metrics import Judged, average_precision, rank
+from trainer.intervals import Interval, resampled, resampled_loss, share
+from trainer.metrics import Judged, average_precision, interpolated_precision, rank, rank_classes
 
 NAMES = ("open", "short")
 
@@ -73,8 +74,54 @@ def test_evidence_counts_parts_boxes_and_sizes_at_the_limits() -> None:
 
 def test_more_pictures_narrow_the_bounds_and_perfect_ones_have_none() -> None:
     mixed = [judged([(0, 0.9, 0)], [(0, 0)]), judged([(3, 0.8, 0)], [(0, 0)])]
-    few, many = (resampled([rank([p]) for p in mixed * times], average_precision) for times in (5, 100))
+    few, many = (resampled([rank(mixed * times)], average_precision) for times in (5, 100))
     assert few.high - few.low > 2 * (many.high - many.low) > 0
-    perfect = resampled([rank([mixed[0]])] * 5, average_precision)
+    perfect = resampled([rank([mixed[0]] * 5)], average_precision)
     assert perfect == Interval(1.0, 1.0)
     assert np.isnan(resampled([], average_precision).low)
+
+
+PICTURES = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.integers(0, 5), st.floats(0.01, 0.99), st.integers(0, 1)), max_size=6),
+        st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), max_size=4, unique_by=lambda at: at[0]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(PICTURES)
+def test_the_curve_that_bounds_are_drawn_from_is_cocos(
+    pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]],
+) -> None:
+    parts = [judged(sorted(found, key=lambda it: -it[1]), truth) for found, truth in pictures]
+    by_class = [interpolated_precision(its) for its in rank_classes(parts, len(NAMES), 0.5)]
+    measured = [value for value in by_class if not np.isnan(value)]
+    expected = coco_figures(parts, NAMES).ap50
+    assert np.isnan(expected) if not measured else np.mean(measured) == pytest.approx(expected, abs=1e-6)
+
+
+@given(PICTURES, st.integers(1, 3))
+def test_drawing_each_picture_as_often_changes_no_figure(
+    pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]], times: int
+) -> None:
+    ranking = rank([judged(found, truth) for found, truth in pictures])
+    drawn = ranking.drawn(np.full(len(pictures), times))
+    assert drawn.truths == times * ranking.truths
+    assert (len(drawn.scores), drawn.right.sum()) == (times * len(ranking.scores), times * ranking.right.sum())
+    none = ranking.drawn(np.zeros(len(pictures), np.int64))
+    assert (len(none.scores), none.truths) == (0, 0)
+
+
+def test_a_worse_model_on_the_same_pictures_has_a_loss_beyond_chance() -> None:
+    sound = [judged([(0, 0.9, 0)], [(0, 0)]) for _ in range(40)]
+    worse = [judged([(0, 0.9, 0)] if at % 4 else [], [(0, 0)]) for at in range(40)]
+    assert resampled_loss(rank(sound), rank(sound), average_precision) == Interval(0.0, 0.0)
+    loss = resampled_loss(rank(sound), rank(worse), average_precision)
+    assert 0.0 < loss.low < 0.25 < loss.high
+
+
+def test_one_picture_has_no_bounds() -> None:
+    assert np.isnan(resampled([rank([judged([(0, 0.9, 0)], [(0, 0)]), judged([], [])])], average_precision).high)

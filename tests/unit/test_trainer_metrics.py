@@ -12,6 +12,7 @@ from trainer.metrics import (
     calibration_error,
     judge_parts,
     rank,
+    rank_classes,
 )
 from trainer.score_calibration import calibrate_scores, fit_score_map
 
@@ -78,7 +79,7 @@ def test_one_ap_is_pooled_over_the_classes() -> None:
     # class 0 is perfect at low scores, class 1 has only a confident mistake: pooling lets it hurt
     judged = _judged([(FAR, 0.9, 1), (A, 0.5, 0)], [(A, 0)])
     assert average_precision(rank([judged])) == pytest.approx(0.5)
-    assert average_precision(rank([judged], label=0)) == 1.0
+    assert average_precision(rank_classes([judged], 2)[0]) == 1.0
 
 
 def test_the_better_placed_detection_does_not_steal_its_neighbours_truth() -> None:

@@ -15,7 +15,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError, StorageError
 from tests.small_disk import small_disk
 from tests.tiny_boards import write_tiny_boards
-from trainer.__main__ import main
+from trainer.__main__ import main, parser
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
@@ -251,3 +251,20 @@ def test_a_bar_shows_only_what_takes_long(capsys: pytest.CaptureFixture[str]) ->
     assert "100%" in captured.err
     assert "quick" not in captured.err
     assert not captured.out
+
+
+@pytest.mark.parametrize(
+    ("words", "epochs", "minutes"),
+    [("40", None, 40.0), ("1.5min", None, 1.5), ("2 minutes", None, 2.0), ("60epochs", 60, None), ("1 epoch", 1, None)],
+)
+def test_a_budget_is_minutes_or_epochs(words: str, epochs: int | None, minutes: float | None) -> None:
+    given = parser().parse_args(["train", "--data", "x", "--out", "y", "--budget", words])
+    assert (given.epochs, given.budget_minutes) == (epochs, minutes)
+
+
+@pytest.mark.parametrize("words", ["soon", "1.5epochs", "-3", "4h"])
+def test_a_budget_that_is_none_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--data", "x", "--out", "y", f"--budget={words}"])
+    assert ended.value.code == 2
+    assert f"{words!r} is no length; give minutes as in 40min, or 60epochs" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """The page shows what a person must look at, opens without a network, and trusts no name that the data brings."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.models import tiny_bundle
 from tests.tiny_deeppcb import write_tiny_deeppcb
@@ -78,8 +80,10 @@ def test_a_piece_is_cut_around_its_box_and_boxes_are_drawn_where_they_are() -> N
     assert np.abs(red.max(axis=0) - 37 * scale).max() <= 2
 
 
-def test_an_evaluation_writes_a_page_that_opens_offline(tmp_path: Path) -> None:
-    bundle = tiny_bundle(tmp_path / "tiny.bundle")
+@pytest.fixture
+def spots(tmp_path: Path) -> Path:
+    """Two pictures in COCO's layout, one with a spot that the tiny bundle does not see; the bundle lies beside them."""
+    tiny_bundle(tmp_path / "tiny.bundle")
     folder = tmp_path / "coco"
     write_tiny_deeppcb(tmp_path / "pcb", {"a": 1})
     folder.mkdir()
@@ -87,12 +91,17 @@ def test_an_evaluation_writes_a_page_that_opens_offline(tmp_path: Path) -> None:
         pixels = cv2.imread(str(tmp_path / "pcb" / "a" / "a" / f"0_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(folder / f"{name}.png"), pixels)
     (folder / "annotations.json").write_text(
-        '{"images": [{"id": 1, "file_name": "test.png"}, {"id": 2, "file_name": "temp.png"}],'
+        '{"images": [{"id": 1, "file_name": "test.png", "camera": "left"}, {"id": 2, "file_name": "temp.png"}],'
         '"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [40, 40, 16, 16]}],'
         '"categories": [{"id": 1, "name": "spot"}]}'
     )
-    words = ["evaluate", "--bundle", str(bundle), "--data", str(folder), "--report", str(tmp_path / "page.html")]
-    assert main(words) == 0
+    return folder
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--report"], ["report", "--out"]])
+def test_an_evaluation_writes_a_page_that_opens_offline(spots: Path, tmp_path: Path, command: list[str]) -> None:
+    words = [command[0], "--bundle", str(tmp_path / "tiny.bundle"), "--data", str(spots)]
+    assert main([*words, command[1], str(tmp_path / "page.html")]) == 0
     text = (tmp_path / "page.html").read_text()
     tags = _Tags()
     tags.feed(text)
@@ -103,3 +112,19 @@ def test_an_evaluation_writes_a_page_that_opens_offline(tmp_path: Path) -> None:
     assert "Missed" in text
     assert "spot, best score 0.00" in text
     assert "escapes: bad parts accepted" in text
+
+
+def test_every_key_of_the_json_file_is_on_its_page(spots: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    words = ["--bundle", str(tmp_path / "tiny.bundle"), "--data", str(spots), "--json", str(file)]
+    assert main(["report", *words, "--out", str(tmp_path / "page.html")]) == 0
+    content = json.loads(file.read_text())
+    assert content["schema"] == "vi.evaluation/1"
+    assert content["evidence"]["escapes"] == {"count": 0, "of": 1, "low": 0.0, "high": pytest.approx(0.975)}
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    keys = [*content, *content["bundle"], *content["parts"], *content["at_limits"], *content["evidence"]["separation"]]
+    keys += [f"coco.{key}" for key in content["coco"]] + [*content["cameras"]["left"]]
+    keys += [f"evidence.{key}" for key in content["evidence"]]
+    keys.remove("coco")
+    keys.remove("evidence")
+    assert [key for key in keys if f"`{key}`" not in page] == []

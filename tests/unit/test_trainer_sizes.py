@@ -75,7 +75,7 @@ def test_pictures_of_any_size_are_trained_exported_and_judged_and_so_are_smaller
     judge = ["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]
     assert main(judge) == 0
     told = json.loads(Path(figures).read_text())
-    assert (told["pictures"], told["trained_on"]["pictures"]) == (4, 8)
+    assert (told["pictures"], told["seen"]["pictures"]) == (4, 8)
     cv2.imwrite(str(tmp_path / "data" / "lower.png"), np.full((41, width - 1), 120, np.uint8))
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"images": [*content["images"], {"id": 999, "file_name": "lower.png"}]}))

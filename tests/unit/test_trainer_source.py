@@ -111,9 +111,9 @@ def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(
     found = json.loads(Path(figures).read_text())
     held = read_bundle(Path(bundle)).manifest.lineage.held_out
     assert set(found["groups"]) == set(held)
-    assert set(found["trained_on"]["groups"]).isdisjoint(held)
-    assert found["pictures"] + found["trained_on"]["pictures"] == 16
-    one = next(iter(found["trained_on"]["groups"]))
+    assert set(found["seen"]["groups"]).isdisjoint(held)
+    assert found["pictures"] + found["seen"]["pictures"] == 16
+    one = next(iter(found["seen"]["groups"]))
     capsys.readouterr()
     assert main(["evaluate", "--bundle", bundle, *named, "--groups", one]) == 0
     assert "trained on these very pictures" in capsys.readouterr().err
@@ -132,9 +132,29 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
         judged = ["--data", str(pcb), "--list", "test.txt", "--json", figures]
         assert main(["evaluate", "--bundle", bundle, *judged]) == 0
         found = json.loads(Path(figures).read_text())
-        assert (found["pictures"], found["trained_on"]) == (6, None)
+        assert (found["pictures"], found["seen_by"], found["seen"]) == (6, None, None)
         assert 0.0 < found["detect_ms_p50"] <= found["detect_ms_p99"]
         assert found["peak_memory_mib"] > 30.0  # an interpreter with numpy alone takes more
+
+
+def test_groups_called_like_those_of_the_training_are_told_apart(pcb: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, bundle, figures = (str(pcb / name) for name in ("run", "b.bundle", "figures.json"))
+    data = ["--data", str(pcb)]
+    assert main(["train", *data, "--out", run, *SHORT]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
+    lineage = read_bundle(Path(bundle)).manifest.lineage
+    trained, held = lineage.learned_from, lineage.held_out
+    assert sorted((*trained, *held)) == ["a", "b"]
+    lines = ((pcb / name).read_text() for name in ("trainval.txt", "test.txt"))
+    (pcb / "mixed.txt").write_text("".join(text if text.endswith("\n") else text + "\n" for text in lines))
+    capsys.readouterr()
+    assert main(["evaluate", "--bundle", bundle, *data, "--list", "mixed.txt", "--json", figures]) == 0
+    found = json.loads(Path(figures).read_text())
+    assert found["seen_by"] == "names"
+    assert set(found["seen"]["groups"]) == set(trained)
+    assert set(found["unseen"]["groups"]) == {*held, "c"}
+    assert found["pictures"] == found["seen"]["pictures"] + found["unseen"]["pictures"]
+    assert "groups that are called like those that the model was trained on" in capsys.readouterr().out
 
 
 def test_a_reference_that_is_asked_for_and_not_named_is_refused(

@@ -1,0 +1,212 @@
+"""What `trainer evaluate` and `trainer report` do, and how the figures are shown."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.manifest import Precision
+from appliance.errors import ConfigError
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.sample import Dataset
+from trainer.datasets.source import source_of
+from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
+from trainer.export import weights_file
+from trainer.files import write_json
+from trainer.metrics import Judged
+from trainer.parity import Parity, TorchRuntime, compare_all
+from trainer.progress import console as _err
+from trainer.progress import results as _out
+from trainer.report_page import write_page
+from trainer.seen import Halves, apart, halves, only, seen_groups
+from trainer.spent import Spent
+from trainer.stress import borne_at_export, sweep
+
+SCHEMA = "vi.evaluation/1"
+"""Of the JSON file; docs/evaluation.md tells its keys."""
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Judge a bundle on a data set.
+
+    Args:
+        arguments: of `trainer evaluate` or `trainer report`.
+
+    Returns:
+        The exit code; 1 if a figure is worse than asked for.
+    """
+    whole = read_dataset(source_of(arguments))
+    bundle = read_bundle(arguments.bundle)
+    seen = seen_groups(whole, bundle.manifest.lineage)
+    dataset, trained_on = apart(_of_groups(whole, arguments.groups), seen)
+    first: Precision = arguments.precision or "f32"
+    runner = _runner(arguments, bundle, first)
+    judged, spent = judge_samples(runner, dataset)
+    figures = report(judged, bundle.manifest, spent)
+    show_report(figures)
+    known = None
+    if trained_on:
+        its_judged, its_spent = judge_samples(runner, trained_on)
+        known = report(its_judged, bundle.manifest, its_spent)
+    told_apart = halves(judged, figures, known, seen, bundle.manifest)
+    told_apart.show()
+    refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
+    for words in refusals:
+        _err.print(f"trainer: refused: {words}", soft_wrap=True)
+    tolerances = sweep(runner, dataset) if arguments.stress else borne_at_export(bundle.manifest.lineage.metrics)
+    if arguments.stress:
+        for words in (tolerance.words(name) for name, tolerance in tolerances.items()):
+            _out.print(words)
+    found = _judged_otherwise(arguments, bundle, dataset)
+    parity = _compared(bundle, f"{first} {arguments.runtime}", judged, found)
+    if arguments.report:
+        arguments.report.write(write_page(bundle, dataset, judged, figures, parity, told_apart, tolerances))
+    if arguments.json:
+        others = {name: report(its, bundle.manifest, its_spent) for name, (its, its_spent) in found.items()}
+        content = _content(bundle, runner, figures, others, told_apart)
+        content |= {"refused": refusals, "tolerances": {name: asdict(each) for name, each in tolerances.items()}}
+        content |= {"parity": {name: asdict(row) for name, row in parity.items()}}
+        write_json(arguments.json.path, content)
+    return 1 if refusals else 0
+
+
+def _content(
+    bundle: Bundle, runner: Runner, figures: Report, others: dict[str, Report], told_apart: Halves
+) -> dict[str, Any]:
+    """Return what the JSON file says but for tolerances, parity and refusals."""
+    manifest = bundle.manifest
+    about = {"name": manifest.name, "revision": manifest.revision, "precisions": list(bundle.holds())}
+    limits = {item.name: item.limit for item in manifest.classes}
+    return (
+        {"schema": SCHEMA, "bundle": about, "bundle_digest": bundle.digest, "limits": limits}
+        | {"engine": runner.describe()}
+        | figures.as_dict()
+        | told_apart.as_dict()
+        | {"others": {name: each.as_dict() for name, each in others.items()}}
+    )
+
+
+def _of_groups(dataset: Dataset, groups: tuple[str, ...]) -> Dataset:
+    unknown = sorted(set(groups) - set(dataset.groups()))
+    if unknown:
+        raise ConfigError(f"--groups: no group {', '.join(unknown)}; there are {', '.join(dataset.groups())}")
+    return only(dataset, frozenset(groups)) if groups else dataset
+
+
+def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision) -> Runner:
+    if precision not in bundle.holds():
+        raise ConfigError(
+            f"--precision {precision}: {arguments.bundle} holds {', '.join(bundle.holds())}; name one of them, "
+            "or export it again"
+        )
+    engine: EngineName = arguments.runtime
+    if precision == "fp16" and arguments.precision != "fp16":
+        engine = "onnxruntime"  # the only one that computes it on a processor; asked for by name, the other one refuses
+    runtime = load_runtime(engine, bundle.model(precision), bundle.manifest, arguments.threads, precision)
+    return Runner(runtime, bundle.manifest, arguments.overlap_px)
+
+
+def _judged_otherwise(
+    arguments: argparse.Namespace, bundle: Bundle, dataset: Dataset
+) -> dict[str, tuple[list[Judged], Spent]]:
+    """Judge with the bundle's other models too, and in torch where a run is named."""
+    is_for_people_or_files = arguments.precision is None and bool(arguments.report or arguments.json)
+    if not (arguments.parity or arguments.weights or is_for_people_or_files):
+        return {}
+    found = {}
+    for precision in bundle.holds():
+        if precision != (arguments.precision or "f32"):
+            engine = "onnxruntime" if precision == "fp16" else arguments.runtime
+            found[f"{precision} {engine}"] = judge_samples(_runner(arguments, bundle, precision), dataset)
+    if arguments.weights:
+        torch.set_num_threads(arguments.threads)
+        runtime = TorchRuntime(weights_file(arguments.weights), bundle)
+        found["torch"] = judge_samples(Runner(runtime, bundle.manifest, arguments.overlap_px), dataset)
+    return found
+
+
+def _compared(
+    bundle: Bundle, first: str, judged: list[Judged], found: dict[str, tuple[list[Judged], Spent]]
+) -> dict[str, Parity]:
+    if not found:
+        return {}
+    table = compare_all({first: judged} | {name: its for name, (its, _) in found.items()}, first, bundle.manifest)
+    for name, row in table.items():
+        _out.print(
+            f"{name}: AP@0.33 {row.ap_pooled:.4f}, a score differs by {row.largest_score_difference:.3f} at most, "
+            f"{row.parts_changed} parts judged otherwise than with {first}",
+            soft_wrap=True,
+        )
+    return table
+
+
+def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max_overkill: float | None) -> list[str]:
+    """Say in words which figures are worse than asked for.
+
+    Args:
+        figures: of the bundle.
+        min_ap: lowest pooled AP, 0..1, or None.
+        max_escapes: most escapes in percent of the bad parts, or None.
+        max_overkill: most overkill in percent of the good parts, or None.
+
+    Returns:
+        One line for each refusal; a figure that could not be measured is refused too.
+    """
+    parts = figures.parts
+    lines = []
+    if min_ap is not None and not figures.ap_pooled >= min_ap:
+        lines.append(f"AP@0.33 {figures.ap_pooled:.4f} is below {min_ap}")
+    for name, count, whole, most in (
+        ("escapes", parts.escapes, parts.bad, max_escapes),
+        ("overkill", parts.overkill, parts.good, max_overkill),
+    ):
+        if most is not None and (not whole or 100 * count / whole > most):
+            lines.append(f"{name}: {count} of {whole} parts, more than {most} % allowed (or nothing to measure on)")
+    return lines
+
+
+def show_report(figures: Report) -> None:
+    """Print the figures.
+
+    Args:
+        figures: of a bundle.
+    """
+    table = Table(title=f"{figures.pictures} pictures")
+    for name in ("", "AP@0.33", "escapes", "overkill"):
+        table.add_column(name, justify="right" if name else "left")
+    parts = figures.parts
+    whole = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
+    table.add_row("all, pooled over the classes", f"{figures.ap_pooled:.4f}", *whole, style="bold")
+    for name, value in figures.ap_classes.items():
+        table.add_row(f"class {name}", f"{value:.4f}")
+    groups = list(figures.groups.items())
+    for name, row in groups if len(groups) <= 24 else []:
+        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
+        table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
+    for name, row in figures.cameras.items():
+        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
+        table.add_row(f"camera {name}", f"{row.ap_pooled:.4f}", *counts)
+    _out.print(table)
+    behind = figures.evidence
+    _out.print(
+        f"95 % bounds: AP@0.33 {behind.ap_pooled.low:.4f}..{behind.ap_pooled.high:.4f}, "
+        f"escapes {100 * behind.escapes.low:.2f}..{100 * behind.escapes.high:.2f} %, "
+        f"overkill {100 * behind.overkill.low:.2f}..{100 * behind.overkill.high:.2f} %"
+    )
+    if behind.separation is not None:
+        apart = behind.separation
+        _out.print(f"highest score on a good part {apart.highest_good:.3f}, lowest on a bad one {apart.lowest_bad:.3f}")
+    at, best = figures.at_limits, figures.best
+    _out.print(
+        f"with the good parts among them AP@0.33 {figures.ap_pooled_all:.4f}; "
+        f"COCO AP50 {figures.coco.ap50:.4f}, AP50-95 {figures.coco.ap50_95:.4f}\n"
+        f"at the bundle's limits: precision {at.precision:.4f}, recall {at.recall:.4f}, F {at.f:.4f}; "
+        f"best F {best.f:.4f} at {best.limit:.3f}\n"
+        f"calibration error {figures.calibration_error:.3f}; {figures.spent}, "
+        f"{figures.peak_memory_mib:.0f} MiB resident at most"
+    )
