@@ -17,7 +17,7 @@ TESTS = {
 
 LIKE_PYTHON_TUF = {
     "test_trusted_root_expired": "test_an_expired_root_is_kept_and_ends_the_refresh",
-    "test_trusted_root_unsigned": "test_a_first_root_that_is_none_is_refused_before_anything_is_asked",
+    "test_trusted_root_unsigned_without_bootstrap": "test_what_is_no_root_is_refused_and_nothing_is_asked",
     "test_max_root_rotations": "test_no_more_roots_than_agreed_are_taken_in_one_refresh",
     "test_intermediate_root_incorrectly_signed": "test_an_intermediate_root_that_the_old_keys_did_not_sign_ends_there",
     "test_final_root_incorrectly_signed": "test_a_root_that_one_side_did_not_sign_is_refused",
