@@ -8,7 +8,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Timestamp
 
 from tests.conformance.device import Pair
-from tests.tuf_repository import ALL_BUT_ROOT, TOP, Repository
+from tests.tuf_repository import ALL_BUT_ROOT, TOP, Repository, in_days
 
 FIRST = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"]
 
@@ -224,3 +224,46 @@ def test_a_repository_without_consistent_snapshots_works(pair: Pair) -> None:
     assert pair.server.requests[-4:] == [
         "metadata/timestamp.json", "metadata/snapshot.json", "metadata/targets.json", "targets/boards/a",
     ]  # fmt: skip
+
+
+def test_roots_that_lie_on_disk_are_not_asked_for_again(pair: Pair) -> None:
+    pair.repository.publish("root", "root")
+    assert pair.client.refresh() == 0
+    assert pair.server.metadata_requests[:4] == ["2.root.json", "3.root.json", "4.root.json", "timestamp.json"]
+    before = len(pair.server.requests)
+    assert pair.client.refresh() == 0
+    assert pair.server.metadata_requests[before:] == ["4.root.json", "timestamp.json"]
+    assert sorted(path.name for path in (pair.client.metadata / "root_history").iterdir()) == [
+        "1.root.json", "2.root.json", "3.root.json",
+    ]  # fmt: skip
+
+
+def test_a_root_between_two_may_have_expired(pair: Pair) -> None:
+    expires = pair.repository.root.expires
+    for moment in (in_days(-1), expires):
+        pair.repository.root.expires = moment
+        pair.repository.publish("root")
+    assert pair.client.refresh() == 0
+    assert pair.client.trusted() == {"root": 3, "snapshot": 1, "targets": 1, "timestamp": 1}
+
+
+def test_hashes_of_metadata_may_come_and_go(pair: Pair) -> None:
+    for number, has_hashes in enumerate((True, False, True), 2):
+        pair.repository.has_hashes = has_hashes
+        pair.repository.update()
+        assert pair.client.refresh() == 0
+        assert pair.client.trusted() == {"root": 1, "snapshot": number, "targets": number, "timestamp": number}
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets"])
+@pytest.mark.parametrize("off_by", [-1, 1])
+def test_a_file_of_another_length_than_was_said_is_refused(pair: Pair, role: str, off_by: int) -> None:
+    pair.repository.has_hashes = True
+    pair.repository.publish("targets", "snapshot")
+    meta = (
+        pair.repository.timestamp.snapshot_meta if role == "snapshot" else pair.repository.snapshot.meta["targets.json"]
+    )
+    meta.length, meta.hashes = meta.length + off_by, None
+    pair.repository.publish(*(["snapshot"] if role == "targets" else []), "timestamp")
+    assert pair.client.refresh() == 1
+    assert pair.client.version(role) is None
