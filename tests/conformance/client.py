@@ -22,6 +22,7 @@ from tuf.api.metadata import Metadata, Root
 from appliance.bundle.whole_file import write_whole
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, ConfigError
+from appliance.ports import Clock
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.https import HttpsSource
@@ -53,6 +54,8 @@ class OnlyTuf:
 
 class Device:
     """What belongs to the client of one metadata folder."""
+
+    clock: Clock = SystemClock(lambda: -1)
 
     def __init__(self, metadata: Path) -> None:
         metadata = metadata.resolve()
@@ -92,21 +95,25 @@ class Device:
             self.metadata,
             root=self.root.read_bytes(),
             floor=Floor(self.folder / "floor.json", not_before=EPOCH),
-            clock=SystemClock(lambda: -1),
+            clock=self.clock,
             conventions=OnlyTuf(),
         )
 
     def download(self, url: str, names: Sequence[str], targets_url: str, folder: Path) -> None:
         """Fetch targets into the folder, up to the first that is refused; one that is there already stays untouched."""
         repository = self.repository(url)
-        store = TargetStore(self.folder / "targets", HttpsSource(targets_url, TRANSPORT))
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            target, path = repository.find(name), folder / quote(name, safe="")
-            if not is_there(target, path):
-                fetched = store.fetch(target)
-                write_whole(path, fetched.read_bytes())
-                fetched.unlink()  # the suite's folder is all that is kept: what it takes away is fetched anew
+            self.fetch(repository.find(name), targets_url, folder)
+
+    def fetch(self, target: Target, targets_url: str, folder: Path) -> Path:
+        """Fetch one that the repository vouches for, unless it is there; returns where it lies."""
+        path = folder / quote(target.name, safe="")
+        if not is_there(target, path):
+            fetched = TargetStore(self.folder / "targets", HttpsSource(targets_url, TRANSPORT)).fetch(target)
+            write_whole(path, fetched.read_bytes())
+            fetched.unlink()  # the suite's folder is all that is kept: what it takes away is fetched anew
+        return path
 
 
 def check_root(content: bytes, path: Path) -> None:
