@@ -5,6 +5,7 @@
 # make lint   style, types, import contracts
 # make rtx-gate   install what `pytest -m gate` needs: it builds each exported model with TensorRT
 # make trt-types   fetch what `pytest -m gate` reads the names and types of TensorRT 10.3 to 11 from
+# make tuf-tests   fetch python-tuf's own tests, which `pytest -m gate` does to this update client
 # make demo-bundle   rebuild the shipped model from simulated boards
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ DEMO_ARGS ?=
 ROOT := $(shell [ "$$(id -u)" = 0 ] && echo "" || (sudo -n true 2>/dev/null && echo "sudo -n" || echo false))
 apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/null; } >/dev/null 2>&1
 
-.PHONY: demo test test-long bench lint demo-bundle rtx-gate trt-types broker test-programs clean
+.PHONY: demo test test-long bench lint demo-bundle rtx-gate trt-types tuf-tests broker test-programs clean
 
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
@@ -67,6 +68,10 @@ rtx-gate: $(VENV)/.test
 trt-types: $(VENV)/.test
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[trt-types]' && $(BIN)/python -m tests.tensorrt_types || \
 	  echo "types cannot be made here: tests/unit/test_tensorrt_types.py is skipped"
+
+# python-tuf's source release (0.3 MB, for tests only), in which its tests and its simulator of a repository are.
+tuf-tests: $(VENV)/.test
+	@$(BIN)/python -m tests.python_tuf
 
 # mosquitto is the broker for real use; where it cannot be installed the embedded one (MQTT 3.1.1 only) takes over.
 broker:

@@ -13,6 +13,7 @@ from tuf.api.metadata import (
     MetaFile,
     Root,
     Snapshot,
+    SuccinctRoles,
     TargetFile,
     Targets,
     Timestamp,
@@ -141,21 +142,32 @@ class Repository:
     def delegate(
         self,
         name: str,
-        paths: list[str],
+        paths: list[str] | None,
         *,
         delegator: str = "targets",
         terminating: bool = False,
         expires: datetime | None = None,
+        hash_prefixes: list[str] | None = None,
     ) -> Targets:
-        """Let a role vouch for some paths; publish both afterwards."""
+        """Let a role vouch for some paths, or for those whose hash begins so; publish both afterwards."""
         role = self.roles[delegator]
         if role.delegations is None:
             role.delegations = Delegations({}, {})
-        role.delegations.roles[name] = DelegatedRole(name, [], 1, terminating, paths)
+        role.delegations.roles[name] = DelegatedRole(name, [], 1, terminating, paths, hash_prefixes)
         if name not in self.roles:
             self.roles[name] = Targets(expires=expires or self.expires)
         self.add_key(name, delegator=delegator)
         return self.roles[name]  # type: ignore[no-any-return]
+
+    def delegate_bins(self, bits: int, prefix: str = "bin") -> SuccinctRoles:
+        """Let 2 to the power of bits roles with one key vouch for everything between them; publish them afterwards."""
+        bins = SuccinctRoles([], 1, bits, prefix)
+        self.targets.delegations = Delegations({}, None, bins)
+        signer = CryptoSigner.generate_ed25519()
+        self.targets.add_key(signer.public_key)
+        for name in bins.get_roles():
+            self.roles[name], self.signers[name] = Targets(expires=self.expires), [signer]
+        return bins
 
     def _length_and_hashes(self, data: bytes) -> tuple[int | None, dict[str, str] | None]:
         if not self.has_hashes:

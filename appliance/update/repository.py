@@ -18,7 +18,8 @@ from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
-from appliance.update.floor import LARGEST_SEQ, Floor, Release, Role, Versions, Voucher, as_moment
+from appliance.update.conventions import OURS, Conventions
+from appliance.update.floor import Floor, Release, Role, Versions, Voucher
 from appliance.update.lock import locked
 from appliance.update.source import NotThereError, Source
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
-
-ISSUED_AT = "issued_at"
-"""Key of timestamp.json's signed part: when it was signed, which TUF itself does not say."""
 
 MOST_AHEAD = timedelta(days=1)
 """As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
@@ -45,9 +43,6 @@ LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 
 CHECKED_HASHES = {"sha256": 64, "sha512": 128}
 """Algorithm -> hex digits; a target has at least one of them, and no other."""
-
-KINDS = {"models": "model", "recipes": "recipe", "apps": "app", "os": "os"}
-"""First folder of a target's name -> what is counted against older releases of the same kind."""
 
 URL_SAFE = "/%!$&'()*+,;=:@~"
 """What stays as it is in a target's path, which TUF writes as in an address already."""
@@ -104,25 +99,15 @@ class _Client(Updater):
             snapshot_role=_role(trusted.root.roles["snapshot"]),
         )
 
-    def issued_at(self) -> datetime | None:
-        """When the timestamp was signed, if it says so; never after anything that was verified with it expires."""
+    def said_beyond_tuf(self) -> Mapping[str, Any]:
+        """What the signed part of the timestamp has besides."""
+        said: Mapping[str, Any] = self._trusted_set.timestamp.unrecognized_fields
+        return said
+
+    def expires(self) -> datetime:
+        """The first moment at which something that was verified expires."""
         trusted = self._trusted_set
-        said: Any = trusted.timestamp.unrecognized_fields.get(ISSUED_AT)
-        if said is None:
-            return None
-        try:
-            moment = as_moment(said)
-        except (TypeError, ValueError) as error:
-            raise BundleTrustError(
-                f"timestamp.json: {ISSUED_AT} is {said!r}; publish it with a time such as 2026-01-31T12:00:00Z"
-            ) from error
-        signed = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
-        if moment >= min(role.expires for role in signed):
-            raise BundleTrustError(
-                f"timestamp.json says that it was signed at {said}, after what it vouches for expires; "
-                "correct the clock of who signs it"
-            )
-        return moment
+        return min(role.expires for role in (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets))
 
     def voucher(self, repository: str, name: str) -> Voucher:
         """The keys to which targets.json gives this name; what they delegate further is theirs."""
@@ -195,6 +180,7 @@ class TrustedRepository:
         floor: Floor,
         clock: "Clock",
         elsewhere: Sequence[Path] = (),
+        conventions: Conventions = OURS,
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.
 
@@ -207,9 +193,10 @@ class TrustedRepository:
             clock: what time it is, and whether something keeps it right.
             elsewhere: folders of fetched files and of other repositories' metadata; what lies there shows that the
                 device is not new.
+            conventions: what it says beyond TUF, and what is held against it.
         """
         self._name, self._source, self._folder, self._root = name, source, folder, root
-        self._floor, self._clock, self._elsewhere = floor, clock, elsewhere
+        self._floor, self._clock, self._elsewhere, self._conventions = floor, clock, elsewhere, conventions
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -261,7 +248,21 @@ class TrustedRepository:
 
     def _look_up(self, client: _Client, name: str) -> Target | None:
         found = client.get_targetinfo(name)
-        return None if found is None else _as_target(found, client, self._name)
+        return None if found is None else self._as_target(found, client)
+
+    def _as_target(self, found: TargetFile, client: _Client) -> Target:
+        """Take over what python-tuf found, as far as it can be checked and asked for here."""
+        name = found.path
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise BundleTrustError(f"{name!r}: no path below the targets' address; publish it under another name")
+        for algorithm, digest in found.hashes.items():
+            if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
+                raise BundleTrustError(
+                    f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512"
+                )
+        voucher, numbered = client.voucher(self._name, name), self._conventions.numbered(name, found.custom)
+        releases = {counted: voucher.numbered(sequence) for counted, sequence in numbered.items()}
+        return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases, voucher)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -304,7 +305,7 @@ class TrustedRepository:
             raise
 
     def _rise_to_time(self, client: _Client, now: datetime) -> None:
-        issued_at = client.issued_at()
+        issued_at = self._conventions.issued_at(client.said_beyond_tuf(), client.expires())
         is_behind = self._floor.time(now) > now
         if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
             log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)
@@ -337,39 +338,3 @@ class TrustedRepository:
             raise StorageError(
                 f"{error.filename or self._folder}: {error.strerror}; check space, rights and the disk"
             ) from error
-
-
-def _as_target(found: TargetFile, client: _Client, repository: str) -> Target:
-    """Take over what python-tuf found, as far as it can be checked and asked for here."""
-    name = found.path
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        raise BundleTrustError(f"{name!r}: no path below the targets' address; publish it under another name")
-    for algorithm, digest in found.hashes.items():
-        if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
-            raise BundleTrustError(f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512")
-    voucher = client.voucher(repository, name)
-    releases = {counted: voucher.numbered(sequence) for counted, sequence in _numbered(name, found.custom).items()}
-    return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases, voucher)
-
-
-def _numbered(name: str, custom: object) -> dict[str, int]:
-    """What is counted, and its number; the kind follows from the name, so that nobody numbers what others may sign.
-
-    In a folder of its own (models/NAME/FILE) a name is counted for itself, else with all of its kind.
-    """
-    said = custom if isinstance(custom, dict) else {}
-    kind, sequence = KINDS.get(name.partition("/")[0]) if "/" in name else None, said.get("seq")
-    if kind is None and {"kind", "seq"} & said.keys():
-        raise BundleTrustError(
-            f"{name}: only names in {', '.join(f'{folder}/' for folder in KINDS)} are releases; "
-            "publish it there, or leave kind and seq out"
-        )
-    if kind is None:
-        return {}
-    if said.get("kind", kind) == kind and type(sequence) is int and 0 <= sequence <= LARGEST_SEQ:
-        _, *own, _ = name.split("/")
-        return {"/".join([kind, *own[:1]]): sequence}
-    raise BundleTrustError(
-        f"{name}: kind {said.get('kind')!r} and seq {sequence!r} are no {kind} release; publish it with a seq from 0 "
-        f"to {LARGEST_SEQ}, and as kind {kind} or none"
-    )

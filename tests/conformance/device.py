@@ -16,8 +16,6 @@ class Client:
 
     def __init__(self, folder: Path, server: UpdateServer) -> None:
         self.metadata, self.targets = folder / "metadata", folder / "targets"
-        self.metadata.mkdir(parents=True)
-        self.targets.mkdir()
         self._root, self._server = folder / "initial_root.json", server
 
     def init(self, root: bytes) -> int:
@@ -44,7 +42,7 @@ class Client:
 
     def got(self) -> list[bytes]:
         """What was downloaded, the oldest first."""
-        files = sorted(self.targets.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        files = sorted(self.targets.glob("*"), key=lambda path: path.stat().st_mtime_ns)
         return [path.read_bytes() for path in files]
 
     def _known(self) -> list[str]:

@@ -1,5 +1,6 @@
 """In which order delegated roles are asked, and who may vouch for which path."""
 
+import hashlib
 from dataclasses import dataclass
 
 import pytest
@@ -131,3 +132,56 @@ def test_the_search_ends_after_as_many_roles_as_agreed(pair: Pair) -> None:
     pair.repository.publish("R39", *ALL_BUT_ROOT)
     assert pair.client.download("deep") == 1
     assert len(pair.server.metadata_requests[4:]) == 32
+
+
+def test_a_role_that_nobody_signed_ends_the_search_there(pair: Pair) -> None:
+    publish(pair.repository, edges("targets>A targets>bad targets>B bad>C"))
+    pair.repository.add_target("x", b"content", role="B")
+    pair.repository.signers["bad"].clear()
+    pair.repository.publish("B", "bad", *ALL_BUT_ROOT)
+    assert pair.client.download("x") == 1
+    assert pair.server.metadata_requests[4:] == ["1.A.json", "2.bad.json"]
+    assert sorted(pair.client.trusted()) == ["A", "root", "snapshot", "targets", "timestamp"]
+
+
+def test_a_delegated_role_is_asked_for_once_and_then_read_from_disk(pair: Pair) -> None:
+    publish(pair.repository, edges("targets>A A>B"))
+    assert pair.client.download("missing") == 1
+    before = len(pair.server.requests)
+    assert pair.client.download("missing") == 1
+    assert pair.server.metadata_requests[before:] == ["2.root.json", "timestamp.json"]
+    pair.repository.publish("B", "snapshot", "timestamp")
+    assert pair.client.download("missing") == 1
+    assert pair.server.metadata_requests[before + 2 :] == [
+        "2.root.json", "timestamp.json", "3.snapshot.json", "2.B.json",
+    ]  # fmt: skip
+    assert pair.client.version("B") == 2
+
+
+@pytest.mark.parametrize("name", [f"file-{number}" for number in range(8)])
+def test_a_target_is_found_where_its_hash_leads(pair: Pair, name: str) -> None:
+    bins = {"low": list("01234567"), "high": list("89abcdef")}
+    for role, prefixes in bins.items():
+        pair.repository.delegate(role, None, hash_prefixes=prefixes)
+        pair.repository.add_target(name, role.encode(), role=role)
+    pair.repository.publish(*bins, *ALL_BUT_ROOT)
+    role = "low" if int(hashlib.sha256(name.encode()).hexdigest()[0], 16) < 8 else "high"
+    assert pair.client.download(name) == 0
+    assert pair.client.got() == [role.encode()]
+    assert pair.server.metadata_requests[4:] == [f"1.{role}.json"]
+
+
+@pytest.mark.parametrize(("bits", "digits"), [(1, 1), (2, 1), (8, 2), (10, 3)])
+@pytest.mark.parametrize("name", ["boo", "too", "a/b c"])
+def test_one_bin_of_many_is_asked(pair: Pair, bits: int, digits: int, name: str) -> None:
+    """The bin is what the first bits of the hash of the name say, written in hexadecimal."""
+    bins = pair.repository.delegate_bins(bits)
+    number = int(hashlib.sha256(name.encode()).hexdigest(), 16) >> (256 - bits)
+    for role in bins.get_roles():
+        pair.repository.add_target(name, role.encode(), role=role)
+    pair.repository.publish(*bins.get_roles(), *ALL_BUT_ROOT)
+    path = pair.repository.path_of(pair.repository.roles[f"bin-{number:0{digits}x}"].targets[name])
+    pair.repository.files[path.replace(" ", "%20")] = pair.repository.files[path]
+    assert pair.client.download(name) == 0
+    assert pair.client.got() == [f"bin-{number:0{digits}x}".encode()]
+    assert pair.server.metadata_requests[4:] == [f"1.bin-{number:0{digits}x}.json"]

@@ -1,6 +1,7 @@
 """Targets as conformance suites judge them: what is fetched, from whom, and what is never taken."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import pytest
 from tuf.api.metadata import TargetFile
@@ -112,8 +113,69 @@ def test_a_target_is_fetched_once(pair: Pair) -> None:
     pair.repository.add_target("a", b"content")
     pair.repository.update()
     assert pair.client.download("a") == 0
+    written_at = (pair.client.targets / "a").stat().st_mtime_ns
     assert pair.client.download("a") == 0
     assert len(pair.server.target_requests) == 1
+    assert (pair.client.targets / "a").stat().st_mtime_ns == written_at
+
+
+def test_a_target_that_lies_there_already_is_not_fetched(pair: Pair) -> None:
+    pair.repository.add_target("a", b"content")
+    pair.repository.update()
+    pair.client.targets.mkdir()
+    (pair.client.targets / "a").write_bytes(b"content")
+    assert pair.client.download("a") == 0
+    assert pair.server.target_requests == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"conten@", b"content and more", None])
+def test_a_target_that_was_damaged_or_taken_away_is_fetched_anew(pair: Pair, damage: bytes | None) -> None:
+    pair.repository.add_target("a", b"content")
+    pair.repository.update()
+    assert pair.client.download("a") == 0
+    path = pair.client.targets / "a"
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    assert pair.client.download("a") == 0
+    assert pair.client.got() == [b"content"]
+    assert len(pair.server.target_requests) == 2
+
+
+OURS = ("models/x", "models/boards/boards-1.bundle", "recipes/x", "apps/x", "os/x", "assign/berlin/l1", "x")
+
+
+@pytest.mark.parametrize("custom", [None, {"kind": "model"}, {"kind": "os", "seq": "first"}, {"seq": 1}, "text"])
+def test_what_our_releases_mean_by_a_name_or_a_number_means_nothing_to_others(pair: Pair, custom: object) -> None:
+    repository = pair.repository
+    repository.delegate("models", ["models/*", "models/*/*"], terminating=True)
+    for name in OURS:
+        role = "models" if name.startswith("models/") else "targets"
+        repository.add_target(name, name.encode(), role=role, custom=custom)
+    repository.timestamp.unrecognized_fields["issued_at"] = "yesterday"
+    repository.publish("models", *ALL_BUT_ROOT)
+    assert pair.client.download(*OURS) == 0
+    assert pair.client.got() == [name.encode() for name in OURS]
+
+
+def test_a_lower_number_than_before_is_no_older_release_to_others(pair: Pair) -> None:
+    for seq in (7, 6):
+        pair.repository.add_target("models/x", b"%d" % seq, custom={"kind": "model", "seq": seq})
+        pair.repository.update()
+        assert pair.client.download("models/x") == 0
+    assert pair.client.got() == [b"6"]
+
+
+def test_a_targets_file_has_its_quoted_name(pair: Pair) -> None:
+    names = {"a/b": "a%2Fb", "\u00e5\u00e4\u00f6": "%C3%A5%C3%A4%C3%B6", "a b": "a%20b", "%2e": "%252e", "..f": "..f"}
+    for name in names:
+        path = pair.repository.path_of(pair.repository.add_target(name, name.encode()))
+        pair.repository.files[quote(path, safe="/%")] = pair.repository.files.pop(path)
+    pair.repository.update()
+    assert pair.client.download(*names) == 0
+    assert {path.name: path.read_text() for path in pair.client.targets.iterdir()} == {
+        quoted: name for name, quoted in names.items()
+    }
 
 
 def test_an_empty_target_is_a_target(pair: Pair) -> None:
@@ -126,14 +188,21 @@ def test_an_empty_target_is_a_target(pair: Pair) -> None:
 
 @pytest.mark.parametrize(
     ("role", "asked"),
-    [("?", "%3F"), ("#", "%23"), ("/delegated", "%2Fdelegated"), ("../delegated", "..%2Fdelegated")],
-)
-def test_a_roles_name_is_never_a_path(pair: Pair, role: str, asked: str) -> None:
+    [
+        ("?", "%3F"), ("#", "%23"), ("/delegated", "%2Fdelegated"), ("../delegated", "..%2Fdelegated"),
+        (".", "."), ("..", ".."), ("/", "%2F"), ("\u00f6", "%C3%B6"), ("a b", "a%20b"), ("%2F", "%252F"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("version", ["1.", ""])
+def test_a_roles_name_is_never_a_path(pair: Pair, role: str, asked: str, version: str) -> None:
+    pair.repository.root.consistent_snapshot = bool(version)
     pair.repository.delegate(role, ["*"])
-    pair.repository.publish(role, *ALL_BUT_ROOT)
+    pair.repository.publish("root", role, *ALL_BUT_ROOT)
     assert pair.client.download("nobody has this") == 1
-    assert f"1.{asked}.json" in pair.server.metadata_requests
-    assert len(pair.client.trusted()) == 5
+    assert pair.server.metadata_requests[-1] == f"{version}{asked}.json"
+    assert {path.name for path in pair.client.metadata.iterdir()} == {
+        "root.json", "timestamp.json", "snapshot.json", "targets.json", f"{asked}.json", "root_history",
+    }  # fmt: skip
 
 
 def test_a_delegated_role_that_has_expired_vouches_for_nothing(pair: Pair) -> None:

@@ -180,6 +180,7 @@ ROLE_VERSIONS = {
     "one signature is missing": (Version((0, 1, 3, 4, 5), 3, (0, 4)), 1),
     "three of five": (Version(FIVE, 3, (0, 2, 4)), 0),
     "three others of five": (Version(FIVE, 3, (2, 3, 4)), 0),
+    "in another order": (Version(FIVE, 3, (0, 4, 1)), 0),
 }
 
 

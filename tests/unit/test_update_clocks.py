@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BundleTrustError
-from appliance.update.repository import ISSUED_AT
+from appliance.update.conventions import ISSUED_AT
 from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
 from tests.update_device import Line, SetClock
 from tests.update_server import UpdateServer
