@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -165,6 +166,7 @@ def _product(
         return
     recipes.append(recipe)
     yield Finding(f"{prefix}recipe", True, f"{recipe.name} version {recipe.version}, deadline {recipe.deadline_ms} ms")
+    yield from _light(prefix, bundle, recipe)
     begin(f"{prefix}runtime and the proof on it")
     what = f"{prefix}runtime and proof"
     yield _guarded(what, lambda: _proof(what, config, bundle, recipe))
@@ -175,6 +177,27 @@ def _golden(what: str, bundle: Bundle) -> Finding:
         remedy = "export the bundle anew with such pictures (trainer export), or know that its proof says little"
         return Finding(what, False, few, remedy)
     return Finding(what, True, f"{len(bundle.golden)}, of every kind")
+
+
+def _light(prefix: str, bundle: Bundle, recipe: BoundRecipe) -> Iterator[Finding]:
+    """Hold the recipe's limits of brightness against what the trainer saw the model bear, where the bundle tells it."""
+    borne, usual = bundle.manifest.lineage.metrics, bundle.baseline.statistics.get("brightness_mean")
+    names = ("bears_darker_percent", "bears_brighter_percent")
+    if usual is None or not set(names) <= borne.keys():
+        return
+    darker, brighter = (borne[name] for name in names)
+    low, high = usual.mean * (1 - darker / 100), min(255.0, usual.mean * (1 + brighter / 100))
+    for view in recipe.views:
+        limits = view.image_limits
+        is_wider = limits.brightness_min < math.floor(low) or limits.brightness_max > math.ceil(high)
+        seen = (
+            f"brightness {limits.brightness_min:g} to {limits.brightness_max:g} is inspected; the model was seen to "
+            f"bear {low:.0f} to {high:.0f}"
+        )
+        remedy = (
+            f"beyond that nobody has seen it find defects: narrow brightness_min and brightness_max in {recipe.name}"
+        )
+        yield Finding(f"{prefix}light of {view.name}", True, seen, remedy if is_wider else "")
 
 
 def _guarded(what: str, look_at: Callable[[], Finding]) -> Finding:
