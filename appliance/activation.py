@@ -241,7 +241,7 @@ class _Attempt:
             software=__version__,
             runtime=runtime.describe(),
             threads=(self.settings.threads or default_threads()) if kind != "tensorrt" else None,
-            pins_threads=self.settings.pins_threads if kind == "openvino" else None,
+            pins_threads=self.settings.pins_threads if kind != "tensorrt" else None,
             instances=instances(self.settings),
             precision=precision,
             model_digest=model_digest(self.bundle.model(model_of(precision))),

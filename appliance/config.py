@@ -67,7 +67,7 @@ class ImagesSection(Section):
 
 
 _NOT_OF = {
-    "onnx": ("pins_threads", "engines", "dla_core"),
+    "onnx": ("engines", "dla_core"),
     "openvino": ("providers", "engines", "dla_core"),
     "tensorrt": ("threads", "providers", "pins_threads"),
 }
@@ -80,7 +80,7 @@ class RuntimeSection(Section):
     threads: 0 means one per core but one, at least 1 and at most 64: the rest of the station needs that core.
     instances: parts that are inspected at once, each by a copy of the model of its own; 0 means as many as the cores
     have room for, and one on an accelerator.
-    providers: ONNX Runtime's, in order of preference. pins_threads: OpenVINO's; a pinned thread stays on one core.
+    providers: ONNX Runtime's, in order of preference. pins_threads: a pinned thread stays on one core; not TensorRT's.
     precision: auto takes the bundle's model that this runtime runs best here; fp16 and int8 are models of the bundle.
     bf16, OpenVINO's, computes the f32 model with less where the processor can. engines: TensorRT's, the folder of what
     this device builds for itself; None: `engines` beside the ledger. dla_core: TensorRT's, the Jetson's deep learning

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.device_files import DeviceFiles
+from appliance.nvidia_cards import read_cards
 from appliance.processor import name_of
 
 CPU = "sys/devices/system/cpu"
@@ -25,6 +26,7 @@ WORDS = {
     "gpu": "accelerator",
     "gpu_driver": "NVIDIA driver",
     "gpu_clock": "accelerator's clock",
+    "gpu_power": "accelerator's power limit",
     "power_mode": "power mode",
 }
 """Field -> what a person calls it."""
@@ -40,7 +42,9 @@ class DeviceState:
     memory_mb: MiB that the kernel has to give away.
     l4t: release of a Jetson's software, such as "36.4.3".
     gpu: NVIDIA cards by name; a Jetson's is told by its board.
-    gpu_clock: lowest and highest Hz of a Jetson's graphics processor, by device; None for cards, which tell no file.
+    gpu_clock: lowest and highest Hz of a Jetson's graphics processor, by device; of cards the highest MHz and those
+        that are set for applications.
+    gpu_power: power limit of NVIDIA cards, in watts.
     power_mode: of a Jetson, name and number, such as "MAXN (0)".
     unread: what was there and could not be understood, in words; it is told, and is no difference by itself.
     """
@@ -55,12 +59,13 @@ class DeviceState:
     gpu: str | None = None
     gpu_driver: str | None = None
     gpu_clock: str | None = None
+    gpu_power: str | None = None
     power_mode: str | None = None
     unread: tuple[str, ...] = ()
 
 
 def read_device_state(root: Path = Path("/")) -> DeviceState:
-    """Read what the device tells about itself; takes a millisecond or two and asks no driver.
+    """Read what the device tells about itself; takes a millisecond or two, but longer where NVIDIA's cards are asked.
 
     Args:
         root: the folder that stands for "/".
@@ -70,7 +75,7 @@ def read_device_state(root: Path = Path("/")) -> DeviceState:
         proc(5); NVIDIA driver README, "The /proc File System Interface"; NVIDIA Jetson Linux Developer Guide, "Platform
         Power and Performance" (nvpmodel: /var/lib/nvpmodel/status, /etc/nvpmodel.conf).
     """
-    files = DeviceFiles(root)
+    files, cards = DeviceFiles(root), read_cards(root)
     told = files.text("proc/cpuinfo")
     return DeviceState(
         board=files.text("proc/device-tree/model"),
@@ -80,11 +85,12 @@ def read_device_state(root: Path = Path("/")) -> DeviceState:
         memory_mb=_memory_mb(files),
         kernel=files.text("proc/sys/kernel/osrelease"),
         l4t=_l4t(files),
-        gpu=_cards(files),
-        gpu_driver=_driver(files),
-        gpu_clock=_gpu_clock(files),
+        gpu=_cards(files) or ", ".join(card.name for card in cards.cards) or None,
+        gpu_driver=_driver(files) or cards.driver,
+        gpu_clock=_gpu_clock(files) or cards.clocks(),
+        gpu_power=cards.power_limits(),
         power_mode=_power_mode(files),
-        unread=tuple(files.unread),
+        unread=(*files.unread, *cards.unread),
     )
 
 

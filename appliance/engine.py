@@ -20,8 +20,8 @@ from appliance.runtimes.tensorrt import TensorRtRuntime
 MOST_AT_ONCE = 2
 """Parts, unless the configuration says more: one comes while the one before is still looked at."""
 
-Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed, bool], Runtime]
-"""Loads one of the bundle's models into the configured runtime; the last: an engine may be built for it."""
+Make: TypeAlias = Callable[[RuntimeSection, Bundle, Computed, bool, int], Runtime]
+"""Loads one of the bundle's models into the configured runtime; the last: an engine may be built for it, which copy."""
 
 
 def model_of(precision: Computed) -> Precision:
@@ -89,6 +89,7 @@ def make_runtime(
     bundle: Bundle,
     precision: Computed | None = None,
     may_build: bool = True,
+    copy: int = 0,
     *,
     on_progress: Callable[[float], None] | None = None,
     is_cancelled: Callable[[], bool] = never,
@@ -100,6 +101,7 @@ def make_runtime(
         bundle: whose model is loaded.
         precision: what it computes with; None to choose.
         may_build: whether there is time to build an engine, where one is needed and none is kept.
+        copy: which of the model's copies that work at once, from 0.
         on_progress: told how far an engine is that is built, 0..1; None tells the log.
         is_cancelled: asked often while an engine is built; true ends that.
 
@@ -116,7 +118,13 @@ def make_runtime(
         return _make_openvino(settings, bundle, threads, precision)
     name = model_of(precision)
     return OnnxRuntime(
-        bundle.model(name), bundle.manifest, threads=threads, providers=settings.providers, precision=name
+        bundle.model(name),
+        bundle.manifest,
+        threads=threads,
+        providers=settings.providers,
+        precision=name,
+        pins_threads=settings.pins_threads,
+        copy=copy,
     )
 
 

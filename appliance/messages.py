@@ -90,6 +90,7 @@ class ProvedDevice(Message):
     gpu: str | None
     gpu_driver: str | None
     gpu_clock: str | None
+    gpu_power: str | None
     power_mode: str | None
 
 

@@ -78,7 +78,7 @@ class RuntimePool:
         """
         key = (bundle.digest, precision, copy)
         if key not in self._loaded:
-            self._loaded[key] = _Loaded(self._make(settings, bundle, precision, may_build))
+            self._loaded[key] = _Loaded(self._make(settings, bundle, precision, may_build, copy))
         self._loaded[key].users += 1
         return LentRuntime(self._loaded[key].runtime, lambda: self._take_back(key))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.device_files import DeviceFiles
+from appliance.nvidia_cards import Card, Cards, read_cards
 
 CPU = "sys/devices/system/cpu"
 HOLDING_BACK = ("cpufreq-", "thermal-cpufreq-", "devfreq-", "Processor", "cpuidle-", "cpu-throttle", "gpu-throttle")
@@ -24,12 +25,14 @@ class Throttling:
     counts: what -> how often since the computer started; it grows while something holds back.
     coolers: name of a cooler that takes speed -> its step now; 0 takes none.
     temperatures_c: zone -> degrees Celsius.
+    said: what NVIDIA's driver says that slows a card down now.
     unread: what was there and could not be understood, in words.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     coolers: Mapping[str, int] = field(default_factory=dict)
     temperatures_c: Mapping[str, float] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
 
@@ -42,11 +45,20 @@ def read_throttling(root: Path = Path("/")) -> Throttling:
     Source:
         Linux drivers/thermal/intel/therm_throt.c (*_throttle_count), drivers/thermal/*_cooling.c (names of coolers),
         Documentation/driver-api/thermal/sysfs-api.rst; NVIDIA Jetson Linux Developer Guide, "Platform Power and
-        Performance", over-current events (hwmon soctherm_oc: oc*_event_cnt, oc*_throt_en).
+        Performance", over-current events (hwmon soctherm_oc: oc*_event_cnt, oc*_throt_en); appliance.nvidia_cards.
     """
-    files = DeviceFiles(root)
+    files, cards = DeviceFiles(root), read_cards(root)
+    named = _named(cards)
     counts = _processor_counts(files) | _board_counts(files)
-    return Throttling(counts, _coolers(files), _temperatures(root), tuple(files.unread))
+    counts |= {f"the heat of {name}, in ms": ms for name, card in named if (ms := card.held_back_ms) is not None}
+    hot = {name: float(degrees) for name, card in named if (degrees := card.temperature_c) is not None}
+    return Throttling(
+        counts,
+        _coolers(files),
+        _temperatures(root) | hot,
+        tuple(f"{name}: {reason}" for name, card in named for reason in card.reasons),
+        (*files.unread, *cards.unread),
+    )
 
 
 def signs(before: Throttling, now: Throttling) -> list[str]:
@@ -59,10 +71,17 @@ def signs(before: Throttling, now: Throttling) -> list[str]:
     grown = {what: count - before.counts.get(what, count) for what, count in now.counts.items()}
     told = [f"{what} counts {more} more" for what, more in grown.items() if more > 0]
     told += [f"the cooler {name} is at step {step}" for name, step in now.coolers.items() if step > 0]
+    told += now.said
     if told and now.temperatures_c:
         hottest = max(now.temperatures_c, key=lambda zone: now.temperatures_c[zone])
         told.append(f"the hottest zone is {hottest} with {now.temperatures_c[hottest]:g} C")
     return told
+
+
+def _named(cards: Cards) -> list[tuple[str, Card]]:
+    """Pair each card with its name; several are told apart by number."""
+    several = len(cards.cards) > 1
+    return [(f"{card.name} (card {number})" if several else card.name, card) for number, card in enumerate(cards.cards)]
 
 
 def _processor_counts(files: DeviceFiles) -> dict[str, int]:

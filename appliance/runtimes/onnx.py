@@ -19,6 +19,7 @@ from appliance.runtimes.contract import (
     check_threads,
     first_line,
 )
+from appliance.runtimes.pinning import check_pinned, choose_cores, threads_now, usable_cores
 
 # Newer releases tell Microsoft of this computer and each session, unless this is set when it is imported: a station
 # tells nobody. (The second name is that of some releases.)
@@ -36,6 +37,9 @@ _LEFT_OVER = "assigned to the default CPU EP"
 """What it says then."""
 
 _TELLS_WHO = "session.record_ep_graph_assignment_info"
+
+_STAYS_ON = "session.intra_op_thread_affinities"
+"""Cores of the threads but the one that asks, counted from 1. One that it may not use costs a line on stderr only."""
 
 _ENGINE_ERRORS: tuple[type[Exception], ...] = (
     state.EPFail,
@@ -75,6 +79,8 @@ class OnnxRuntime:
         threads: int = 1,
         providers: Sequence[str] = (CPU,),
         precision: Precision = "f32",
+        pins_threads: bool = False,
+        copy: int = 0,
     ) -> None:
         """Load the model, hold it to the contract, and run it a few times.
 
@@ -85,19 +91,23 @@ class OnnxRuntime:
             providers: ONNX Runtime's names of what may compute, the preferred one first; all of them must work, and
                 nothing else computes: the processor does only if it is named.
             precision: of the model file; how it computes is in the file itself.
+            pins_threads: each thread but the one that asks stays on one core.
+            copy: which of the model's copies, from 0; pinned threads of two copies share no core.
 
         Raises:
-            ConfigError: this installation lacks a provider, the threads are out of range, or the providers leave a part
-                of the model to the processor, which is not one of them.
+            ConfigError: this installation lacks a provider, the threads are out of range, there are too few cores to
+                pin them to, or the providers leave a part of the model to the processor, which is not one of them.
             BundleFormatError: the model is not what contract and manifest say.
-            RuntimeFault: the engine or the device behind a provider refused.
+            RuntimeFault: the engine or the device behind a provider refused, or threads are not where they should stay.
         """
         self._manifest = manifest
         self._threads = threads
         self._precision = precision
         _check_choice(threads, providers)
         check_model(model_onnx)
-        self._session: Any = _open(model_onnx, threads, providers)
+        cores = choose_cores(threads, copy, usable_cores()) if pins_threads else ()
+        self._pinned = " pinned" if cores else ""
+        self._session: Any = _open(model_onnx, threads, cores, providers)
         self._providers = _in_words(self._session, providers)
         check_ports(_ports(self._session), manifest)
         blank = blank_picture(manifest)
@@ -128,7 +138,8 @@ class OnnxRuntime:
 
     def describe(self) -> str:
         """Return runtime, version, providers, precision and threads in one line, for the record."""
-        return f"onnxruntime {onnxruntime.__version__} {self._providers} {self._precision} threads={self._threads}"
+        threads = f"threads={self._threads}{self._pinned}"
+        return f"onnxruntime {onnxruntime.__version__} {self._providers} {self._precision} {threads}"
 
     def close(self) -> None:
         """Free the device's memory; harmless when closed before."""
@@ -139,9 +150,10 @@ class _LeftToTheProcessor(ConfigError):
     pass
 
 
-def _open(model_onnx: bytes, threads: int, providers: Sequence[str]) -> Any:
+def _open(model_onnx: bytes, threads: int, cores: Sequence[int], providers: Sequence[str]) -> Any:
     """Open a session in which nothing computes but the providers, now and later."""
-    options = _options(threads)
+    options = _options(threads, cores)
+    before = threads_now() if cores else {}
     if CPU not in providers:
         options.add_session_config_entry(_NO_PROCESSOR, "1")
     try:
@@ -150,6 +162,7 @@ def _open(model_onnx: bytes, threads: int, providers: Sequence[str]) -> Any:
         _check_started(_load(model_onnx, _options(threads), providers), providers)  # if one did not, that is why
         raise
     _check_started(session, providers)
+    check_pinned(cores, before)
     return session
 
 
@@ -206,7 +219,7 @@ def _in_words(session: Any, providers: Sequence[str]) -> str:
     return f"{named} (computed by {','.join(name.removesuffix(_SUFFIX) for name in providers if name in used)})"
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, cores: Sequence[int] = ()) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -216,6 +229,8 @@ def _options(threads: int) -> Any:
     # Waiting threads spin: waking sleeping ones costs more. In the whole line at 20 parts/s on 2 cores, medians of the
     # 640x640 demo model in one sitting: asleep 14.9 ms, spinning 11.7 ms, spinning only within a run 11.2 ms (p95 22).
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    if cores:
+        options.add_session_config_entry(_STAYS_ON, ";".join(str(core + 1) for core in cores))
     return options
 
 

@@ -2,22 +2,27 @@
 
 import importlib.util
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from appliance.bench import Candidate, in_yaml, propose, thread_counts
+from appliance.bench import RUNS_IN_A_ROW, Candidate, in_yaml, propose, thread_counts, times_ms, ways
 from appliance.config import RuntimeSection
-from appliance.engine import default_threads
+from appliance.engine import default_threads, instances, usable_cores
+from appliance.events import Pixels
+from appliance.ports import RawDetections
 from tests.accelerator import why_no_accelerator
 from tests.end_to_end.test_commands import appliance
 from tests.models import tiny_bundle, tiny_model
 
 
-def candidate(threads: int, p50_ms: float | None, **changes: str) -> Candidate:
+def candidate(threads: int, p50_ms: float | None, **changes: Any) -> Candidate:
     times_ms = None if p50_ms is None else {"p50": p50_ms, "p99": 2 * p50_ms}
-    return Candidate("openvino", threads, "f32", times_ms=times_ms, **changes)  # type: ignore[arg-type]
+    return Candidate("openvino", threads, "f32", times_ms=times_ms, **changes)
 
 
 def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path: Path) -> None:
@@ -32,6 +37,8 @@ def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path:
     assert all(bool(each["times_ms"]) != bool(each["refusal"]) for each in document["candidates"])
     proposed = yaml.safe_load(ended.stdout[ended.stdout.index("runtime:") :])["runtime"]
     assert document["proposed"]["threads"] <= default_threads()
+    there = instances(RuntimeSection.model_validate(proposed))
+    assert (f"{there} parts are inspected at once: measure --copies {there}" in ended.stdout) == (there != 1)
     assert proposed.get("threads") == (None if proposed["kind"] == "tensorrt" else document["proposed"]["threads"])
     assert RuntimeSection.model_validate(proposed).kind in kinds
 
@@ -46,6 +53,58 @@ def test_all_models_of_a_bundle_are_measured_side_by_side(tmp_path: Path) -> Non
     assert with_onnx["f32"]
     refused = {each["refusal"] for each in candidates if (each["kind"], each["precision"]) == ("openvino", "int8")}
     assert all(refused), "this model has nothing that could be computed with 8 bits"
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core leaves nothing to pin")
+def test_several_threads_are_measured_with_pinning_and_without(tmp_path: Path) -> None:
+    ended = appliance(
+        "bench", "--bundle", tiny_bundle(tmp_path / "t.bundle"), "--rounds", 1, "--json", tmp_path / "bench.json"
+    )
+    assert ended.returncode == 0, ended.stderr
+    rows = [row for row in json.loads((tmp_path / "bench.json").read_text())["candidates"] if row["kind"] == "onnx"]
+    engines = {(row["threads"], row["pins_threads"]): row["engine"] for row in rows if row["times_ms"]}
+    assert engines[2, True] == f"{engines[2, False]} pinned"
+    assert (1, True) not in engines
+
+
+def test_copies_are_measured_at_work_at_once_and_the_proposal_says_how_many(tmp_path: Path) -> None:
+    bundle, report = tiny_bundle(tmp_path / "tiny.bundle"), tmp_path / "bench.json"
+    ended = appliance("bench", "--bundle", bundle, "--rounds", 1, "--copies", 2, "--json", report)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 copies of the model at work at once" in ended.stdout
+    document = json.loads(report.read_text())
+    assert document["copies"] == 2
+    assert all(row["threads"] * 2 <= max(2, usable_cores()) for row in document["candidates"])
+    proposed = yaml.safe_load(ended.stdout[ended.stdout.index("runtime:") :])["runtime"]
+    assert RuntimeSection.model_validate(proposed).instances == 2
+
+
+class MeetingRuntime:
+    """Answers only when another copy is asked, too."""
+
+    def __init__(self, meeting: threading.Barrier) -> None:
+        self._meeting = meeting
+
+    def infer(self, images: Pixels) -> RawDetections:
+        self._meeting.wait(30)
+        return RawDetections(np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64))
+
+    def describe(self) -> str:
+        return "meeting"
+
+    def close(self) -> None: ...
+
+
+def test_each_copy_is_timed_while_the_others_are_at_work() -> None:
+    meeting = threading.Barrier(2)
+    spent_ms = times_ms([MeetingRuntime(meeting), MeetingRuntime(meeting)], np.zeros((1, 8, 8, 1), np.uint8))
+    assert len(spent_ms) == 2 * RUNS_IN_A_ROW
+
+
+def test_more_copies_than_a_station_may_have_are_refused_in_words() -> None:
+    ended = appliance("bench", "--copies", 17)
+    assert ended.returncode == 2
+    assert "argument --copies: invalid choice: 17" in ended.stderr
 
 
 def test_a_model_that_answers_otherwise_than_at_the_trainer_is_not_proposed(tmp_path: Path) -> None:
@@ -69,6 +128,29 @@ def test_a_large_computer_has_the_numbers_between_tried_too(cores: int, tried: l
     assert thread_counts(cores) == tried
 
 
+@pytest.mark.parametrize(
+    ("most_threads", "cores", "copies", "tried"),
+    [
+        (1, 1, 1, [(1, False)]),
+        (2, 1, 1, [(1, False), (2, False)]),
+        (2, 2, 1, [(1, False), (2, False), (2, True)]),
+        (2, 2, 2, [(1, False)]),
+        (4, 4, 2, [(1, False), (2, False), (2, True)]),
+        (2, 1, 3, [(1, False)]),
+    ],
+)
+def test_threads_are_pinned_where_each_has_a_core(
+    most_threads: int, cores: int, copies: int, tried: list[tuple[int, bool]]
+) -> None:
+    assert list(ways(most_threads, cores, copies)) == tried
+
+
+@pytest.mark.parametrize(("pinned_ms", "is_worth_it"), [(9.9, False), (9.0, True)])
+def test_pinned_threads_are_proposed_only_where_they_are_clearly_faster(pinned_ms: float, is_worth_it: bool) -> None:
+    free, pinned = candidate(2, 10.0, copies=2), candidate(2, pinned_ms, copies=2, pins_threads=True)
+    assert propose([pinned, free]) is (pinned if is_worth_it else free)
+
+
 def test_nothing_is_proposed_where_nothing_may_judge() -> None:
     assert propose([candidate(1, None, refusal="refused")]) is None
 
@@ -82,4 +164,6 @@ def test_bf16_is_proposed_only_where_it_is_clearly_faster(second_ms: float, is_w
 
 def test_the_configuration_has_no_key_that_means_nothing_to_the_runtime() -> None:
     assert in_yaml(candidate(2, 1.0)) == "runtime:\n  kind: openvino\n  threads: 2\n  precision: f32\n"
+    pinned = Candidate("onnx", 2, "f32", pins_threads=True, copies=3)
+    assert in_yaml(pinned) == "runtime:\n  kind: onnx\n  threads: 2\n  instances: 3\n  pins_threads: true\n"
     assert in_yaml(Candidate("onnx", 1, "f32")) == "runtime:\n  kind: onnx\n  threads: 1\n"

@@ -88,8 +88,11 @@ def test_whatever_has_changed_is_said_and_proved_anew(
     assert start(tmp_path, bundle).certificate == first.certificate, "what is as it was then is still proved"
 
 
-def test_a_thread_that_is_pinned_now_is_proved_anew(tmp_path: Path, bundle: Bundle) -> None:
-    settings = RuntimeSection(kind="openvino", threads=1, instances=1)
+@pytest.mark.parametrize(("kind", "threads"), [("openvino", 1), ("onnx", 2)])
+def test_a_thread_that_is_pinned_now_is_proved_anew(tmp_path: Path, bundle: Bundle, kind: Any, threads: int) -> None:
+    if len(os.sched_getaffinity(0)) < threads:
+        pytest.skip(f"{threads} threads need as many cores")
+    settings = RuntimeSection(kind=kind, threads=threads, instances=1)
     assert start(tmp_path, bundle, settings).certificate.means.pins_threads is False
     pinned = start(tmp_path, bundle, settings.model_copy(update={"pins_threads": True}))
     assert pinned.why_proved[-1] == "the pinning of threads was False and is True now"
@@ -182,7 +185,7 @@ class EngineRuntime:
         self._model.close()
 
 
-def from_the_cache(settings: RuntimeSection, bundle: Bundle, _: Computed, may_build: bool) -> EngineRuntime:
+def from_the_cache(settings: RuntimeSection, bundle: Bundle, _: Computed, may_build: bool, __: int) -> EngineRuntime:
     """Find or build the engine as with TensorRT, by child processes that build and try nothing but bytes."""
     assert settings.engines is not None
     here = DeviceIdentity("Orin", (8, 7), "L4T R36.4.0, CUDA 12.6")
@@ -266,7 +269,7 @@ def test_whoever_cancels_a_build_does_not_get_the_next_model_instead(tmp_path: P
     both = read_bundle(tiny_bundle(tmp_path / "both.bundle", variants={"fp16": tiny_model(64, 64)}))
     settings, told, begun = RuntimeSection(kind="tensorrt", engines=tmp_path / "engines"), list[float](), list[str]()
 
-    def build(settings: RuntimeSection, bundle: Bundle, precision: str, may_build: bool) -> EngineRuntime:
+    def build(settings: RuntimeSection, bundle: Bundle, precision: str, may_build: bool, _: int) -> EngineRuntime:
         begun.append(precision)
         key = EngineKey(
             "a" * 64, "tensorrt", "10.3.0", DeviceIdentity("Orin", (8, 7), "L4T"), precision, BuildOptions()

@@ -278,7 +278,7 @@ def test_a_copy_that_computes_otherwise_than_the_proved_one_is_refused(config: P
     loaded, known = load_config(config)
     threads = iter((1, 2, 2))
 
-    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed, may_build: bool) -> Runtime:
+    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed, *_: object) -> Runtime:
         return make_runtime(settings.model_copy(update={"threads": next(threads)}), bundle, precision)
 
     with pytest.raises(RuntimeFault, match=r"threads=2 .* threads=1; configure runtime\.instances: 1"):
@@ -299,7 +299,7 @@ def test_a_copy_that_runs_another_engine_than_the_proved_one_is_refused(config: 
     loaded, known = load_config(config)
     engines = iter("bcc")
 
-    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed, may_build: bool) -> Runtime:
+    def make(settings: RuntimeSection, bundle: Bundle, precision: Computed, *_: object) -> Runtime:
         return BuiltRuntime(make_runtime(settings, bundle, precision), next(engines) * 64)
 
     with pytest.raises(RuntimeFault, match=r"engine c{12} .* engine b{12}; configure runtime\.instances: 1"):

@@ -91,7 +91,7 @@ def test_where_it_is_not_installed_the_configuration_is_refused_in_words(tmp_pat
     ("section", "words"),
     [
         ({"precision": "bf16"}, "precision bf16 is not for the runtime onnx; configure auto"),
-        ({"pins_threads": True}, "pins_threads means nothing to the runtime onnx"),
+        ({"dla_core": 0}, "dla_core means nothing to the runtime onnx"),
         (
             {"kind": "openvino", "providers": ("CUDAExecutionProvider",)},
             "providers means nothing to the runtime",

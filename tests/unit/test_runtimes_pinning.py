@@ -1,0 +1,160 @@
+"""Pinned threads: which cores they get, that real ones are there, and that nobody only believes that they are."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from appliance.bundle.archive import read_bundle
+from appliance.config import RuntimeSection
+from appliance.engine import make_runtime
+from appliance.errors import ConfigError, RuntimeFault
+from appliance.runtime_pool import RuntimePool
+from appliance.runtimes.onnx import OnnxRuntime
+from appliance.runtimes.pinning import check_pinned, choose_cores, threads_now
+from tests.models import tiny_bundle, tiny_manifest, tiny_model
+
+CORES = sorted(os.sched_getaffinity(0))
+Result = TypeVar("Result")
+
+needs_two_cores = pytest.mark.skipif(len(CORES) < 2, reason="one core leaves nothing to choose")
+
+
+def confined_to(core: int, task: Callable[[], Result]) -> Result:
+    """Do it in a thread that may use one core only, as a service may that was given one."""
+
+    def confined() -> Result:
+        os.sched_setaffinity(0, {core})
+        return task()
+
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(confined).result()
+
+
+@contextmanager
+def another_thread() -> Iterator[None]:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def pinned_since(before: dict[int, frozenset[int]]) -> list[frozenset[int]]:
+    return [may_use for number, may_use in threads_now().items() if number not in before and len(may_use) == 1]
+
+
+@needs_two_cores
+def test_a_pinned_thread_stays_on_a_core_and_the_one_that_asks_is_left_free() -> None:
+    before, mine = threads_now(), os.sched_getaffinity(0)
+    runtime = OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2, pins_threads=True)
+    assert pinned_since(before) == [frozenset(choose_cores(2, 0, CORES))]
+    assert runtime.describe().endswith(" CPU f32 threads=2 pinned")
+    runtime.infer(np.zeros((1, 64, 64, 1), np.uint8))
+    assert os.sched_getaffinity(0) == mine
+    runtime.close()
+    assert pinned_since(before) == []
+
+
+@needs_two_cores
+def test_no_thread_is_pinned_unless_somebody_asks() -> None:
+    before = threads_now()
+    runtime = OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2)
+    with pytest.raises(RuntimeFault, match=f"no thread stays on core {CORES[1]} as asked for .*: cores {CORES[0]}, "):
+        check_pinned([CORES[1]], before)
+    runtime.close()
+
+
+@needs_two_cores
+def test_the_configuration_pins_and_the_second_copy_finds_no_core_on_a_small_computer(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    settings = RuntimeSection(threads=len(CORES), pins_threads=True)
+    runtime = make_runtime(settings, bundle)
+    assert runtime.describe().endswith(f"threads={len(CORES)} pinned")
+    runtime.close()
+    words = f"2 copies of {len(CORES)} threads need {2 * len(CORES)} cores of their own"
+    with pytest.raises(ConfigError, match=rf"{words}, and this process may use {len(CORES)} .*fewer runtime\.threads"):
+        RuntimePool().lend(settings, bundle, "f32", 1)
+
+
+def test_a_process_with_fewer_cores_than_threads_is_told() -> None:
+    words = rf"2 threads need 2 cores of their own, and this process may use 1 \({CORES[0]}\)"
+    with pytest.raises(ConfigError, match=words):
+        confined_to(CORES[0], lambda: OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2, pins_threads=True))
+
+
+def test_one_thread_has_nothing_to_pin() -> None:
+    with pytest.raises(ConfigError, match=r"with one thread .*set runtime\.threads to 2 or more"):
+        OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=1, pins_threads=True)
+
+
+@needs_two_cores
+def test_a_core_that_onnx_runtime_could_not_take_is_found_out() -> None:
+    forbidden = CORES[-1] + 1
+    options, before = onnxruntime.SessionOptions(), threads_now()
+    options.intra_op_num_threads, options.log_severity_level = 2, 4
+    options.add_session_config_entry("session.intra_op_thread_affinities", str(forbidden + 1))
+    session = onnxruntime.InferenceSession(tiny_model(64, 64), options, providers=["CPUExecutionProvider"])
+    with pytest.raises(RuntimeFault, match=rf"no thread stays on core {forbidden} as asked for .*pins_threads: false"):
+        check_pinned([forbidden], before)
+    del session
+
+
+PINNED = """
+from appliance.runtimes.onnx import OnnxRuntime
+from tests.models import tiny_manifest, tiny_model
+OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2, pins_threads=True)
+"""
+
+
+@needs_two_cores
+@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed")
+def test_where_the_system_lets_nobody_pin_the_runtime_is_refused(tmp_path: Path) -> None:
+    library, root = tmp_path / "unpinnable.so", Path(__file__).parents[2]
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, root / "tests" / "unpinnable.c"], check=True)
+    command = [sys.executable, "-c", PINNED]
+    environment = os.environ | {"LD_PRELOAD": str(library)}
+    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert "RuntimeFault: no thread stays on core" in ended.stderr
+
+
+def test_a_thread_from_before_does_not_count() -> None:
+    def look() -> None:
+        with another_thread():  # it inherits the one core
+            check_pinned([CORES[0]], before)
+            with pytest.raises(RuntimeFault, match=f"no thread stays on core {CORES[0]} .*none started"):
+                check_pinned([CORES[0]], threads_now())
+
+    before = threads_now().keys() | {threading.get_native_id()}
+    confined_to(CORES[0], look)
+
+
+@pytest.mark.parametrize(
+    ("threads", "copy", "cores"),
+    [(2, 0, (1,)), (4, 0, (1, 2, 3)), (2, 1, (3,)), (3, 0, (1, 2)), (3, 1, (4, 5)), (2, 3, (7,))],
+)
+def test_no_two_copies_share_a_core_and_each_leaves_one_free(threads: int, copy: int, cores: tuple[int, ...]) -> None:
+    assert choose_cores(threads, copy, range(8)) == cores
+
+
+def test_a_hyper_thread_of_a_core_that_is_taken_comes_last(tmp_path: Path) -> None:
+    for core in range(8):
+        topology = tmp_path / f"sys/devices/system/cpu/cpu{core}/topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{core // 2 * 2}-{core // 2 * 2 + 1}\n")
+    assert choose_cores(4, 0, range(8), tmp_path) == (2, 4, 6)
+    assert choose_cores(4, 1, range(8), tmp_path) == (3, 5, 7)
+    assert choose_cores(2, 0, [1, 3], tmp_path) == (3,), "its sibling may not be used, so it has the core for itself"
