@@ -18,6 +18,7 @@ BENCHMARKS = {
     "challenger": "parts that a device needs to pass a good model and to fail a bad one (10 minutes)",
     "bad_models": "which gate stops which bad model, at a real line with a real agent (20 minutes)",
     "updates": "what a refresh, the check of 20 MB and the memory of the agent cost (1 minute)",
+    "updates_kill": "1,000 kills of an agent over updates of a model, of a recipe and of both (an hour)",
     "shadow": "verdicts with a candidate beside the line and without one, and how long a release takes (6 minutes)",
     "rollout": "a release reaches 1,000 simulated devices by the real client, or is held (10 minutes)",
     "update_load": "verdicts while an update is fetched, built and proved, and while none is (10 minutes)",

@@ -89,7 +89,7 @@ def _figures(page: Page, report: Report) -> None:
         _share_row("escapes: bad parts accepted", behind.escapes),
         _share_row("overkill: good parts rejected", behind.overkill),
         ("calibration error", *_calibration(report.calibration_error, behind)),
-        ("calibration error without calibration", f"{report.calibration_error_before:.3f}", "", ""),
+        ("calibration error without calibration", _error(report.calibration_error_before), "", ""),
         ("time per picture, median", f"{report.spent.detect_ms_p50:.1f} ms", "", ""),
         ("time per picture, 99 % within", f"{report.spent.detect_ms_p99:.1f} ms", "", ""),
         ("pictures per second", f"{report.spent.pictures_per_s:.0f}", "", ""),
@@ -101,7 +101,12 @@ def _figures(page: Page, report: Report) -> None:
 
 def _calibration(error: float, behind: Evidence) -> tuple[str, str, str]:
     bounds = behind.calibration_error
-    return f"{error:.3f}", f"{bounds.low:.3f} to {bounds.high:.3f}", f"{behind.detections} detections"
+    between = "" if math.isnan(bounds.low) else f"{bounds.low:.3f} .. {bounds.high:.3f}"
+    return _error(error), between, f"{behind.detections} detections"
+
+
+def _error(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _halves(page: Page, told_apart: Halves | None) -> None:
