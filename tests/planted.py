@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from appliance.bundle.archive import write_bundle
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import GoldenImage
-from appliance.bundle.manifest import Geometry, Manifest, VariantName
+from appliance.bundle.manifest import Geometry, Manifest, Tolerance, VariantName
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from appliance.runtimes.onnx import OnnxRuntime
@@ -75,6 +75,14 @@ def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
     bad = tiny_model(64, 64, dark=True)
     variants: dict[VariantName, bytes] = {"int8": bad, "fp16": bad if also_fp16 else tiny_model(64, 64)}
     manifest = tiny_manifest().with_variants({name: tiny_variant() for name in variants})
+    return write(path, tiny_model(64, 64), honest_golden(), manifest, variants)
+
+
+def tolerates(path: Path, f32: Tolerance, int8: Tolerance | None = None) -> Path:
+    """Let a device be so far off, with 32 bits and, if there is such a model, with 8."""
+    variants: dict[VariantName, bytes] = {"int8": tiny_model(64, 64)} if int8 else {}
+    told = {name: tiny_variant(tolerance=int8) for name in variants}
+    manifest = tiny_manifest(tolerance=f32).with_variants(told)
     return write(path, tiny_model(64, 64), honest_golden(), manifest, variants)
 
 

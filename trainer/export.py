@@ -21,9 +21,9 @@ from appliance.bundle.manifest import (
     Manifest,
     Name,
     Outputs,
-    Tolerance,
     VariantName,
 )
+from appliance.bundle.tolerance import LOOSEST
 from appliance.errors import BundleProofError, ConfigError
 from appliance.events import Pixels
 from appliance.optics.statistics import measure
@@ -266,7 +266,7 @@ def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, dig
         ),
         geometry=geometry,
         outputs=Outputs(candidates=CANDIDATES, nms_iou=NMS_IOU, score_floor=SCORE_FLOOR),
-        tolerance=Tolerance(min_iou=0.9, max_score_difference=0.02),
+        tolerance=LOOSEST["f32"],
         lineage=Lineage(
             dataset_digest=digest,
             source_commit=state.source_commit,

@@ -11,7 +11,7 @@ from appliance.bundle.at_once import at_once
 from appliance.bundle.golden import GoldenKind, file_name
 from appliance.bundle.manifest import Geometry, Precision
 from appliance.bundle.matching import Pair, match
-from appliance.bundle.tolerance import Deciding, Tolerated, tolerated
+from appliance.bundle.tolerance import Deciding, Tolerated, beyond, tolerated
 from appliance.errors import BundleProofError
 from appliance.events import Box, Detection, Pixels, Verdict
 
@@ -111,9 +111,11 @@ def compare(
         copy: which of the engine's copies this is, for the message.
 
     Raises:
-        BundleProofError: detections differ by more than is tolerated, or a verdict does; says what.
+        BundleProofError: detections differ by more than is tolerated, or a verdict does; or the bundle tolerates more
+            than any may; says what.
         RuntimeFault: the engine failed.
     """
+    _refuse_loose(bundle, precision)
     near_enough = tolerated(bundle.manifest.tolerance_of(precision))
     limits = _manifests(bundle) if limits is None else limits
     judge = _Judge(near_enough, limits, bundle.manifest.outputs.score_floor + near_enough.max_score_difference)
@@ -251,6 +253,15 @@ def _judged(
     wrong = [it.score for it in extra] + [pair.found.score for pair in matched if pair.iou < AGREEMENT_IOU]
     right = [pair.found.score for pair in near if _is_over(pair.expected, limits)]
     return [(score, True) for score in right] + [(score, False) for score in wrong]
+
+
+def _refuse_loose(bundle: Bundle, precision: Precision) -> None:
+    if words := beyond(bundle.manifest.tolerance_of(precision), precision):
+        raise BundleProofError(
+            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} would pass a proof that shows little: "
+            f"of its {precision} model its manifest tolerates {words}. The running bundle stays; export it again with "
+            "a tolerance that is no wider"
+        )
 
 
 def _refused(bundle: Bundle, differences: list[str], near_limit: list[str], copy: int) -> BundleProofError:

@@ -15,12 +15,13 @@ from jsonschema import Draft202012Validator
 
 from appliance.__main__ import main
 from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.bundle.manifest import Tolerance
 from appliance.certification.certificate import read_certificate
 from appliance.links.topics import Topics
 from appliance.simulator.broker import find_mosquitto
 from tests.models import golden_of_all_kinds, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
-from tests.planted import int8_gone_bad, slow_everywhere, write, wrong_normalisation
+from tests.planted import int8_gone_bad, slow_everywhere, tolerates, write, wrong_normalisation
 from tests.products import with_products, write_products
 from tests.stations import Line, until
 
@@ -126,6 +127,37 @@ def test_a_refused_bundle_gets_no_certificate_and_the_usual_exit_code(
     assert main(["prove", "--config", str(station)]) == code
     assert "The running bundle stays" in capsys.readouterr().err
     assert certificates(station) == []
+
+
+@pytest.mark.parametrize(
+    ("min_iou", "difference", "words"),
+    [
+        (0.0, 1.0, "overlap by 0 (at least 0.9 is asked for) and scores 1 off (at most 0.02 may be)"),
+        (0.89, 0.02, "its manifest tolerates boxes that overlap by 0.89 (at least 0.9 is asked for). The running"),
+        (0.9, 0.021, "its manifest tolerates scores 0.021 off (at most 0.02 may be). The running"),
+    ],
+)
+def test_no_manifest_may_tolerate_more_than_any_may(
+    station: Path, min_iou: float, difference: float, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tolerates(station.parent / "tiny.bundle", Tolerance(min_iou=min_iou, max_score_difference=difference))
+    assert main(["prove", "--config", str(station)]) == 65
+    assert words in capsys.readouterr().err
+    assert certificates(station) == []
+
+
+@pytest.mark.parametrize(("min_iou", "judges"), [(0.6, "int8"), (0.59, "f32")])
+def test_a_model_with_8_bits_has_a_bound_of_its_own(station: Path, min_iou: float, judges: str) -> None:
+    wide, usual = (Tolerance(min_iou=least, max_score_difference=off) for least, off in ((min_iou, 0.3), (0.9, 0.02)))
+    tolerates(station.parent / "tiny.bundle", usual, wide)
+    settings = {"runtime": {"precision": "int8", "threads": 1}}
+    station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | settings))
+    assert main(["prove", "--config", str(station)]) == 0
+    (kept,) = certificates(station)
+    certificate = read_certificate(kept.read_bytes(), "kept")
+    assert certificate.means.precision == judges
+    assert [each for each in certificate.refused if "of its int8 model its manifest tolerates" not in each] == []
+    assert len(certificate.refused) == (judges == "f32")
 
 
 def test_prove_says_which_model_was_refused(station: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,7 +189,7 @@ def test_agreement_falls_with_what_is_missing_or_found_besides() -> None:
 def test_a_variant_that_agrees_too_little_is_refused_even_within_its_tolerance(tmp_path: Path) -> None:
     faint = tuple(Detection("spot", 0.3, (20.0 * at, 0.0, 20.0 * at + 10, 10.0)) for at in range(1, 3))
     sure = Detection("spot", 0.9, (0.0, 0.0, 10.0, 10.0))
-    wide = tiny_variant(tolerance=Tolerance(min_iou=0.8, max_score_difference=0.5))
+    wide = tiny_variant(tolerance=Tolerance(min_iou=0.8, max_score_difference=0.3))
     manifest = tiny_manifest(
         outputs=Outputs(candidates=100, nms_iou=0.5, score_floor=0.05),
         classes=(tiny_manifest().classes[0].model_copy(update={"limit": 0.2}),),
