@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Detect, Limits, compare_all
+from appliance.bundle.comparison import Detect, Limits, compare_all, refuse_undecided
 from appliance.bundle.golden import lacking
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
@@ -121,6 +121,7 @@ def activate(
         BundleError, RuntimeFault: no model of the bundle may judge here; BundleProofError: it would have to be proved.
         StorageError: a certificate cannot be read or written, or an engine not kept or removed.
     """
+    refuse_undecided(bundle, terms.limits)  # first: an engine takes minutes, and what a certificate says is no better
     chosen = candidates(settings, bundle)
     subject = _subject(bundle, terms, chosen[0])
     pool, on_progress = RuntimePool() if pool is None else pool, on_progress or BuildProgress("proof")

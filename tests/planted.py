@@ -15,7 +15,7 @@ from appliance.bundle.manifest import Geometry, Manifest, Tolerance, VariantName
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from appliance.runtimes.onnx import OnnxRuntime
-from tests.models import spot_picture, tiny_baseline, tiny_manifest, tiny_model, tiny_variant
+from tests.models import spot_detection, spot_picture, tiny_baseline, tiny_manifest, tiny_model, tiny_variant
 from tests.slow_model import slow_model, slow_picture
 
 LARGE_PX = (128, 96)
@@ -49,7 +49,10 @@ def swapped_channels(path: Path, *, is_swapped: bool = True) -> Path:
     picture = spot_picture(64, 64, [(1, 1, 60)], channels=3)
     picture[16:32, 16:32, 0] = 200
     manifest = tiny_manifest(64, 64, 3)
-    golden = [GoldenImage.from_pixels(picture, found(picture, _one_channel(0), manifest))]
+    golden = [
+        GoldenImage.from_pixels(picture, found(picture, _one_channel(0), manifest)),
+        GoldenImage.from_pixels(spot_picture(64, 64, channels=3), ()),
+    ]
     assert golden[0].detections, "the honest model sees nothing, so the test shows nothing"
     return write(path, _one_channel(2 if is_swapped else 0), golden, manifest)
 
@@ -67,7 +70,8 @@ def another_resize(path: Path, *, is_another: bool = True) -> Path:
     scaled = tuple(replace(it, box=(it.box[0] * 2, it.box[1] * 1.5, it.box[2] * 2, it.box[3] * 1.5)) for it in boxes)
     assert honest
     assert scaled
-    return write(path, model, [GoldenImage.from_pixels(picture, scaled if is_another else honest)], manifest)
+    empty = GoldenImage.from_pixels(spot_picture(width, height), ())
+    return write(path, model, [GoldenImage.from_pixels(picture, scaled if is_another else honest), empty], manifest)
 
 
 def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
@@ -88,7 +92,8 @@ def tolerates(path: Path, f32: Tolerance, int8: Tolerance | None = None) -> Path
 
 def slow_everywhere(path: Path, rounds: int) -> Path:
     """Take long for each golden picture."""
-    return write(path, slow_model(rounds), [GoldenImage.from_pixels(slow_picture(), ())], tiny_manifest())
+    bad = GoldenImage.from_pixels(slow_picture([(1, 1, 200)]), (spot_detection(1, 1, 200),))
+    return write(path, slow_model(rounds), [GoldenImage.from_pixels(slow_picture(), ()), bad], tiny_manifest())
 
 
 def honest_golden() -> list[GoldenImage]:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
+from appliance.bundle.comparison import decides_nothing
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import LEAST_GOLDEN, MAX_IMAGES, GoldenImage, lacking
 from appliance.bundle.manifest import (
@@ -124,9 +125,10 @@ class Exported:
 
     def doubts(self) -> list[str]:
         """Return in words what a person should beware of."""
-        few = lacking(self.bundle.golden)
+        nothing, few = decides_nothing(self.bundle), lacking(self.bundle.golden)
+        useless = nothing and f"{nothing}: no device will run this bundle; raise --golden, or train longer"
         more = few and f"{few}; hold out more or other groups (trainer train --holdout) and see `appliance check`"
-        return [words for words in (self.choice.doubt, more) if words]
+        return [words for words in (self.choice.doubt, useless, more) if words]
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:

@@ -15,11 +15,12 @@ from jsonschema import Draft202012Validator
 
 from appliance.__main__ import main
 from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Tolerance
 from appliance.certification.certificate import read_certificate
 from appliance.links.topics import Topics
 from appliance.simulator.broker import find_mosquitto
-from tests.models import golden_of_all_kinds, tiny_bundle, tiny_manifest, tiny_model
+from tests.models import golden_of_all_kinds, spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
 from tests.planted import int8_gone_bad, slow_everywhere, tolerates, write, wrong_normalisation
 from tests.products import with_products, write_products
@@ -47,6 +48,8 @@ def test_prove_prints_what_was_proved_and_keeps_the_certificate(station: Path, t
     certificate = read_certificate(kept.read_bytes(), "kept")
     assert read_certificate(written.read_bytes(), "written") == certificate
     assert (certificate.result.runs, certificate.result.images) == (200, 3)
+    lacks = "only 3 golden images speak for the proof, 32 should; what they are there for is not said"
+    assert (certificate.result.golden_lacks, certificate.summary().golden_lacks) == (lacks, lacks)
     for words in (
         "proved now: there is no certificate of this device yet", certificate.id[:12], "tiny revision 1",
         "spots version 1", "onnxruntime", "kernel", "p99", "budget", "only 3 golden images", "at once",
@@ -144,6 +147,49 @@ def test_no_manifest_may_tolerate_more_than_any_may(
     assert main(["prove", "--config", str(station)]) == 65
     assert words in capsys.readouterr().err
     assert certificates(station) == []
+
+
+def golden(grey: int) -> GoldenImage:
+    return GoldenImage.from_pixels(spot_picture(64, 64, [(1, 1, grey)]), (spot_detection(1, 1, grey),))
+
+
+EMPTY = GoldenImage.from_pixels(spot_picture(64, 64), ())
+FAINT, CLEAR = golden(115), golden(200)
+"""Scores 0.45 and 0.78; the bundle's limit and the recipe's are 0.5."""
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([EMPTY], "none of its golden images is rejected, so that a model that finds nothing would do"),
+        ([EMPTY, FAINT] * 16, "none of its golden images is rejected"),
+        ([CLEAR] * 32, "none of its golden images is accepted, so that a model that rejects every part would do"),
+    ],
+)
+def test_a_bundle_whose_golden_images_decide_nothing_gets_no_certificate(
+    station: Path, images: list[GoldenImage], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(station.parent / "tiny.bundle", tiny_model(64, 64), images, tiny_manifest())
+    assert main(["prove", "--config", str(station)]) == 65
+    assert f"bundle tiny revision 1 cannot be proved: {words}" in capsys.readouterr().err
+    assert certificates(station) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "limits"),
+    [
+        ([EMPTY, CLEAR], {}),
+        ([EMPTY, CLEAR], {"reject_limit": 0.95}),
+        ([EMPTY, FAINT], {"reject_limit": 0.42}),
+        ([EMPTY, FAINT], {"reject_limit": 0.95, "accept_limit": 0.42}),
+    ],
+)
+def test_two_golden_images_are_enough_to_decide_something_here_or_at_the_trainer(
+    station: Path, images: list[GoldenImage], limits: dict[str, float]
+) -> None:
+    write(station.parent / "tiny.bundle", tiny_model(64, 64), images, tiny_manifest())
+    (station.parent / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"classes": {"spot": limits}}))
+    assert main(["prove", "--config", str(station)]) == 0
 
 
 @pytest.mark.parametrize(("min_iou", "judges"), [(0.6, "int8"), (0.59, "f32")])

@@ -36,7 +36,7 @@ def config(tmp_path: Path) -> Path:
 def rewrite(path: Path, golden: GoldenImage) -> None:
     honest = read_bundle(tiny_bundle(path))
     parts = {"model_onnx": honest.model_onnx, "baseline": honest.baseline, "model_card": honest.model_card}
-    write_bundle(path, honest.manifest, golden=[golden], **parts)  # type: ignore[arg-type]
+    write_bundle(path, honest.manifest, golden=[golden, *honest.golden], **parts)  # type: ignore[arg-type]
 
 
 def golden(*detections: tuple[int, int, int]) -> GoldenImage:

@@ -194,8 +194,9 @@ def test_a_variant_that_agrees_too_little_is_refused_even_within_its_tolerance(t
         outputs=Outputs(candidates=100, nms_iou=0.5, score_floor=0.05),
         classes=(tiny_manifest().classes[0].model_copy(update={"limit": 0.2}),),
     ).with_variants({"int8": wide})
-    golden = [GoldenImage.from_pixels(spot_picture(64, 64), (sure, *faint))]
+    bad, good = spot_picture(64, 64, [(1, 1, 200)]), spot_picture(64, 64)
+    golden = [GoldenImage.from_pixels(bad, (sure, *faint)), GoldenImage.from_pixels(good, ())]
     model = tiny_model(64, 64)
     bundle = read_bundle(write(tmp_path / "b.bundle", model, golden, manifest, {"int8": model}))
     with pytest.raises(BundleProofError, match=r"AP against model.onnx is 0\.3333 \(at least 0\.997\)"):
-        prove(bundle, lambda _: (sure,), latency_budget_ms=1000, precision="int8")
+        prove(bundle, lambda pixels: (sure,) if pixels.max() == 200 else (), latency_budget_ms=1000, precision="int8")
