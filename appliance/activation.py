@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
@@ -14,9 +15,9 @@ from appliance.bundle.proof import prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
-from appliance.device_state import DeviceState
+from appliance.device_state import DeviceState, differences, held_back, read_device_state
 from appliance.engine import candidates, default_threads, instances, model_of
-from appliance.errors import BundleError, BundleProofError, RuntimeFault
+from appliance.errors import BundleError, BundleProofError, DeviceError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
@@ -25,6 +26,7 @@ from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.runtimes.engines.cache import EngineCache
 from appliance.runtimes.engines.key import model_digest
 from appliance.runtimes.engines.progress import BuildProgress
+from appliance.throttling import Throttling, read_throttling, signs
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +92,8 @@ def activate(
     bundle: Bundle,
     terms: Terms,
     *,
-    device: DeviceState,
     certificates: CertificateFolder,
+    device_root: Path = Path("/"),
     again: bool = False,
     may_prove: bool = True,
     pool: RuntimePool | None = None,
@@ -106,8 +108,8 @@ def activate(
         settings: the configuration's runtime section.
         bundle: the release.
         terms: what the proof is for.
-        device: as it is now.
         certificates: where they are kept.
+        device_root: the folder that stands for "/" where the device tells about itself.
         again: proves even though a certificate is valid.
         may_prove: whether there is time for a proof; without, only a valid certificate will do, and an engine that is
             kept: nothing is built.
@@ -119,12 +121,14 @@ def activate(
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
         BundleError, RuntimeFault: no model of the bundle may judge here; BundleProofError: it would have to be proved.
+        DeviceError: the device, or the engine's file, changed while it was proved; there is no certificate of that.
         StorageError: a certificate cannot be read or written, or an engine not kept or removed.
     """
     refuse_undecided(bundle, terms.limits)  # first: an engine takes minutes, and what a certificate says is no better
     chosen = candidates(settings, bundle)
     subject = _subject(bundle, terms, chosen[0])
     pool, on_progress = RuntimePool() if pool is None else pool, on_progress or BuildProgress("proof")
+    device = _Device(device_root, read_device_state(device_root), read_throttling(device_root))
     attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
@@ -139,19 +143,35 @@ def activate(
 
 
 @dataclass(frozen=True, slots=True)
+class _Device:
+    """The device as it was when the attempt began."""
+
+    root: Path
+    state: DeviceState
+    throttling: Throttling
+
+    def changed(self) -> list[str]:
+        """Say in words what is another than it was then."""
+        now = read_device_state(self.root)
+        if signs(self.throttling, read_throttling(self.root)):
+            now = held_back(now, self.state)  # heat makes the runs longer, which counts, and sets no other clock
+        return differences(self.state, now)
+
+
+@dataclass(frozen=True, slots=True)
 class _Attempt:
     settings: RuntimeSection
     bundle: Bundle
     terms: Terms
     subject: Subject
-    device: DeviceState
+    device: _Device
     pool: RuntimePool
     may_build: bool
     on_progress: Callable[[float], None]
 
     def by_certificate(self, kept: list[Certificate], copies: int) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
-        void = [each.other_subject(self.subject, self.device) for each in kept]
+        void = [each.other_subject(self.subject, self.device.state) for each in kept]
         possible = [each for each, words in zip(kept, void, strict=True) if not words]
         if not possible:
             return None, min(void, key=len, default=[NONE_YET])
@@ -204,14 +224,28 @@ class _Attempt:
                 on_progress=self.on_progress,
                 beside=beside,
             )
+            self._refuse_changed(runtimes[0])
             certificate = certify(
-                self.subject, self._means(runtimes[0], precision), self.device, proof,
+                self.subject, self._means(runtimes[0], precision), self.device.state, proof,
                 budget_ms=budget_ms, refused=tuple(refused), proved_at=iso(utc_now()),
             )  # fmt: skip
             path = certificates.keep(certificate)
             undo.pop_all()
         log.info("proved: certificate %s in %s", certificate.id[:12], path)
         return Engine(tuple(runtimes), precision, certificate, tuple(why), budget_ms)
+
+    def _refuse_changed(self, runtime: LentRuntime) -> None:
+        """Look at the device again: what the runs showed must be of one and the same."""
+        changed = self.device.changed()
+        if isinstance(runtime.lent, HasEngine) and self.settings.engines is not None:
+            is_kept = EngineCache(self.settings.engines).is_kept(runtime.lent.built)
+            changed += [] if is_kept else ["the engine's file is not the one that was loaded"]
+        if changed:
+            raise DeviceError(
+                f"the device changed while bundle {self.subject.bundle} revision {self.subject.bundle_revision} was "
+                f"being proved on it, so there is no certificate: {'; '.join(changed)}; leave it as it is to be, and "
+                "prove again"
+            )
 
     def _lend(self, precision: Computed, copies: int, undo: ExitStack) -> list[LentRuntime]:
         """Load the model so many times; each copy must say of itself what the first one does."""

@@ -13,7 +13,7 @@ from appliance.bundle import strict_json
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.certification.certificate import Certificate, Result
 from appliance.config import Config, ProductSection, load_config
-from appliance.device_state import WORDS, read_device_state
+from appliance.device_state import WORDS
 from appliance.errors import ApplianceError, ConfigError, end
 from appliance.products import activate_configured, load_bound_recipe
 
@@ -56,7 +56,7 @@ def _prove(out: Console, config: Config, files: ProductSection, *, again: bool) 
     bundle = read_bundle(files.bundle)
     recipe = load_bound_recipe(config, files, bundle)
     with Console(stderr=True).status("proving the bundle on this device"):
-        engine = activate_configured(config, bundle, recipe, read_device_state(), again=again)
+        engine = activate_configured(config, bundle, recipe, again=again)
     engine.close()
     tell(out, engine, bundle)
     return engine.certificate
