@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from appliance.bundle.archive import write_bundle
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import GoldenImage
-from appliance.bundle.manifest import Geometry, Manifest, Tolerance, VariantName
+from appliance.bundle.manifest import Geometry, Manifest, Outputs, Tolerance, VariantName
+from appliance.bundle.tolerance import LOOSEST
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from appliance.runtimes.onnx import OnnxRuntime
@@ -80,6 +81,32 @@ def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
     variants: dict[VariantName, bytes] = {"int8": bad, "fp16": bad if also_fp16 else tiny_model(64, 64)}
     manifest = tiny_manifest().with_variants({name: tiny_variant() for name in variants})
     return write(path, tiny_model(64, 64), honest_golden(), manifest, variants)
+
+
+def int8_that_answers_nan(path: Path) -> Path:
+    """Answer NaN with 8 bits."""
+    return _with_int8(path, tiny_model(64, 64, fault="nan"), honest_golden(), tiny_manifest())
+
+
+def int8_that_finds_more(path: Path) -> Path:
+    """Find with 8 bits what decides nothing, in every picture, and be surer of it than of a defect in one.
+
+    All of that is within the tolerances, and no verdict is another one; only the average precision falls.
+    """
+    manifest = tiny_manifest(outputs=Outputs(candidates=100, nms_iou=0.5, score_floor=0.2))
+    model = onnx.load_from_string(tiny_model(64, 64))
+    offset = next(item for item in model.graph.initializer if item.name == "offset")
+    cells = np.zeros(16, np.float32)
+    cells[5], cells[15] = -0.03, 0.49 - 60 / 255  # less of the second spot; nearly enough of the background
+    offset.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(offset) + cells, "offset"))
+    pictures = [spot_picture(64, 64, spots) for spots in ([], [(0, 0, 255)], [(0, 0, 255), (1, 1, 130)])]
+    golden = [GoldenImage.from_pixels(each, found(each, tiny_model(64, 64), manifest)) for each in pictures]
+    return _with_int8(path, bytes(model.SerializeToString()), golden, manifest)
+
+
+def _with_int8(path: Path, int8: bytes, golden: list[GoldenImage], manifest: Manifest) -> Path:
+    wide = tiny_variant(tolerance=LOOSEST["int8"])
+    return write(path, tiny_model(64, 64), golden, manifest.with_variants({"int8": wide}), {"int8": int8})
 
 
 def tolerates(path: Path, f32: Tolerance, int8: Tolerance | None = None) -> Path:

@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,15 @@ from appliance.links.topics import Topics
 from appliance.simulator.broker import find_mosquitto
 from tests.models import golden_of_all_kinds, spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
-from tests.planted import int8_gone_bad, slow_everywhere, tolerates, write, wrong_normalisation
+from tests.planted import (
+    int8_gone_bad,
+    int8_that_answers_nan,
+    int8_that_finds_more,
+    slow_everywhere,
+    tolerates,
+    write,
+    wrong_normalisation,
+)
 from tests.products import with_products, write_products
 from tests.stations import Line, until
 
@@ -206,12 +215,30 @@ def test_a_model_with_8_bits_has_a_bound_of_its_own(station: Path, min_iou: floa
     assert len(certificate.refused) == (judges == "f32")
 
 
-def test_prove_says_which_model_was_refused(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    int8_gone_bad(station.parent / "tiny.bundle")
+@pytest.mark.parametrize(
+    ("plant", "judges", "words"),
+    [
+        (int8_gone_bad, "fp16", "bundle tiny revision 1 does not do here what it did at the trainer: golden/000.png: "),
+        (int8_that_finds_more, "f32", "at the trainer: AP against model.onnx is 0.8333 (at least 0.997). The running"),
+        (int8_that_answers_nan, "f32", "the model answered with scores that are NaN or not within 0..1"),
+    ],
+)
+def test_a_model_with_8_bits_that_may_not_judge_is_followed_by_another_and_prove_says_so(
+    station: Path, plant: Callable[[Path], Path], judges: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(station.parent / "tiny.bundle")
     settings = {"runtime": {"precision": "int8", "threads": 1}}
     station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | settings))
     assert main(["prove", "--config", str(station)]) == 0
-    assert "refused int8: bundle tiny revision 1 does not do here" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    (kept,) = certificates(station)
+    certificate = read_certificate(kept.read_bytes(), "kept")
+    assert (certificate.subject.asked, certificate.means.precision) == ("int8", judges)
+    (refused,) = certificate.refused
+    assert refused.startswith("int8: ")
+    assert words in refused
+    assert f"refused {refused}" in told
+    assert certificate.summary().refused == [refused]
 
 
 def test_kinds_of_golden_images_are_counted(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
