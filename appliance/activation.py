@@ -17,7 +17,7 @@ from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState, differences, held_back, read_device_state
 from appliance.engine import candidates, default_threads, instances, model_of
-from appliance.errors import BundleError, BundleProofError, DeviceError, RuntimeFault
+from appliance.errors import ApplianceError, BundleError, BundleProofError, DeviceError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 NONE_YET = "there is no certificate of this device yet"
 ASKED_TO = "a new proof was asked for"
+
+
+def ignore_refusal(precision: Computed, error: ApplianceError) -> None:
+    """Take no note of a model that may not judge here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def activate(
     pool: RuntimePool | None = None,
     on_progress: Callable[[float], None] | None = None,
     copies: int | None = None,
+    on_refused: Callable[[Computed, ApplianceError], None] = ignore_refusal,
 ) -> Engine:
     """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
 
@@ -117,6 +122,7 @@ def activate(
         on_progress: told how far a proof is, 0..1; None tells the log.
         copies: so many are loaded and looked at, for whoever inspects with fewer than the line; a proof takes no less
             than the line uses at once, which is what None loads.
+        on_refused: told each model of which the proof did not come to a certificate, and why.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
@@ -129,7 +135,7 @@ def activate(
     subject = _subject(bundle, terms, chosen[0])
     pool, on_progress = RuntimePool() if pool is None else pool, on_progress or BuildProgress("proof")
     device = _Device(device_root, read_device_state(device_root), read_throttling(device_root))
-    attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress)
+    attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress, on_refused)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     kept = certificates.newest_first(subject.recipe, subject.bundle)
@@ -168,6 +174,7 @@ class _Attempt:
     pool: RuntimePool
     may_build: bool
     on_progress: Callable[[float], None]
+    on_refused: Callable[[Computed, ApplianceError], None]
 
     def by_certificate(self, kept: list[Certificate], copies: int) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
@@ -211,6 +218,15 @@ class _Attempt:
     def _prove(
         self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
     ) -> Engine:
+        try:
+            return self._proved(precision, certificates, why, refused)
+        except ApplianceError as error:
+            self.on_refused(precision, error)
+            raise
+
+    def _proved(
+        self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
+    ) -> Engine:
         with ExitStack() as undo:
             runtimes = self._lend(precision, instances(self.settings), undo)
             detect, *beside = (self._detect(each) for each in runtimes)
@@ -244,7 +260,8 @@ class _Attempt:
             raise DeviceError(
                 f"the device changed while bundle {self.subject.bundle} revision {self.subject.bundle_revision} was "
                 f"being proved on it, so there is no certificate: {'; '.join(changed)}; leave it as it is to be, and "
-                "prove again"
+                "prove again",
+                changed,
             )
 
     def _lend(self, precision: Computed, copies: int, undo: ExitStack) -> list[LentRuntime]:

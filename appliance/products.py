@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from appliance import __version__
-from appliance.activation import Engine, Terms, activate, few_golden
+from appliance.activation import Engine, Terms, activate, few_golden, ignore_refusal
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.certification.certificate import Computed
 from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, ProductSection
 from appliance.documents import Document
@@ -201,6 +202,7 @@ def activate_configured(
     config: Config, bundle: Bundle, recipe: BoundRecipe, *, device_root: Path = Path("/"),
     again: bool = False, may_prove: bool = True, pool: RuntimePool | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_refused: Callable[[Computed, ApplianceError], None] = ignore_refusal,
 ) -> Engine:  # fmt: skip
     """Load what may judge here by the configuration: with a valid certificate, or after a proof.
 
@@ -213,6 +215,7 @@ def activate_configured(
         may_prove: whether there is time for a proof, and to build an engine.
         pool: lends the models; None for one of its own.
         on_progress: told how far a proof is, 0..1; None tells the log.
+        on_refused: told each model of which the proof did not come to a certificate, and why.
 
     Raises:
         ConfigError, BundleError, DeviceError, StorageError: see appliance.activation.activate.
@@ -234,6 +237,7 @@ def activate_configured(
         may_prove=may_prove,
         pool=pool,
         on_progress=on_progress,
+        on_refused=on_refused,
     )
 
 

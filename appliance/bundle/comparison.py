@@ -301,7 +301,8 @@ def _refuse_loose(bundle: Bundle, precision: Precision) -> None:
         raise BundleProofError(
             f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} would pass a proof that shows little: "
             f"of its {precision} model its manifest tolerates {words}. The running bundle stays; export it again with "
-            "a tolerance that is no wider"
+            "a tolerance that is no wider",
+            [words],
         )
 
 
@@ -312,7 +313,8 @@ def _refused(bundle: Bundle, differences: list[str], near_limit: list[str], copy
     return BundleProofError(
         f"{f'copy {copy} of ' if copy > 1 else ''}bundle {bundle.manifest.name} revision {bundle.manifest.revision} "
         f"does not do here what it did at the trainer: {'; '.join(told[:_SHOWN])}{more}. The running bundle stays; "
-        f"{remedy}"
+        f"{remedy}",
+        told,
     )
 
 
