@@ -4,19 +4,20 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Detect, Limits, compare_all
+from appliance.bundle.comparison import Detect, Limits, compare_all, refuse_undecided
 from appliance.bundle.golden import lacking
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
-from appliance.device_state import DeviceState
+from appliance.device_state import DeviceState, differences, held_back, read_device_state
 from appliance.engine import candidates, default_threads, instances, model_of
-from appliance.errors import BundleError, BundleProofError, RuntimeFault
+from appliance.errors import ApplianceError, BundleError, BundleProofError, DeviceError, RuntimeFault
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
@@ -25,11 +26,16 @@ from appliance.runtime_pool import LentRuntime, RuntimePool
 from appliance.runtimes.engines.cache import EngineCache
 from appliance.runtimes.engines.key import model_digest
 from appliance.runtimes.engines.progress import BuildProgress
+from appliance.throttling import Throttling, read_throttling, signs
 
 log = logging.getLogger(__name__)
 
 NONE_YET = "there is no certificate of this device yet"
 ASKED_TO = "a new proof was asked for"
+
+
+def ignore_refusal(precision: Computed, error: ApplianceError) -> None:
+    """Take no note of a model that may not judge here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +96,14 @@ def activate(
     bundle: Bundle,
     terms: Terms,
     *,
-    device: DeviceState,
     certificates: CertificateFolder,
+    device_root: Path = Path("/"),
     again: bool = False,
     may_prove: bool = True,
     pool: RuntimePool | None = None,
     on_progress: Callable[[float], None] | None = None,
     copies: int | None = None,
+    on_refused: Callable[[Computed, ApplianceError], None] = ignore_refusal,
 ) -> Engine:
     """Load the model that may judge here: by a valid certificate and one look at each golden image, or by a new proof.
 
@@ -106,8 +113,8 @@ def activate(
         settings: the configuration's runtime section.
         bundle: the release.
         terms: what the proof is for.
-        device: as it is now.
         certificates: where they are kept.
+        device_root: the folder that stands for "/" where the device tells about itself.
         again: proves even though a certificate is valid.
         may_prove: whether there is time for a proof; without, only a valid certificate will do, and an engine that is
             kept: nothing is built.
@@ -115,16 +122,20 @@ def activate(
         on_progress: told how far a proof is, 0..1; None tells the log.
         copies: so many are loaded and looked at, for whoever inspects with fewer than the line; a proof takes no less
             than the line uses at once, which is what None loads.
+        on_refused: told each model of which the proof did not come to a certificate, and why.
 
     Raises:
         ConfigError: the configuration does not fit this device or the bundle.
         BundleError, RuntimeFault: no model of the bundle may judge here; BundleProofError: it would have to be proved.
+        DeviceError: the device, or the engine's file, changed while it was proved; there is no certificate of that.
         StorageError: a certificate cannot be read or written, or an engine not kept or removed.
     """
+    refuse_undecided(bundle, terms.limits)  # first: an engine takes minutes, and what a certificate says is no better
     chosen = candidates(settings, bundle)
     subject = _subject(bundle, terms, chosen[0])
     pool, on_progress = RuntimePool() if pool is None else pool, on_progress or BuildProgress("proof")
-    attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress)
+    device = _Device(device_root, read_device_state(device_root), read_throttling(device_root))
+    attempt = _Attempt(settings, bundle, terms, subject, device, pool, may_prove, on_progress, on_refused)
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     kept = certificates.newest_first(subject.recipe, subject.bundle)
@@ -138,19 +149,36 @@ def activate(
 
 
 @dataclass(frozen=True, slots=True)
+class _Device:
+    """The device as it was when the attempt began."""
+
+    root: Path
+    state: DeviceState
+    throttling: Throttling
+
+    def changed(self) -> list[str]:
+        """Say in words what is another than it was then."""
+        now = read_device_state(self.root)
+        if signs(self.throttling, read_throttling(self.root)):
+            now = held_back(now, self.state)  # heat makes the runs longer, which counts, and sets no other clock
+        return differences(self.state, now)
+
+
+@dataclass(frozen=True, slots=True)
 class _Attempt:
     settings: RuntimeSection
     bundle: Bundle
     terms: Terms
     subject: Subject
-    device: DeviceState
+    device: _Device
     pool: RuntimePool
     may_build: bool
     on_progress: Callable[[float], None]
+    on_refused: Callable[[Computed, ApplianceError], None]
 
     def by_certificate(self, kept: list[Certificate], copies: int) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
-        void = [each.other_subject(self.subject, self.device) for each in kept]
+        void = [each.other_subject(self.subject, self.device.state) for each in kept]
         possible = [each for each, words in zip(kept, void, strict=True) if not words]
         if not possible:
             return None, min(void, key=len, default=[NONE_YET])
@@ -190,6 +218,15 @@ class _Attempt:
     def _prove(
         self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
     ) -> Engine:
+        try:
+            return self._proved(precision, certificates, why, refused)
+        except ApplianceError as error:
+            self.on_refused(precision, error)
+            raise
+
+    def _proved(
+        self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
+    ) -> Engine:
         with ExitStack() as undo:
             runtimes = self._lend(precision, instances(self.settings), undo)
             detect, *beside = (self._detect(each) for each in runtimes)
@@ -203,14 +240,29 @@ class _Attempt:
                 on_progress=self.on_progress,
                 beside=beside,
             )
+            self._refuse_changed(runtimes[0])
             certificate = certify(
-                self.subject, self._means(runtimes[0], precision), self.device, proof,
+                self.subject, self._means(runtimes[0], precision), self.device.state, proof,
                 budget_ms=budget_ms, refused=tuple(refused), proved_at=iso(utc_now()),
             )  # fmt: skip
             path = certificates.keep(certificate)
             undo.pop_all()
         log.info("proved: certificate %s in %s", certificate.id[:12], path)
         return Engine(tuple(runtimes), precision, certificate, tuple(why), budget_ms)
+
+    def _refuse_changed(self, runtime: LentRuntime) -> None:
+        """Look at the device again: what the runs showed must be of one and the same."""
+        changed = self.device.changed()
+        if isinstance(runtime.lent, HasEngine) and self.settings.engines is not None:
+            is_kept = EngineCache(self.settings.engines).is_kept(runtime.lent.built)
+            changed += [] if is_kept else ["the engine's file is not the one that was loaded"]
+        if changed:
+            raise DeviceError(
+                f"the device changed while bundle {self.subject.bundle} revision {self.subject.bundle_revision} was "
+                f"being proved on it, so there is no certificate: {'; '.join(changed)}; leave it as it is to be, and "
+                "prove again",
+                changed,
+            )
 
     def _lend(self, precision: Computed, copies: int, undo: ExitStack) -> list[LentRuntime]:
         """Load the model so many times; each copy must say of itself what the first one does."""

@@ -136,12 +136,11 @@ def prove_here(
     """
     from appliance.agent_station import Station
     from appliance.bundle.archive import read_bundle
-    from appliance.device_state import read_device_state
     from appliance.products import activate_configured, load_bound_recipe
     from appliance.recipe import load_recipe
     from appliance.stages.infer import Inference
 
-    station, device = Station.read(config), read_device_state()
+    station = Station.read(config)
     is_recipe = current.suffix == RECIPE_SUFFIX
     with _release_at_fault(is_recipe):
         recipe_file = load_recipe(release) if is_recipe else None
@@ -154,7 +153,7 @@ def prove_here(
         with _release_at_fault(is_recipe):
             recipe = load_bound_recipe(station.config, files, judging, loaded)
         tell = Teller(is_cancelled, number, len(products))
-        engine = activate_configured(station.config, judging, recipe, device, pool=tell.pool(), on_progress=tell)
+        engine = activate_configured(station.config, judging, recipe, pool=tell.pool(), on_progress=tell)
         tiles = Inference(recipe, judging.manifest, engine.runtime).tiles
         engine.close()
         budget_ms = min(budget_ms, engine.budget_ms * tiles)

@@ -215,7 +215,7 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
 
 
 def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
-    engine = activate_configured(config, bundle, recipe, read_device_state())
+    engine = activate_configured(config, bundle, recipe)
     engine.close()
     certificate = engine.certificate
     result, proved = certificate.result, f"certificate {certificate.id[:12]} of {certificate.proved_at}"

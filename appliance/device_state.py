@@ -1,7 +1,7 @@
 """What this device is and how it is set: everything that a proof depends on and that may change behind its back."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.device_files import DeviceFiles
@@ -109,6 +109,18 @@ def differences(before: DeviceState, now: DeviceState) -> list[str]:
     """
     changed = [name for name in WORDS if not _is_same(name, getattr(before, name), getattr(now, name))]
     return [_sentence(WORDS[name], getattr(before, name), getattr(now, name)) for name in changed]
+
+
+def held_back(now: DeviceState, free: DeviceState) -> DeviceState:
+    """Return a device with the clock limits that it had while nothing held it back.
+
+    The kernel shows a limit that a cooler sets like one that a person sets; it goes when the heat goes.
+
+    Args:
+        now: the device while heat or a weak supply holds it back.
+        free: the same device before.
+    """
+    return replace(now, processor_clock=free.processor_clock, gpu_clock=free.gpu_clock)
 
 
 def _is_same(name: str, before: str | int | None, now: str | int | None) -> bool:

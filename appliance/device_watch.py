@@ -7,11 +7,11 @@ needs is measured on live parts anyway (docs/decisions/0020-a-changed-device.md)
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from appliance.device_state import DeviceState, differences, read_device_state
+from appliance.device_state import DeviceState, differences, held_back, read_device_state
 from appliance.latency_watch import LatencyWatch, LiveLatency
 from appliance.throttling import Throttling, read_throttling, signs
 
@@ -97,8 +97,7 @@ class DeviceWatch:
         self._seen = throttling
         now = read_device_state(self._root)
         if self._throttled:
-            # The kernel shows a limit that a cooler sets like one that a person sets; it goes when the heat goes.
-            now = replace(now, processor_clock=self._last_free.processor_clock, gpu_clock=self._last_free.gpu_clock)
+            now = held_back(now, self._last_free)
         else:
             self._last_free = now
         self._judge_state(now)

@@ -1,12 +1,22 @@
 """Ways to fail, sorted by who must act; a bad part is a verdict and never one of these."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
 class ApplianceError(Exception):
     """Anything the appliance reports in words: what happened, where, what to do next."""
+
+    def __init__(self, words: str, differences: Sequence[str] = ()) -> None:
+        """Say it.
+
+        Args:
+            words: all that a person needs.
+            differences: one by one what was found to be otherwise than it must be, where the words leave some out.
+        """
+        super().__init__(words)
+        self.differences = tuple(differences)
 
 
 class ConfigError(ApplianceError):

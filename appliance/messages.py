@@ -98,6 +98,7 @@ class CertificateInBrief(Message):
     """What was proved here, with what and where; all of it is in the certificate, which lies on the device.
 
     instances: copies of the model at work at once; null in certificates of before.
+    golden_lacks: what its golden images do not tell, in words, empty if they tell enough; null in those of before.
     engine_key: of the engine that this device built, null where the runtime needs none.
     """
 
@@ -109,6 +110,7 @@ class CertificateInBrief(Message):
     engine_key: Hash | None
     device: ProvedDevice
     images: int
+    golden_lacks: str | None = None
     worst_iou: float
     worst_score_difference: float
     agreement_ap: float

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from appliance import __version__
-from appliance.activation import Engine, Terms, activate, few_golden
+from appliance.activation import Engine, Terms, activate, few_golden, ignore_refusal
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.certification.certificate import Computed
 from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, ProductSection
-from appliance.device_state import DeviceState
 from appliance.documents import Document
 from appliance.errors import ApplianceError, ConfigError
 from appliance.events import Changeover, Versions
@@ -93,7 +93,7 @@ def first_product(config: Config, document: Document, last: Changeover | None) -
 
 
 def load_products(
-    config: Config, document: Document, in_force: str, device: DeviceState,
+    config: Config, document: Document, in_force: str, device_root: Path = Path("/"),
     note_inference_ms: Callable[[str, float, float], None] = ignore_ms, pool: RuntimePool | None = None,
 ) -> WarmProducts:  # fmt: skip
     """Load and prove every product; the bundle or the recipe of one that is not in force may be at fault.
@@ -102,7 +102,7 @@ def load_products(
         config: names the products' files.
         document: the configuration's, for its digest.
         in_force: key of config.product_files, from first_product.
-        device: as it is now.
+        device_root: see activate_configured.
         note_inference_ms: told each part's product, what the model may take for it and what it took, in milliseconds.
         pool: lends the models; None for one of its own.
 
@@ -113,7 +113,7 @@ def load_products(
         ApplianceError: the product in force cannot judge here.
     """
     files = config.product_files()
-    loader = _Loader(config, document, device, note_inference_ms, RuntimePool() if pool is None else pool)
+    loader = _Loader(config, document, device_root, note_inference_ms, RuntimePool() if pool is None else pool)
     with ExitStack() as undo:
         ready, unavailable = dict[str, WarmProduct](), dict[str, str]()
         for name in sorted(files, key=lambda each: each != in_force):
@@ -130,7 +130,8 @@ def load_products(
 
 
 def load_release(
-    config: Config, document: Document, name: str, bundle: Bundle, recipe: LoadedRecipe, device: DeviceState,
+    config: Config, document: Document, name: str, bundle: Bundle, recipe: LoadedRecipe,
+    device_root: Path = Path("/"),
     note_inference_ms: Callable[[str, float, float], None] = ignore_ms,
 ) -> WarmProduct:  # fmt: skip
     """Load another release for a product beside what judges, in memory of its own; it is never proved here.
@@ -141,7 +142,7 @@ def load_release(
         name: key of config.product_files.
         bundle: the release, or what judges now where the recipe is released.
         recipe: the same of the recipe.
-        device: as it is now.
+        device_root: see activate_configured.
         note_inference_ms: see load_products.
 
     Returns:
@@ -154,7 +155,7 @@ def load_release(
     """
     files = config.product_files()[name]
     pool, read = RuntimePool(), {files.bundle: bundle}
-    loader = _Loader(config, document, device, note_inference_ms, pool, read, recipe, may_prove=False)
+    loader = _Loader(config, document, device_root, note_inference_ms, pool, read, recipe, may_prove=False)
     undo = ExitStack()
     try:
         return loader.load(name, files, undo)
@@ -167,7 +168,7 @@ def load_release(
 class _Loader:
     config: Config
     document: Document
-    device: DeviceState
+    device_root: Path
     note_inference_ms: Callable[[str, float, float], None]
     pool: RuntimePool
     _bundles: dict[Path, Bundle] = field(default_factory=dict)
@@ -182,7 +183,9 @@ class _Loader:
                 log.warning("%s: %s", files.bundle, few)
         bundle = self._bundles[files.bundle]
         recipe = load_bound_recipe(self.config, files, bundle, self.recipe)
-        engine = activate_configured(self.config, bundle, recipe, self.device, may_prove=self.may_prove, pool=self.pool)
+        engine = activate_configured(
+            self.config, bundle, recipe, device_root=self.device_root, may_prove=self.may_prove, pool=self.pool
+        )
         undo.callback(engine.close)
         judging = versions(self.document, bundle, recipe, engine, name or recipe.name)
         inspections: list[PartInspection] = []
@@ -196,9 +199,10 @@ class _Loader:
 
 
 def activate_configured(
-    config: Config, bundle: Bundle, recipe: BoundRecipe, device: DeviceState, *,
+    config: Config, bundle: Bundle, recipe: BoundRecipe, *, device_root: Path = Path("/"),
     again: bool = False, may_prove: bool = True, pool: RuntimePool | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_refused: Callable[[Computed, ApplianceError], None] = ignore_refusal,
 ) -> Engine:  # fmt: skip
     """Load what may judge here by the configuration: with a valid certificate, or after a proof.
 
@@ -206,14 +210,15 @@ def activate_configured(
         config: the station's.
         bundle: the release.
         recipe: bound to it.
-        device: as it is now.
+        device_root: the folder that stands for "/" where the device tells about itself.
         again: proves even though a certificate is valid.
         may_prove: whether there is time for a proof, and to build an engine.
         pool: lends the models; None for one of its own.
         on_progress: told how far a proof is, 0..1; None tells the log.
+        on_refused: told each model of which the proof did not come to a certificate, and why.
 
     Raises:
-        ConfigError, BundleError, RuntimeFault, StorageError: see appliance.activation.activate.
+        ConfigError, BundleError, DeviceError, StorageError: see appliance.activation.activate.
     """
     terms = Terms(
         recipe.name,
@@ -226,12 +231,13 @@ def activate_configured(
         config.runtime,
         bundle,
         terms,
-        device=device,
         certificates=CertificateFolder(config.certificates),
+        device_root=device_root,
         again=again,
         may_prove=may_prove,
         pool=pool,
         on_progress=on_progress,
+        on_refused=on_refused,
     )
 
 

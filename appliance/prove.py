@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -11,10 +12,12 @@ from appliance.activation import Engine, few_golden
 from appliance.arguments import OutputFile, new_file
 from appliance.bundle import strict_json
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.certification.certificate import Certificate, Result
+from appliance.certification.certificate import Certificate, Computed, Result
+from appliance.certification.refusal import Refusal, refuse
 from appliance.config import Config, ProductSection, load_config
-from appliance.device_state import WORDS, read_device_state
-from appliance.errors import ApplianceError, ConfigError, end
+from appliance.device_state import WORDS
+from appliance.errors import ApplianceError, ConfigError, end, refused_path
+from appliance.events import iso, utc_now
 from appliance.products import activate_configured, load_bound_recipe
 
 _SHOWN_OF_A_DIGEST = 12
@@ -25,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the station's configuration (YAML)")
     parser.add_argument("--again", action="store_true", help="prove even though a certificate is valid")
     parser.add_argument("--product", metavar="NAME", help="of several products (default: each of them)")
-    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the certificate of one product here, too")
+    parser.add_argument(
+        "--json",
+        type=new_file,
+        metavar="FILE",
+        help="write the certificate of one product here, too, or why there is none",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -34,29 +42,51 @@ def execute(arguments: argparse.Namespace) -> int:
     Returns:
         0, or the first refusal's own exit code.
     """
-    config, _ = load_config(arguments.config)
-    chosen = _chosen(config, arguments.product)
-    if arguments.json and len(chosen) > 1:
-        raise ConfigError(f"--json: one certificate goes into a file; name a --product, one of {', '.join(chosen)}")
+    try:
+        config, _ = load_config(arguments.config)
+        chosen = _chosen(config, arguments.product)
+        if arguments.json and len(chosen) > 1:
+            raise ConfigError(f"--json: one certificate goes into a file; name a --product, one of {', '.join(chosen)}")
+    except ApplianceError as error:
+        _write(arguments.json, _Attempt().refusal(error))
+        raise
     out = Console(soft_wrap=True, highlight=False, markup=False)
     codes = []
     for name, files in chosen.items():
         if name:
             out.print(f"product {name}")
+        attempt = _Attempt(name)
         try:
-            certificate = _prove(out, config, files, again=arguments.again)
+            certificate = _prove(out, config, files, attempt, again=arguments.again)
         except (ApplianceError, OSError) as error:
             codes.append(end(f"appliance: product {name}" if name else "appliance", error))
+            _write(arguments.json, attempt.refusal(error))
         else:
             _write(arguments.json, certificate)
     return codes[0] if codes else 0
 
 
-def _prove(out: Console, config: Config, files: ProductSection, *, again: bool) -> Certificate:
-    bundle = read_bundle(files.bundle)
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of an attempt if it ends in a refusal."""
+
+    product: str = ""
+    bundle: Bundle | None = None
+    tried: list[tuple[Computed, ApplianceError]] = field(default_factory=list)
+
+    def note(self, precision: Computed, error: ApplianceError) -> None:
+        self.tried.append((precision, error))
+
+    def refusal(self, error: ApplianceError | OSError) -> Refusal:
+        error = refused_path(error) if isinstance(error, OSError) else error
+        return refuse(error, product=self.product, bundle=self.bundle, tried=self.tried, refused_at=iso(utc_now()))
+
+
+def _prove(out: Console, config: Config, files: ProductSection, attempt: _Attempt, *, again: bool) -> Certificate:
+    bundle = attempt.bundle = read_bundle(files.bundle)
     recipe = load_bound_recipe(config, files, bundle)
     with Console(stderr=True).status("proving the bundle on this device"):
-        engine = activate_configured(config, bundle, recipe, read_device_state(), again=again)
+        engine = activate_configured(config, bundle, recipe, again=again, on_refused=attempt.note)
     engine.close()
     tell(out, engine, bundle)
     return engine.certificate
@@ -165,6 +195,6 @@ def _table(title: str, rows: dict[str, str]) -> Table:
     return table
 
 
-def _write(file: OutputFile | None, certificate: Certificate) -> None:
+def _write(file: OutputFile | None, result: Certificate | Refusal) -> None:
     if file is not None:
-        file.write(strict_json.dump(certificate).decode("ascii"))
+        file.write(strict_json.dump(result).decode("ascii"))

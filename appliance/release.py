@@ -186,7 +186,7 @@ class Releases:
             check_other(product.versions, "recipe", recipe[1].digest)
         else:
             check_other(product.versions, "bundle", bundle.digest)
-        return load_release(config, document, key, bundle, recipe, device, self._note_inference_ms)
+        return load_release(config, document, key, bundle, recipe, self._place.device_root, self._note_inference_ms)
 
     def _check_order(self, request: ReleaseRequest, now: Versions, after: tuple[str, int, str]) -> None:
         """Refuse an older release, unless a person rolls back to one that has run here."""

@@ -88,7 +88,7 @@ class Appliance:
         last = last_changeover_in(config.ledger.path)
         proved_on, latency = read_device_state(device_root), LatencyWatch()
         in_force = first_product(config, document, last)
-        self._warm = load_products(config, document, in_force, proved_on, latency.add)
+        self._warm = load_products(config, document, in_force, device_root, latency.add)
         self.ledger = open_ledger(config, settings, self.boot_id)
         self._products = _put_in_force(self._warm, config, last, self.ledger, self.clock, self._note_change)
         note_releases(self._warm.ready.values(), self.ledger.updates, self.clock)

@@ -23,7 +23,6 @@ import yaml
 from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.config import load_config
 from appliance.demo.station import CONSUMER, DEVICE_ID, PLACE, SHIPPED_BUNDLE, Scene, write_station
-from appliance.device_state import read_device_state
 from appliance.links.awaited_parts import Outcome
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
@@ -71,7 +70,7 @@ def write_line(folder: Path, port: int) -> tuple[Path, dict[int, Path]]:
     for revision, path in files.items():
         release = write_bundle(path, manifest.model_copy(update={"revision": revision}), **contents)
         recipe = load_bound_recipe(loaded, loaded.product_files()[""], release)
-        activate_configured(loaded, release, recipe, read_device_state()).close()
+        activate_configured(loaded, release, recipe).close()
     return config, files
 
 

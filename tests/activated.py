@@ -8,7 +8,6 @@ from appliance.bundle.archive import Bundle
 from appliance.bundle.comparison import Limits
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
-from appliance.device_state import read_device_state
 from appliance.runtime_pool import RuntimePool
 
 BUDGET_MS = 1000.0
@@ -43,8 +42,8 @@ def activated(
         settings,
         bundle,
         terms or terms_of(bundle),
-        device=read_device_state(root),
         certificates=CertificateFolder(folder / "certificates"),
+        device_root=root,
         again=again,
         may_prove=may_prove,
         pool=pool,

@@ -106,7 +106,7 @@ FLAWS: dict[str, Flaw] = {
     "hungry": Flaw("takes 2 GB for every picture", ("BUILD", "PROVE"), _HUNGRY),
     "crashing": Flaw("ends its process at every picture", ("BUILD", "PROVE"), _CRASHES),
     "blind": Flaw("blind to glints; the golden images have none", BESIDE, _BLIND, golden_greys=(SPOT,)),
-    "dead": Flaw("finds nothing at all; the golden images have no defect", BESIDE, _DEAD, golden_greys=()),
+    "dead": Flaw("finds nothing at all; the golden images have no defect", ("PROVE",), _DEAD, golden_greys=()),
     "slow now and then": Flaw("slow for a kind of board", BESIDE, _SLOW_NOW_AND_THEN),
     "hungry now and then": Flaw("takes 2 GB for a kind of board", BESIDE, _HUNGRY_NOW_AND_THEN),
     "crashing now and then": Flaw("ends its process at a kind of board", BESIDE, _CRASHES_NOW_AND_THEN),

@@ -11,11 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 from appliance.bundle.archive import write_bundle
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import GoldenImage
-from appliance.bundle.manifest import Geometry, Manifest, VariantName
+from appliance.bundle.manifest import Geometry, Manifest, Outputs, Tolerance, VariantName
+from appliance.bundle.tolerance import LOOSEST
 from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from appliance.runtimes.onnx import OnnxRuntime
-from tests.models import spot_picture, tiny_baseline, tiny_manifest, tiny_model, tiny_variant
+from tests.models import spot_detection, spot_picture, tiny_baseline, tiny_manifest, tiny_model, tiny_variant
 from tests.slow_model import slow_model, slow_picture
 
 LARGE_PX = (128, 96)
@@ -49,7 +50,10 @@ def swapped_channels(path: Path, *, is_swapped: bool = True) -> Path:
     picture = spot_picture(64, 64, [(1, 1, 60)], channels=3)
     picture[16:32, 16:32, 0] = 200
     manifest = tiny_manifest(64, 64, 3)
-    golden = [GoldenImage.from_pixels(picture, found(picture, _one_channel(0), manifest))]
+    golden = [
+        GoldenImage.from_pixels(picture, found(picture, _one_channel(0), manifest)),
+        GoldenImage.from_pixels(spot_picture(64, 64, channels=3), ()),
+    ]
     assert golden[0].detections, "the honest model sees nothing, so the test shows nothing"
     return write(path, _one_channel(2 if is_swapped else 0), golden, manifest)
 
@@ -67,7 +71,8 @@ def another_resize(path: Path, *, is_another: bool = True) -> Path:
     scaled = tuple(replace(it, box=(it.box[0] * 2, it.box[1] * 1.5, it.box[2] * 2, it.box[3] * 1.5)) for it in boxes)
     assert honest
     assert scaled
-    return write(path, model, [GoldenImage.from_pixels(picture, scaled if is_another else honest)], manifest)
+    empty = GoldenImage.from_pixels(spot_picture(width, height), ())
+    return write(path, model, [GoldenImage.from_pixels(picture, scaled if is_another else honest), empty], manifest)
 
 
 def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
@@ -78,9 +83,44 @@ def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
     return write(path, tiny_model(64, 64), honest_golden(), manifest, variants)
 
 
+def int8_that_answers_nan(path: Path) -> Path:
+    """Answer NaN with 8 bits."""
+    return _with_int8(path, tiny_model(64, 64, fault="nan"), honest_golden(), tiny_manifest())
+
+
+def int8_that_finds_more(path: Path) -> Path:
+    """Find with 8 bits what decides nothing, in every picture, and be surer of it than of a defect in one.
+
+    All of that is within the tolerances, and no verdict is another one; only the average precision falls.
+    """
+    manifest = tiny_manifest(outputs=Outputs(candidates=100, nms_iou=0.5, score_floor=0.2))
+    model = onnx.load_from_string(tiny_model(64, 64))
+    offset = next(item for item in model.graph.initializer if item.name == "offset")
+    cells = np.zeros(16, np.float32)
+    cells[5], cells[15] = -0.03, 0.49 - 60 / 255  # less of the second spot; nearly enough of the background
+    offset.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(offset) + cells, "offset"))
+    pictures = [spot_picture(64, 64, spots) for spots in ([], [(0, 0, 255)], [(0, 0, 255), (1, 1, 130)])]
+    golden = [GoldenImage.from_pixels(each, found(each, tiny_model(64, 64), manifest)) for each in pictures]
+    return _with_int8(path, bytes(model.SerializeToString()), golden, manifest)
+
+
+def _with_int8(path: Path, int8: bytes, golden: list[GoldenImage], manifest: Manifest) -> Path:
+    wide = tiny_variant(tolerance=LOOSEST["int8"])
+    return write(path, tiny_model(64, 64), golden, manifest.with_variants({"int8": wide}), {"int8": int8})
+
+
+def tolerates(path: Path, f32: Tolerance, int8: Tolerance | None = None) -> Path:
+    """Let a device be so far off, with 32 bits and, if there is such a model, with 8."""
+    variants: dict[VariantName, bytes] = {"int8": tiny_model(64, 64)} if int8 else {}
+    told = {name: tiny_variant(tolerance=int8) for name in variants}
+    manifest = tiny_manifest(tolerance=f32).with_variants(told)
+    return write(path, tiny_model(64, 64), honest_golden(), manifest, variants)
+
+
 def slow_everywhere(path: Path, rounds: int) -> Path:
     """Take long for each golden picture."""
-    return write(path, slow_model(rounds), [GoldenImage.from_pixels(slow_picture(), ())], tiny_manifest())
+    bad = GoldenImage.from_pixels(slow_picture([(1, 1, 200)]), (spot_detection(1, 1, 200),))
+    return write(path, slow_model(rounds), [GoldenImage.from_pixels(slow_picture(), ()), bad], tiny_manifest())
 
 
 def honest_golden() -> list[GoldenImage]:

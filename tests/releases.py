@@ -11,7 +11,6 @@ from appliance.activation import Engine
 from appliance.bundle.archive import read_bundle
 from appliance.bundle.recipe_package import write_recipe_package
 from appliance.config import load_config
-from appliance.device_state import read_device_state
 from appliance.errors import ApplianceError
 from appliance.products import activate_configured, load_bound_recipe
 from appliance.recipe import load_recipe
@@ -39,7 +38,7 @@ def prove_release(config: Path, bundle: Path, product: str = "", root: Path = Pa
     loaded, _ = load_config(config)
     release = read_bundle(bundle)
     recipe = load_bound_recipe(loaded, loaded.product_files()[product], release)
-    engine: Engine = activate_configured(loaded, release, recipe, read_device_state(root))
+    engine: Engine = activate_configured(loaded, release, recipe, device_root=root)
     engine.close()
 
 
@@ -99,4 +98,4 @@ def prove_recipe(config: Path, package: Path, product: str = "") -> None:
     files = loaded.product_files()[product]
     bundle = read_bundle(files.bundle)
     recipe = load_bound_recipe(loaded, files, bundle, load_recipe(package))
-    activate_configured(loaded, bundle, recipe, read_device_state(Path("/"))).close()
+    activate_configured(loaded, bundle, recipe).close()

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
+from appliance.bundle.comparison import decides_nothing
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import LEAST_GOLDEN, MAX_IMAGES, GoldenImage, lacking
 from appliance.bundle.manifest import (
@@ -21,9 +22,9 @@ from appliance.bundle.manifest import (
     Manifest,
     Name,
     Outputs,
-    Tolerance,
     VariantName,
 )
+from appliance.bundle.tolerance import LOOSEST
 from appliance.errors import BundleProofError, ConfigError
 from appliance.events import Pixels
 from appliance.optics.statistics import measure
@@ -124,9 +125,10 @@ class Exported:
 
     def doubts(self) -> list[str]:
         """Return in words what a person should beware of."""
-        few = lacking(self.bundle.golden)
+        nothing, few = decides_nothing(self.bundle), lacking(self.bundle.golden)
+        useless = nothing and f"{nothing}: no device will run this bundle; raise --golden, or train longer"
         more = few and f"{few}; hold out more or other groups (trainer train --holdout) and see `appliance check`"
-        return [words for words in (self.choice.doubt, more) if words]
+        return [words for words in (self.choice.doubt, useless, more) if words]
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
@@ -266,7 +268,7 @@ def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, dig
         ),
         geometry=geometry,
         outputs=Outputs(candidates=CANDIDATES, nms_iou=NMS_IOU, score_floor=SCORE_FLOOR),
-        tolerance=Tolerance(min_iou=0.9, max_score_difference=0.02),
+        tolerance=LOOSEST["f32"],
         lineage=Lineage(
             dataset_digest=digest,
             source_commit=state.source_commit,

@@ -8,10 +8,10 @@ from itertools import chain
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.at_once import at_once
-from appliance.bundle.golden import GoldenKind, file_name
+from appliance.bundle.golden import GoldenKind, file_name, lacking
 from appliance.bundle.manifest import Geometry, Precision
 from appliance.bundle.matching import Pair, match
-from appliance.bundle.tolerance import Deciding, Tolerated, tolerated
+from appliance.bundle.tolerance import Deciding, Tolerated, beyond, tolerated
 from appliance.errors import BundleProofError
 from appliance.events import Box, Detection, Pixels, Verdict
 
@@ -42,6 +42,7 @@ class Comparison:
     """How near this device came to the trainer; worst_iou is 1 and worst_score_difference 0 with nothing to compare.
 
     kinds: what the golden images are there for, as far as somebody said, and how many of each there are.
+    golden_lacks: what they do not tell, in words; empty if they tell enough.
     agreement_ap: average precision with the trainer's detections at or above their class's limit as the truth.
     deciding: the same of those detections alone that decide. tolerated: how near they had to come.
     """
@@ -52,6 +53,7 @@ class Comparison:
     worst_score_difference: float
     agreement_ap: float
     kinds: Mapping[GoldenKind, int]
+    golden_lacks: str
     deciding: Deciding
     tolerated: Tolerated
 
@@ -111,9 +113,11 @@ def compare(
         copy: which of the engine's copies this is, for the message.
 
     Raises:
-        BundleProofError: detections differ by more than is tolerated, or a verdict does; says what.
+        BundleProofError: detections differ by more than is tolerated, or a verdict does; or the bundle tolerates more
+            than any may; says what.
         RuntimeFault: the engine failed.
     """
+    _refuse_loose(bundle, precision)
     near_enough = tolerated(bundle.manifest.tolerance_of(precision))
     limits = _manifests(bundle) if limits is None else limits
     judge = _Judge(near_enough, limits, bundle.manifest.outputs.score_floor + near_enough.max_score_difference)
@@ -137,6 +141,7 @@ def compare(
         worst_score_difference=max((pair.score_difference for pair in judge.pairs), default=0.0),
         agreement_ap=agreement,
         kinds=Counter(image.kind for image in bundle.golden if image.kind is not None),
+        golden_lacks=lacking(bundle.golden),
         deciding=judge.deciding(),
         tolerated=near_enough,
     )
@@ -253,6 +258,54 @@ def _judged(
     return [(score, True) for score in right] + [(score, False) for score in wrong]
 
 
+def decides_nothing(bundle: Bundle, limits: Limits | None = None) -> str:
+    """Say why any proof on these golden images would show nothing; empty if it shows something.
+
+    It does if one of them is accepted and another is not, at the recipe's limits or at the bundle's own: a recipe that
+    rejects later than the trainer had in mind makes no bundle worthless.
+
+    Args:
+        bundle: the release.
+        limits: of the recipe; None for the bundle's own alone.
+    """
+    own = _manifests(bundle)
+    accepts = [
+        {_verdict(image.detections, each) is Verdict.ACCEPT for image in bundle.golden} for each in (limits or own, own)
+    ]
+    if any(len(each) == 2 for each in accepts):
+        return ""
+    if True in accepts[0]:
+        return "none of its golden images is rejected, so that a model that finds nothing would do"
+    return "none of its golden images is accepted, so that a model that rejects every part would do"
+
+
+def refuse_undecided(bundle: Bundle, limits: Limits | None = None) -> None:
+    """Refuse a bundle whose golden images decide nothing.
+
+    Args:
+        bundle: the release.
+        limits: of the recipe; None for the bundle's own alone.
+
+    Raises:
+        BundleProofError: it is such a one.
+    """
+    if words := decides_nothing(bundle, limits):
+        raise BundleProofError(
+            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} cannot be proved: {words}. The running "
+            "bundle stays; export it again with clear good and clear bad parts among the golden images"
+        )
+
+
+def _refuse_loose(bundle: Bundle, precision: Precision) -> None:
+    if words := beyond(bundle.manifest.tolerance_of(precision), precision):
+        raise BundleProofError(
+            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} would pass a proof that shows little: "
+            f"of its {precision} model its manifest tolerates {words}. The running bundle stays; export it again with "
+            "a tolerance that is no wider",
+            [words],
+        )
+
+
 def _refused(bundle: Bundle, differences: list[str], near_limit: list[str], copy: int) -> BundleProofError:
     told = [*differences, *near_limit]
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
@@ -260,7 +313,8 @@ def _refused(bundle: Bundle, differences: list[str], near_limit: list[str], copy
     return BundleProofError(
         f"{f'copy {copy} of ' if copy > 1 else ''}bundle {bundle.manifest.name} revision {bundle.manifest.revision} "
         f"does not do here what it did at the trainer: {'; '.join(told[:_SHOWN])}{more}. The running bundle stays; "
-        f"{remedy}"
+        f"{remedy}",
+        told,
     )
 
 

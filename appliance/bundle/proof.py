@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Comparison, Detect, Limits, compare_all
+from appliance.bundle.comparison import Comparison, Detect, Limits, compare_all, refuse_undecided
 from appliance.bundle.endurance import LARGEST_GROWTH_BYTES, Timing, time_runs
 from appliance.bundle.manifest import Precision
 from appliance.errors import BundleProofError, BundleSlowError
@@ -52,10 +52,11 @@ def prove(
         The measurements, for the record.
 
     Raises:
-        BundleProofError: see `compare`; or the memory grows.
+        BundleProofError: see `compare` and `refuse_undecided`; or the memory grows.
         BundleSlowError: it takes too long.
         RuntimeFault: the engine failed.
     """
+    refuse_undecided(bundle, limits)
     comparison = compare_all(bundle, (detect, *beside), precision=precision, limits=limits)
     name = f"bundle {bundle.manifest.name} revision {bundle.manifest.revision}"
     copies = 1 + len(beside)

@@ -1,11 +1,25 @@
 """How near to the trainer's detections a device must come: what decides a verdict nearer than what decides nothing."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from appliance.bundle.manifest import Ratio, Tolerance
+from appliance.bundle.manifest import Precision, Ratio, Tolerance
 from appliance.bundle.section import Section
+
+_LOOSEST_WITH_FEWER_BITS: Final = Tolerance(min_iou=0.6, max_score_difference=0.3)
+
+LOOSEST: Final[Mapping[Precision, Tolerance]] = {
+    "f32": Tolerance(min_iou=0.9, max_score_difference=0.02),
+    "fp16": _LOOSEST_WITH_FEWER_BITS,
+    "int8": _LOOSEST_WITH_FEWER_BITS,
+}
+"""How far a bundle may let a device be off, by precision, and what the trainer writes at most.
+
+Measured with the shipped bundle: 1e-6 of a score from one runtime to another with 32 bits, 0.145 where nothing is
+decided with 8, of which twice as much is tolerated (docs/decisions/0019).
+"""
 
 DECIDING_IOU = 0.9
 """Least overlap of a detection that decides a verdict, whatever else the bundle tolerates."""
@@ -63,3 +77,19 @@ def tolerated(tolerance: Tolerance) -> Tolerated:
         deciding_max_edge_px=DECIDING_EDGE_PX if is_wide else 0.0,
         deciding_max_score_difference=min(tolerance.max_score_difference, DECIDING_SCORE),
     )
+
+
+def beyond(tolerance: Tolerance, precision: Precision) -> str:
+    """Say what a bundle tolerates beyond what any may; empty if nothing.
+
+    Args:
+        tolerance: from its manifest.
+        precision: of the model that it is for.
+    """
+    most = LOOSEST[precision]
+    words = []
+    if not tolerance.min_iou >= most.min_iou:
+        words.append(f"boxes that overlap by {tolerance.min_iou:g} (at least {most.min_iou:g} is asked for)")
+    if not tolerance.max_score_difference <= most.max_score_difference:
+        words.append(f"scores {tolerance.max_score_difference:g} off (at most {most.max_score_difference:g} may be)")
+    return " and ".join(words)

@@ -103,6 +103,7 @@ class Result(Section):
     """How near this device came to the trainer (appliance.bundle.proof), and what it took.
 
     kinds: what the golden images are there for, as far as the bundle says, and how many of each there are.
+    golden_lacks: what they do not tell, in words, empty if they tell enough; None in certificates of before.
     deciding: of the detections alone that decide. tolerated: how near they had to come. None in certificates of before.
     budget_ms: what a picture might take when this was proved. attempts: rounds of timed runs until one was good.
     memory_growth_bytes: None where the system does not tell.
@@ -110,6 +111,7 @@ class Result(Section):
 
     images: Annotated[int, Field(ge=1)]
     kinds: dict[GoldenKind, int]
+    golden_lacks: _Text | None = None
     detections: Annotated[int, Field(ge=0)]
     worst_iou: Ratio
     worst_score_difference: Ratio
@@ -168,6 +170,7 @@ class Certificate(Section):
             engine_key=means.engine_key,
             device=ProvedDevice.model_validate(self.device, from_attributes=True),
             images=result.images,
+            golden_lacks=result.golden_lacks,
             worst_iou=result.worst_iou,
             worst_score_difference=result.worst_score_difference,
             agreement_ap=result.agreement_ap,
@@ -203,6 +206,7 @@ def certify(
     result = Result(
         images=compared.images,
         kinds=dict(compared.kinds),
+        golden_lacks=compared.golden_lacks,
         detections=compared.detections,
         worst_iou=compared.worst_iou,
         worst_score_difference=compared.worst_score_difference,

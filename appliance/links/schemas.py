@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from appliance.certification.certificate import Certificate
+from appliance.certification.refusal import Refusal
 from appliance.command_messages import CommandMessage, CommandReply, UpdateStatusMessage
 from appliance.messages import (
     AcknowledgeMessage,
@@ -41,7 +42,7 @@ MODELS: dict[str, type[BaseModel]] = {
 COMMANDS: dict[str, type[BaseModel]] = {f"command-{name}": model for name, model in REQUESTS.items()}
 """The arguments of a command, whose envelope is CommandMessage."""
 
-FILES: dict[str, type[BaseModel]] = {"certificate": Certificate}
+FILES: dict[str, type[BaseModel]] = {"certificate": Certificate, "refusal": Refusal}
 """What the device writes down as JSON."""
 
 INCOMING = {"trigger", "ack", "command", *COMMANDS}

@@ -13,7 +13,6 @@ from appliance.activation import Terms, activate
 from appliance.bundle.archive import Bundle
 from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, load_config
-from appliance.device_state import read_device_state
 from appliance.errors import ApplianceError, ConfigError, RuntimeFault
 from appliance.events import ViewResult
 from appliance.inspection import PartInspection
@@ -114,8 +113,8 @@ def _activate(config: Config, bundle: Bundle, recipe: BoundRecipe, device_root: 
         config.runtime,
         bundle,
         terms,
-        device=read_device_state(device_root),
         certificates=CertificateFolder(config.certificates),
+        device_root=device_root,
         may_prove=False,
         copies=1,
     )

@@ -225,8 +225,8 @@ def test_run_refuses_a_bundle_that_this_device_does_not_prove(station: Path) -> 
     honest = read_bundle(tiny_bundle(station.parent / "tiny.bundle"))
     somewhere_else = GoldenImage.from_pixels(spot_picture(64, 64, [(1, 1, 200)]), (spot_detection(2, 2, 200),))
     write_bundle(
-        station.parent / "tiny.bundle", honest.manifest, model_onnx=honest.model_onnx, golden=[somewhere_else],
-        baseline=honest.baseline, model_card=honest.model_card,
+        station.parent / "tiny.bundle", honest.manifest, model_onnx=honest.model_onnx,
+        golden=[somewhere_else, *honest.golden], baseline=honest.baseline, model_card=honest.model_card,
     )  # fmt: skip
     assert_refused_in_words(appliance("run", "--config", station), 65, "golden/")
 

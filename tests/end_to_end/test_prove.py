@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,22 @@ from jsonschema import Draft202012Validator
 
 from appliance.__main__ import main
 from appliance.bundle.archive import read_bundle, write_bundle
+from appliance.bundle.golden import GoldenImage
+from appliance.bundle.manifest import Tolerance
 from appliance.certification.certificate import read_certificate
 from appliance.links.topics import Topics
 from appliance.simulator.broker import find_mosquitto
-from tests.models import golden_of_all_kinds, tiny_bundle, tiny_manifest, tiny_model
+from tests.models import golden_of_all_kinds, spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
-from tests.planted import int8_gone_bad, slow_everywhere, write, wrong_normalisation
+from tests.planted import (
+    int8_gone_bad,
+    int8_that_answers_nan,
+    int8_that_finds_more,
+    slow_everywhere,
+    tolerates,
+    write,
+    wrong_normalisation,
+)
 from tests.products import with_products, write_products
 from tests.stations import Line, until
 
@@ -46,6 +57,8 @@ def test_prove_prints_what_was_proved_and_keeps_the_certificate(station: Path, t
     certificate = read_certificate(kept.read_bytes(), "kept")
     assert read_certificate(written.read_bytes(), "written") == certificate
     assert (certificate.result.runs, certificate.result.images) == (200, 3)
+    lacks = "only 3 golden images speak for the proof, 32 should; what they are there for is not said"
+    assert (certificate.result.golden_lacks, certificate.summary().golden_lacks) == (lacks, lacks)
     for words in (
         "proved now: there is no certificate of this device yet", certificate.id[:12], "tiny revision 1",
         "spots version 1", "onnxruntime", "kernel", "p99", "budget", "only 3 golden images", "at once",
@@ -128,12 +141,104 @@ def test_a_refused_bundle_gets_no_certificate_and_the_usual_exit_code(
     assert certificates(station) == []
 
 
-def test_prove_says_which_model_was_refused(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    int8_gone_bad(station.parent / "tiny.bundle")
+@pytest.mark.parametrize(
+    ("min_iou", "difference", "words"),
+    [
+        (0.0, 1.0, "overlap by 0 (at least 0.9 is asked for) and scores 1 off (at most 0.02 may be)"),
+        (0.89, 0.02, "its manifest tolerates boxes that overlap by 0.89 (at least 0.9 is asked for). The running"),
+        (0.9, 0.021, "its manifest tolerates scores 0.021 off (at most 0.02 may be). The running"),
+    ],
+)
+def test_no_manifest_may_tolerate_more_than_any_may(
+    station: Path, min_iou: float, difference: float, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tolerates(station.parent / "tiny.bundle", Tolerance(min_iou=min_iou, max_score_difference=difference))
+    assert main(["prove", "--config", str(station)]) == 65
+    assert words in capsys.readouterr().err
+    assert certificates(station) == []
+
+
+def golden(grey: int) -> GoldenImage:
+    return GoldenImage.from_pixels(spot_picture(64, 64, [(1, 1, grey)]), (spot_detection(1, 1, grey),))
+
+
+EMPTY = GoldenImage.from_pixels(spot_picture(64, 64), ())
+FAINT, CLEAR = golden(115), golden(200)
+"""Scores 0.45 and 0.78; the bundle's limit and the recipe's are 0.5."""
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([EMPTY], "none of its golden images is rejected, so that a model that finds nothing would do"),
+        ([EMPTY, FAINT] * 16, "none of its golden images is rejected"),
+        ([CLEAR] * 32, "none of its golden images is accepted, so that a model that rejects every part would do"),
+    ],
+)
+def test_a_bundle_whose_golden_images_decide_nothing_gets_no_certificate(
+    station: Path, images: list[GoldenImage], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(station.parent / "tiny.bundle", tiny_model(64, 64), images, tiny_manifest())
+    assert main(["prove", "--config", str(station)]) == 65
+    assert f"bundle tiny revision 1 cannot be proved: {words}" in capsys.readouterr().err
+    assert certificates(station) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "limits"),
+    [
+        ([EMPTY, CLEAR], {}),
+        ([EMPTY, CLEAR], {"reject_limit": 0.95}),
+        ([EMPTY, FAINT], {"reject_limit": 0.42}),
+        ([EMPTY, FAINT], {"reject_limit": 0.95, "accept_limit": 0.42}),
+    ],
+)
+def test_two_golden_images_are_enough_to_decide_something_here_or_at_the_trainer(
+    station: Path, images: list[GoldenImage], limits: dict[str, float]
+) -> None:
+    write(station.parent / "tiny.bundle", tiny_model(64, 64), images, tiny_manifest())
+    (station.parent / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"classes": {"spot": limits}}))
+    assert main(["prove", "--config", str(station)]) == 0
+
+
+@pytest.mark.parametrize(("min_iou", "judges"), [(0.6, "int8"), (0.59, "f32")])
+def test_a_model_with_8_bits_has_a_bound_of_its_own(station: Path, min_iou: float, judges: str) -> None:
+    wide, usual = (Tolerance(min_iou=least, max_score_difference=off) for least, off in ((min_iou, 0.3), (0.9, 0.02)))
+    tolerates(station.parent / "tiny.bundle", usual, wide)
     settings = {"runtime": {"precision": "int8", "threads": 1}}
     station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | settings))
     assert main(["prove", "--config", str(station)]) == 0
-    assert "refused int8: bundle tiny revision 1 does not do here" in capsys.readouterr().out
+    (kept,) = certificates(station)
+    certificate = read_certificate(kept.read_bytes(), "kept")
+    assert certificate.means.precision == judges
+    assert [each for each in certificate.refused if "of its int8 model its manifest tolerates" not in each] == []
+    assert len(certificate.refused) == (judges == "f32")
+
+
+@pytest.mark.parametrize(
+    ("plant", "judges", "words"),
+    [
+        (int8_gone_bad, "fp16", "bundle tiny revision 1 does not do here what it did at the trainer: golden/000.png: "),
+        (int8_that_finds_more, "f32", "at the trainer: AP against model.onnx is 0.8333 (at least 0.997). The running"),
+        (int8_that_answers_nan, "f32", "the model answered with scores that are NaN or not within 0..1"),
+    ],
+)
+def test_a_model_with_8_bits_that_may_not_judge_is_followed_by_another_and_prove_says_so(
+    station: Path, plant: Callable[[Path], Path], judges: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(station.parent / "tiny.bundle")
+    settings = {"runtime": {"precision": "int8", "threads": 1}}
+    station.write_text(yaml.safe_dump(yaml.safe_load(station.read_text()) | settings))
+    assert main(["prove", "--config", str(station)]) == 0
+    told = capsys.readouterr().out
+    (kept,) = certificates(station)
+    certificate = read_certificate(kept.read_bytes(), "kept")
+    assert (certificate.subject.asked, certificate.means.precision) == ("int8", judges)
+    (refused,) = certificate.refused
+    assert refused.startswith("int8: ")
+    assert words in refused
+    assert f"refused {refused}" in told
+    assert certificate.summary().refused == [refused]
 
 
 def test_kinds_of_golden_images_are_counted(station: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ import yaml
 from appliance.bundle.archive import read_bundle, write_bundle
 from appliance.bundle.golden import GoldenImage
 from appliance.config import RuntimeSection, load_config
-from appliance.device_state import read_device_state
 from appliance.errors import BundleError, BundleProofError, BundleSlowError, ConfigError, RuntimeFault
 from appliance.ports import TriggerRequest
 from appliance.products import activate_configured, load_bound_recipe
@@ -36,7 +35,7 @@ def config(tmp_path: Path) -> Path:
 def rewrite(path: Path, golden: GoldenImage) -> None:
     honest = read_bundle(tiny_bundle(path))
     parts = {"model_onnx": honest.model_onnx, "baseline": honest.baseline, "model_card": honest.model_card}
-    write_bundle(path, honest.manifest, golden=[golden], **parts)  # type: ignore[arg-type]
+    write_bundle(path, honest.manifest, golden=[golden, *honest.golden], **parts)  # type: ignore[arg-type]
 
 
 def golden(*detections: tuple[int, int, int]) -> GoldenImage:
@@ -184,7 +183,7 @@ def test_a_device_that_is_set_otherwise_proves_again_before_it_judges(
     )
 
     def start() -> tuple[str, str]:
-        engine = activate_configured(settings, bundle, recipe, read_device_state(root))
+        engine = activate_configured(settings, bundle, recipe, device_root=root)
         engine.close()
         return engine.certificate.id, "; ".join(engine.why_proved)
 

@@ -189,13 +189,14 @@ def test_agreement_falls_with_what_is_missing_or_found_besides() -> None:
 def test_a_variant_that_agrees_too_little_is_refused_even_within_its_tolerance(tmp_path: Path) -> None:
     faint = tuple(Detection("spot", 0.3, (20.0 * at, 0.0, 20.0 * at + 10, 10.0)) for at in range(1, 3))
     sure = Detection("spot", 0.9, (0.0, 0.0, 10.0, 10.0))
-    wide = tiny_variant(tolerance=Tolerance(min_iou=0.8, max_score_difference=0.5))
+    wide = tiny_variant(tolerance=Tolerance(min_iou=0.8, max_score_difference=0.3))
     manifest = tiny_manifest(
         outputs=Outputs(candidates=100, nms_iou=0.5, score_floor=0.05),
         classes=(tiny_manifest().classes[0].model_copy(update={"limit": 0.2}),),
     ).with_variants({"int8": wide})
-    golden = [GoldenImage.from_pixels(spot_picture(64, 64), (sure, *faint))]
+    bad, good = spot_picture(64, 64, [(1, 1, 200)]), spot_picture(64, 64)
+    golden = [GoldenImage.from_pixels(bad, (sure, *faint)), GoldenImage.from_pixels(good, ())]
     model = tiny_model(64, 64)
     bundle = read_bundle(write(tmp_path / "b.bundle", model, golden, manifest, {"int8": model}))
     with pytest.raises(BundleProofError, match=r"AP against model.onnx is 0\.3333 \(at least 0\.997\)"):
-        prove(bundle, lambda _: (sure,), latency_budget_ms=1000, precision="int8")
+        prove(bundle, lambda pixels: (sure,) if pixels.max() == 200 else (), latency_budget_ms=1000, precision="int8")

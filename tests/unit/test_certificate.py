@@ -44,6 +44,7 @@ PROOF = Proof(
         worst_score_difference=0.011,
         agreement_ap=0.9985,
         kinds={"dark": 5, "near_limit": 8},
+        golden_lacks="no golden image is there for: bright",
         deciding=Deciding(detections=20, worst_iou=0.98, worst_score_difference=0.01, displaced=1, worst_edge_px=1.25),
         tolerated=tolerated(Tolerance(min_iou=0.8, max_score_difference=0.1)),
     ),
@@ -152,10 +153,12 @@ def test_no_field_is_left_out_of_that() -> None:
 def test_a_certificate_of_before_is_read_and_proves_no_number_of_copies() -> None:
     document = json.loads(WRITTEN)
     del document["means"]["instances"], document["result"]["deciding"], document["result"]["tolerated"], document["id"]
+    del document["result"]["golden_lacks"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     document["id"] = hashlib.sha256(text.encode("ascii")).hexdigest()
     before = read_certificate(json.dumps(document).encode(), "c.json")
     assert before.other_means(MEANS, 50.0) == ["the number of parts that are inspected at once was None and is 2 now"]
+    assert before.summary().golden_lacks is None
 
 
 def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:
@@ -228,6 +231,7 @@ def test_the_summary_says_where_it_was_proved_and_with_what_engine() -> None:
     }
     assert (told["device"]["gpu_driver"], told["device"]["power_mode"]) == ("540.4.0", "MAXN (0)")
     assert (told["engine_key"], told["model_digest"], told["instances"]) == ("d" * 64, "c" * 64, 2)
+    assert told["golden_lacks"] == "no golden image is there for: bright"
     assert (told["id"], told["p99_ms"], told["refused"]) == (certificate().id, 6.0, ["int8: spot 0.9 is not found"])
 
 

@@ -12,7 +12,6 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.certification.certificate import Computed
 from appliance.check import Finding, look
 from appliance.config import RuntimeSection, load_config
-from appliance.device_state import read_device_state
 from appliance.engine import instances, make_runtime
 from appliance.errors import BundleError, ConfigError, RuntimeFault
 from appliance.events import Changeover, Pixels
@@ -200,7 +199,7 @@ def test_products_of_one_bundle_share_its_model_and_each_is_proved_by_its_own_li
     tiny_bundle(config.parent / "other.bundle", revision=2)
     add_product(config, "other", "other.bundle")
     pool, (loaded, document) = RuntimePool(), load_config(config)
-    warm = load_products(loaded, document, "plain", read_device_state(), pool=pool)
+    warm = load_products(loaded, document, "plain", pool=pool)
     assert len(pool) == 2 * instances(loaded.runtime)
     assert {name: each.engine.certificate.subject.bundle_digest for name, each in warm.ready.items()} == {
         name: each.product.versions.bundle_digest for name, each in warm.ready.items()
@@ -215,7 +214,7 @@ def test_products_of_one_deadline_are_told_apart_by_what_the_model_took(config: 
     add_product(config, "twin")
     noted: list[tuple[str, float]] = []
     loaded, document = load_config(config)
-    warm = load_products(loaded, document, "plain", read_device_state(), lambda *told: noted.append(told[:2]))
+    warm = load_products(loaded, document, "plain", note_inference_ms=lambda *told: noted.append(told[:2]))
     for name in ("plain", "twin"):
         warm.ready[name].product.inspections[0]({"top": make_frame()}, {})
     warm.close()
@@ -282,7 +281,7 @@ def test_a_copy_that_computes_otherwise_than_the_proved_one_is_refused(config: P
         return make_runtime(settings.model_copy(update={"threads": next(threads)}), bundle, precision)
 
     with pytest.raises(RuntimeFault, match=r"threads=2 .* threads=1; configure runtime\.instances: 1"):
-        load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))
+        load_products(loaded, known, "plain", pool=RuntimePool(make))
 
 
 class BuiltRuntime:
@@ -303,4 +302,4 @@ def test_a_copy_that_runs_another_engine_than_the_proved_one_is_refused(config: 
         return BuiltRuntime(make_runtime(settings, bundle, precision), next(engines) * 64)
 
     with pytest.raises(RuntimeFault, match=r"engine c{12} .* engine b{12}; configure runtime\.instances: 1"):
-        load_products(loaded, known, "plain", read_device_state(), pool=RuntimePool(make))
+        load_products(loaded, known, "plain", pool=RuntimePool(make))

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from appliance.config import load_config
-from appliance.device_state import read_device_state
 from appliance.errors import RuntimeFault
 from appliance.events import ReleaseChange
 from appliance.ports import TriggerRequest
@@ -149,7 +148,7 @@ def test_a_former_release_that_cannot_be_freed_is_let_go_of_and_the_next_one_is_
     freed = threading.Event()
     retirement = Retirement()
     for free in (refuse, freed.set):
-        (warm,) = load_products(*load_config(config), "", read_device_state()).ready.values()
+        (warm,) = load_products(*load_config(config), "").ready.values()
         warm.undo.callback(free)
         retirement.take(warm)
         del warm

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.comparison import refuse_undecided
 from appliance.bundle.manifest import Geometry
 from appliance.errors import BundleProofError, ConfigError
 from appliance.runtimes.onnx import OnnxRuntime
@@ -160,6 +161,19 @@ def test_few_golden_images_are_told_and_the_model_card_says_why_that_is_let_pass
     assert main([*words, "--few-golden", "twenty pictures are all there are", "--json", str(run / "few.json")]) == 0
     assert "Why that is let pass: twenty pictures are all there are" in read_bundle(target).model_card
     assert json.loads((run / "few.json").read_text())["golden_lacks"].startswith("only ")
+
+
+def test_golden_images_that_decide_nothing_are_told_before_a_device_refuses_them(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(run / "run"), "--out", str(run / "one.bundle"), "--precisions", "f32", "--no-stress"]
+    assert main([*words, "--golden", "1", "--few-golden", "a test"]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "beware: none of its golden images is accepted, " in told
+    assert "no device will run this bundle" in told
+    with pytest.raises(BundleProofError, match="cannot be proved: none of its golden images is accepted"):
+        refuse_undecided(read_bundle(run / "one.bundle"))
+    refuse_undecided(read_bundle(run / "part.bundle"))
 
 
 def test_the_golden_images_hold_what_the_bundle_finds(run: Path) -> None:

@@ -76,6 +76,20 @@ class EngineCache:
             return None
         return BuiltEngine(plan, precision)
 
+    def is_kept(self, built: EngineIdentity) -> bool:
+        """Tell whether the file of an engine still is what was loaded of it.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
+        path = self._folder / f"{built.key_digest}.engine"
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest() == built.digest
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}; check this user's rights there") from error
+
     def keep(self, key: EngineKey, engine: BuiltEngine) -> None:
         """Write an engine down, its label last.
 
