@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from appliance.optics.detections import ious
 from trainer.confusion import confusion
+from trainer.datasets.sample import SIZES_PX2
 from trainer.intervals import Interval, Share, resampled, share
 from trainer.metrics import (
     PROTOCOL_IOU,
@@ -26,9 +27,6 @@ from trainer.operating_point import Point, roc
 
 COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-9 for step in range(10))
 """COCO takes what overlaps by just so much, too."""
-
-SIZES_PX2 = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
-"""COCO's classes of box area."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from appliance.errors import ConfigError
 from trainer.augment import Augment
-from trainer.datasets.sample import Boxes, Dataset, Labels
+from trainer.datasets.sample import SIZES_PX2, Boxes, Dataset, Labels
 from trainer.device import usable_cores
 from trainer.plan import Plan
 from trainer.progress import tracked
@@ -27,6 +27,9 @@ from trainer.transplant import Transplants
 
 MOSAIC_SHARE = 0.15
 """Share of the crops that are put together from four pictures; more where single pictures would leave crops empty."""
+
+MOST_REPEATS_OF_A_SIZE = 3.0
+"""A size that a handful of pictures show is a chance more than a kind."""
 
 LOOKAHEAD = 4
 """Batches that each loader prepares ahead."""
@@ -188,9 +191,9 @@ def steps_per_pass(dataset: Dataset, plan: Plan) -> int:
 
 
 def repeat_factors(dataset: Dataset) -> NDArray[np.float64]:
-    """Return how often an epoch shows each picture, so that rare classes are seen more often.
+    """Return how often an epoch shows each picture, so that rare classes and rare sizes of defect are seen more often.
 
-    A class that fewer pictures show than the median class is repeated by the square root of what it lacks.
+    What fewer pictures show than the median class, or the median size, is repeated by the square root of what it lacks.
 
     Args:
         dataset: the training half.
@@ -201,9 +204,18 @@ def repeat_factors(dataset: Dataset) -> NDArray[np.float64]:
     Source:
         LVIS (arXiv 1908.03195), repeat factor sampling.
     """
-    shown = np.zeros((len(dataset.samples), len(dataset.classes)), bool)
+    classes = np.zeros((len(dataset.samples), len(dataset.classes)), bool)
+    sizes = np.zeros((len(dataset.samples), len(SIZES_PX2)), bool)
     for row, sample in enumerate(dataset.samples):
-        shown[row, sample.labels] = True
+        classes[row, sample.labels] = True
+        areas = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)
+        sizes[row] = [bool(((areas >= low) & (areas < high)).any()) for low, high in SIZES_PX2.values()]
+    by_size = np.minimum(_lacking(sizes), MOST_REPEATS_OF_A_SIZE)
+    return np.maximum(_lacking(classes), by_size)
+
+
+def _lacking(shown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return by what each picture is to be repeated for the rarest kind that it shows; bool [pictures, kinds]."""
     counts = shown.sum(axis=0)
     usual = float(np.median(counts[counts > 0])) if counts.any() else 1.0
     factors = np.sqrt(np.maximum(1.0, usual / np.maximum(counts, 1)))

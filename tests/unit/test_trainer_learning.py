@@ -176,6 +176,16 @@ def test_pictures_of_rare_classes_are_shown_more_often() -> None:
     assert factors[90] == 1.0
 
 
+def test_rare_sizes_of_defect_are_shown_more_often_up_to_a_limit() -> None:
+    sides = [20] * 36 + [50] * 36 + [120] * 9
+    samples = [
+        Sample(Path("p"), np.array([[0, 0, side, side]], np.float32), np.array([0]), "g", is_good=False)
+        for side in sides
+    ]
+    assert repeat_factors(Dataset(("a",), tuple(samples))).tolist() == [1.0] * 72 + [2.0] * 9
+    assert repeat_factors(Dataset(("a",), tuple(samples[:73]))).max() == 3.0
+
+
 def test_a_crop_larger_than_the_pictures_is_filled_up(tmp_path: Path) -> None:
     images, boxes, _ = next(Pictures(_split(tmp_path).train, Plan(epochs=1, side_px=192)).batches(0))
     assert images.shape[1:3] == (192, 192)

@@ -18,6 +18,9 @@ Item = TypeVar("Item")
 Boxes = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
+SIZES_PX2 = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
+"""COCO's classes of box area."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
