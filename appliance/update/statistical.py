@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.bundle import strict_json
-from appliance.events import Reason, Verdict, moment_of
+from appliance.events import Challenge, Reason, Verdict, moment_of
 from appliance.update.assignment import Gates
 from appliance.update.challenger import Judgement as Said
 from appliance.update.challenger import Pair, ShadowGate, ShadowState
@@ -13,7 +13,7 @@ from appliance.update.counts import P99
 from appliance.update.criteria import Finding, GateState, Outcome
 from appliance.update.gate_settings import GateSettings
 from appliance.update.line import Gate, Grounds, Judge, Judgement, SeenPart
-from appliance.update.watch import LinePart, Reference, Stage, WatchGate, WatchState
+from appliance.update.watch import LACKING, LinePart, Reference, Stage, WatchGate, WatchState
 
 _SAYS: dict[Outcome, Any] = {Outcome.CONTINUE: "CONTINUE", Outcome.PASS: "PASS", Outcome.FAIL: "FAIL"}
 US_PER_MS = 1000
@@ -87,7 +87,8 @@ class _LineJudge:
         verdict, reason = Verdict(part.verdict), Reason(part.reason)
         if part.is_late and verdict is not Verdict.FAULT:
             verdict, reason = Verdict.FAULT, Reason.DEADLINE
-        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms))
+        challenge = Challenge(part.challenge) if part.challenge else None
+        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms, challenge))
 
     def skip(self, parts: int) -> None:
         """Take no notice: at the line every part is judged."""
@@ -115,4 +116,5 @@ def _dumped(state: GateState, times: P99) -> str:
 
 
 def _told(finding: Finding, times: P99) -> Judgement:
-    return Judgement(_SAYS[finding.outcome], finding.reason, finding.parts, times.ms())
+    says: Any = "LACKING" if finding.cause == LACKING else _SAYS[finding.outcome]
+    return Judgement(says, finding.reason, finding.parts, times.ms())
