@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from appliance.bundle.gate_settings import Gates
 from appliance.errors import DeviceError
-from appliance.update.assignment import Gates
 
 Gate = Literal["shadow", "canary", "watch"]
 

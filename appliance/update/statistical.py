@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.bundle import strict_json
+from appliance.bundle.gate_settings import Gates
 from appliance.events import Challenge, Reason, Verdict, moment_of
-from appliance.update.assignment import Gates
 from appliance.update.challenger import Judgement as Said
 from appliance.update.challenger import Pair, ShadowGate, ShadowState
 from appliance.update.counts import P99
 from appliance.update.criteria import Finding, GateState, Outcome
-from appliance.update.gate_settings import GateSettings
 from appliance.update.line import Gate, Grounds, Judge, Judgement, SeenPart
 from appliance.update.watch import LACKING, LinePart, Reference, Stage, WatchGate, WatchState
 
@@ -33,7 +32,7 @@ def make_judge(gate: Gate, gates: Gates, grounds: Grounds, dumped: str = "") -> 
         ConfigError: the assignment asks for what no gate can judge by.
         StorageError: what was dumped is of another version.
     """
-    settings = GateSettings(**gates.model_dump(exclude_none=True))
+    settings = gates.settings()
     kept = json.loads(dumped) if dumped else {}
     times, state = P99.of(kept.get("times", {})), str(kept.get("state", "")).encode()
     if gate == "shadow":

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import StorageError
 from appliance.events import Challenge, Reason, Verdict
 from appliance.update.criteria import (
@@ -28,7 +29,6 @@ from appliance.update.criteria import (
     resumed,
 )
 from appliance.update.evidence import STAKES_ABOVE, log_height, lower_bound, risen, upper_bound
-from appliance.update.gate_settings import GateSettings
 
 SCHEMA: Literal["vi.watch-gate/1"] = "vi.watch-gate/1"
 UNANSWERED = (Reason.RUNTIME, Reason.RESTART)

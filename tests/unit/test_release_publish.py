@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import BundleTrustError, ReplayError
+from appliance.update.assignment import read_assignment
 from tests.release_desk import Desk, ServedFolder
 from tests.update_device import Device
 from tests.update_server import UpdateServer
@@ -50,6 +53,27 @@ def test_a_device_gets_an_assignment_that_names_what_was_signed(desk: Desk, devi
          "length": target.length, "seq": 1}
     ]  # fmt: skip
     assert assignment["gates"] == {"shadow_parts": 500, "canary_parts": 200, "watch_parts": 2000, "watch_h": 2.0}
+    assert desk.verify() == 0
+
+
+def test_every_setting_of_the_gates_can_be_assigned_and_is_what_the_device_judges_by(
+    desk: Desk, device: Device
+) -> None:
+    wanted = {
+        "alpha": 0.02, "beta": 0.002, "shadow_parts": 40, "canary_parts": 30, "watch_parts": 60, "watch_h": 0.5,
+        "patience": 30.0, "most_escapes": 0.2, "most_overkill": 0.05, "most_disagreement": 0.06, "most_imbalance": 0.03,
+        "most_faults": 0.02, "most_missed": 0.02, "most_late": 0.03, "most_skipped": 0.8, "most_score_shift": 0.2,
+        "most_crashes": 1, "canary_factor": 2.0, "least_reject_ratio": 0.0, "challenge_parts": 3,
+        "most_good_rejected": 0, "longest_pause_s": 300.0, "most_h": 72.0,
+    }  # fmt: skip
+    assert set(wanted) == set(GateSettings.__dataclass_fields__)
+    assert desk.release(desk.bundle()) == 0
+    words = [word for key, value in wanted.items() for word in ("--gate", f"{key}={value}")]
+    assert desk.assign("--device", "line-1", "--release", FIRST, *words) == 0
+    read = read_assignment(
+        device.download("assign/ulm/line-1.json"), origin="it", device_id="line-1", allowed=[("model", "boards")]
+    )
+    assert asdict(read.gates.settings()) == wanted
     assert desk.verify() == 0
 
 

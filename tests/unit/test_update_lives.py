@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.bundle.gate_settings import Gates
 from appliance.errors import StorageError
-from appliance.update.assignment import Gates
 from appliance.update.lifecycle import State
 from appliance.update.line import Gate, Grounds, SeenPart
 from tests.counting_judge import CountingJudge

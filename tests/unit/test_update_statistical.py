@@ -1,11 +1,14 @@
 """The gates' judge as the agent feeds it: what the line's ledger says goes to the right respect."""
 
+import re
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
+from appliance.bundle.gate_settings import Gates, GateSettings
 from appliance.errors import ConfigError
 from appliance.events import iso, moment_of
-from appliance.update.assignment import Gates
-from appliance.update.gate_settings import GateSettings
 from appliance.update.line import Gate, Grounds, Judgement, SeenPart
 from appliance.update.statistical import make_judge
 
@@ -103,6 +106,14 @@ def test_an_assignment_may_set_each_of_the_gates_keys() -> None:
     wrong = GATES.model_copy(update={"alpha": 2.0})
     with pytest.raises(ConfigError, match=r"gates: alpha is 2\.0"):
         make_judge("shadow", wrong, GROUNDS)
+
+
+def test_the_documented_settings_of_the_gates_are_those_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "challenger.md").read_text(encoding="utf-8")
+    told: dict[str, float] = {}
+    for keys, defaults in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", page.partition("## All settings")[2], re.MULTILINE):
+        told |= dict(zip(re.findall(r"`(\w+)`", keys), map(float, defaults.split(", ")), strict=True))
+    assert told == asdict(GateSettings())
 
 
 def test_parts_that_no_camera_saw_say_nothing_about_a_release_however_long_the_line_waited() -> None:

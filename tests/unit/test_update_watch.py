@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle import strict_json
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import StorageError
 from appliance.events import Challenge, Reason, Verdict
 from appliance.update.criteria import Outcome
-from appliance.update.gate_settings import GateSettings
 from appliance.update.watch import LACKING, LinePart, Reference, Stage, WatchGate, WatchState
 from benchmarks.challenger_lines import BUDGET_MS, line_parts
 

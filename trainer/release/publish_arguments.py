@@ -87,7 +87,11 @@ def _add_assign(tasks: Commands, epilog: str) -> None:
         ("watch-parts", 2000, "parts watched afterwards"),
         ("watch-h", 24, "hours watched afterwards"),
     ):
-        assign.add_argument(f"--{name}", type=whole, default=default, metavar="N", help=f"{what} (default %(default)s)")
+        assign.add_argument(f"--{name}", type=whole, metavar="N", help=f"{what} (default {default})")
+    assign.add_argument(
+        "--gate", action="append", default=[], metavar="KEY=VALUE",
+        help="what else a release must show on the device, such as challenge_parts=3; repeat it (docs/challenger.md)",
+    )  # fmt: skip
     add_repository(assign)
     add_signers(assign)
 

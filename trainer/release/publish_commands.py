@@ -19,10 +19,11 @@ from appliance.events import utc_now
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
-from trainer.release.assignment import Gates, Wish
+from trainer.release.assignment import Wish
 from trainer.release.brought import brought
 from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
+from trainer.release.gates import read_gates
 from trainer.release.keys import open_signer
 from trainer.release.keys_commands import secrets_of
 from trainer.release.memory import remembered
@@ -127,12 +128,10 @@ def assign_devices(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
+    said = {key: getattr(arguments, key) for key in ("shadow_parts", "canary_parts", "watch_parts", "watch_h")}
+    gates = read_gates(arguments.gate, said)
     signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     try:
-        gates = Gates(
-            shadow_parts=arguments.shadow_parts, canary_parts=arguments.canary_parts,
-            watch_parts=arguments.watch_parts, watch_h=arguments.watch_h,
-        )  # fmt: skip
         wish = Wish(rollout=arguments.rollout, ring=arguments.ring, paths=tuple(arguments.release), gates=gates)
     except ValidationError as error:
         raise ConfigError(f"no assignment: {in_words(error)}; correct the arguments") from error
