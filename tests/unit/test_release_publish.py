@@ -32,11 +32,12 @@ def device(desk: Desk) -> Iterator[Device]:
 
 def test_a_device_gets_a_release_with_its_card_and_its_report(desk: Desk, device: Device) -> None:
     bundle = desk.bundle()
-    (desk.folder / "report.html").write_text("<p>good</p>")
-    assert desk.release(bundle, "--report", str(desk.folder / "report.html")) == 0
+    figures, page = desk.evaluated(bundle)
+    assert desk.release(bundle, "--report", figures, "--report", page) == 0
     assert device.download(FIRST) == bundle.read_bytes()
     assert device.download("models/boards/boards-1.card.md") == b"# tiny\n"
-    assert device.download("models/boards/boards-1.report.html") == b"<p>good</p>"
+    assert device.download("models/boards/boards-1.report.json") == Path(figures).read_bytes()
+    assert device.download("models/boards/boards-1.report.html") == Path(page).read_bytes()
     assert device.repository.find(FIRST).releases["model/boards"].seq == 1
     assert desk.verify() == 0
 
@@ -115,14 +116,14 @@ def test_a_release_twice_is_one_release(desk: Desk, device: Device, capsys: pyte
 def test_a_report_that_comes_later_is_not_told_to_be_there(
     desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle, report = desk.bundle(), desk.folder / "report.html"
-    report.write_text("<p>good</p>")
+    bundle = desk.bundle()
+    figures, _ = desk.evaluated(bundle)
     assert desk.release(bundle) == 0
-    assert desk.release(bundle, "--report", str(report)) == 78
-    assert "not with this models/boards/boards-1.report.html" in " ".join(capsys.readouterr().err.split())
-    assert desk.release(bundle, "--report", str(report), "--seq", "2") == 0
-    assert desk.release(bundle, "--report", str(report)) == 0
-    assert device.download("models/boards/boards-2.report.html") == b"<p>good</p>"
+    assert desk.release(bundle, "--report", figures) == 78
+    assert "not with this models/boards/boards-1.report.json" in " ".join(capsys.readouterr().err.split())
+    assert desk.release(bundle, "--report", figures, "--seq", "2") == 0
+    assert desk.release(bundle, "--report", figures) == 0
+    assert device.download("models/boards/boards-2.report.json") == Path(figures).read_bytes()
 
 
 def test_an_old_content_comes_back_under_a_new_number_and_an_older_number_never(

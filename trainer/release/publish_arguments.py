@@ -43,7 +43,12 @@ def _add_release(tasks: Commands, epilog: str) -> None:
     )
     release.add_argument("--name", help="of an app or system; a model and a recipe have their own")
     release.add_argument("--seq", type=whole, metavar="N", help="its number (default: one more than the highest)")
-    release.add_argument("--report", type=Path, metavar="FILE", help="`trainer evaluate --report` of it, laid beside")
+    release.add_argument(
+        "--report", type=Path, action="append", default=[], metavar="FILE",
+        help="what `trainer evaluate --json` wrote of this bundle, without which no model is released; repeat it for "
+        "the page of `trainer evaluate --report`",
+    )  # fmt: skip
+    release.add_argument("--no-report", metavar="WHY", help="why a model has none; signed with it")
     release.add_argument("--by", required=True, metavar="WHO", help="who releases it")
     release.add_argument("--why", default="A new release.", metavar="WORDS", help="a sentence for those who sign")
     _add_request(release)
