@@ -47,13 +47,20 @@ class Reason(str, Enum):
     RESTART = "restart"  # the process ended between trigger and verdict
 
 
+class Challenge(str, Enum):
+    """A part that is known to be good or bad, run through the line to see what it says; judged as every other part."""
+
+    GOOD = "good"
+    BAD = "bad"
+
+
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """A part is at the camera.
 
     trigger_id is the line's own and makes a repeated message harmless; part_id names the part.
     received_ns and deadline_ns are on the monotonic clock; received_at is UTC. product was in force when the trigger
-    was taken; empty where an older version took it.
+    was taken; empty where an older version took it. challenge: what people know of the part; None of nearly every one.
     """
 
     trigger_id: str
@@ -62,6 +69,7 @@ class Trigger:
     received_ns: int
     deadline_ns: int
     product: str = ""
+    challenge: Challenge | None = None
 
 
 @dataclass(frozen=True, slots=True)

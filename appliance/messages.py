@@ -10,18 +10,23 @@ from appliance.wire import Hash, Identifier, Message, Utc
 
 UtcMicroseconds = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(\d{3})?Z$")]
 VerdictName = Literal["ACCEPT", "REJECT", "REVIEW", "FAULT"]
+ChallengeName = Literal["good", "bad"]
 
 FIRST_PREVIOUS_HASH = "0" * 64
 """prev_hash of the device's first record."""
 
 
 class TriggerMessage(Message):
-    """trigger (in): a part is at the camera. repeat = sent before, so the part may have passed already."""
+    """trigger (in): a part is at the camera. repeat = sent before, so the part may have passed already.
+
+    challenge: the part is known to be good or bad, and is run on purpose; it is judged as every other part.
+    """
 
     schema_: Literal["vi.trigger/1"] = Field(alias="schema")
     trigger_id: Identifier
     part_id: Identifier | None = None
     repeat: bool = False
+    challenge: ChallengeName | None = None
 
 
 class ActionMessage(Message):
@@ -191,6 +196,7 @@ class RecordMessage(Message):
 
     prev_hash is the SHA-256 of the payload with seq - 1, byte for byte as sent, so a missing or altered record shows.
     clock_synchronised says what triggered_at and decided_at are worth; null where the device cannot tell.
+    challenge: what the trigger said of a known part, null of all others; records of versions before have none.
     """
 
     schema_: Literal["vi.record/1"] = Field(default="vi.record/1", alias="schema")
@@ -200,6 +206,7 @@ class RecordMessage(Message):
     inspection_id: Identifier
     trigger_id: Identifier
     part_id: Identifier
+    challenge: ChallengeName | None = None
     verdict: VerdictName
     reason: str
     detail: str
@@ -284,6 +291,7 @@ def record_payload(inspection: Inspection, *, device_id: str, boot_id: str, seq:
         "inspection_id": inspection.inspection_id,
         "trigger_id": trigger.trigger_id,
         "part_id": trigger.part_id,
+        "challenge": trigger.challenge.value if trigger.challenge else None,
         "verdict": decision.verdict.value,
         "reason": decision.reason.value,
         "detail": decision.detail,

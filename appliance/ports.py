@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from appliance.events import (
     Action,
+    Challenge,
     Changeover,
     Decision,
     Frame,
@@ -280,13 +281,14 @@ class ImageStore(Protocol):
 class TriggerRequest:
     """What the line says: is_repeat = this trigger was sent before, the part may have passed already.
 
-    received_ns: monotonic time at which it came off the wire; None: now.
+    received_ns: monotonic time at which it came off the wire; None: now. challenge: whether the part is a known one.
     """
 
     trigger_id: str
     part_id: str
     is_repeat: bool = False
     received_ns: int | None = None
+    challenge: Challenge | None = None
 
 
 Answer: TypeAlias = "dict[str, Any] | Future[dict[str, Any]]"

@@ -184,7 +184,9 @@ class Station:
         now_ns = self._clock.monotonic_ns()
         received_at = self._clock.utc() - timedelta(microseconds=(now_ns - received_ns) // 1000)
         deadline_ns = received_ns + product.deadline_ms * NS_PER_MS
-        trigger = Trigger(request.trigger_id, request.part_id, received_at, received_ns, deadline_ns, product.name)
+        trigger = Trigger(
+            request.trigger_id, request.part_id, received_at, received_ns, deadline_ns, product.name, request.challenge
+        )
         part = Part(trigger, product)
         failure: tuple[Reason, str] | None = None
         try:

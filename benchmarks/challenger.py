@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from appliance.bundle.gate_settings import GateSettings
 from appliance.update.challenger import ShadowGate, ShadowState
 from appliance.update.criteria import Outcome
-from appliance.update.gate_settings import GateSettings
 from appliance.update.watch import Reference, Stage, WatchGate, WatchState
 from benchmarks.challenger_lines import BUDGET_MS, Candidate, line_parts, pairs
 from benchmarks.results import machine, write

@@ -2,7 +2,7 @@
 
 import json
 
-from appliance.update.assignment import Gates
+from appliance.bundle.gate_settings import Gates
 from appliance.update.counts import P99
 from appliance.update.line import Gate, Grounds, Judgement, SeenPart
 

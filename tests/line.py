@@ -15,6 +15,7 @@ from appliance.changeover import Products
 from appliance.errors import CameraError, StorageError
 from appliance.events import (
     Action,
+    Challenge,
     Changeover,
     Decision,
     Frame,
@@ -253,9 +254,16 @@ class Line:
             self._recorded.notify_all()
 
     def trigger(
-        self, part_id: str, trigger_id: str | None = None, *, is_repeat: bool = False, received_ns: int | None = None
+        self,
+        part_id: str,
+        trigger_id: str | None = None,
+        *,
+        is_repeat: bool = False,
+        received_ns: int | None = None,
+        challenge: Challenge | None = None,
     ) -> None:
-        self.station.on_trigger(TriggerRequest(trigger_id or f"t-{part_id}", part_id, is_repeat, received_ns))
+        request = TriggerRequest(trigger_id or f"t-{part_id}", part_id, is_repeat, received_ns, challenge)
+        self.station.on_trigger(request)
 
     def change_over(self, product: object, by: object = "A. Person") -> dict[str, Any]:
         return self.station.on_command("changeover", {"product": product, "by": by})

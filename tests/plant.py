@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import yaml
 
+from appliance.events import Challenge
 from appliance.links.awaited_parts import Outcome
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
@@ -165,10 +166,16 @@ class Plant:
     def log(self) -> str:
         return (self.folder / "appliance.log").read_text()[-3000:]
 
-    def announce(self, part_id: str, deadline_ms: int = 900, repeat_every_ms: int | None = None) -> None:
+    def announce(
+        self,
+        part_id: str,
+        deadline_ms: int = 900,
+        repeat_every_ms: int | None = None,
+        challenge: Challenge | None = None,
+    ) -> None:
         """Announce a part; its outcome comes into `outcomes`, the monotonic time of it is in `announced_ns`."""
         self.announced_ns.setdefault(f"t-{part_id}", time.monotonic_ns())
-        future = self.consumer.announce(part_id, deadline_ms, f"t-{part_id}", repeat_every_ms)
+        future = self.consumer.announce(part_id, deadline_ms, f"t-{part_id}", repeat_every_ms, challenge)
         future.add_done_callback(lambda done: self._note(done.result()))
 
     def _note(self, outcome: Outcome) -> None:

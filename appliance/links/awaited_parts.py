@@ -169,9 +169,11 @@ class AwaitedParts:
 
 def trigger_document(expectation: Expectation, is_repeat: bool) -> dict[str, Any]:
     """Return the trigger message for a part."""
+    challenge = {"challenge": expectation.challenge.value} if expectation.challenge else {}
     return {
         "schema": "vi.trigger/1",
         "trigger_id": expectation.trigger_id,
         "part_id": expectation.part_id,
         "repeat": is_repeat,
+        **challenge,
     }

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from appliance.command_messages import CommandMessage, CommandReply
 from appliance.errors import DeliveryError
-from appliance.events import new_id
+from appliance.events import Challenge, new_id
 from appliance.links.awaited_parts import AwaitedParts, Outcome, trigger_document
 from appliance.links.consumer_rules import Expectation, ReceivedAction, StationSeen
 from appliance.links.envelopes import Answered, Incoming, Introduction, Outgoing, Subscription
@@ -127,7 +127,12 @@ class LineConsumer:
         return self._parts
 
     def announce(
-        self, part_id: str, deadline_ms: int, trigger_id: str | None = None, repeat_every_ms: int | None = None
+        self,
+        part_id: str,
+        deadline_ms: int,
+        trigger_id: str | None = None,
+        repeat_every_ms: int | None = None,
+        challenge: Challenge | None = None,
     ) -> "Future[Outcome]":
         """Tell the station that a part is at the camera.
 
@@ -136,12 +141,13 @@ class LineConsumer:
             deadline_ms: after so many milliseconds without a fresh ACCEPT the part is rejected.
             trigger_id: names this announcement; made if None.
             repeat_every_ms: the trigger is sent again at this interval; half the deadline if None.
+            challenge: the part is known to be good or bad, and is run on purpose; take it out again, whatever comes.
 
         Returns:
             The outcome; it always comes, at the deadline at the latest.
         """
         until_ns = time.monotonic_ns() + deadline_ms * 1_000_000
-        expectation = Expectation(trigger_id or new_id(), part_id, until_ns)
+        expectation = Expectation(trigger_id or new_id(), part_id, until_ns, challenge)
         return self._parts.expect(expectation, repeat_every_ms or max(1, deadline_ms // 2))
 
     def command(self, name: str, arguments: dict[str, Any] | None = None) -> "Future[CommandReply]":

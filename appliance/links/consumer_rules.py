@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from appliance.events import moment_of
+from appliance.events import Challenge, moment_of
 from appliance.messages import ActionMessage
 
 NS_PER_MS = 1_000_000
@@ -18,11 +18,15 @@ NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A part that was announced; until_ns is the line's own deadline on its own monotonic clock."""
+    """A part that was announced; until_ns is the line's own deadline on its own monotonic clock.
+
+    challenge: that the part is a known one; no rule asks for it.
+    """
 
     trigger_id: str
     part_id: str
     until_ns: int
+    challenge: Challenge | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from appliance.command_messages import CommandMessage
 from appliance.errors import ApplianceError
-from appliance.events import Action, Record
+from appliance.events import Action, Challenge, Record
 from appliance.links.alarms import AlarmPace
 from appliance.links.announcements import StationDescription, StationState, Voice
 from appliance.links.commands import Commands
@@ -326,7 +326,8 @@ class MqttLink:
             self.counts["triggers_malformed"] += 1
             return
         part_id, is_repeat = message.part_id or message.trigger_id, message.repeat or incoming.is_duplicate
-        request = TriggerRequest(message.trigger_id, part_id, is_repeat, incoming.received_ns)
+        challenge = Challenge(message.challenge) if message.challenge else None
+        request = TriggerRequest(message.trigger_id, part_id, is_repeat, incoming.received_ns, challenge)
         self._triggers.take(WaitingTrigger(request, incoming, connection))
 
     def _hand_on(self, trigger: WaitingTrigger) -> None:

@@ -89,14 +89,15 @@ class SqliteLedger:
             StorageError: the disk refused; the trigger is not accepted and the station must stop.
         """
         received_at = trigger.received_at.astimezone(timezone.utc).isoformat()
+        challenge = trigger.challenge.value if trigger.challenge else None
         with self._writer.transaction(f"accepting trigger {trigger.trigger_id}") as tx:
             if _is_recorded(tx, trigger.trigger_id):
                 return False
             written = tx.execute(
-                "INSERT INTO open_trigger (trigger_id, part_id, received_at, arrival, product)"
-                " SELECT ?, ?, ?, ifnull(max(arrival), 0) + 1, ? FROM open_trigger WHERE true"
+                "INSERT INTO open_trigger (trigger_id, part_id, received_at, arrival, product, challenge)"
+                " SELECT ?, ?, ?, ifnull(max(arrival), 0) + 1, ?, ? FROM open_trigger WHERE true"
                 " ON CONFLICT (trigger_id) DO NOTHING",
-                (trigger.trigger_id, trigger.part_id, received_at, trigger.product),
+                (trigger.trigger_id, trigger.part_id, received_at, trigger.product, challenge),
             )
             return written.rowcount == 1
 

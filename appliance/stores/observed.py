@@ -11,7 +11,8 @@ from appliance.stores.queries import ROWS_PER_READ, LedgerReader
 class ObservedPart:
     """One record, and what a release said of the same part beside the line; challenger_* is None without.
 
-    latency_us: in the model; None where it was not asked, as for a part that no camera saw.
+    latency_us: in the model; None where it was not asked, as for a part that no camera saw. challenge: "good" or "bad"
+    of a part that was known before, None of all others.
     """
 
     seq: int
@@ -22,6 +23,7 @@ class ObservedPart:
     is_late: bool
     label: str | None
     at: str
+    challenge: str | None = None
     challenger_verdict: str | None = None
     challenger_reason: str | None = None
     challenger_label: str | None = None
@@ -30,13 +32,15 @@ class ObservedPart:
 
 _JUDGED = (
     "SELECT seq, verdict, reason, score,"
-    " CAST(json_extract(record, '$.stage_ms.infer') * 1000 AS INTEGER), late, label, decided_at"
+    " CAST(json_extract(record, '$.stage_ms.infer') * 1000 AS INTEGER), late, label, decided_at,"
+    " json_extract(record, '$.challenge')"
     " FROM inspection"
     " WHERE seq > ? AND json_extract(record, '$.versions.{kind}_digest') = ? ORDER BY seq LIMIT ?"
 )
 _BESIDE = (
     "SELECT i.seq, i.verdict, i.reason, i.score, s.latency_us, 0, i.label, i.decided_at,"
-    " s.verdict, s.reason, s.label, s.score FROM shadow AS s JOIN inspection AS i ON i.seq = s.seq"
+    " json_extract(i.record, '$.challenge'), s.verdict, s.reason, s.label, s.score"
+    " FROM shadow AS s JOIN inspection AS i ON i.seq = s.seq"
     " WHERE s.seq > ? AND s.candidate_digest = ? ORDER BY s.seq LIMIT ?"
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from appliance.events import Changeover, Record, Trigger, iso, moment_of
+from appliance.events import Challenge, Changeover, Record, Trigger, iso, moment_of
 from appliance.stores.schema import check_kind, connect, storage_error
 
 ROWS_PER_READ = 500
@@ -105,9 +105,12 @@ class LedgerReader:
         """
         with self._snapshot("reading the open triggers") as rows:
             found = rows.execute(
-                "SELECT trigger_id, part_id, received_at, product FROM open_trigger ORDER BY arrival"
+                "SELECT trigger_id, part_id, received_at, product, challenge FROM open_trigger ORDER BY arrival"
             ).fetchall()
-        return [Trigger(trigger, part, moment_of(moment), 0, 0, product) for trigger, part, moment, product in found]
+        return [
+            Trigger(trigger, part, moment_of(moment), 0, 0, product, Challenge(known) if known else None)
+            for trigger, part, moment, product, known in found
+        ]
 
     def last_changeover(self) -> Changeover | None:
         """Return the newest changeover; None if there never was one, or the ledger is of a form before the first.

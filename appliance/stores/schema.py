@@ -205,7 +205,9 @@ RECIPES: Migration = (
     "ALTER TABLE release_change ADD COLUMN kind TEXT NOT NULL DEFAULT 'bundle'",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES, RECIPES)
+CHALLENGES: Migration = ("ALTER TABLE open_trigger ADD COLUMN challenge TEXT",)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES, RECIPES, CHALLENGES)
 """One entry for each user_version; add to the end, never change one that was released."""
 
 BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from appliance.bundle import strict_json
+from appliance.bundle.gate_settings import Gates
 from appliance.bundle.section import Section
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
 from appliance.update.floor import LARGEST_SEQ, Release
@@ -27,7 +28,6 @@ WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Word = Annotated[str, Field(pattern=WORD)]
 """One part of a TUF name."""
 
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Seq = Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
 
 
@@ -45,37 +45,6 @@ class AssignedRelease(Section):
     def counted(self) -> str:
         """Return under which name the floor counts it."""
         return f"{self.kind}/{self.name}"
-
-
-class Gates(Section):
-    """How much a release must show before it stays: parts judged in shadow, on the line, and watched afterwards.
-
-    What is not given is as in appliance.update.gate_settings.
-    """
-
-    shadow_parts: Count
-    canary_parts: Count
-    watch_parts: Count
-    watch_h: Annotated[float, Field(ge=0, le=8760)]
-    alpha: float | None = None
-    beta: float | None = None
-    patience: float | None = None
-    most_escapes: float | None = None
-    most_overkill: float | None = None
-    most_disagreement: float | None = None
-    most_imbalance: float | None = None
-    most_faults: float | None = None
-    most_missed: float | None = None
-    most_late: float | None = None
-    most_skipped: float | None = None
-    most_score_shift: float | None = None
-    most_crashes: int | None = None
-    canary_factor: float | None = None
-    least_reject_ratio: float | None = None
-    challenge_parts: int | None = None
-    most_good_rejected: int | None = None
-    longest_pause_s: float | None = None
-    most_h: float | None = None
 
 
 class Assignment(Section):

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from appliance.bundle.gate_settings import GateSettings
 from appliance.events import Reason, Verdict
 from appliance.update.criteria import (
     YES_NO,
@@ -29,7 +30,6 @@ from appliance.update.criteria import (
     resumed,
 )
 from appliance.update.evidence import Values, log_evidence_above
-from appliance.update.gate_settings import GateSettings
 
 SCHEMA: Literal["vi.shadow-gate/1"] = "vi.shadow-gate/1"
 BALANCE: Values = (-1.0, 0.0, 1.0)

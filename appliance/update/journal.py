@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from appliance.bundle.gate_settings import Gates
 from appliance.errors import StorageError
 from appliance.events import iso, moment_of
 from appliance.ports import Clock
-from appliance.update.assignment import AssignedRelease, Gates
+from appliance.update.assignment import AssignedRelease
 from appliance.update.kinds import SignedFile, Update
 from appliance.update.lifecycle import Progress, resumed_state
 

@@ -239,7 +239,7 @@ class JudgingKind:
         if update.progress.is_at_the_line:
             self.line.end_shadow(release.name)
         if update.progress.verdict != "success":
-            if update.progress.verdict != "failed":  # it never judged here, or may be the release before
+            if update.progress.has_judged or update.progress.verdict != "failed":  # else it may be the one before
                 slots.forget(release.sha256)
         elif self.in_force(release.name) == release.sha256:  # else a person took it back meanwhile
             self.line.decide_with(Candidate(release.name, slots.current, release.sha256))
@@ -286,6 +286,8 @@ class JudgingKind:
             changes |= {"p99_ms": found.p99_ms}
         if found.says == "CONTINUE":
             return waits(found.reason, **changes)
+        if found.says == "LACKING":
+            return Outcome(Event.LACKING, found.reason, changes)
         return done(found.reason, **changes) if found.says == "PASS" else failed(found.reason, **changes)
 
     def _begun(self, update: Update, gate: Gate, since: int) -> _Looked:
@@ -305,7 +307,7 @@ class JudgingKind:
         if gate == "shadow":
             return Grounds(budget_ms)
         parts = self.line.observations("watch", update.previous, max(0, since - REFERENCE_PARTS))
-        verdicts = Counter(part.verdict for part in parts if part.seq <= since)
+        verdicts = Counter(part.verdict for part in parts if part.seq <= since and part.challenge is None)
         judged = verdicts.total() - verdicts["FAULT"]
         return Grounds(budget_ms, judged - verdicts["ACCEPT"], judged)
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from appliance.bundle.gate_settings import Gates
 from appliance.bundle.section import Section
 from appliance.errors import ApplianceError
-from appliance.update.assignment import AssignedRelease, Gates
+from appliance.update.assignment import AssignedRelease
 from appliance.update.floor import Release
 from appliance.update.lifecycle import Event, Progress
 

@@ -48,6 +48,7 @@ class Event(str, Enum):
     RETRY = "retry"  # it failed, and may succeed next time
     FAILED = "failed"  # it failed, and would again
     LOST = "lost"  # the line no longer has the release that it was given
+    LACKING = "lacking"  # what people must bring for its gate never came, so that it cannot be judged
     ABORTED = "aborted"  # a person, or a newer assignment, wants it undone; or the device has lost it
     RESTARTED = "restarted"  # the agent's process ended within the action
 
@@ -56,6 +57,7 @@ Verdict: TypeAlias = Literal["", "success", "failed", "rolled_back", "quarantine
 """How an update ends; empty while nobody knows."""
 
 _D, _R, _F, _L, _A, _X = Event.DONE, Event.RETRY, Event.FAILED, Event.LOST, Event.ABORTED, Event.RESTARTED
+_N = Event.LACKING
 _S = State
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
@@ -67,9 +69,17 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     _S.BUILD: {_D: _S.PROVE, _R: _S.VERIFY, _F: _S.ROLLBACK, _A: _S.ROLLBACK, _X: _S.VERIFY},
     _S.PROVE: {_D: _S.SHADOW, _R: _S.VERIFY, _F: _S.ROLLBACK, _A: _S.ROLLBACK, _X: _S.VERIFY},
     _S.SHADOW: {_D: _S.CANARY, _R: _S.SHADOW, _F: _S.ROLLBACK, _L: _S.SHADOW, _A: _S.ROLLBACK, _X: _S.SHADOW},
-    _S.CANARY: {_D: _S.COMMIT, _R: _S.CANARY, _F: _S.ROLLBACK, _L: _S.CANARY, _A: _S.ROLLBACK, _X: _S.CANARY},
+    _S.CANARY: {
+        _D: _S.COMMIT,
+        _R: _S.CANARY,
+        _F: _S.ROLLBACK,
+        _N: _S.ROLLBACK,
+        _L: _S.CANARY,
+        _A: _S.ROLLBACK,
+        _X: _S.CANARY,
+    },
     _S.COMMIT: {_D: _S.WATCH, _R: _S.COMMIT, _F: _S.ROLLBACK, _L: _S.ROLLBACK, _A: _S.ROLLBACK, _X: _S.COMMIT},
-    _S.WATCH: {_D: _S.REPORT, _F: _S.ROLLBACK, _L: _S.ROLLBACK, _A: _S.ROLLBACK, _X: _S.WATCH},
+    _S.WATCH: {_D: _S.REPORT, _F: _S.ROLLBACK, _N: _S.ROLLBACK, _L: _S.ROLLBACK, _A: _S.ROLLBACK, _X: _S.WATCH},
     _S.REPORT: {_D: _S.CLEANUP, _X: _S.REPORT},
     _S.CLEANUP: {_D: _S.IDLE, _X: _S.CLEANUP},
     _S.ROLLBACK: {_D: _S.VERIFY_ROLLBACK, _X: _S.ROLLBACK},
@@ -179,6 +189,8 @@ def _verdict(counted: Progress, state: State, event: Event, target: State) -> Ve
 def _verdict_on_the_way_back(progress: Progress, event: Event) -> Verdict:
     if event is Event.FAILED and progress.state not in (State.CHECK, State.DOWNLOAD):
         return "quarantined"  # it was judged, and trying it again is no cure
+    if event is Event.LACKING:
+        return "failed"  # not to blame, and tried again only when somebody assigns it anew
     return "rolled_back" if progress.has_judged else "failed"
 
 

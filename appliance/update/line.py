@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from appliance.bundle.gate_settings import Gates
 from appliance.errors import DeviceError
-from appliance.update.assignment import Gates
 
 Gate = Literal["shadow", "canary", "watch"]
 
@@ -21,7 +21,7 @@ class SeenPart:
 
     seq: the ledger's number. verdict, reason, label, score: what acted. challenger_*: of the release in shadow, None
     where it judges by itself. latency_us: in the model that is looked at; None where it was not asked. at: when it was
-    decided, UTC.
+    decided, UTC. challenge: "good" or "bad" where people knew the part before.
     """
 
     seq: int
@@ -36,6 +36,7 @@ class SeenPart:
     challenger_reason: str | None = None
     challenger_label: str | None = None
     challenger_score: float | None = None
+    challenge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,12 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a gate says so far. parts: how many it judged by. p99_ms: of the release, None before the first part."""
+    """What a gate says so far. parts: how many it judged by. p99_ms: of the release, None before the first part.
 
-    says: Literal["CONTINUE", "PASS", "FAIL"]
+    LACKING: what people must bring never came, so nothing more can be said, and the release is not to blame.
+    """
+
+    says: Literal["CONTINUE", "PASS", "FAIL", "LACKING"]
     reason: str
     parts: int
     p99_ms: float | None = None

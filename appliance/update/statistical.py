@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.bundle import strict_json
-from appliance.events import Reason, Verdict, moment_of
-from appliance.update.assignment import Gates
+from appliance.bundle.gate_settings import Gates
+from appliance.events import Challenge, Reason, Verdict, moment_of
 from appliance.update.challenger import Judgement as Said
 from appliance.update.challenger import Pair, ShadowGate, ShadowState
 from appliance.update.counts import P99
 from appliance.update.criteria import Finding, GateState, Outcome
-from appliance.update.gate_settings import GateSettings
 from appliance.update.line import Gate, Grounds, Judge, Judgement, SeenPart
-from appliance.update.watch import LinePart, Reference, Stage, WatchGate, WatchState
+from appliance.update.watch import LACKING, LinePart, Reference, Stage, WatchGate, WatchState
 
 _SAYS: dict[Outcome, Any] = {Outcome.CONTINUE: "CONTINUE", Outcome.PASS: "PASS", Outcome.FAIL: "FAIL"}
 US_PER_MS = 1000
@@ -33,7 +32,7 @@ def make_judge(gate: Gate, gates: Gates, grounds: Grounds, dumped: str = "") -> 
         ConfigError: the assignment asks for what no gate can judge by.
         StorageError: what was dumped is of another version.
     """
-    settings = GateSettings(**gates.model_dump(exclude_none=True))
+    settings = gates.settings()
     kept = json.loads(dumped) if dumped else {}
     times, state = P99.of(kept.get("times", {})), str(kept.get("state", "")).encode()
     if gate == "shadow":
@@ -87,7 +86,8 @@ class _LineJudge:
         verdict, reason = Verdict(part.verdict), Reason(part.reason)
         if part.is_late and verdict is not Verdict.FAULT:
             verdict, reason = Verdict.FAULT, Reason.DEADLINE
-        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms))
+        challenge = Challenge(part.challenge) if part.challenge else None
+        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms, challenge))
 
     def skip(self, parts: int) -> None:
         """Take no notice: at the line every part is judged."""
@@ -115,4 +115,5 @@ def _dumped(state: GateState, times: P99) -> str:
 
 
 def _told(finding: Finding, times: P99) -> Judgement:
-    return Judgement(_SAYS[finding.outcome], finding.reason, finding.parts, times.ms())
+    says: Any = "LACKING" if finding.cause == LACKING else _SAYS[finding.outcome]
+    return Judgement(says, finding.reason, finding.parts, times.ms())

@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import StorageError
-from appliance.events import Reason, Verdict
+from appliance.events import Challenge, Reason, Verdict
 from appliance.update.criteria import (
     YES_NO,
     Count,
@@ -28,13 +29,15 @@ from appliance.update.criteria import (
     resumed,
 )
 from appliance.update.evidence import STAKES_ABOVE, log_height, lower_bound, risen, upper_bound
-from appliance.update.gate_settings import GateSettings
 
 SCHEMA: Literal["vi.watch-gate/1"] = "vi.watch-gate/1"
 UNANSWERED = (Reason.RUNTIME, Reason.RESTART)
 MISSED = (Reason.DEADLINE, Reason.QUEUE_FULL)
 SECONDS_PER_HOUR = 3600.0
 MOST_SHARE = 0.99
+LACKING = "challenge_lacking"
+"""Cause of a FAIL that is not the release's fault: people did not bring the parts that its assignment asks for."""
+HOW_TO_CHALLENGE = 'put known bad parts in while it is on trial, with "challenge": "bad" in their trigger'
 
 
 class Stage(str, Enum):
@@ -42,13 +45,6 @@ class Stage(str, Enum):
 
     CANARY = "canary"
     WATCH = "watch"
-
-
-class Challenge(str, Enum):
-    """A part that is known to be good or bad, run through the line to see what it says."""
-
-    GOOD = "good"
-    BAD = "bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +169,8 @@ class WatchGate:
             return state
         after = self._looked(state, at_s)
         if after.waited_s >= self.settings.most_h * SECONDS_PER_HOUR:
-            return after.model_copy(update={"outcome": Outcome.FAIL, "cause": "silence"})
+            cause = LACKING if self._lacks_challenges_only(after) else "silence"
+            return after.model_copy(update={"outcome": Outcome.FAIL, "cause": cause})
         return after
 
     def resume(self, data: bytes, origin: str) -> WatchState:
@@ -206,7 +203,7 @@ class WatchGate:
         )
         reason = {
             Outcome.PASS: f"after {state.parts} parts all is shown: {shown}",
-            Outcome.CONTINUE: f"{so_far}; to be shown: {shown}",
+            Outcome.CONTINUE: f"{self._wanted(state)}{so_far}; to be shown: {shown}",
             Outcome.FAIL: bounds[state.cause].as_failed
             if state.cause in bounds
             else self._at_once(state, so_far, shown),
@@ -248,14 +245,24 @@ class WatchGate:
                 cause = name
         if cause:
             return state.model_copy(update={"outcome": Outcome.FAIL, "cause": cause})
-        if state.parts < self.least_parts or state.producing_s < self.least_s:
-            return state
-        has_challenges = state.bad_found >= self.settings.challenge_parts
-        if has_challenges and are_shown(state.tallies, self.criteria.values(), self.settings.alpha / 2):
+        if not self._lacks_challenges(state) and self._is_shown(state):
             return state.model_copy(update={"outcome": Outcome.PASS})
-        if state.parts >= self.settings.patience * self.least_parts:
-            return state.model_copy(update={"outcome": Outcome.FAIL, "cause": "undecided"})
+        if state.parts >= self.settings.patience * self.least_parts and state.producing_s >= self.least_s:
+            cause = LACKING if self._lacks_challenges_only(state) else "undecided"
+            return state.model_copy(update={"outcome": Outcome.FAIL, "cause": cause})
         return state
+
+    def _lacks_challenges(self, state: WatchState) -> bool:
+        return state.bad_found < self.settings.challenge_parts
+
+    def _lacks_challenges_only(self, state: WatchState) -> bool:
+        return self._lacks_challenges(state) and self._is_shown(state)
+
+    def _is_shown(self, state: WatchState) -> bool:
+        """Whether the line's own parts have shown all that they can."""
+        if state.parts < self.least_parts or state.producing_s < self.least_s:
+            return False
+        return are_shown(state.tallies, self.criteria.values(), self.settings.alpha / 2)
 
     def _looked(self, state: WatchState, at_s: float) -> WatchState:
         passed_s = 0.0 if state.seen_s is None else self._passed_s(state.seen_s, at_s)
@@ -265,11 +272,24 @@ class WatchGate:
         """Return how much time counts; a clock that is set counts for at most one pause."""
         return min(max(after_s - before_s, 0.0), self.settings.longest_pause_s)
 
+    def _wanted(self, state: WatchState) -> str:
+        """Say what is waited for that people must do; empty where it is nothing of that kind."""
+        if not self._lacks_challenges_only(state):
+            return ""
+        return f"{self._challenges(state)}; only that is missing: {HOW_TO_CHALLENGE}; "
+
+    def _challenges(self, state: WatchState) -> str:
+        asked, found = self.settings.challenge_parts, state.bad_found
+        came = f"only {found} bad challenge parts came" if found else "no bad challenge part came"
+        return f"{came}, {asked} must be found (challenge_parts; one that could not be inspected does not count)"
+
     def _at_once(self, state: WatchState, so_far: str, shown: str) -> str:
         return {
             "challenge_escape": "a part that is known to be bad was accepted",
             "challenge_overkill": f"{state.good_diverted} parts that are known to be good were diverted, and "
             f"{self.settings.most_good_rejected} are allowed",
+            LACKING: f"{self._challenges(state)}; all else is shown, and nothing speaks against the release: "
+            f"{HOW_TO_CHALLENGE}, and assign it again, or ask for fewer; {so_far}; {shown}",
             "silence": f"undecided after {state.waited_s / SECONDS_PER_HOUR:.0f} h: {so_far}; silence is no success",
         }.get(state.cause, f"undecided: {so_far}; {shown}")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.errors import ConfigError, DeliveryError, StorageError
+from appliance.events import Challenge
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.topics import Topics
@@ -62,6 +63,23 @@ def test_many_parts_at_once_each_get_their_own_answer(broker: EmbeddedBroker) ->
     link.close()
     assert [outcome.part_id for outcome in outcomes if outcome.passes] == [f"P{number}" for number in range(100)]
     assert consumer.parts.passed == 100
+
+
+def test_a_known_part_is_announced_as_such_each_time(broker: EmbeddedBroker) -> None:
+    station = SmallStation()
+    link = station.link(mqtt_settings(broker.port))
+    link.open(station)
+    consumer = LineConsumer(mqtt_settings(broker.port), "plc")
+    consumer.open()
+    assert consumer.wait_until_online(30.0)
+    consumer.announce("P1", 3000, "T1", repeat_every_ms=200, challenge=Challenge.BAD)
+    consumer.announce("P2", 3000, "T2", repeat_every_ms=200)
+    until(lambda: len(station.triggers) >= 4, "both, and repeated")
+    consumer.close()
+    link.close()
+    assert {(request.part_id, request.challenge) for request in station.triggers} == {
+        ("P1", Challenge.BAD), ("P2", None),
+    }  # fmt: skip
 
 
 def test_an_unanswered_trigger_is_repeated_as_such(broker: EmbeddedBroker) -> None:

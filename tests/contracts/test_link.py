@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from appliance.events import Verdict
+from appliance.events import Challenge, Verdict
 from appliance.links.announcements import StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.topics import Topics
@@ -60,6 +60,14 @@ def test_a_trigger_reaches_the_station(stage: Stage) -> None:
     first, second = stage.station.triggers
     assert (first.trigger_id, first.part_id, first.is_repeat) == ("T1", "P9", False)
     assert (second.trigger_id, second.part_id, second.is_repeat) == ("T2", "T2", True)
+
+
+def test_a_trigger_of_a_known_part_says_so_and_one_that_says_something_else_is_no_trigger(stage: Stage) -> None:
+    for challenge in ("good", "bad", "maybe", None):
+        stage.line.trigger(f"T-{challenge}", challenge=challenge)
+    until(lambda: len(stage.station.triggers) == 3, "the triggers")
+    assert [request.challenge for request in stage.station.triggers] == [Challenge.GOOD, Challenge.BAD, None]
+    assert stage.link.counts["triggers_malformed"] == 1
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))

@@ -153,7 +153,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     (folder / "release").mkdir()
     desk = Desk(folder / "release", str(folder / "release" / "updates"))
     desk.begin()
-    (desk.folder / "report.html").write_text("<p>good</p>")
+    desk.known_parts()
     desk.recipe(version=4)
     (folder / "older").mkdir()
     Desk(folder / "older", str(folder / "older" / "updates")).begin(has_recipes=False)

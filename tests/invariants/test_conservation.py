@@ -1,5 +1,6 @@
 """Invariant 1: every accepted trigger gets exactly one final verdict, whatever happens on the way."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import RuntimeFault
-from appliance.events import Reason, Trigger, Verdict, utc_now
+from appliance.events import Challenge, Reason, Trigger, Verdict, utc_now
 from appliance.stores.ledger import SqliteLedger
 from tests.line import Line, eventually
 
@@ -127,6 +128,35 @@ def test_a_repeated_trigger_gets_the_same_verdict_again_and_never_a_second_inspe
     assert len({action.seq for action in line.link.actions}) == 1
     assert {record.payload for record in line.link.records} == {line.records[0][1].payload}
     assert line.inspection.inspected == ["bad-1"]
+
+
+@pytest.mark.parametrize("challenge", Challenge)
+def test_a_challenge_part_gets_the_verdict_of_every_other_part_and_the_record_says_what_it_was(
+    tmp_path: Path, challenge: Challenge
+) -> None:
+    with Line(tmp_path) as line:
+        for number, known in enumerate((None, challenge)):
+            line.trigger(f"good-{number}", challenge=known)
+            line.trigger(f"bad-{number}", challenge=known)
+        line.wait_for(4)
+        line.trigger("good-1", is_repeat=True)
+        assert eventually(lambda: len(line.link.actions) == 5)
+    told = {part: (verdict, reason) for part, (verdict, reason) in line.verdicts().items()}
+    assert told["good-0"] == told["good-1"] == (Verdict.ACCEPT, Reason.COMPLETE)
+    assert told["bad-0"] == told["bad-1"] == (Verdict.REJECT, Reason.DEFECT)
+    recorded = {json.loads(record.payload)["part_id"]: json.loads(record.payload) for _, record in line.records}
+    assert {part: document["challenge"] for part, document in recorded.items()} == {
+        "good-0": None, "bad-0": None, "good-1": challenge.value, "bad-1": challenge.value,
+    }  # fmt: skip
+    assert {action.verdict for action in line.link.actions if action.part_id == "good-1"} == {Verdict.ACCEPT}
+
+
+def test_a_challenge_part_that_a_crash_left_open_is_still_one(tmp_path: Path) -> None:
+    with SqliteLedger.open(tmp_path / "ledger.db", "device-1", "boot-1") as ledger:
+        assert ledger.accept(Trigger("t-1", "caught", utc_now(), 0, 0, challenge=Challenge.BAD))
+    with Line(tmp_path, boot_id="boot-2") as again:
+        pass
+    assert [json.loads(record.payload)["challenge"] for _, record in again.records] == ["bad"]
 
 
 def test_a_trigger_repeated_while_its_part_is_open_changes_nothing(tmp_path: Path) -> None:

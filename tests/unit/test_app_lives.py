@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.bundle.gate_settings import Gates
 from appliance.update.app_settings import AppLimits
-from appliance.update.assignment import AssignedRelease, Gates
+from appliance.update.assignment import AssignedRelease
 from appliance.update.lifecycle import Progress, State
 from tests.app_agent import APP, AppDevice, AppFleet
 from tests.line import eventually

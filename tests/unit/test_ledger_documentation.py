@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.events import Reason, ShadowJudgement, Verdict, utc_now
+from appliance.events import Challenge, Reason, ShadowJudgement, Verdict, utc_now
 from tests.ledger_inspections import make_inspection, make_trigger, open_ledger, store_many
 
 TEXT = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
@@ -60,6 +60,20 @@ def test_verdicts_are_counted_by_product(rows: sqlite3.Connection) -> None:
     assert found == [("board", "ACCEPT", 3), ("board", "REJECT", 1)]
 
 
+def test_challenge_parts_are_counted_by_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with open_ledger(path) as ledger:
+        for number, challenge in enumerate((None, Challenge.BAD, Challenge.BAD, Challenge.GOOD)):
+            trigger = replace(make_trigger(f"t{number}"), challenge=challenge)
+            ledger.accept(trigger)
+            ledger.record(make_inspection(trigger, Verdict.REJECT if challenge is Challenge.BAD else Verdict.ACCEPT))
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    connection.row_factory = sqlite3.Row
+    found = [tuple(row.values()) for row in answers(connection, 4)]
+    assert found == [("bad", 3, "REJECT", 2), ("good", 3, "ACCEPT", 1)]
+    connection.close()
+
+
 def test_a_candidates_verdicts_are_counted_beside_those_that_were_given(tmp_path: Path) -> None:
     path, digest = tmp_path / "ledger.db", "b" * 64
     with open_ledger(path) as ledger:
@@ -69,7 +83,7 @@ def test_a_candidates_verdicts_are_counted_beside_those_that_were_given(tmp_path
         ledger.updates.note_shadow(judged)
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
-    found = [tuple(row.values()) for row in answers(connection, 4, candidate=digest)]
+    found = [tuple(row.values()) for row in answers(connection, 5, candidate=digest)]
     assert found == [("ACCEPT", "ACCEPT", 2), ("ACCEPT", "REJECT", 1)]
     connection.close()
 
@@ -83,7 +97,7 @@ def test_records_without_a_clock_to_rely_on_are_found(tmp_path: Path) -> None:
             ledger.record(replace(make_inspection(trigger), clock_synchronised=state))
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
-    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 5)] == [(2, 0), (3, None)]
+    assert [(row["seq"], row["synchronised"]) for row in answers(connection, 6)] == [(2, 0), (3, None)]
     connection.close()
 
 

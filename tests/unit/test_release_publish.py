@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import BundleTrustError, ReplayError
+from appliance.update.assignment import read_assignment
 from tests.release_desk import Desk, ServedFolder
 from tests.update_device import Device
 from tests.update_server import UpdateServer
@@ -29,11 +32,12 @@ def device(desk: Desk) -> Iterator[Device]:
 
 def test_a_device_gets_a_release_with_its_card_and_its_report(desk: Desk, device: Device) -> None:
     bundle = desk.bundle()
-    (desk.folder / "report.html").write_text("<p>good</p>")
-    assert desk.release(bundle, "--report", str(desk.folder / "report.html")) == 0
+    figures, page = desk.evaluated(bundle)
+    assert desk.release(bundle, "--report", figures, "--report", page) == 0
     assert device.download(FIRST) == bundle.read_bytes()
     assert device.download("models/boards/boards-1.card.md") == b"# tiny\n"
-    assert device.download("models/boards/boards-1.report.html") == b"<p>good</p>"
+    assert device.download("models/boards/boards-1.report.json") == Path(figures).read_bytes()
+    assert device.download("models/boards/boards-1.report.html") == Path(page).read_bytes()
     assert device.repository.find(FIRST).releases["model/boards"].seq == 1
     assert desk.verify() == 0
 
@@ -50,6 +54,27 @@ def test_a_device_gets_an_assignment_that_names_what_was_signed(desk: Desk, devi
          "length": target.length, "seq": 1}
     ]  # fmt: skip
     assert assignment["gates"] == {"shadow_parts": 500, "canary_parts": 200, "watch_parts": 2000, "watch_h": 2.0}
+    assert desk.verify() == 0
+
+
+def test_every_setting_of_the_gates_can_be_assigned_and_is_what_the_device_judges_by(
+    desk: Desk, device: Device
+) -> None:
+    wanted = {
+        "alpha": 0.02, "beta": 0.002, "shadow_parts": 40, "canary_parts": 30, "watch_parts": 60, "watch_h": 0.5,
+        "patience": 30.0, "most_escapes": 0.2, "most_overkill": 0.05, "most_disagreement": 0.06, "most_imbalance": 0.03,
+        "most_faults": 0.02, "most_missed": 0.02, "most_late": 0.03, "most_skipped": 0.8, "most_score_shift": 0.2,
+        "most_crashes": 1, "canary_factor": 2.0, "least_reject_ratio": 0.0, "challenge_parts": 3,
+        "most_good_rejected": 0, "longest_pause_s": 300.0, "most_h": 72.0,
+    }  # fmt: skip
+    assert set(wanted) == set(GateSettings.__dataclass_fields__)
+    assert desk.release(desk.bundle()) == 0
+    words = [word for key, value in wanted.items() for word in ("--gate", f"{key}={value}")]
+    assert desk.assign("--device", "line-1", "--release", FIRST, *words) == 0
+    read = read_assignment(
+        device.download("assign/ulm/line-1.json"), origin="it", device_id="line-1", allowed=[("model", "boards")]
+    )
+    assert asdict(read.gates.settings()) == wanted
     assert desk.verify() == 0
 
 
@@ -91,14 +116,14 @@ def test_a_release_twice_is_one_release(desk: Desk, device: Device, capsys: pyte
 def test_a_report_that_comes_later_is_not_told_to_be_there(
     desk: Desk, device: Device, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle, report = desk.bundle(), desk.folder / "report.html"
-    report.write_text("<p>good</p>")
+    bundle = desk.bundle()
+    figures, _ = desk.evaluated(bundle)
     assert desk.release(bundle) == 0
-    assert desk.release(bundle, "--report", str(report)) == 78
-    assert "not with this models/boards/boards-1.report.html" in " ".join(capsys.readouterr().err.split())
-    assert desk.release(bundle, "--report", str(report), "--seq", "2") == 0
-    assert desk.release(bundle, "--report", str(report)) == 0
-    assert device.download("models/boards/boards-2.report.html") == b"<p>good</p>"
+    assert desk.release(bundle, "--report", figures) == 78
+    assert "not with this models/boards/boards-1.report.json" in " ".join(capsys.readouterr().err.split())
+    assert desk.release(bundle, "--report", figures, "--seq", "2") == 0
+    assert desk.release(bundle, "--report", figures) == 0
+    assert device.download("models/boards/boards-2.report.json") == Path(figures).read_bytes()
 
 
 def test_an_old_content_comes_back_under_a_new_number_and_an_older_number_never(

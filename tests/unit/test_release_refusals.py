@@ -105,6 +105,33 @@ def test_an_assignment_that_no_device_could_follow_is_refused(
     assert same()
 
 
+@pytest.mark.parametrize(
+    ("gates", "words"),
+    [
+        (["challenge_part=3"], "did you mean challenge_parts?"),
+        (["weather=3"], "there are shadow_parts, canary_parts"),
+        (["challenge_parts"], "write KEY=VALUE, such as challenge_parts=3"),
+        (["challenge_parts=some"], "'some' is no number"),
+        (["challenge_parts=1.5"], "challenge_parts"),
+        (["challenge_parts=-1"], "challenge_parts is -1; give a number that is not negative"),
+        (["most_overkill=3"], "most_overkill is 3.0; give a share between 0 and 1"),
+        (["alpha=nan"], "alpha"),
+        (["shadow_parts=0"], "must be at least 1"),
+        (["watch_h=400"], "give a most_h over watch_h"),
+        (["most_h=48", "most_h=50"], "most_h is given twice"),
+        (["watch_parts=50"], "watch_parts is given twice"),
+    ],
+)
+def test_gates_by_which_no_device_could_judge_are_not_assigned(
+    desk: Desk, gates: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.release(desk.bundle()) == 0
+    given = [word for gate in gates for word in ("--gate", gate)]
+    assert desk.assign("--device", "line-1", "--release", FIRST, "--watch-parts", "60", *given) == 78
+    assert words in capsys.readouterr().err.replace("\n", " ")
+    assert "assign-ulm" not in desk.standing().delegated
+
+
 def test_a_device_is_never_assigned_an_older_release(
     desk: Desk, same: Callable[[], bool], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,7 +124,7 @@ def test_where_the_store_does_not_compare_the_second_is_refused_by_a_last_look(t
 def test_a_publisher_that_was_killed_at_any_object_is_completed_by_the_same_command(
     desk: Desk, store: S3Server, web: UpdateServer
 ) -> None:
-    words = ["--by", "Anna", *desk.at(), *desk.keyed("ci", "quentin", "online")]
+    words = ["--by", "Anna", "--no-report", "a test", *desk.at(), *desk.keyed("ci", "quentin", "online")]
     for seq, most in enumerate(range(5), 1):
         bundle = desk.bundle(revision=seq)
         command = [sys.executable, "-m", "trainer", "publish", "release", str(bundle), *words]

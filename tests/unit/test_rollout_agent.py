@@ -44,9 +44,9 @@ class Plant:
         self.key = open_device_key(device.state / "device.key").public
         self.write_fleet(watch_h=0)
 
-    def write_fleet(self, watch_h: float) -> None:
+    def write_fleet(self, watch_h: float, **gates: float) -> None:
         lines = {"bench": {DEVICE: {"key": self.key, "ring": "lab"}}, "line-1": {"aoi-2": {"key": "ab" * 32}}}
-        rings = {"lab": {"least_h": 0, "gates": GATES | {"watch_h": watch_h}}}
+        rings = {"lab": {"least_h": 0, "gates": GATES | {"watch_h": watch_h, **gates}}}
         (self.folder / "fleet.yaml").write_text(
             yaml.safe_dump({"reports": "reports", "sites": {SITE: lines}, "rings": rings})
         )
@@ -95,6 +95,13 @@ def test_the_next_ring_is_told_when_the_agent_has_watched_and_not_before(plant: 
     assert plant.seen() == {
         "phase": "running", "lab": {"success": 1}, "line": {"told": 1}, "quarter": {}, "all": {}, "not_back_yet": 0,
     }  # fmt: skip
+
+
+def test_gates_of_the_fleet_file_are_what_the_agent_judges_by(plant: Plant, device: Device) -> None:
+    plant.write_fleet(watch_h=0, challenge_parts=2, most_overkill=0.05)
+    start(plant)
+    gates = device.update().gates.settings()
+    assert (gates.challenge_parts, gates.most_overkill, gates.shadow_parts, gates.alpha) == (2, 0.05, 10, 0.01)
 
 
 def test_a_release_that_the_device_gives_up_ends_there(plant: Plant, device: Device) -> None:

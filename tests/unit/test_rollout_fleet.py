@@ -54,6 +54,9 @@ def test_a_fleet_is_read_with_the_rules_that_it_leaves_out(tmp_path: Path) -> No
         ("least_h: 48", "least_hours: 48", "did you mean `least_h`"),
         ("percent: 30", "percent: 130", "less than or equal to 100"),
         ("halt_devices: 20", "halt_devices: 0", "greater than or equal to 1"),
+        ("watch_h: 12", "challenge_part: 3", "did you mean `challenge_parts`"),
+        ("watch_h: 12", "most_overkill: 3", "most_overkill is 3.0; give a share between 0 and 1"),
+        ("watch_h: 12", "watch_h: 400", "fleet.yaml:14: rings.quarter.gates: give a most_h over watch_h"),
         ("reports: s3://plant/reports\n", "", "the key `reports` is missing"),
         ("  ulm:\n", "  Ulm:\n", "sites"),
         ("rings:\n", "rings: &a\n", "anchors"),
@@ -64,6 +67,13 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, wo
     with pytest.raises(ConfigError) as told:
         read(tmp_path, FILE.replace(old, new))
     assert words in str(told.value)
+
+
+def test_a_ring_sets_any_gate_and_the_lab_keeps_its_hour(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(f"{FILE}  lab: {{gates: {{challenge_parts: 2, most_overkill: 0.05}}}}\n")
+    gates = read_fleet(path).rings.of("lab").gates
+    assert (gates.challenge_parts, gates.most_overkill, gates.watch_h, gates.alpha) == (2, 0.05, 1, None)
 
 
 @pytest.mark.parametrize(

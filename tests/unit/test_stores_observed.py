@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from appliance.events import Verdict
+from appliance.events import Challenge, Verdict
 from appliance.stores.observed import ObservedLedger
 from tests.answering_station import SHADOW_TABLE
 from tests.ledger_inspections import make_inspection, make_trigger, open_ledger
@@ -48,6 +48,25 @@ def test_what_judged_beside_comes_with_what_acted(tmp_path: Path) -> None:
             assert list(observed.judged_beside_by(OLD, 0)) == list(observed.judged_beside_by(NEW, 2)) == []
     assert (part.seq, part.verdict, part.latency_us) == (2, "ACCEPT", 900)
     assert (part.challenger_verdict, part.challenger_label, part.challenger_score) == ("REJECT", "open", 0.7)
+
+
+def test_known_parts_are_told_apart_and_records_of_before_have_none(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.db") as ledger:
+        for number, challenge in enumerate((None, Challenge.GOOD, Challenge.BAD), 1):
+            trigger = replace(make_trigger(f"t{number}"), challenge=challenge)
+            made = make_inspection(trigger)
+            ledger.accept(trigger)
+            ledger.record(replace(made, versions=replace(made.versions, bundle_digest=NEW)))
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as writer:
+            writer.execute("UPDATE inspection SET record = json_remove(record, '$.challenge') WHERE seq = 1")
+            writer.executemany(
+                "INSERT INTO shadow VALUES (?, ?, 'ACCEPT', 'complete', NULL, NULL, 900, '2026-01-01T00:00:00.000Z')",
+                [(number, NEW) for number in (1, 2, 3)],
+            )
+            writer.commit()
+        with closing(ObservedLedger(tmp_path / "ledger.db")) as observed:
+            assert [part.challenge for part in observed.judged_by(NEW, 0)] == [None, "good", "bad"]
+            assert [part.challenge for part in observed.judged_beside_by(NEW, 0)] == [None, "good", "bad"]
 
 
 def test_a_part_that_the_model_never_saw_has_no_time_in_it(tmp_path: Path) -> None:

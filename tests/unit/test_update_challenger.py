@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle import strict_json
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import ConfigError, StorageError
 from appliance.events import Reason, Verdict
 from appliance.update.challenger import Failure, Judgement, Pair, ShadowGate, ShadowState
 from appliance.update.criteria import Outcome
-from appliance.update.gate_settings import GateSettings
 from benchmarks.challenger_lines import BUDGET_MS, Candidate, pairs
 
 GATE = ShadowGate(GateSettings(), BUDGET_MS)

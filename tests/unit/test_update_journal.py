@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.bundle.gate_settings import Gates
 from appliance.errors import StorageError
-from appliance.update.assignment import AssignedRelease, Gates
+from appliance.update.assignment import AssignedRelease
 from appliance.update.journal import MOST_UNSENT, MOST_UPDATES, MOST_WISHES, Journal
 from appliance.update.kinds import Update
 from appliance.update.lifecycle import Event, Progress, State, after

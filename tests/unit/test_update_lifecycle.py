@@ -119,6 +119,8 @@ def test_power_cuts_while_nothing_is_tried_count_nothing() -> None:
         (State.SHADOW, Event.FAILED, "quarantined"),
         (State.SHADOW, Event.ABORTED, "failed"),
         (State.WATCH, Event.FAILED, "quarantined"),
+        (State.CANARY, Event.LACKING, "failed"),
+        (State.WATCH, Event.LACKING, "failed"),
     ],
 )
 def test_how_it_ends_is_told_when_it_has_ended(state: State, event: Event, verdict: str) -> None:
@@ -139,7 +141,7 @@ def test_every_life_ends_within_the_cap_and_succeeds_only_through_every_gate(dat
         if progress.state is State.IDLE:
             break
         possible = sorted(TRANSITIONS[progress.state])
-        stays = [event for event in possible if event not in (Event.FAILED, Event.ABORTED)]
+        stays = [event for event in possible if event not in (Event.FAILED, Event.LACKING, Event.ABORTED)]
         event = data.draw(st.sampled_from([*possible, *stays * 4]))
         watched = watched or (progress.state, event) == (State.WATCH, Event.DONE)
         before, progress = progress, after(progress, event)

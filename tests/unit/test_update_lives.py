@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from appliance.bundle.gate_settings import Gates
 from appliance.errors import StorageError
 from appliance.update.lifecycle import State
+from appliance.update.line import Gate, Grounds, SeenPart
+from tests.counting_judge import CountingJudge
 from tests.planted import wrong_normalisation
+from tests.simulated_line import SimulatedLine
 from tests.small_disk import fill, small_disk
 from tests.update_agent import Along, Device, Fleet, fork_agent
 from tests.update_server import UpdateServer
@@ -271,3 +276,26 @@ def test_a_server_that_is_away_is_waited_for_and_told(device: Device, fleet: Fle
     update = device.update()
     assert update.progress.outcome == "success"
     assert device.journal.noted("problem") is None
+
+
+def test_known_parts_are_no_measure_of_what_is_usual_at_the_line(device: Device, fleet: Fleet) -> None:
+    class KnownBadParts(SimulatedLine):
+        """Every part that is diverted was put in on purpose."""
+
+        def observations(self, gate: Gate, sha256: str, since_seq: int) -> Iterator[SeenPart]:
+            for part in super().observations(gate, sha256, since_seq):
+                yield replace(part, challenge="bad" if part.verdict == "REJECT" else None)
+
+    grounds: dict[Gate, Grounds] = {}
+
+    def noting(gate: Gate, gates: Gates, known: Grounds, dumped: str = "") -> CountingJudge:
+        grounds.setdefault(gate, known)
+        return CountingJudge(gate, gates, known, dumped)
+
+    device.line, device.make_judge = KnownBadParts(device.station, device.line.folder), noting
+    device.line.restart()
+    device.line.pass_parts(20)
+    fleet.offer(2)
+    assert device.update().progress.outcome == "success"
+    assert grounds["canary"].parts_before >= 10
+    assert (grounds["canary"].diverted_before, grounds["watch"].diverted_before) == (0, 0)

@@ -1,11 +1,14 @@
 """The gates' judge as the agent feeds it: what the line's ledger says goes to the right respect."""
 
+import re
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
+from appliance.bundle.gate_settings import Gates, GateSettings
 from appliance.errors import ConfigError
 from appliance.events import iso, moment_of
-from appliance.update.assignment import Gates
-from appliance.update.gate_settings import GateSettings
 from appliance.update.line import Gate, Grounds, Judgement, SeenPart
 from appliance.update.statistical import make_judge
 
@@ -68,6 +71,30 @@ def test_what_is_worse_fails_in_its_own_words(gate: Gate, changes: dict[str, obj
     assert (found.says, words in found.reason) == ("FAIL", True), found
 
 
+def test_known_parts_are_judged_as_known_ones_and_leave_the_lines_rejects_alone() -> None:
+    gates, found = GATES.model_copy(update={"challenge_parts": 100}), {"verdict": "REJECT", "reason": "defect"}
+    for changes, says, words in (
+        (found, "PASS", "all is shown"),
+        ({"verdict": "ACCEPT", "reason": "complete"}, "FAIL", "known to be bad was accepted"),
+        ({"verdict": "FAULT", "reason": "camera", "latency_us": None}, "CONTINUE", "no bad challenge part came"),
+    ):
+        judge = make_judge("canary", gates, GROUNDS)
+        for number in range(1, 2000):
+            judge.take(part(number, **(changes | {"challenge": "bad"} if number % 3 == 0 else {})))
+        result = judge.judge(0.0, BEGAN_S + 2000)
+        assert (result.says, words in result.reason) == (says, True), result
+
+
+def test_a_gate_whose_known_parts_never_came_says_that_it_lacks_them() -> None:
+    gates = GATES.model_copy(update={"challenge_parts": 1, "patience": 5.0})
+    judge = make_judge("canary", gates, GROUNDS)
+    for number in range(1, 1001):
+        judge.take(part(number))
+    result = judge.judge(0.0, BEGAN_S + 1000)
+    assert (result.says, result.parts) == ("LACKING", 1000)
+    assert result.reason.startswith("no bad challenge part came, 1 must be found")
+
+
 def test_nothing_passes_in_silence() -> None:
     for gate in ("shadow", "canary", "watch"):
         assert make_judge(gate, GATES, GROUNDS).judge(99.0, BEGAN_S).says == "CONTINUE"  # type: ignore[arg-type]
@@ -79,6 +106,14 @@ def test_an_assignment_may_set_each_of_the_gates_keys() -> None:
     wrong = GATES.model_copy(update={"alpha": 2.0})
     with pytest.raises(ConfigError, match=r"gates: alpha is 2\.0"):
         make_judge("shadow", wrong, GROUNDS)
+
+
+def test_the_documented_settings_of_the_gates_are_those_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "challenger.md").read_text(encoding="utf-8")
+    told: dict[str, float] = {}
+    for keys, defaults in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", page.partition("## All settings")[2], re.MULTILINE):
+        told |= dict(zip(re.findall(r"`(\w+)`", keys), map(float, defaults.split(", ")), strict=True))
+    assert told == asdict(GateSettings())
 
 
 def test_parts_that_no_camera_saw_say_nothing_about_a_release_however_long_the_line_waited() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.update.assignment import Assignment, Gates
+from appliance.bundle.gate_settings import Gates
+from appliance.update.assignment import Assignment
 from appliance.update.conductor import Conductor
 from appliance.update.doors import Window
 from appliance.update.journal import Journal

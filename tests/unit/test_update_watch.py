@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle import strict_json
+from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import StorageError
-from appliance.events import Reason, Verdict
+from appliance.events import Challenge, Reason, Verdict
 from appliance.update.criteria import Outcome
-from appliance.update.gate_settings import GateSettings
-from appliance.update.watch import Challenge, LinePart, Reference, Stage, WatchGate, WatchState
+from appliance.update.watch import LACKING, LinePart, Reference, Stage, WatchGate, WatchState
 from benchmarks.challenger_lines import BUDGET_MS, line_parts
 
 pytestmark = pytest.mark.long
@@ -121,7 +121,38 @@ def test_without_the_challenge_parts_that_are_asked_for_there_is_no_pass() -> No
     assert state.outcome is Outcome.CONTINUE
     assert "2 of 3 bad challenge parts" in gate.finding(state).reason
     assert gate.take(state, bad(5000, Challenge.BAD)).outcome is Outcome.PASS
-    assert after(gate, *(good(9.0 * number) for number in range(600))).cause == "undecided"
+
+
+def lines_parts(count: int) -> list[LinePart]:
+    """What the line makes: 3 % are diverted, as before."""
+    return [(good if number % 33 else bad)(9.0 * number) for number in range(1, count + 1)]
+
+
+def test_challenge_parts_that_never_come_are_not_the_releases_fault_and_the_reason_says_what_to_do() -> None:
+    gate = WatchGate(GateSettings(challenge_parts=2, canary_parts=200, patience=5), Stage.CANARY, BEFORE, BUDGET_MS)
+    waiting = after(gate, *lines_parts(999))
+    assert waiting.outcome is Outcome.CONTINUE
+    assert gate.finding(waiting).reason.startswith("no bad challenge part came, 2 must be found")
+    found = gate.finding(gate.take(waiting, good(9000.0)))
+    assert (found.outcome, found.cause) == (Outcome.FAIL, LACKING)
+    assert found.reason.startswith("no bad challenge part came, 2 must be found")
+    assert 'put known bad parts in while it is on trial, with "challenge": "bad" in their trigger' in found.reason
+    one = gate.take(gate.take(waiting, bad(9000.0, Challenge.BAD)), good(9009.0))
+    assert gate.finding(one).reason.startswith("only 1 bad challenge parts came, 2 must be found")
+
+
+def test_a_line_that_stands_still_before_its_challenge_parts_came_says_so_too() -> None:
+    settings = GateSettings(challenge_parts=1, canary_parts=200, watch_h=0.1, most_h=2)
+    gate = WatchGate(settings, Stage.CANARY, BEFORE, BUDGET_MS)
+    state = after(gate, *lines_parts(500))
+    for tenth in range(1, 9):
+        state = gate.wait(state, 4500.0 + 600.0 * tenth)
+    assert (state.outcome, state.cause) == (Outcome.FAIL, LACKING)
+
+
+def test_a_release_that_is_undecided_for_other_reasons_keeps_that_reason_without_challenge_parts_too() -> None:
+    gate = WatchGate(GateSettings(challenge_parts=1, canary_parts=200, patience=1), Stage.CANARY, BEFORE, BUDGET_MS)
+    assert after(gate, *lines_parts(200)).cause == "undecided"
 
 
 def test_challenge_parts_do_not_count_as_the_lines_rejects() -> None:

@@ -15,6 +15,7 @@ from appliance.bundle.strict_json import dump, parse
 from appliance.errors import BundleFormatError, BundleTrustError, ConfigError
 from appliance.events import utc_now
 from trainer.progress import console
+from trainer.release.gates import Gates
 from trainer.release.releases import LARGEST_SEQ, is_release, nobody_signed
 from trainer.release.roles import ASSIGN, CONTENT, KINDS, Kind, assign_role, expires, keys_of, kind_of, said_of, seq_of
 from trainer.release.shelf import Shelf, target_path
@@ -28,7 +29,6 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Ring = Literal["lab", "line", "quarter", "all"]
 RINGS: tuple[Ring, ...] = ("lab", "line", "quarter", "all")
 Seq = Annotated[int, Field(ge=0, le=LARGEST_SEQ)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Rollout = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -41,15 +41,6 @@ class Chosen(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     length: Annotated[int, Field(ge=0, le=10**12)]
     seq: Seq
-
-
-class Gates(Section):
-    """How much a release must show before it stays: parts in shadow, parts on trial, and parts and hours watched."""
-
-    shadow_parts: Count = 500
-    canary_parts: Count = 200
-    watch_parts: Count = 2000
-    watch_h: Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)] = 24
 
 
 class Assignment(Section):

@@ -6,7 +6,7 @@ Source: The Update Framework specification 1.0, section 5; docs/updates.md (what
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,8 +22,10 @@ from appliance.errors import BundleTrustError
 from appliance.events import utc_now
 from trainer.progress import tracked
 from trainer.release.assignment import assignments, differences
+from trainer.release.evaluation import of_which_bundle
 from trainer.release.publication import ISSUED_AT
 from trainer.release.recipes import check_order, check_recipe
+from trainer.release.releases import FIGURES
 from trainer.release.roles import ASSIGN, KINDS, said_of, seq_of, terms_of
 from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
@@ -128,11 +130,22 @@ def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
         except LengthOrHashMismatchError as error:
             raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
         _check_number(shelf, role, name, target)
+        if role == KINDS["model"] and name.endswith(FIGURES):
+            _check_figures(shelf, name, standing.releases("model"), content)
         if role == KINDS["recipe"] and name.endswith(SUFFIX):
             check_recipe(name, standing.releases("recipe"), content)
     if recipes := standing.delegated.get(KINDS["recipe"]):
         check_order(recipes.signed)
     return len(names)
+
+
+def _check_figures(shelf: Shelf, name: str, models: Mapping[str, TargetFile], content: bytes) -> None:
+    bundle = models.get(f"{name.removesuffix(FIGURES)}.bundle")
+    if bundle is None or of_which_bundle(content) != bundle.hashes.get("sha256"):
+        raise BundleTrustError(
+            f"{shelf.address}: {name} is no evaluation of the bundle beside which it lies; withdraw that, and release "
+            "it with its own"
+        )
 
 
 def _check_number(shelf: Shelf, role: str, name: str, target: TargetFile) -> None:

@@ -43,7 +43,12 @@ def _add_release(tasks: Commands, epilog: str) -> None:
     )
     release.add_argument("--name", help="of an app or system; a model and a recipe have their own")
     release.add_argument("--seq", type=whole, metavar="N", help="its number (default: one more than the highest)")
-    release.add_argument("--report", type=Path, metavar="FILE", help="`trainer evaluate --report` of it, laid beside")
+    release.add_argument(
+        "--report", type=Path, action="append", default=[], metavar="FILE",
+        help="what `trainer evaluate --json` wrote of this bundle, without which no model is released; repeat it for "
+        "the page of `trainer evaluate --report`",
+    )  # fmt: skip
+    release.add_argument("--no-report", metavar="WHY", help="why a model has none; signed with it")
     release.add_argument("--by", required=True, metavar="WHO", help="who releases it")
     release.add_argument("--why", default="A new release.", metavar="WORDS", help="a sentence for those who sign")
     _add_request(release)
@@ -87,7 +92,11 @@ def _add_assign(tasks: Commands, epilog: str) -> None:
         ("watch-parts", 2000, "parts watched afterwards"),
         ("watch-h", 24, "hours watched afterwards"),
     ):
-        assign.add_argument(f"--{name}", type=whole, default=default, metavar="N", help=f"{what} (default %(default)s)")
+        assign.add_argument(f"--{name}", type=whole, metavar="N", help=f"{what} (default {default})")
+    assign.add_argument(
+        "--gate", action="append", default=[], metavar="KEY=VALUE",
+        help="what else a release must show on the device, such as challenge_parts=3; repeat it (docs/challenger.md)",
+    )  # fmt: skip
     add_repository(assign)
     add_signers(assign)
 

@@ -19,11 +19,13 @@ from appliance.events import utc_now
 from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
-from trainer.release.assignment import Gates, Wish
+from trainer.release.assignment import Wish
 from trainer.release.brought import brought
 from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
-from trainer.release.keys import open_signer
+from trainer.release.evaluation import Told, without_report
+from trainer.release.gates import read_gates
+from trainer.release.keys import open_signer, printable
 from trainer.release.keys_commands import secrets_of
 from trainer.release.memory import remembered
 from trainer.release.orders import Order, publish_orders
@@ -48,7 +50,8 @@ def release(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    wanted = brought(arguments.file, arguments.kind, arguments.name, arguments.report)
+    told = Told(arguments.report, arguments.no_report)
+    wanted = brought(arguments.file, arguments.kind, arguments.name, told)
     wanted.check()
     if arguments.track is not None and wanted.kind != "model":
         raise ConfigError(
@@ -127,12 +130,10 @@ def assign_devices(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
+    said = {key: getattr(arguments, key) for key in ("shadow_parts", "canary_parts", "watch_parts", "watch_h")}
+    gates = read_gates(arguments.gate, said)
     signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     try:
-        gates = Gates(
-            shadow_parts=arguments.shadow_parts, canary_parts=arguments.canary_parts,
-            watch_parts=arguments.watch_parts, watch_h=arguments.watch_h,
-        )  # fmt: skip
         wish = Wish(rollout=arguments.rollout, ring=arguments.ring, paths=tuple(arguments.release), gates=gates)
     except ValidationError as error:
         raise ConfigError(f"no assignment: {in_words(error)}; correct the arguments") from error
@@ -184,8 +185,12 @@ def verify(arguments: argparse.Namespace) -> int:
     _out.print(table)
     targets, assigned = look(shelf, standing, pinned)
     _out.print(f"{targets} files are what was signed, {assigned} assignments choose among them")
+    lacking = without_report(standing)
+    for name, why in lacking.items():
+        _out.print(f"{name}: has no report of an evaluation ({printable(why)})", soft_wrap=True)
     if arguments.json:
         figures = {"targets": targets, "assignments": assigned, "expiries": [expiry.as_dict() for expiry in found]}
+        figures |= {"without_report": lacking}
         write_json(arguments.json.path, figures)
     if late := [expiry for expiry in found if expiry.is_alarming]:
         _err.print(f"trainer: {'; '.join(map(_alarm, late))}", soft_wrap=True)

@@ -19,7 +19,10 @@ from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
 LARGEST_SEQ = 2**53 - 1
-_BESIDE = (".card.md", ".report.html")
+FIGURES, PAGE = ".report.json", ".report.html"
+"""Endings of what an evaluation found, for programs and for people."""
+
+_BESIDE = (".card.md", FIGURES, PAGE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _ENDING = re.compile(r"\.[a-z0-9]{1,10}")
 

@@ -21,7 +21,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import Words, fingerprint, holder_of, part_of
-from trainer.release.roles import delegated_roles, seq_of, version_of, withdrawals
+from trainer.release.roles import NO_REPORT, delegated_roles, said_of, seq_of, version_of, withdrawals
 
 MAX_BYTES = 20_000_000
 
@@ -221,7 +221,8 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
 
 def _numbered(target: TargetFile) -> str:
     version = f"version {version_of(target)}, " if version_of(target) >= 0 else ""
-    return f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
+    lacks = f"; NO EVALUATION: {why}" if (why := said_of(target).get(NO_REPORT)) else ""
+    return f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}{lacks}"
 
 
 def _named(role: Role, keys: Mapping[str, Key]) -> str:

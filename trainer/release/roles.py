@@ -27,6 +27,9 @@ BY_QUALITY: tuple[Kind, ...] = ("model", "recipe")
 VERSION, CONTENT = "version", "content"
 """Of a recipe, signed beside its number: the version in it, and a digest of all else that it says."""
 
+NO_REPORT = "no_report"
+"""Of a model without figures of an evaluation, signed beside its number: why there are none."""
+
 WITHDRAWN = "x-withdrawn"
 """Field of a list of releases, for what it names no more."""
 

@@ -12,7 +12,8 @@ from pydantic import Field
 from appliance.bundle.section import Section
 from appliance.documents import Document, read_document
 from appliance.errors import ConfigError
-from trainer.release.assignment import Gates, Ring
+from trainer.release.assignment import Ring
+from trainer.release.gates import Gates, LabGates
 
 MOST_BYTES = 16_000_000
 """Of the file: 100,000 devices."""
@@ -49,7 +50,7 @@ class LabTerms(RingTerms):
 
     least_devices: AtLeastOne = 1
     least_h: Hours = 1
-    gates: Gates = Gates(watch_h=1)
+    gates: LabGates = LabGates()
 
 
 class LineTerms(RingTerms):

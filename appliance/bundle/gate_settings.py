@@ -2,7 +2,11 @@
 
 import math
 from dataclasses import dataclass, fields
+from typing import Annotated
 
+from pydantic import Field
+
+from appliance.bundle.section import Section
 from appliance.errors import ConfigError
 
 SHARES = (
@@ -19,6 +23,8 @@ SHARES = (
 )
 LARGEST_SCORE_SHIFT = 0.25
 MOST_CANARY_SHARE = 0.5
+
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +106,42 @@ class GateSettings:
     @property
     def _largest_of_canary(self) -> float:
         return max(self.most_imbalance, self.most_faults, self.most_missed, self.most_late)
+
+
+class Gates(Section):
+    """How much a release must show before it stays: parts judged in shadow, on the line, and watched afterwards.
+
+    What is not given is as in appliance.bundle.gate_settings.
+    """
+
+    shadow_parts: Count
+    canary_parts: Count
+    watch_parts: Count
+    watch_h: Annotated[float, Field(ge=0, le=8760)]
+    alpha: float | None = None
+    beta: float | None = None
+    patience: float | None = None
+    most_escapes: float | None = None
+    most_overkill: float | None = None
+    most_disagreement: float | None = None
+    most_imbalance: float | None = None
+    most_faults: float | None = None
+    most_missed: float | None = None
+    most_late: float | None = None
+    most_skipped: float | None = None
+    most_score_shift: float | None = None
+    most_crashes: int | None = None
+    canary_factor: float | None = None
+    least_reject_ratio: float | None = None
+    challenge_parts: int | None = None
+    most_good_rejected: int | None = None
+    longest_pause_s: float | None = None
+    most_h: float | None = None
+
+    def settings(self) -> GateSettings:
+        """Return what the gates judge by.
+
+        Raises:
+            ConfigError: no gate can judge by that; whoever wrote the assignment must correct it.
+        """
+        return GateSettings(**self.model_dump(exclude_none=True))
