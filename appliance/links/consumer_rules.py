@@ -89,7 +89,7 @@ def decide(
         sent_at, valid_until = moment_of(action.sent_at), moment_of(action.valid_until)
     except (ValidationError, ValueError):
         return Ruling(False, False, "unreadable")
-    is_consistent = valid_until - sent_at == timedelta(milliseconds=action.valid_for_ms) and action.valid_for_ms > 0
+    is_consistent = (valid_until - sent_at) / timedelta(milliseconds=1) == action.valid_for_ms > 0
     is_expired = (
         now_ns > received.received_ns + action.valid_for_ms * NS_PER_MS
         or now_ns > expectation.until_ns

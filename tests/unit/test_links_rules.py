@@ -66,6 +66,8 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("contradictory", {"verdict": "REJECT"}, {}, True),
     ("contradictory", {"action": "divert"}, {}, True),
     ("contradictory", {"valid_for_ms": 100_000}, {}, True),
+    ("contradictory", {"valid_for_ms": 10**30}, {}, True),
+    ("contradictory", {"valid_for_ms": -(10**30)}, {}, True),
     ("contradictory", {"valid_until": "2027-01-01T00:00:00.000Z"}, {}, True),
     ("contradictory", {"valid_for_ms": 0, "valid_until": iso(NOW)}, {}, True),
     ("REJECT: defect", {"verdict": "REJECT", "action": "divert", "reason": "defect"}, {}, True),
