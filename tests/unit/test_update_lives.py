@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.gate_settings import Gates
-from appliance.errors import StorageError
+from appliance.errors import ApplianceError, BundleProofError, DeliveryError, DeviceError, StorageError
 from appliance.update.lifecycle import State
 from appliance.update.line import Gate, Grounds, SeenPart
 from tests.counting_judge import CountingJudge
@@ -249,6 +249,68 @@ def test_a_full_disk_in_any_state_is_waited_out(tmp_path: Path, fleet: Fleet, se
         device.around = lambda kind: kind
         update = device.update()
         assert (update.progress.outcome, device.in_force()) == ("success", new), update
+
+
+@pytest.mark.parametrize("error", [DeliveryError, DeviceError, BundleProofError])
+@pytest.mark.parametrize("at", ["rollback", "verify_rollback", "cleanup"])
+def test_an_error_on_the_way_back_keeps_nobody_from_the_old_release(
+    device: Device, fleet: Fleet, at: str, error: type[ApplianceError]
+) -> None:
+    before, new, left = device.in_force(), fleet.offer(2), [3]
+
+    def goes_bad() -> None:
+        device.line.behaves[new] = "late"
+
+    def fails() -> None:
+        if device.line.behaves.get(new) and left[0]:
+            left[0] -= 1
+            raise error("not now; nothing is to be done about it")
+
+    device.around = lambda kind: Along(kind, {"watch": goes_bad, at: fails})
+    update = device.update()
+    assert left[0] < 3
+    assert (update.progress.outcome, device.in_force()) == ("quarantined", before), update
+    assert new in device.journal.quarantined()
+    assert device.line.in_force(device.name) == before
+
+
+@pytest.mark.parametrize(
+    ("at", "when"),
+    [("rollback", "before"), ("verify_rollback", "before"), ("verify_rollback", "after"), ("cleanup", "before")],
+)
+def test_a_full_disk_on_the_way_back_is_waited_out(
+    tmp_path: Path, fleet: Fleet, server: UpdateServer, at: str, when: str
+) -> None:
+    """After VERIFY_ROLLBACK comes FAILURE: then the disk has no room for the quarantine."""
+    with small_disk(tmp_path / "disk", 3_000_000) as disk:
+        device = fleet.device(disk / "device", server)
+        before, new, ballast = device.in_force(), fleet.offer(2), list[Path]()
+
+        def goes_bad() -> None:
+            device.line.behaves[new] = "late"
+
+        def fills() -> None:
+            if not ballast and device.line.behaves.get(new):
+                ballast.append(fill(disk))
+
+        deeds = {"watch": goes_bad} | ({at: fills} if when == "before" else {})
+        device.around = lambda kind: Along(kind, deeds, {at: fills} if when == "after" else {})
+        service = device.start()
+        with suppress(StorageError):
+            service.ask()
+        for _ in range(12):
+            with suppress(StorageError):
+                service.look()
+            assert device.in_force() in (before, new)
+        assert ballast
+        assert device.journal.latest()[-1].progress.outcome != "success"
+        ballast[0].unlink()
+        service.journal.close()
+        device.around = lambda kind: kind
+        update = device.update()
+        assert (update.progress.outcome, device.in_force()) == ("quarantined", before), update
+        assert new in device.journal.quarantined()
+        assert device.line.in_force(device.name) == before
 
 
 def test_damage_on_disk_is_found_and_the_file_fetched_anew(device: Device, fleet: Fleet) -> None:
