@@ -50,7 +50,7 @@ class Halves:
 
     def show(self) -> None:
         """Tell both in a line each, where something is known."""
-        if self.seen is None:
+        if self.seen is None or (self.by == "data" and self.unseen is None):  # that is said before they are judged
             return
         flatter = "where figures flatter"
         words = {
