@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from appliance.agent_child import begin
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleSlowError, exit_code
 from appliance.runtimes.engines.child import say
 from appliance.update.bounded_child import IOPRIO_CLASS_IDLE, IOPRIO_SET, IOPRIO_WHO_PROCESS
@@ -36,12 +37,12 @@ if what == "eats":
 elif what == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
 elif what == "hangs":
-    given.release.with_name("child.pid").write_text(str(os.getpid()))
+    write_whole(given.release.with_name("child.pid"), str(os.getpid()).encode())
     threading.Event().wait()
 elif what == "is halfway":
     for share in (0.25, 0.5):
         say(progress=share)
-    given.release.with_name("child.pid").write_text(str(os.getpid()))
+    write_whole(given.release.with_name("child.pid"), str(os.getpid()).encode())
     threading.Event().wait()
 elif what in ("says how", "is slow"):
     policy = {os.SCHED_IDLE: "idle", os.SCHED_OTHER: "other"}[os.sched_getscheduler(0)]
