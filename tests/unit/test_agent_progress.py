@@ -135,7 +135,7 @@ def current_in(folder: Path) -> Callable[[str], Path]:
 def slow(folder: Path) -> Path:
     """A release whose proof takes long and is in time."""
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"deadline_ms": 60_000}))
-    return slow_everywhere(folder / "candidate.bundle", rounds=100)
+    return slow_everywhere(folder / "candidate.bundle", rounds=400)
 
 
 def test_how_far_the_shipped_childs_proof_is_is_told_until_somebody_needs_the_agent(folder: Path, slow: Path) -> None:
