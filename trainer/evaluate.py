@@ -202,7 +202,7 @@ def judge_samples(
 
     Args:
         runner: the bundle.
-        dataset: its class names must be the bundle's; the order may differ.
+        dataset: the names of the classes that it uses must be the bundle's; the order may differ.
         show: what the model is shown of each sample; None for the sample as it is.
         is_quiet: show no bar.
 
@@ -214,7 +214,8 @@ def judge_samples(
         ConfigError: The data set has a class that the bundle does not know.
     """
     names = [item.name for item in runner.manifest.classes]
-    unknown = [name for name in dataset.classes if name not in names]
+    used = {dataset.classes[label] for sample in dataset.samples for label in sample.labels.tolist()}
+    unknown = sorted(used - set(names))
     if unknown:
         raise ConfigError(f"the bundle does not know {', '.join(unknown)}; its classes are {', '.join(names)}")
     channels = runner.manifest.geometry.channels

@@ -25,8 +25,8 @@ from trainer.metrics import (
 )
 from trainer.operating_point import Point, roc
 
-COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-9 for step in range(10))
-"""COCO takes what overlaps by just so much, too."""
+COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-6 for step in range(10))
+"""COCO takes what overlaps by just so much, too; overlaps are float32."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,9 @@ def _halves(page: Page, told_apart: Halves | None) -> None:
             counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
             ap, f = _percent(figures.ap_pooled), _percent(figures.at_limits.f)
             rows.append((name, figures.pictures, ap, between, f, *counts))
+    left_out = "The figures above leave out the pictures that the model was trained on."
     words = {
-        "data": "The figures above leave out the pictures that the model was trained on.",
+        "data": left_out if told_apart.unseen else "All figures above are of pictures that the model was trained on.",
         "names": "By the names of the groups; the figures above are of both.",
     }[told_apart.by]
     page.heading("Groups that training saw, and others", words)

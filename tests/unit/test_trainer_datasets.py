@@ -30,7 +30,7 @@ def test_a_template_is_a_good_part_and_the_group_is_the_first_folder(tmp_path: P
     assert dataset.copper == COPPER
 
 
-@pytest.mark.parametrize("box", ["-2 20 40 60", "10 20 66 60", "10 20 40 65.5", "64 20 65 60"])
+@pytest.mark.parametrize("box", ["-2 20 40 60", "10 20 66 60", "10 20 40 65.5", "65.5 20 66 60"])
 def test_a_box_that_leaves_its_picture_is_refused_with_file_and_line(tmp_path: Path, box: str) -> None:
     labels = _deeppcb(tmp_path) / "g2" / "g2_not" / "0.txt"
     labels.write_text(f"1 1 9 9 1\n\n{box} 1\n")
@@ -43,6 +43,13 @@ def test_what_a_tool_rounded_out_of_the_picture_is_cut_off(tmp_path: Path) -> No
     labels.write_text(f"-0.5 20 40 64.{'0' * 13}1 1\n10 -1 65 30 1\n")
     (bad,) = [sample for sample in read_dataset(tmp_path).samples if sample.group == "g2" and not sample.is_good]
     assert bad.boxes.tolist() == [[0, 20, 40, 64], [10, 0, 64, 30]]
+
+
+def test_a_line_on_the_edge_is_the_last_pixel_before_it(tmp_path: Path) -> None:
+    labels = _deeppcb(tmp_path) / "g2" / "g2_not" / "0.txt"
+    labels.write_text("64 20 64 60 1\n-0.5 20 0 60 1\n20 64 30 64.4 1\n")
+    (bad,) = [sample for sample in read_dataset(tmp_path).samples if sample.group == "g2" and not sample.is_good]
+    assert bad.boxes.tolist() == [[63, 20, 64, 60], [0, 20, 1, 60], [20, 63, 30, 64]]
 
 
 def test_labels_that_are_not_taken_as_written_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,3 +125,17 @@ def test_a_worse_model_on_the_same_pictures_has_a_loss_beyond_chance() -> None:
 
 def test_one_picture_has_no_bounds() -> None:
     assert np.isnan(resampled([rank([judged([(0, 0.9, 0)], [(0, 0)]), judged([], [])])], average_precision).high)
+
+
+def test_what_overlaps_by_just_half_is_right_for_coco_and_for_its_bounds() -> None:
+    half = Judged(
+        np.array([[0, 0, 10, 20]], np.float32),
+        np.array([0.9], np.float32),
+        np.array([0]),
+        np.array([[0, 0, 10, 10]], np.float32),
+        np.array([0]),
+    )
+    assert coco_figures([half] * 4, ("open",)).ap50 == pytest.approx(1.0)
+    found = gather([half] * 4, ("open",), np.array([0.5]))
+    assert (found.ap50.low, found.ap50.high) == pytest.approx((1.0, 1.0))
+    assert found.ap50_95.high == pytest.approx(coco_figures([half] * 4, ("open",)).ap50_95)

@@ -131,7 +131,12 @@ def clipped(box: Box, size: tuple[int, int], where: str) -> Box:
     """
     check_box(box, where)
     (width, height), (x1, y1, x2, y2) = size, box
-    inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    inside = (
+        max(min(x1, width - 1.0), 0.0),
+        max(min(y1, height - 1.0), 0.0),
+        min(max(x2, 1.0), float(width)),
+        min(max(y2, 1.0), float(height)),
+    )  # a line on the edge is the last pixel before it
     is_near = max(abs(cut - drawn) for cut, drawn in zip(inside, box, strict=True)) <= ROUNDING_PX
     if not is_near or inside[0] >= inside[2] or inside[1] >= inside[3]:
         shown = ", ".join(f"{value:.1f}" for value in box)
