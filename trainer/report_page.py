@@ -115,7 +115,7 @@ def _halves(page: Page, told_apart: Halves | None) -> None:
     rows: list[tuple[object, ...]] = [
         ("", "pictures", "AP at IoU 0.33", "95 % bounds", "F at the limits", "escapes", "overkill")
     ]
-    for name, figures in (("never seen in training", told_apart.unseen), ("trained on", told_apart.seen)):
+    for name, figures in (("others", told_apart.unseen), ("trained on", told_apart.seen)):
         if figures is not None:
             parts, between = figures.parts, _between(figures.evidence.ap_pooled)
             counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")

@@ -1,4 +1,4 @@
-"""Which groups a model was trained on, so that no figure mixes them with those that it never saw."""
+"""Which groups a model was trained on, so that figures of them are told apart from those of others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Halves:
             "data": f"left out above: pictures that the model was trained on, {flatter}",
             "names": f"groups that are called like those that the model was trained on, {flatter}",
         }[self.by]
-        for what, figures in (("groups that it never saw", self.unseen), (words, self.seen)):
+        others = "groups that it never saw" if self.by == "data" else "groups with other names"
+        for what, figures in ((others, self.unseen), (words, self.seen)):
             if figures is not None:
                 parts = figures.parts
                 results.print(
@@ -75,7 +76,7 @@ def learned_from(train: Dataset) -> tuple[str, ...]:
         train: the training half.
 
     Returns:
-        Names of the groups with more than one picture; a picture's own name says nothing about other data. None if
+        Names of the groups with more than one picture; a picture's own name says nothing about other data. Empty if
         there are too many for a manifest.
     """
     pictures = Counter(sample.group for sample in train.samples)
@@ -89,6 +90,9 @@ def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
     Args:
         dataset: all of it.
         lineage: of the bundle.
+
+    Returns:
+        What its digest tells if it is the very data of the training; else what the groups' names tell.
     """
     groups = set(dataset.groups())
     if lineage.held_out and groups > set(lineage.held_out):
