@@ -244,14 +244,21 @@ def test_a_larger_picture_is_tiled_and_its_defect_found_once(run: Path) -> None:
     assert max(d.box[2] for d in tiled) > 96
 
 
-def test_a_class_that_the_bundle_does_not_know_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_class_that_the_bundle_does_not_know_is_refused_where_a_box_has_it(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = run / "data" / "annotations.json"
     content = json.loads(path.read_text())
     content["categories"].append({"id": 3, "name": "crack"})
     other = run / "data" / "crack.json"
     other.write_text(json.dumps(content))
-    assert main(["evaluate", "--bundle", str(run / "part.bundle"), "--data", str(other)]) == 78
-    assert "crack" in capsys.readouterr().err
+    judge = ["evaluate", "--bundle", str(run / "part.bundle"), "--data", str(other)]
+    assert main(judge) == 0
+    content["annotations"][0]["category_id"] = 3
+    other.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(judge) == 78
+    assert "the bundle does not know crack" in capsys.readouterr().err
 
 
 def test_the_limit_has_the_best_f_where_no_part_is_at_stake() -> None:
