@@ -166,8 +166,7 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     page = commands.add_parser("report", help=words, description=words, epilog=EPILOG)
     _add_judging(page)
     page.add_argument("--out", dest="report", type=new_file, required=True, metavar="PAGE", help="the HTML file")
-    usual = {"precision": None, "parity": True, "min_ap": None, "max_escapes": None, "max_overkill": None}
-    page.set_defaults(stress=True, **usual)
+    page.set_defaults(precision=None, parity=True, stress=True, min_ap=None, max_escapes=None, max_overkill=None)
 
 
 def _add_judging(command: argparse.ArgumentParser) -> None:

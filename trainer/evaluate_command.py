@@ -60,8 +60,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
     tolerances = sweep(runner, dataset) if arguments.stress else borne_at_export(bundle.manifest.lineage.metrics)
     if arguments.stress:
-        for words in (tolerance.words(name) for name, tolerance in tolerances.items()):
-            _out.print(words)
+        for name, tolerance in tolerances.items():
+            _out.print(tolerance.words(name))
     found = _judged_otherwise(arguments, bundle, dataset)
     parity = _compared(bundle, f"{first} {arguments.runtime}", judged, found)
     if arguments.report:
@@ -104,11 +104,16 @@ def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision)
             f"--precision {precision}: {arguments.bundle} holds {', '.join(bundle.holds())}; name one of them, "
             "or export it again"
         )
-    engine: EngineName = arguments.runtime
-    if precision == "fp16" and arguments.precision != "fp16":
-        engine = "onnxruntime"  # the only one that computes it on a processor; asked for by name, the other one refuses
+    engine = _engine(arguments, precision)
     runtime = load_runtime(engine, bundle.model(precision), bundle.manifest, arguments.threads, precision)
     return Runner(runtime, bundle.manifest, arguments.overlap_px)
+
+
+def _engine(arguments: argparse.Namespace, precision: Precision) -> EngineName:
+    """Return what runs a model: only ONNX Runtime computes FP16 on a processor; asked for by name, another refuses."""
+    is_beside = precision == "fp16" and arguments.precision != "fp16"
+    engine: EngineName = "onnxruntime" if is_beside else arguments.runtime
+    return engine
 
 
 def _judged_otherwise(
@@ -121,8 +126,8 @@ def _judged_otherwise(
     found = {}
     for precision in bundle.holds():
         if precision != (arguments.precision or "f32"):
-            engine = "onnxruntime" if precision == "fp16" else arguments.runtime
-            found[f"{precision} {engine}"] = judge_samples(_runner(arguments, bundle, precision), dataset)
+            way = f"{precision} {_engine(arguments, precision)}"
+            found[way] = judge_samples(_runner(arguments, bundle, precision), dataset)
     if arguments.weights:
         torch.set_num_threads(arguments.threads)
         runtime = TorchRuntime(weights_file(arguments.weights), bundle)
