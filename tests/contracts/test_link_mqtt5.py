@@ -146,7 +146,7 @@ def test_the_fallback_to_mqtt_311_is_said_in_the_log_in_meta_and_as_an_alarm(cap
         assert meta["protocol"] == "mqtt311"
         (alarm,) = until(lambda: line.documents(link.topics.alarm), "the alarm")
         assert alarm["name"] == "mqtt311"
-        assert "does NOT drop expired actions" in caplog.text
+        until(lambda: "does NOT drop expired actions" in caplog.text, "the warning")
         link.close()
         line.close()
 
