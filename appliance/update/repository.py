@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -228,12 +228,30 @@ class TrustedRepository:
             ReplayError: it is an older release than this device has taken.
             DeliveryError, StorageError, ConfigError: see refresh.
         """
-        with self._refreshed() as client:
-            target = self._look_up(client, name)
-        if target is None:
-            raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-        self._floor.check_releases(target.releases)
+        (target,) = self.find_each([name])
         return target
+
+    def find_each(self, names: Iterable[str]) -> Iterator[Target]:
+        """Bring the metadata up to date once and look targets up in it, each when it is asked for.
+
+        Until the last one, no other process can use the folder.
+
+        Args:
+            names: TUF paths, as for find.
+
+        Yields:
+            What the repository vouches for, in the order of names.
+
+        Raises:
+            BundleTrustError, ReplayError, DeliveryError, StorageError, ConfigError: see find.
+        """
+        with self._refreshed() as client:
+            for name in names:
+                target = self._look_up(client, name)
+                if target is None:
+                    raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
+                self._floor.check_releases(target.releases)
+                yield target
 
     def find_all(self) -> list[Target]:
         """Bring the metadata up to date and look everything up that it offers; old releases, too.

@@ -36,6 +36,14 @@ def test_several_targets_arrive_in_order_up_to_the_first_that_is_refused(pair: P
     assert pair.client.got() == [b"b", b"a"]
 
 
+def test_several_targets_are_looked_up_in_one_state_of_the_repository(pair: Pair) -> None:
+    for name in ("a", "b", "c"):
+        pair.repository.add_target(name, name.encode())
+    pair.repository.update()
+    assert pair.client.download("a", "b", "c") == 0
+    assert pair.server.metadata_requests == ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"]
+
+
 def test_another_file_under_a_signed_name_is_not_taken(pair: Pair) -> None:
     one = pair.repository.add_target("one", b"first")
     two = pair.repository.add_target("two", b"second")

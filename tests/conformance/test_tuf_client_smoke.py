@@ -88,3 +88,11 @@ def test_a_wrong_call_is_a_refusal(front: Path, suite: Path, words: str) -> None
     assert ended.returncode == 1
     assert "usage: tuf_client" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_front_may_be_called_by_a_link(tmp_path: Path, front: Path) -> None:
+    link, root = tmp_path / "client", tmp_path / "root.json"
+    link.symlink_to(front)
+    root.write_bytes(Repository().root_bytes())
+    assert run(link, tmp_path, "--metadata-dir", tmp_path / "metadata", "init", root).stderr == ""
+    assert (tmp_path / "metadata" / "root.json").read_bytes() == root.read_bytes()
