@@ -8,8 +8,8 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Detect, Limits, compare_all, refuse_undecided
-from appliance.bundle.golden import lacking
+from appliance.bundle.comparison import Detect, compare_all
+from appliance.bundle.limits import Limits, golden_lacks, one_sided, refuse_undecided
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
@@ -322,7 +322,15 @@ def _subject(bundle: Bundle, terms: Terms, asked: Computed) -> Subject:
     )
 
 
-def few_golden(bundle: Bundle) -> str:
-    """Return in words what a bundle's golden images do not tell, so that its proof says little; empty if they do."""
-    words = lacking(bundle.golden)
-    return f"{words}: export the bundle anew" if words else ""
+def few_golden(bundle: Bundle, limits: Limits | None = None) -> str:
+    """Return in words what golden images do not tell, so that a proof says little, and the remedy; empty if they do.
+
+    Args:
+        bundle: the release.
+        limits: of the recipe; None for what they lack with any.
+    """
+    words = golden_lacks(bundle, limits)
+    remedy = "export the bundle anew"
+    if limits is not None and one_sided(bundle, limits):
+        remedy = f"move the recipe's limits nearer to the bundle's own, or {remedy}"
+    return f"{words}: {remedy}" if words else ""

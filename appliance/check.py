@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.golden import lacking
+from appliance.bundle.limits import Limits, golden_lacks, one_sided
 from appliance.clock import SystemClock
 from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import describe, read_device_state
@@ -157,13 +157,16 @@ def _product(
         return
     seen = f"{bundle.manifest.name} revision {bundle.manifest.revision}, {bundle.digest[:12]}"
     yield Finding(f"{prefix}bundle", True, seen)
-    if tells_golden:  # no version of the software judges that otherwise
-        yield _golden(f"{prefix}golden images", bundle)
+    golden = f"{prefix}golden images"
     try:
         recipe = load_bound_recipe(config, files, bundle)
     except ApplianceError as error:
+        if tells_golden:
+            yield _golden(golden, bundle, None)
         yield _not_ok(f"{prefix}recipe", error)
         return
+    if tells_golden:  # no version of the software judges that otherwise
+        yield _golden(golden, bundle, recipe.verdict_limits())
     recipes.append(recipe)
     yield Finding(f"{prefix}recipe", True, f"{recipe.name} version {recipe.version}, deadline {recipe.deadline_ms} ms")
     yield from _light(prefix, bundle, recipe)
@@ -172,9 +175,11 @@ def _product(
     yield _guarded(what, lambda: _proof(what, config, bundle, recipe))
 
 
-def _golden(what: str, bundle: Bundle) -> Finding:
-    if few := lacking(bundle.golden):
+def _golden(what: str, bundle: Bundle, limits: Limits | None) -> Finding:
+    if few := golden_lacks(bundle, limits):
         remedy = "export the bundle anew with such pictures (trainer export), or know that its proof says little"
+        if limits is not None and one_sided(bundle, limits):
+            remedy = f"move the recipe's limits nearer to the bundle's own, {remedy}"
         return Finding(what, False, few, remedy)
     return Finding(what, True, f"{len(bundle.golden)}, of every kind")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance import __version__
 from appliance.activation import Engine, Terms, activate, few_golden, ignore_refusal
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.limits import one_sided
 from appliance.certification.certificate import Computed
 from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, ProductSection
@@ -183,6 +184,8 @@ class _Loader:
                 log.warning("%s: %s", files.bundle, few)
         bundle = self._bundles[files.bundle]
         recipe = load_bound_recipe(self.config, files, bundle, self.recipe)
+        if words := one_sided(bundle, recipe.verdict_limits()):
+            log.warning("recipe %s: %s: its proof says little", recipe.name, words)
         engine = activate_configured(
             self.config, bundle, recipe, device_root=self.device_root, may_prove=self.may_prove, pool=self.pool
         )

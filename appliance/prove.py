@@ -12,6 +12,7 @@ from appliance.activation import Engine, few_golden
 from appliance.arguments import OutputFile, new_file
 from appliance.bundle import strict_json
 from appliance.bundle.archive import Bundle, read_bundle
+from appliance.bundle.limits import Limits
 from appliance.certification.certificate import Certificate, Computed, Result
 from appliance.certification.refusal import Refusal, refuse
 from appliance.config import Config, ProductSection, load_config
@@ -121,7 +122,8 @@ def tell(out: Console, engine: Engine, bundle: Bundle) -> None:
         out.print(table)
     for why in certificate.refused:
         out.print(f"refused {why}")
-    if few := few_golden(bundle):
+    subject = certificate.subject
+    if few := few_golden(bundle, Limits(subject.reject_limits, subject.accept_limits)):
         out.print(few)
 
 

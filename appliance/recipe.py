@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from appliance.bundle.comparison import Limits
+from appliance.bundle.limits import Limits
 from appliance.bundle.manifest import DefectClass, Geometry, Manifest, Name, Ratio
 from appliance.bundle.recipe_package import SUFFIX, RecipePackage, read_recipe_package
 from appliance.documents import Document, Section, closest, parse_document, read_document

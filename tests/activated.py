@@ -5,7 +5,7 @@ from pathlib import Path
 
 from appliance.activation import Engine, Terms, activate
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Limits
+from appliance.bundle.limits import Limits
 from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.runtime_pool import RuntimePool

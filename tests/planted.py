@@ -88,10 +88,11 @@ def int8_that_answers_nan(path: Path) -> Path:
     return _with_int8(path, tiny_model(64, 64, fault="nan"), honest_golden(), tiny_manifest())
 
 
-def int8_that_finds_more(path: Path) -> Path:
+def int8_that_finds_more(path: Path, brightest: int = 255) -> Path:
     """Find with 8 bits what decides nothing, in every picture, and be surer of it than of a defect in one.
 
-    All of that is within the tolerances, and no verdict is another one; only the average precision falls.
+    All of that is within the tolerances, and no verdict is another one; only the average precision falls. The surest
+    defect's score is brightest / 255.
     """
     manifest = tiny_manifest(outputs=Outputs(candidates=100, nms_iou=0.5, score_floor=0.2))
     model = onnx.load_from_string(tiny_model(64, 64))
@@ -99,7 +100,7 @@ def int8_that_finds_more(path: Path) -> Path:
     cells = np.zeros(16, np.float32)
     cells[5], cells[15] = -0.03, 0.49 - 60 / 255  # less of the second spot; nearly enough of the background
     offset.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(offset) + cells, "offset"))
-    pictures = [spot_picture(64, 64, spots) for spots in ([], [(0, 0, 255)], [(0, 0, 255), (1, 1, 130)])]
+    pictures = [spot_picture(64, 64, spots) for spots in ([], [(0, 0, brightest)], [(0, 0, brightest), (1, 1, 130)])]
     golden = [GoldenImage.from_pixels(each, found(each, tiny_model(64, 64), manifest)) for each in pictures]
     return _with_int8(path, bytes(model.SerializeToString()), golden, manifest)
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.bundle.archive import Bundle, write_bundle
 from appliance.bundle.baseline import Baseline, make_baseline
-from appliance.bundle.comparison import decides_nothing
 from appliance.bundle.geometry import to_model_input
 from appliance.bundle.golden import LEAST_GOLDEN, MAX_IMAGES, GoldenImage, lacking
+from appliance.bundle.limits import decides_nothing
 from appliance.bundle.manifest import (
     MOST_HELD_OUT,
     DefectClass,

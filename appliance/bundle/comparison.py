@@ -8,7 +8,8 @@ from itertools import chain
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.at_once import at_once
-from appliance.bundle.golden import GoldenKind, file_name, lacking
+from appliance.bundle.golden import GoldenKind, file_name
+from appliance.bundle.limits import Limits, bundles_limits, golden_lacks, is_over, truth_limits, verdict_of
 from appliance.bundle.manifest import Geometry, Precision
 from appliance.bundle.matching import Pair, match
 from appliance.bundle.tolerance import Deciding, Tolerated, beyond, tolerated
@@ -27,23 +28,13 @@ Detect = Callable[[Pixels], tuple[Detection, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Where a verdict changes, class -> score: from reject on the line rejects, from accept on it asks a person.
-
-    accept is at most as high as reject; below both a detection decides nothing.
-    """
-
-    reject: Mapping[str, float]
-    accept: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """How near this device came to the trainer; worst_iou is 1 and worst_score_difference 0 with nothing to compare.
 
     kinds: what the golden images are there for, as far as somebody said, and how many of each there are.
-    golden_lacks: what they do not tell, in words; empty if they tell enough.
-    agreement_ap: average precision with the trainer's detections at or above their class's limit as the truth.
+    golden_lacks: what they do not tell, in words, at the recipe's limits; empty if they tell enough.
+    agreement_ap: average precision with the trainer's detections at or above their class's limit as the truth; see
+        `appliance.bundle.limits.truth_limits`.
     deciding: the same of those detections alone that decide. tolerated: how near they had to come.
     """
 
@@ -119,7 +110,7 @@ def compare(
     """
     _refuse_loose(bundle, precision)
     near_enough = tolerated(bundle.manifest.tolerance_of(precision))
-    limits = _manifests(bundle) if limits is None else limits
+    limits = bundles_limits(bundle) if limits is None else limits
     judge = _Judge(near_enough, limits, bundle.manifest.outputs.score_floor + near_enough.max_score_difference)
     answers = []
     for index, image in enumerate(bundle.golden):
@@ -129,7 +120,7 @@ def compare(
         judge.look(
             f"golden/{file_name(index)}", image.detections, found, _input_scale(pixels, bundle.manifest.geometry)
         )
-    agreement = agreement_ap(answers, limits.reject)
+    agreement = agreement_ap(answers, truth_limits(bundle, limits))
     if precision != "f32" and agreement < LEAST_AGREEMENT:
         judge.differences.append(f"AP against model.onnx is {agreement:.4f} (at least {LEAST_AGREEMENT})")
     if judge.differences or judge.near_limit:
@@ -141,7 +132,7 @@ def compare(
         worst_score_difference=max((pair.score_difference for pair in judge.pairs), default=0.0),
         agreement_ap=agreement,
         kinds=Counter(image.kind for image in bundle.golden if image.kind is not None),
-        golden_lacks=lacking(bundle.golden),
+        golden_lacks=golden_lacks(bundle, limits),
         deciding=judge.deciding(),
         tolerated=near_enough,
     )
@@ -186,11 +177,11 @@ class _Judge:
         )
 
     def _decides(self, pair: Pair) -> bool:
-        return _is_over(pair.expected, self.limits.accept) or _is_over(pair.found, self.limits.accept)
+        return is_over(pair.expected, self.limits.accept) or is_over(pair.found, self.limits.accept)
 
     def _counts(self, alone: Detection) -> bool:
         # "not below" instead of "at or above": a score that is NaN counts
-        return not alone.score < self.optional_below or _is_over(alone, self.limits.accept)
+        return not alone.score < self.optional_below or is_over(alone, self.limits.accept)
 
     def _apart(self, pair: Pair, edge_px: float) -> list[str]:
         most, decides = self.near_enough, self._decides(pair)
@@ -234,7 +225,7 @@ def agreement_ap(
         answers: of each picture the trainer's detections and those that were found.
         limits: class -> score at or above which a detection of the trainer counts as the truth.
     """
-    truths = sum(_is_over(it, limits) for expected, _ in answers for it in expected)
+    truths = sum(is_over(it, limits) for expected, _ in answers for it in expected)
     judged = sorted(chain.from_iterable(_judged(*answer, limits) for answer in answers), reverse=True)
     area, best, right = 0.0, 0.0, 0
     precisions = []
@@ -254,46 +245,8 @@ def _judged(
     matched, _, extra = match(expected, found)
     near = [pair for pair in matched if pair.iou >= AGREEMENT_IOU]
     wrong = [it.score for it in extra] + [pair.found.score for pair in matched if pair.iou < AGREEMENT_IOU]
-    right = [pair.found.score for pair in near if _is_over(pair.expected, limits)]
+    right = [pair.found.score for pair in near if is_over(pair.expected, limits)]
     return [(score, True) for score in right] + [(score, False) for score in wrong]
-
-
-def decides_nothing(bundle: Bundle, limits: Limits | None = None) -> str:
-    """Say why any proof on these golden images would show nothing; empty if it shows something.
-
-    It does if one of them is accepted and another is not, at the recipe's limits or at the bundle's own: a recipe that
-    rejects later than the trainer had in mind makes no bundle worthless.
-
-    Args:
-        bundle: the release.
-        limits: of the recipe; None for the bundle's own alone.
-    """
-    own = _manifests(bundle)
-    accepts = [
-        {_verdict(image.detections, each) is Verdict.ACCEPT for image in bundle.golden} for each in (limits or own, own)
-    ]
-    if any(len(each) == 2 for each in accepts):
-        return ""
-    if True in accepts[0]:
-        return "none of its golden images is rejected, so that a model that finds nothing would do"
-    return "none of its golden images is accepted, so that a model that rejects every part would do"
-
-
-def refuse_undecided(bundle: Bundle, limits: Limits | None = None) -> None:
-    """Refuse a bundle whose golden images decide nothing.
-
-    Args:
-        bundle: the release.
-        limits: of the recipe; None for the bundle's own alone.
-
-    Raises:
-        BundleProofError: it is such a one.
-    """
-    if words := decides_nothing(bundle, limits):
-        raise BundleProofError(
-            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} cannot be proved: {words}. The running "
-            "bundle stays; export it again with clear good and clear bad parts among the golden images"
-        )
 
 
 def _refuse_loose(bundle: Bundle, precision: Precision) -> None:
@@ -318,19 +271,14 @@ def _refused(bundle: Bundle, differences: list[str], near_limit: list[str], copy
     )
 
 
-def _manifests(bundle: Bundle) -> Limits:
-    limits = {item.name: item.limit for item in bundle.manifest.classes}
-    return Limits(limits, limits)
-
-
 def _other_verdict(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits) -> str:
-    before, now = _verdict(expected, limits), _verdict(found, limits)
+    before, now = verdict_of(expected, limits), verdict_of(found, limits)
     return f"the part gets {now.value} here and got {before.value} there" if before != now else ""
 
 
 def _near_limit(expected: tuple[Detection, ...], found: tuple[Detection, ...], limits: Limits, margin: float) -> str:
     """Say of each class that turns the verdict which limit its score lies near; empty if one of them does not."""
-    verdicts = (_verdict(expected, limits), _verdict(found, limits))
+    verdicts = (verdict_of(expected, limits), verdict_of(found, limits))
     decisive = limits.reject if Verdict.REJECT in verdicts else limits.accept
     words = ""
     for label, limit in decisive.items():
@@ -344,16 +292,6 @@ def _near_limit(expected: tuple[Detection, ...], found: tuple[Detection, ...], l
             f"within {margin:g} of the recipe's limit {limit:g}"
         )
     return words
-
-
-def _verdict(found: tuple[Detection, ...], limits: Limits) -> Verdict:
-    if any(_is_over(it, limits.reject) for it in found):
-        return Verdict.REJECT
-    return Verdict.REVIEW if any(_is_over(it, limits.accept) for it in found) else Verdict.ACCEPT
-
-
-def _is_over(found: Detection, limits: Mapping[str, float]) -> bool:
-    return found.label in limits and found.score >= limits[found.label]
 
 
 def _words(found: Detection) -> str:

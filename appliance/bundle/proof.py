@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Comparison, Detect, Limits, compare_all, refuse_undecided
+from appliance.bundle.comparison import Comparison, Detect, compare_all
 from appliance.bundle.endurance import LARGEST_GROWTH_BYTES, Timing, time_runs
+from appliance.bundle.limits import Limits, refuse_undecided
 from appliance.bundle.manifest import Precision
 from appliance.errors import BundleProofError, BundleSlowError
 from appliance.events import Pixels

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.comparison import Comparison, Limits, compare
+from appliance.bundle.comparison import Comparison, compare
+from appliance.bundle.limits import Limits
 from appliance.bundle.manifest import Geometry, Tolerance
 from appliance.bundle.tolerance import DECIDING_EDGE_PX, DECIDING_IOU, DECIDING_SCORE, Tolerated, tolerated
 from appliance.config import RuntimeSection

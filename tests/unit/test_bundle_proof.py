@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.comparison import Limits, compare
+from appliance.bundle.comparison import compare
+from appliance.bundle.limits import Limits
 from appliance.bundle.matching import iou
 from appliance.bundle.proof import prove
 from appliance.errors import BundleProofError, BundleSlowError

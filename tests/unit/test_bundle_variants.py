@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.archive import read_bundle
-from appliance.bundle.comparison import Limits
 from appliance.bundle.container import pack, unpack
+from appliance.bundle.limits import Limits
 from appliance.bundle.manifest import Manifest, Variant
 from appliance.bundle.proof import prove
 from appliance.errors import BundleDigestError, BundleFormatError, BundleProofError

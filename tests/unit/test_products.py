@@ -23,6 +23,7 @@ from appliance.wiring import Appliance, build
 from tests.inspections import make_frame
 from tests.models import spot_picture, tiny_bundle, tiny_model
 from tests.plant import write_station
+from tests.planted import int8_that_finds_more
 from tests.products import with_products, write_products
 
 
@@ -137,6 +138,17 @@ def test_few_golden_images_are_told_at_a_start_once_for_each_bundle(
     with build(config):
         pass
     assert caplog.text.count("tiny.bundle: only 3 golden images speak for the proof, 32 should") == 1
+
+
+def test_limits_that_no_golden_image_reaches_are_told_at_a_start_of_their_recipe_alone(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    int8_that_finds_more(config.parent / "tiny.bundle", brightest=230)
+    with build(config):
+        pass
+    words = "at the recipe's limits (spot 0.95) no golden image is rejected: its proof says little"
+    assert f"recipe tolerant: {words}" in caplog.text
+    assert "recipe plain: at the recipe's limits" not in caplog.text
 
 
 def test_a_product_that_fails_its_proof_is_unavailable_and_everybody_is_told(

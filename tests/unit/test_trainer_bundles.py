@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from appliance.bundle.archive import read_bundle
-from appliance.bundle.comparison import refuse_undecided
+from appliance.bundle.limits import refuse_undecided
 from appliance.bundle.manifest import Geometry
 from appliance.errors import BundleProofError, ConfigError
 from appliance.runtimes.onnx import OnnxRuntime
