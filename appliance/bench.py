@@ -22,6 +22,7 @@ from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.at_once import at_once
 from appliance.bundle.comparison import compare_all
 from appliance.bundle.geometry import to_model_input
+from appliance.bundle.limits import golden_lacks, refuse_undecided
 from appliance.certification.certificate import Computed
 from appliance.config import MAX_THREADS, MOST_INSTANCES, RuntimeSection
 from appliance.demo.station import SHIPPED_BUNDLE
@@ -93,8 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Measure, print a table and what to configure; 1 if no runtime may judge with this bundle here."""
+    """Measure, print a table and what to configure; 1 if no runtime may judge with this bundle here.
+
+    Raises:
+        BundleError: it cannot be read, or no proof on it would show anything: see `refuse_undecided`.
+    """
     bundle = read_bundle(arguments.bundle)
+    refuse_undecided(bundle)
     out = Console(soft_wrap=True, highlight=False)
     copies: int = arguments.copies
     candidates = list(_candidates(bundle, copies))
@@ -109,6 +115,8 @@ def execute(arguments: argparse.Namespace) -> int:
             way = f"{each.kind} {each.precision} with {each.threads}{pinned} thread(s)"
             out.print(f"not {way}: {each.refusal}", markup=False)
     out.print(f"{_at_work(copies)}, nothing else running; the processor {seen}")
+    if few := golden_lacks(bundle):
+        out.print(f"proved on golden images that tell little: {few}", markup=False)
     if best is None:
         out.print("no runtime may judge with this bundle here")
     else:

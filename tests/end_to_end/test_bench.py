@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from appliance.bench import RUNS_IN_A_ROW, Candidate, in_yaml, propose, thread_counts, times_ms, ways
+from appliance.bundle.golden import GoldenImage
 from appliance.config import RuntimeSection
 from appliance.engine import default_threads, instances, usable_cores
 from appliance.events import Pixels
 from appliance.ports import RawDetections
 from tests.accelerator import why_no_accelerator
 from tests.end_to_end.test_commands import appliance
-from tests.models import tiny_bundle, tiny_model
+from tests.models import golden_of_all_kinds, tiny_bundle, tiny_manifest, tiny_model
+from tests.planted import honest_golden, write
 
 
 def candidate(threads: int, p50_ms: float | None, **changes: Any) -> Candidate:
@@ -113,6 +115,33 @@ def test_a_model_that_answers_otherwise_than_at_the_trainer_is_not_proposed(tmp_
     )
     assert ended.returncode == 1
     assert "no runtime may judge with this bundle here" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("golden", "words"),
+    [
+        (honest_golden()[:1], "none of its golden images is rejected, so that a model that finds nothing would do"),
+        (
+            honest_golden()[1:],
+            "none of its golden images is accepted, so that a model that rejects every part would do",
+        ),
+    ],
+)
+def test_a_bundle_whose_golden_images_decide_nothing_is_refused_before_anything_is_measured(
+    tmp_path: Path, golden: list[GoldenImage], words: str
+) -> None:
+    ended = appliance("bench", "--bundle", write(tmp_path / "t.bundle", tiny_model(64, 64), golden, tiny_manifest()))
+    assert ended.returncode == 65
+    assert f"appliance: bundle tiny revision 1 cannot be proved: {words}" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_golden_images_that_tell_little_are_named_beside_the_proposal(tmp_path: Path) -> None:
+    few = appliance("bench", "--bundle", tiny_bundle(tmp_path / "few.bundle"), "--rounds", 1)
+    assert few.returncode == 0, few.stderr
+    assert "golden images that tell little: only 3 golden images speak for the proof, 32 should" in few.stdout
+    full = write(tmp_path / "full.bundle", tiny_model(64, 64), golden_of_all_kinds(), tiny_manifest())
+    assert "tell little" not in appliance("bench", "--bundle", full, "--rounds", 1).stdout
 
 
 def test_the_fastest_is_proposed_if_it_leaves_a_core_free() -> None:
