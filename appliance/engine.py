@@ -115,7 +115,7 @@ def make_runtime(
         tell = on_progress or BuildProgress()
         return _make_tensorrt(settings, bundle, model_of(precision), may_build, tell, is_cancelled)
     if settings.kind == "openvino":
-        return _make_openvino(settings, bundle, threads, precision)
+        return _make_openvino(settings, bundle, threads, precision, copy)
     name = model_of(precision)
     return OnnxRuntime(
         bundle.model(name),
@@ -155,7 +155,7 @@ def _build_options(dla_core: int | None) -> BuildOptions:
     return BuildOptions() if dla_core is None else BuildOptions(max_batch=1, dla_core=dla_core)
 
 
-def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int, precision: Computed) -> Runtime:
+def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int, precision: Computed, copy: int) -> Runtime:
     try:
         from appliance.runtimes.openvino import OpenVinoRuntime
     except ModuleNotFoundError as error:
@@ -168,6 +168,7 @@ def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int, preci
         threads=threads,
         precision=precision,
         pins_threads=settings.pins_threads,
+        copy=copy,
     )
 
 

@@ -19,7 +19,8 @@ from appliance.runtimes.contract import (
     check_threads,
     first_line,
 )
-from appliance.runtimes.pinning import check_pinned, choose_cores, threads_now, usable_cores
+from appliance.runtimes.cores import choose_cores, usable_cores
+from appliance.runtimes.pinning import check_pinned, threads_now
 
 # Newer releases tell Microsoft of this computer and each session, unless this is set when it is imported: a station
 # tells nobody. (The second name is that of some releases.)

@@ -1,6 +1,9 @@
 """OpenVINO: industrial PCs with Intel's processors; the extra `openvino` installs it."""
 
 import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +24,8 @@ from appliance.runtimes.contract import (
     check_ports,
     check_threads,
 )
+from appliance.runtimes.cores import refuse_too_few, usable_cores
+from appliance.runtimes.pinning import pinned_at_work, threads_now
 
 # Its package tells Google Analytics that it was imported, unless the part that does so cannot be. A station never does.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -31,6 +36,9 @@ HINT = "LATENCY"
 _VERSION = openvino.__version__.partition("-")[0]
 _PRECISIONS = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}
 """Precision -> what the processor's capabilities call it."""
+
+_PLACING = threading.Lock()
+"""OpenVINO gives out cores as models are compiled, one at a time: see `_held`."""
 
 _ENGINE_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
 """What OpenVINO's binding raises; it has no errors of its own."""
@@ -64,6 +72,7 @@ class OpenVinoRuntime:
         threads: int = 1,
         precision: str = "f32",
         pins_threads: bool = False,
+        copy: int = 0,
     ) -> None:
         """Compile the model for this processor, hold it to the contract, and run it a few times.
 
@@ -73,26 +82,21 @@ class OpenVinoRuntime:
             threads: processor threads for one inference, 1..64.
             precision: f32 as trained; bf16, where the processor has it, is faster and less exact: the proof decides.
                 int8 is that of the model file: layers that it does not quantise compute with f32.
-            pins_threads: each thread stays on one core.
+            pins_threads: each thread, the one that asks among them, stays on one core while the model runs.
+            copy: which of the model's copies, from 0; pinned threads of two copies share no core.
 
         Raises:
-            ConfigError: this processor lacks the precision or so many threads.
+            ConfigError: this processor lacks the precision or so many threads, or cores to pin them to.
             BundleFormatError: the model is not what contract and manifest say.
-            RuntimeFault: the engine refused.
+            RuntimeFault: the engine refused, or threads are not where they should stay.
         """
         self._manifest = manifest
         check_threads(threads)
         check_model(model_onnx)
-        core = _core(precision)
-        wanted = {
-            "PERFORMANCE_HINT": HINT,
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_HYPER_THREADING": True,  # else, and without the next, it takes fewer threads than it is asked for
-            "SCHEDULING_CORE_TYPE": "ANY_CORE",
-            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
-            "ENABLE_CPU_PINNING": pins_threads,
-        }
+        if pins_threads:
+            refuse_too_few(threads, copy, usable_cores())
+        core, before = _core(precision), threads_now() if pins_threads else {}
+        wanted = _wanted(threads, precision, pins_threads)
         try:
             model = core.read_model(model=model_onnx)
         except _ENGINE_ERRORS as error:
@@ -101,7 +105,8 @@ class OpenVinoRuntime:
             ) from error
         check_ports({port.get_any_name(): _port(port) for port in [*model.inputs, *model.outputs]}, manifest)
         try:
-            compiled = core.compile_model(model, DEVICE, wanted)
+            with _held(core, wanted, threads * copy if pins_threads else 0):
+                compiled = core.compile_model(model, DEVICE, wanted)
             self._request: Any = compiled.create_infer_request()
             self._set_up = _set_up(compiled)
         except _ENGINE_ERRORS as error:
@@ -110,6 +115,8 @@ class OpenVinoRuntime:
         blank = blank_picture(manifest)
         for _ in range(WARM_UP_RUNS):
             self.infer(blank)
+        if pins_threads:  # what the engine says of itself (_SetUp) is no proof
+            pinned_at_work(lambda: self.infer(blank), threads, before)
 
     def infer(self, images: Pixels) -> RawDetections:
         """Run the model.
@@ -152,6 +159,37 @@ class OpenVinoRuntime:
     def close(self) -> None:
         """Free the engine's memory; harmless when closed before."""
         self._request = None
+
+
+def _wanted(threads: int, precision: str, pins_threads: bool) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": HINT,
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_HYPER_THREADING": True,  # else, and without the next, it takes fewer threads than it is asked for
+        "SCHEDULING_CORE_TYPE": "ANY_CORE",
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
+        "ENABLE_CPU_PINNING": pins_threads,
+    }
+
+
+@contextmanager
+def _held(core: Any, wanted: Mapping[str, Any], cores: int) -> Iterator[None]:
+    """Keep OpenVINO from giving a model's threads the first so many cores: those are the copies' before.
+
+    It would pin each copy to the same ones, from the first on. A model that does nothing has them reserved meanwhile.
+    """
+    with _PLACING:
+        if not cores:
+            yield
+            return
+        image = openvino.opset8.parameter([1], np.float32)
+        reserved = {**wanted, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_RESERVATION": True}
+        holder = core.compile_model(openvino.Model([openvino.opset8.relu(image)], [image]), DEVICE, reserved)
+        try:
+            yield
+        finally:
+            del holder
 
 
 def _core(precision: str) -> Any:

@@ -1,71 +1,20 @@
-"""Threads that stay on one core each: on which cores, and whether this process's threads really stay there."""
+"""Threads that stay on one core each: whether this process's threads really stay there."""
 
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from appliance.device_files import DeviceFiles
-from appliance.device_state import CPU, parse_cores
-from appliance.errors import ConfigError, RuntimeFault
+from appliance.device_state import parse_cores
+from appliance.errors import RuntimeFault
 
 THREADS = "proc/self/task"
 SETTLED_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.01
-
-
-def usable_cores() -> list[int]:
-    """Return the numbers of the cores that this thread may use.
-
-    Raises:
-        ConfigError: this operating system knows no such thing.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        raise ConfigError("runtime.pins_threads: this operating system lets nobody pin threads; remove the key")
-    return sorted(os.sched_getaffinity(0))
-
-
-def choose_cores(threads: int, copy: int, usable: Collection[int], root: Path = Path("/")) -> tuple[int, ...]:
-    """Choose the cores for those threads of one copy of a model that its engine starts itself.
-
-    Each copy has as many cores as threads, and no copy has another one's. One core of them has nothing pinned to it: it
-    is for the thread that asks, which is the station's own. That one is never pinned: it also corrects, decides and
-    writes the record, and whatever is started from it (another model's threads, a child process) would inherit its one
-    core. Hyper-threads that share a core with an earlier one are taken last.
-
-    Args:
-        threads: of one inference, the one that asks among them; at least 2.
-        copy: which of the model's copies, from 0.
-        usable: cores that this process may use.
-        root: the folder that stands for "/".
-
-    Raises:
-        ConfigError: one thread leaves none to pin, or there are fewer cores than all copies' threads so far.
-    """
-    if threads < 2:
-        raise ConfigError(
-            "runtime.pins_threads: with one thread ONNX Runtime starts none that could be pinned, and the one that "
-            "asks is the station's own; set runtime.threads to 2 or more, or remove pins_threads"
-        )
-    wanted = threads * (copy + 1)
-    if wanted > len(usable):
-        copies = f"{copy + 1} copies of {threads}" if copy else str(threads)
-        raise ConfigError(
-            f"runtime.pins_threads: {copies} threads need {wanted} cores of their own, and this process may use "
-            f"{len(usable)} ({', '.join(map(str, sorted(usable)))}); set fewer runtime.threads or runtime.instances, "
-            "or remove pins_threads"
-        )
-    files = DeviceFiles(root)
-    ordered = sorted(usable, key=lambda core: (_place_among_siblings(core, usable, files), core))
-    return tuple(ordered[copy * threads + 1 : wanted])
-
-
-def _place_among_siblings(core: int, usable: Collection[int], files: DeviceFiles) -> int:
-    """Return 0 for the first hyper-thread of a core that may be used, or where nobody tells."""
-    siblings = parse_cores(files.text(f"{CPU}/cpu{core}/topology/thread_siblings_list") or "") or {core}
-    return sum(sibling < core for sibling in siblings.intersection(usable))
+LOOK_AGAIN_S = 0.001
+"""While an engine is at work: an inference may be that short."""
 
 
 def threads_now(root: Path = Path("/")) -> dict[int, frozenset[int]]:
@@ -109,3 +58,47 @@ def check_pinned(cores: Sequence[int], before: Collection[int]) -> None:
                 f"started: {seen}); set runtime.pins_threads: false, or give the service other cores"
             )
         threading.Event().wait(LOOK_EVERY_S)
+
+
+def pinned_at_work(work: Callable[[], object], threads: int, before: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """Make sure that an engine's threads are each on one core while they work, and return these cores.
+
+    For an engine that pins threads, the one that asks among them, only for the length of an inference: read at rest,
+    none of them is anywhere in particular. Threads may be an earlier engine's, which takes part in this one's work.
+
+    Args:
+        work: asks the engine; done again and again in the meantime.
+        threads: of one inference, the one that asks among them.
+        before: this process's threads before the engine was there.
+
+    Raises:
+        RuntimeFault: fewer were seen on a core of their own within two seconds.
+    """
+    asks, seen = threading.get_native_id(), dict[int, int]()
+    are_there, is_over = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(LOOK_AGAIN_S):
+            for number, may_use in threads_now().items():
+                if len(may_use) == 1 and (number == asks or before.get(number) != may_use):
+                    seen[number] = min(may_use)
+            if asks in seen and len(set(seen.values())) >= threads:
+                are_there.set()
+
+    looking = threading.Thread(target=look, name="pinned-at-work")
+    looking.start()
+    deadline_s = time.monotonic() + SETTLED_WITHIN_S
+    try:
+        while not are_there.is_set() and time.monotonic() <= deadline_s:
+            work()
+    finally:
+        is_over.set()
+        looking.join()
+    if not are_there.is_set():
+        cores = ", ".join(map(str, sorted(set(seen.values())))) or "none"
+        raise RuntimeFault(
+            f"of the {threads} threads that should each stay on a core of their own while the model runs, "
+            f"{len(seen)} were seen there (cores: {cores}); set runtime.pins_threads: false, or give the service other "
+            "cores"
+        )
+    return frozenset(seen.values())

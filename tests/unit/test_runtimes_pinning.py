@@ -1,5 +1,6 @@
 """Pinned threads: which cores they get, that real ones are there, and that nobody only believes that they are."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -17,17 +18,25 @@ import pytest
 
 from appliance.bundle.archive import read_bundle
 from appliance.config import RuntimeSection
+from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.engine import make_runtime
 from appliance.errors import ConfigError, RuntimeFault
+from appliance.ports import Runtime
 from appliance.runtime_pool import RuntimePool
+from appliance.runtimes.cores import choose_cores
 from appliance.runtimes.onnx import OnnxRuntime
-from appliance.runtimes.pinning import check_pinned, choose_cores, threads_now
+from appliance.runtimes.pinning import check_pinned, pinned_at_work, threads_now
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 
 CORES = sorted(os.sched_getaffinity(0))
 Result = TypeVar("Result")
 
 needs_two_cores = pytest.mark.skipif(len(CORES) < 2, reason="one core leaves nothing to choose")
+
+
+has_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed (extra openvino)"
+)
 
 
 def confined_to(core: int, task: Callable[[], Result]) -> Result:
@@ -114,21 +123,35 @@ def test_a_core_that_onnx_runtime_could_not_take_is_found_out() -> None:
 
 
 PINNED = """
-from appliance.runtimes.onnx import OnnxRuntime
-from tests.models import tiny_manifest, tiny_model
-OnnxRuntime(tiny_model(64, 64), tiny_manifest(), threads=2, pins_threads=True)
+import sys
+from appliance.bundle.archive import read_bundle
+from appliance.config import RuntimeSection
+from appliance.engine import make_runtime
+settings = RuntimeSection(kind=sys.argv[1], threads=2, pins_threads=True)
+make_runtime(settings, read_bundle(open(sys.argv[2], "rb").read()))
 """
 
 
 @needs_two_cores
 @pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed")
-def test_where_the_system_lets_nobody_pin_the_runtime_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("onnx", "RuntimeFault: no thread stays on core"),
+        pytest.param(
+            "openvino",
+            "RuntimeFault: of the 2 threads that should each stay on a core of",
+            marks=has_openvino,
+        ),
+    ],
+)
+def test_where_the_system_lets_nobody_pin_the_runtime_is_refused(tmp_path: Path, kind: str, words: str) -> None:
     library, root = tmp_path / "unpinnable.so", Path(__file__).parents[2]
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, root / "tests" / "unpinnable.c"], check=True)
-    command = [sys.executable, "-c", PINNED]
+    command = [sys.executable, "-c", PINNED, kind, str(tiny_bundle(tmp_path / "tiny.bundle"))]
     environment = os.environ | {"LD_PRELOAD": str(library)}
     ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert "RuntimeFault: no thread stays on core" in ended.stderr
+    assert words in ended.stderr
 
 
 def test_a_thread_from_before_does_not_count() -> None:
@@ -158,3 +181,57 @@ def test_a_hyper_thread_of_a_core_that_is_taken_comes_last(tmp_path: Path) -> No
     assert choose_cores(4, 0, range(8), tmp_path) == (2, 4, 6)
     assert choose_cores(4, 1, range(8), tmp_path) == (3, 5, 7)
     assert choose_cores(2, 0, [1, 3], tmp_path) == (3,), "its sibling may not be used, so it has the core for itself"
+
+
+def openvino_in_copies(number: int, **settings: Any) -> list[Runtime]:
+    bundle = read_bundle(SHIPPED_BUNDLE)
+    section = RuntimeSection(kind="openvino", precision="f32", **settings)
+    return [make_runtime(section, bundle, copy=copy) for copy in range(number)]
+
+
+def cores_at_work(runtime: Runtime, threads: int) -> frozenset[int]:
+    geometry = read_bundle(SHIPPED_BUNDLE).manifest.geometry
+    picture = np.zeros((1, geometry.height, geometry.width, geometry.channels), np.uint8)
+    return pinned_at_work(lambda: runtime.infer(picture), threads, threads_now())
+
+
+@needs_two_cores
+@has_openvino
+def test_two_copies_of_openvino_share_no_core_and_the_thread_that_asks_is_free_again() -> None:
+    mine = os.sched_getaffinity(0)
+    first, second = (cores_at_work(each, 1) for each in openvino_in_copies(2, threads=1, pins_threads=True))
+    assert (len(first), len(second)) == (1, 1)
+    assert not first & second
+    assert os.sched_getaffinity(0) == mine
+
+
+@needs_two_cores
+@has_openvino
+def test_a_core_that_a_copy_of_openvino_had_is_another_ones_when_it_is_gone() -> None:
+    (runtime,) = openvino_in_copies(1, threads=len(CORES), pins_threads=True)
+    runtime.close()
+    (again,) = openvino_in_copies(1, threads=len(CORES), pins_threads=True)
+    assert again.describe().endswith(f"threads={len(CORES)} pinned")
+
+
+@needs_two_cores
+@has_openvino
+def test_each_thread_of_openvino_is_seen_on_a_core_of_its_own() -> None:
+    (runtime,) = openvino_in_copies(1, threads=2, pins_threads=True)
+    assert len(cores_at_work(runtime, 2)) == 2
+
+
+@needs_two_cores
+@has_openvino
+def test_a_second_copy_of_openvino_that_finds_no_cores_is_refused() -> None:
+    words = f"2 copies of {len(CORES)} threads need {2 * len(CORES)} cores of their own"
+    with pytest.raises(ConfigError, match=words):
+        openvino_in_copies(2, threads=len(CORES), pins_threads=True)
+
+
+@needs_two_cores
+@has_openvino
+def test_threads_of_openvino_that_nobody_pins_are_found_out() -> None:
+    (runtime,) = openvino_in_copies(1, threads=1)
+    with pytest.raises(RuntimeFault, match=r"of the 1 threads that should .*, 0 were seen there \(cores: none\)"):
+        cores_at_work(runtime, 1)
