@@ -58,7 +58,8 @@ def intersections(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
 def ious(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Return intersection over union of each box with each other one, 0..1, float32 (N, M)."""
     common = intersections(boxes, others)
-    union = areas(boxes)[:, None] + areas(others)[None, :] - common
+    sizes = areas(boxes)
+    union = sizes[:, None] + (sizes if others is boxes else areas(others))[None, :] - common
     return np.asarray(common / np.maximum(union, np.float32(1e-6)), dtype=np.float32)
 
 
@@ -72,14 +73,16 @@ def suppress(found: Candidates, iou: float) -> Candidates:
     Returns:
         What is left, highest score first; equal scores keep their order.
     """
-    if len(found) == 0:
+    if len(found) < 2:
         return found
-    found = found.take(np.argsort(-found.scores, kind="stable"))
-    if len(found) == 1:
-        return found
+    if (found.scores[1:] > found.scores[:-1]).any():  # a model's top-K are in order already
+        found = found.take(np.argsort(-found.scores, kind="stable"))
     is_same = (ious(found.boxes, found.boxes) > iou) & (found.labels[:, None] == found.labels[None, :])
+    better = np.triu(is_same, 1).any(axis=1)
+    if not better.any():
+        return found
     keep = np.ones(len(found), dtype=np.bool_)
-    for place in np.flatnonzero(np.triu(is_same, 1).any(axis=1)):
+    for place in np.flatnonzero(better):
         if keep[place]:
             keep[place + 1 :] &= ~is_same[place, place + 1 :]
     return found.take(keep)

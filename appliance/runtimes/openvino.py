@@ -134,7 +134,9 @@ class OpenVinoRuntime:
             raise RuntimeFault("the OpenVINO runtime is closed; open the bundle again")
         check_images(images, self._manifest)  # OpenVINO itself takes a picture of any size
         try:
-            self._request.infer({"image": openvino.Tensor(np.ascontiguousarray(images), shared_memory=True)})
+            self._request.infer(
+                {"image": openvino.Tensor(np.require(images, requirements=("C", "W")), shared_memory=True)}
+            )
             answer = [self._request.get_tensor(name).data.copy() for name in OUTPUTS]
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(

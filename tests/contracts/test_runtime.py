@@ -95,6 +95,12 @@ def test_a_batch_that_is_a_view_of_a_bigger_picture_is_taken(runtime: Runtime, c
     assert raw.scores[0, 0] == pytest.approx(1.0)
 
 
+def test_pictures_that_nobody_may_change_are_taken(runtime: Runtime, channels: int) -> None:
+    picture = spot_picture(96, 64, [(1, 1, 255)], channels=channels)
+    picture.setflags(write=False)
+    assert runtime.infer(picture[None]).scores[0, 0] == pytest.approx(1.0)
+
+
 def test_images_of_another_size_are_a_fault_and_the_next_right_ones_are_not(runtime: Runtime, channels: int) -> None:
     with pytest.raises(RuntimeFault, match="shape"):
         runtime.infer(np.zeros((1, 64, 64, channels), np.uint8))

@@ -97,6 +97,46 @@ def runtime() -> CountingRuntime:
     return CountingRuntime(OnnxRuntime(tiny_model(64, 64), tiny_manifest()))
 
 
+class SeeingRuntime(CountingRuntime):
+    """Remembers what it was shown, as it was then, and whether that was a copy of the frame."""
+
+    def __init__(self, frame: Pixels) -> None:
+        super().__init__(OnnxRuntime(tiny_model(64, 64), tiny_manifest()))
+        self._frame = frame
+        self.seen: list[Pixels] = []
+        self.is_copied: list[bool] = []
+
+    def infer(self, images: Pixels) -> RawDetections:
+        self.seen += list(images.copy())
+        self.is_copied.append(not np.shares_memory(images, self._frame))
+        return super().infer(images)
+
+
+@pytest.mark.parametrize(
+    ("region", "overlap_px", "max_batch", "is_copied"),
+    [
+        (Region(0, 0, 64, 64), 0, 4, [False]),
+        (Region(0, 32, 64, 64), 0, 4, [False]),
+        (Region(16, 8, 64, 64), 0, 4, [True]),
+        (Region(0, 0, 160, 128), 16, 4, [True, True]),
+        (Region(0, 0, 160, 64), 16, 1, [True, True]),
+    ],
+)
+def test_the_model_sees_the_pixels_of_the_frame_bit_for_bit_and_a_whole_one_where_it_lies(
+    region: Region, overlap_px: int, max_batch: int, is_copied: list[bool]
+) -> None:
+    width = 64 if region.width_px == 64 and region.x_px == 0 else 160
+    frame = np.random.default_rng(7).integers(0, 256, (128, width, 1), np.uint8)
+    before = frame.copy()
+    grid = tile_grid(region, tile_width_px=64, tile_height_px=64, overlap_px=overlap_px)
+    runtime = SeeingRuntime(frame)
+    Detector(runtime, tiny_manifest(), grid, max_batch=max_batch).detect(frame)
+    for tile, seen in zip(grid.tiles, runtime.seen, strict=True):
+        assert (seen == before[tile.y_px : tile.y_px + 64, tile.x_px : tile.x_px + 64]).all()
+    assert runtime.is_copied[:2] == is_copied
+    assert (frame == before).all()
+
+
 def test_a_picture_of_the_model_s_size_is_one_inference(runtime: CountingRuntime) -> None:
     detector = Detector(runtime, tiny_manifest())
     assert detector.detect(spot_picture(64, 64)) == ()
