@@ -38,6 +38,7 @@ from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
 from trainer.variants import in_words
+from trainer.wording import at_its_limit, decimal
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -74,8 +75,9 @@ def train(arguments: argparse.Namespace) -> int:
     if figures is None:
         return 0
     _out.print(
-        f"held-out groups: AP@0.33 {figures.ap_pooled:.4f}, best F {figures.best.f:.4f} at {figures.best.limit:.2f}; "
-        f"escapes {figures.parts.escapes} of {figures.parts.bad}, overkill {figures.parts.overkill} of "
+        f"held-out groups: AP@0.33 {decimal(figures.ap_pooled, 4)}, best F {decimal(figures.best.f, 4)}"
+        f"{at_its_limit(figures.best.limit, 2)}; escapes {figures.parts.escapes} of {figures.parts.bad}, "
+        f"overkill {figures.parts.overkill} of "
         f"{figures.parts.good} there\nnext: trainer export {arguments.out} --out FILE"
     )
     if arguments.json:
@@ -119,8 +121,9 @@ def export(arguments: argparse.Namespace) -> int:
     for doubt in result.doubts():
         _err.print(f"trainer: beware: {doubt}", soft_wrap=True)
     size_mb = arguments.out.path.stat().st_size / 1e6
+    before, after = (decimal(e, 3) for e in (result.calibration.error_before, result.calibration.error_after))
     _out.print(
-        f"calibration error {result.calibration.error_before:.3f} -> {result.calibration.error_after:.3f}; "
+        f"calibration error {before} -> {after}; "
         f"torch and ONNX Runtime differ by {result.score_difference:.1e} in score, {result.box_difference_px:.1e} px\n"
         f"{arguments.out.path}: {size_mb:.2f} MB, SHA-256 {result.bundle.digest}"
     )

@@ -10,6 +10,7 @@ from trainer.evidence import Evidence
 from trainer.intervals import share
 from trainer.metrics import Ranking
 from trainer.operating_point import Point
+from trainer.wording import percent
 
 WIDTH, HEIGHT, LEFT, TOP = 420, 300, 60, 12
 SHOWN_POINTS = 12
@@ -60,7 +61,7 @@ def roc_rows(evidence: Evidence) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [("limit", "escapes", "at most", "overkill", "at most")]
     for point in _spread(evidence.roc):
         bad, good = share(point.escapes, evidence.escapes.of), share(point.overkill, evidence.overkill.of)
-        of_each = [(f"{one.count} of {one.of}", f"{100 * one.high:.2f} %") for one in (bad, good)]
+        of_each = [(f"{one.count} of {one.of}", percent(one.high)) for one in (bad, good)]
         rows.append((f"{point.limit:.3f}", *of_each[0], *of_each[1]))
     return rows
 

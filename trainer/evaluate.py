@@ -17,6 +17,7 @@ from appliance.optics.detector import Detector
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from appliance.ports import Runtime
 from appliance.runtimes.onnx import OnnxRuntime
+from trainer.calibration_error import calibration_error
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
 from trainer.evidence import Evidence, gather
@@ -28,12 +29,10 @@ from trainer.metrics import (
     Parts,
     average_precision,
     best_limit,
-    calibration_error,
     counted,
     judge_parts,
     rank,
     rank_classes,
-    unmeasured,
 )
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
@@ -273,8 +272,8 @@ def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
         ap_class_mean=sum(measured) / len(measured) if measured else math.nan,
         ap_classes=dict(zip(names, classes, strict=True)),
         coco=coco_figures(judged, names),
-        at_limits=counted(bad, limits) if bad else unmeasured(float(limits.min())),
-        best=best_limit(ranking) if bad else unmeasured(float(limits.min())),
+        at_limits=counted(bad, limits),
+        best=best_limit(ranking),
         parts=judge_parts(judged, limits),
         groups=_by([part.group for part in judged], judged, limits),
         cameras=_by([part.camera for part in judged if part.camera], [p for p in judged if p.camera], limits),

@@ -26,6 +26,7 @@ from trainer.report_page import write_page
 from trainer.seen import Halves, apart, halves, only, seen_groups
 from trainer.spent import Spent
 from trainer.stress import borne_at_export, sweep
+from trainer.wording import at_its_limit, between, decimal, within
 
 SCHEMA = "vi.evaluation/1"
 """Of the JSON file; docs/evaluation.md tells its keys."""
@@ -143,7 +144,8 @@ def _compared(
     table = compare_all({first: judged} | {name: its for name, (its, _) in found.items()}, first, bundle.manifest)
     for name, row in table.items():
         _out.print(
-            f"{name}: AP@0.33 {row.ap_pooled:.4f}, a score differs by {row.largest_score_difference:.3f} at most, "
+            f"{name}: AP@0.33 {decimal(row.ap_pooled, 4)}, a score differs by "
+            f"{decimal(row.largest_score_difference, 3)} at most, "
             f"{row.parts_changed} parts judged otherwise than with {first}",
             soft_wrap=True,
         )
@@ -165,7 +167,7 @@ def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max
     parts = figures.parts
     lines = []
     if min_ap is not None and not figures.ap_pooled >= min_ap:
-        lines.append(f"AP@0.33 {figures.ap_pooled:.4f} is below {min_ap}")
+        lines.append(f"AP@0.33: {decimal(figures.ap_pooled, 4)}, below {min_ap} (or nothing to measure on)")
     for name, count, whole, most in (
         ("escapes", parts.escapes, parts.bad, max_escapes),
         ("overkill", parts.overkill, parts.good, max_overkill),
@@ -186,32 +188,31 @@ def show_report(figures: Report) -> None:
         table.add_column(name, justify="right" if name else "left")
     parts = figures.parts
     whole = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-    table.add_row("all, pooled over the classes", f"{figures.ap_pooled:.4f}", *whole, style="bold")
+    table.add_row("all, pooled over the classes", decimal(figures.ap_pooled, 4), *whole, style="bold")
     for name, value in figures.ap_classes.items():
-        table.add_row(f"class {name}", f"{value:.4f}")
-    groups = list(figures.groups.items())
-    for name, row in groups if len(groups) <= 24 else []:
+        table.add_row(f"class {name}", decimal(value, 4))
+    groups = [(f"group {name}", row) for name, row in figures.groups.items()]
+    cameras = [(f"camera {name}", row) for name, row in figures.cameras.items()]
+    for name, row in [*(groups if len(groups) <= 24 else []), *cameras]:
         counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
-        table.add_row(f"group {name}", f"{row.ap_pooled:.4f}", *counts)
-    for name, row in figures.cameras.items():
-        counts = (f"{row.parts.escapes} of {row.parts.bad}", f"{row.parts.overkill} of {row.parts.good}")
-        table.add_row(f"camera {name}", f"{row.ap_pooled:.4f}", *counts)
+        table.add_row(name, decimal(row.ap_pooled, 4), *counts)
     _out.print(table)
     behind = figures.evidence
     _out.print(
-        f"95 % bounds: AP@0.33 {behind.ap_pooled.low:.4f}..{behind.ap_pooled.high:.4f}, "
-        f"escapes {100 * behind.escapes.low:.2f}..{100 * behind.escapes.high:.2f} %, "
-        f"overkill {100 * behind.overkill.low:.2f}..{100 * behind.overkill.high:.2f} %"
+        f"95 % bounds: AP@0.33 {within(behind.ap_pooled, 4)}, escapes {between(behind.escapes)}, "
+        f"overkill {between(behind.overkill)}",
+        soft_wrap=True,
     )
     if behind.separation is not None:
         apart = behind.separation
         _out.print(f"highest score on a good part {apart.highest_good:.3f}, lowest on a bad one {apart.lowest_bad:.3f}")
     at, best = figures.at_limits, figures.best
     _out.print(
-        f"with the good parts among them AP@0.33 {figures.ap_pooled_all:.4f}; "
-        f"COCO AP50 {figures.coco.ap50:.4f}, AP50-95 {figures.coco.ap50_95:.4f}\n"
-        f"at the bundle's limits: precision {at.precision:.4f}, recall {at.recall:.4f}, F {at.f:.4f}; "
-        f"best F {best.f:.4f} at {best.limit:.3f}\n"
-        f"calibration error {figures.calibration_error:.3f}; {figures.spent}, "
-        f"{figures.peak_memory_mib:.0f} MiB resident at most"
+        f"with the good parts among them AP@0.33 {decimal(figures.ap_pooled_all, 4)}; "
+        f"COCO AP50 {decimal(figures.coco.ap50, 4)}, AP50-95 {decimal(figures.coco.ap50_95, 4)}\n"
+        f"at the bundle's limits: precision {decimal(at.precision, 4)}, recall {decimal(at.recall, 4)}, "
+        f"F {decimal(at.f, 4)}; best F {decimal(best.f, 4)}{at_its_limit(best.limit)}\n"
+        f"calibration error {decimal(figures.calibration_error, 3)}; {figures.spent}, "
+        f"{figures.peak_memory_mib:.0f} MiB resident at most",
+        soft_wrap=True,
     )

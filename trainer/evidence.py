@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.optics.detections import ious
+from trainer.calibration_error import calibration_error
 from trainer.confusion import confusion
 from trainer.datasets.sample import SIZES_PX2
 from trainer.intervals import Interval, Share, resampled, share
@@ -17,7 +18,6 @@ from trainer.metrics import (
     at_limit,
     average_precision,
     best_limit,
-    calibration_error,
     interpolated_precision,
     judge_parts,
     rank,

@@ -37,6 +37,7 @@ from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
 from trainer.golden import GOLDEN_IMAGES, choose_golden, settle
 from trainer.graph import ContractNet, run_torch, to_onnx
+from trainer.intervals import Share
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
 from trainer.operating_point import SCORE_FLOOR, Choice, Wish, choose
@@ -301,8 +302,8 @@ def _metrics(figures: Report, calibration: Calibration, tolerances: dict[str, Ro
         "ap50_coco": figures.coco.ap50,
         "ap50_95_coco": figures.coco.ap50_95,
         "f_at_limits": figures.at_limits.f,
-        "escape_ratio": figures.parts.escapes / max(1, figures.parts.bad),
-        "overkill_ratio": figures.parts.overkill / max(1, figures.parts.good),
+        "escape_ratio": _ratio(figures.evidence.escapes),
+        "overkill_ratio": _ratio(figures.evidence.overkill),
         "calibration_error_before": calibration.error_before,
         "calibration_error_after": calibration.error_after,
         SCORE_SLOPE: calibration.scores.slope,
@@ -310,6 +311,10 @@ def _metrics(figures: Report, calibration: Calibration, tolerances: dict[str, Ro
     }
     values |= {f"{BEARS}{name}": tolerance.level for name, tolerance in tolerances.items()}
     return {name: round(value, 6) for name, value in values.items() if np.isfinite(value)}
+
+
+def _ratio(share: Share) -> float:
+    return share.count / share.of if share.of else np.nan
 
 
 def _baseline(split: Split, channels: int) -> Baseline:

@@ -20,7 +20,7 @@ LEAST_PICTURES = 2
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """count of `of`, with the bounds between which the true share lies 95 times in a hundred (0..1)."""
+    """count of `of`, with the bounds between which the true share lies 95 times in a hundred (0..1; nan of none)."""
 
     count: int
     of: int
@@ -37,15 +37,20 @@ class Interval:
 
 
 def share(count: int, of: int) -> Share:
-    """Return a share with its exact bounds; 0 and 1 where nothing was counted.
+    """Return a share with its exact bounds.
 
     Args:
         count: of what was counted, 0..of.
         of: how many there were.
 
+    Returns:
+        The share; its bounds are nan where there were none, for then nothing is known.
+
     Source:
         Clopper and Pearson, The use of confidence or fiducial limits (1934).
     """
+    if not of:
+        return Share(0, 0, math.nan, math.nan)
     tail = (1 - CONFIDENCE) / 2
     low = float(beta.ppf(tail, count, of - count + 1)) if count else 0.0
     high = float(beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0

@@ -7,6 +7,7 @@ read its own truth under Python 3, so the protocol is implemented anew from the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,7 +90,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class AtLimit:
-    """Precision, recall and their harmonic mean when only scores at or above a limit count (all 0..1)."""
+    """Precision, recall and their harmonic mean when only scores at or above a limit count (0..1; nan if not known)."""
 
     limit: float
     precision: float
@@ -215,13 +216,21 @@ def interpolated_precision(ranking: Ranking) -> float:
 
 
 def at_limit(ranking: Ranking, limit: float) -> AtLimit:
-    """Return precision, recall and F when scores at or above the limit count."""
+    """Return precision, recall and F when scores at or above the limit count.
+
+    Args:
+        ranking: of the detections.
+        limit: reject score, 0..1.
+
+    Returns:
+        The figures; the precision is nan where nothing counts, recall and F are nan where there is nothing to find.
+    """
     counted = ranking.scores >= limit
     hits, claims = int(ranking.right[counted].sum()), int(counted.sum())
-    precision = hits / claims if claims else 1.0
-    recall = hits / ranking.truths if ranking.truths else 1.0
-    f = 2 * hits / (claims + ranking.truths) if claims + ranking.truths else 1.0
-    return AtLimit(limit, precision, recall, f)
+    precision = hits / claims if claims else math.nan
+    if not ranking.truths:
+        return AtLimit(limit, precision, math.nan, math.nan)
+    return AtLimit(limit, precision, hits / ranking.truths, 2 * hits / (claims + ranking.truths))
 
 
 def counted(judged: list[Judged], limits: Floats) -> AtLimit:
@@ -239,15 +248,17 @@ def counted(judged: list[Judged], limits: Floats) -> AtLimit:
     return replace(figures, limit=float(limits.min()))
 
 
-def unmeasured(limit: float) -> AtLimit:
-    """Return what is known at a limit where there is nothing to find: nothing."""
-    return AtLimit(limit, float("nan"), float("nan"), float("nan"))
-
-
 def best_limit(ranking: Ranking) -> AtLimit:
-    """Return the limit with the best F; of equals the highest limit."""
+    """Return the limit with the best F; of equals the highest limit.
+
+    Args:
+        ranking: of the detections.
+
+    Returns:
+        The figures there; the limit is nan where nothing is found, for then none is better than another.
+    """
     if not len(ranking.scores):
-        return at_limit(ranking, 1.0)
+        return at_limit(ranking, math.nan)
     hits = np.cumsum(ranking.right)
     f = 2 * hits / (np.arange(1, len(hits) + 1) + ranking.truths)
     return at_limit(ranking, float(ranking.scores[int(f.argmax())]))
@@ -274,20 +285,3 @@ def rejected(part: Judged, limits: float | NDArray[np.float64]) -> bool:
     """Tell whether a part is rejected at limits, one for all classes or float64 [classes]."""
     limit = limits[part.labels] if isinstance(limits, np.ndarray) else limits
     return bool(np.any(part.scores >= limit))
-
-
-def calibration_error(scores: Floats, right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Return the expected calibration error: how far "0.9" is from nine in ten, weighted by counts, 0..1.
-
-    Args:
-        scores: float [D], 0..1.
-        right: bool [D].
-        bins: number of bins, each with equally many detections.
-    """
-    if not len(scores):
-        return 0.0
-    order = np.argsort(scores, kind="stable")
-    error = 0.0
-    for part in np.array_split(order, min(bins, len(order))):
-        error += abs(float(scores[part].mean()) - float(right[part].mean())) * len(part)
-    return error / len(order)

@@ -14,6 +14,7 @@ from trainer.operating_point import Choice
 from trainer.score_calibration import Calibration
 from trainer.stress import borne_at_export
 from trainer.variants import in_words
+from trainer.wording import decimal, percent
 
 MOST_GROUPS = 12
 """More groups than this are not listed one by one: nobody reads a thousand names."""
@@ -101,14 +102,14 @@ def _doubt(choice: Choice) -> str:
 
 
 def _figures(figures: Report, calibration: Calibration) -> str:
-    parts = figures.parts
-    return f"""| AP at IoU 0.33, pooled over the classes | {_share(figures.ap_pooled)} |
-| COCO AP50 / AP50-95 | {_share(figures.coco.ap50)} / {_share(figures.coco.ap50_95)} |
-| precision / recall / F at the limits | {_share(figures.at_limits.precision)} / {_share(figures.at_limits.recall)} / \
-{_share(figures.at_limits.f)} |
+    parts, at = figures.parts, figures.at_limits
+    before, after = (decimal(error, 3) for error in (calibration.error_before, calibration.error_after))
+    return f"""| AP at IoU 0.33, pooled over the classes | {percent(figures.ap_pooled, 1)} |
+| COCO AP50 / AP50-95 | {percent(figures.coco.ap50, 1)} / {percent(figures.coco.ap50_95, 1)} |
+| precision / recall / F at the limits | {percent(at.precision, 1)} / {percent(at.recall, 1)} / {percent(at.f, 1)} |
 | escapes (bad parts accepted) | {parts.escapes} of {parts.bad} |
 | overkill (good parts rejected) | {parts.overkill} of {parts.good} |
-| expected calibration error, before / after | {calibration.error_before:.3f} / {calibration.error_after:.3f} |"""
+| expected calibration error, before / after | {before} / {after} |"""
 
 
 def _variants(manifest: Manifest) -> str:
@@ -133,7 +134,7 @@ def _class_rows(manifest: Manifest, figures: Report, split: Split) -> str:
 |---|---|---|---|---|---|
 """
     return head + "\n".join(
-        f"| {item.name} | {item.severity} | {item.limit:.3f} | {_share(figures.ap_classes[item.name])} "
+        f"| {item.name} | {item.severity} | {item.limit:.3f} | {percent(figures.ap_classes[item.name], 1)} "
         f"| {split.train.boxes_per_class()[item.name]} | {split.validation.boxes_per_class()[item.name]} |"
         for item in manifest.classes
     )
@@ -147,7 +148,7 @@ def _group_rows(figures: Report) -> str:
 |---|---|---|---|
 """
     return head + "\n".join(
-        f"| {name} | {_share(row.ap_pooled)} | {row.parts.escapes} of {row.parts.bad} "
+        f"| {name} | {percent(row.ap_pooled, 1)} | {row.parts.escapes} of {row.parts.bad} "
         f"| {row.parts.overkill} of {row.parts.good} |"
         for name, row in worst[:MOST_GROUPS]
     )
@@ -156,7 +157,3 @@ def _group_rows(figures: Report) -> str:
 def _names(groups: Sequence[str]) -> str:
     more = len(groups) - MOST_GROUPS
     return ", ".join(groups[:MOST_GROUPS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f} %"

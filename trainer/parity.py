@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class Parity:
         ap_pooled: AP at IoU 0.33, as in the report.
         ap_drop: how much lower that is than with the first.
         ap_drop_bounds: 95 % bounds of that, over the same pictures drawn anew.
-        largest_score_difference: of one detection; one that the other does not have counts with its whole score.
+        largest_score_difference: of one detection; one that the other does not have counts with its whole score;
+            nan if neither finds anything.
         parts: parts judged.
         parts_changed: those with another verdict at the manifest's limits.
     """
@@ -62,14 +64,19 @@ def compare_all(judged: Mapping[str, list[Judged]], first: str, manifest: Manife
     for name, parts in judged.items():
         ap = average_precision(rankings[name])
         between = resampled_loss(rankings[first], rankings[name], average_precision)
-        apart = [_largest_difference(one, other) for one, other in zip(judged[first], parts, strict=True)]
         changed = sum(rejected(part, limits) != verdict for part, verdict in zip(parts, verdicts, strict=True))
-        table[name] = Parity(ap, best - ap, between, max(apart, default=0.0), len(parts), changed)
+        table[name] = Parity(ap, best - ap, between, _largest(judged[first], parts), len(parts), changed)
     return table
 
 
-def _largest_difference(one: Judged, other: Judged) -> float:
-    return max(_farthest(one, other), _farthest(other, one))
+def _largest(first: list[Judged], parts: list[Judged]) -> float:
+    """Return the largest difference of a score; nan if neither finds anything, for then there is no score."""
+    apart = [
+        max(_farthest(one, other), _farthest(other, one))
+        for one, other in zip(first, parts, strict=True)
+        if len(one.scores) or len(other.scores)
+    ]
+    return max(apart, default=math.nan)
 
 
 def _farthest(one: Judged, other: Judged) -> float:

@@ -20,6 +20,7 @@ from trainer.page import GREEN, RED, Page, cut_out
 from trainer.parity import Parity
 from trainer.seen import Halves
 from trainer.stress import Robustness
+from trainer.wording import at_its_limit, between, decimal, percent, within
 
 MOST_GROUPS = 24
 
@@ -77,19 +78,19 @@ def _figures(page: Page, report: Report) -> None:
     at, best = report.at_limits, report.best
     rows: list[tuple[object, ...]] = [
         ("figure", "value", "95 % bounds", "counted"),
-        ("AP at IoU 0.33, pooled", _percent(report.ap_pooled), _between(behind.ap_pooled), boxes),
-        ("the same, mean over the classes", _percent(report.ap_class_mean), _between(behind.ap_class_mean), boxes),
-        ("pooled, good parts among them", _percent(report.ap_pooled_all), _between(behind.ap_pooled_all), boxes),
-        ("COCO AP50", _percent(report.coco.ap50), _between(behind.ap50), boxes),
-        ("COCO AP50-95", _percent(report.coco.ap50_95), _between(behind.ap50_95), boxes),
-        ("precision at the limits", _percent(at.precision), *_bounds_of(behind.precision, "detections")),
-        ("recall at the limits", _percent(at.recall), *_bounds_of(behind.recall, "boxes")),
-        ("F at the limits", _percent(at.f), _between(behind.f_at_limits), boxes),
-        (f"best F, at {best.limit:.3f}", _percent(best.f), _between(behind.f_best), boxes),
+        ("AP at IoU 0.33, pooled", percent(report.ap_pooled), _between(behind.ap_pooled), boxes),
+        ("the same, mean over the classes", percent(report.ap_class_mean), _between(behind.ap_class_mean), boxes),
+        ("pooled, good parts among them", percent(report.ap_pooled_all), _between(behind.ap_pooled_all), boxes),
+        ("COCO AP50", percent(report.coco.ap50), _between(behind.ap50), boxes),
+        ("COCO AP50-95", percent(report.coco.ap50_95), _between(behind.ap50_95), boxes),
+        ("precision at the limits", percent(at.precision), *_bounds_of(behind.precision, "detections")),
+        ("recall at the limits", percent(at.recall), *_bounds_of(behind.recall, "boxes")),
+        ("F at the limits", percent(at.f), _between(behind.f_at_limits), boxes),
+        (f"best F{at_its_limit(best.limit)}", percent(best.f), _between(behind.f_best), boxes),
         _share_row("escapes: bad parts accepted", behind.escapes),
         _share_row("overkill: good parts rejected", behind.overkill),
         ("calibration error", *_calibration(report.calibration_error, behind)),
-        ("calibration error without calibration", _error(report.calibration_error_before), "", ""),
+        ("calibration error without calibration", decimal(report.calibration_error_before, 3), "", ""),
         ("time per picture, median", f"{report.spent.detect_ms_p50:.1f} ms", "", ""),
         ("time per picture, 99 % within", f"{report.spent.detect_ms_p99:.1f} ms", "", ""),
         ("pictures per second", f"{report.spent.pictures_per_s:.0f}", "", ""),
@@ -101,12 +102,7 @@ def _figures(page: Page, report: Report) -> None:
 
 def _calibration(error: float, behind: Evidence) -> tuple[str, str, str]:
     bounds = behind.calibration_error
-    between = "" if math.isnan(bounds.low) else f"{bounds.low:.3f} .. {bounds.high:.3f}"
-    return _error(error), between, f"{behind.detections} detections"
-
-
-def _error(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+    return decimal(error, 3), "" if math.isnan(bounds.low) else within(bounds, 3), f"{behind.detections} detections"
 
 
 def _halves(page: Page, told_apart: Halves | None) -> None:
@@ -117,10 +113,10 @@ def _halves(page: Page, told_apart: Halves | None) -> None:
     ]
     for name, figures in (("others", told_apart.unseen), ("trained on", told_apart.seen)):
         if figures is not None:
-            parts, between = figures.parts, _between(figures.evidence.ap_pooled)
+            parts, bounds = figures.parts, _between(figures.evidence.ap_pooled)
             counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-            ap, f = _percent(figures.ap_pooled), _percent(figures.at_limits.f)
-            rows.append((name, figures.pictures, ap, between, f, *counts))
+            ap, f = percent(figures.ap_pooled), percent(figures.at_limits.f)
+            rows.append((name, figures.pictures, ap, bounds, f, *counts))
     left_out = "The figures above leave out the pictures that the model was trained on."
     words = {
         "data": left_out if told_apart.unseen else "All figures above are of pictures that the model was trained on.",
@@ -137,8 +133,8 @@ def _parity(page: Page, parity: Mapping[str, Parity]) -> None:
         ("model", "AP at IoU 0.33", "lower by", "95 % bounds", "largest difference of a score", "other verdicts", "of")
     ]
     for name, row in parity.items():
-        drop = (_percent(row.ap_pooled), _percent(row.ap_drop), _between(row.ap_drop_bounds))
-        rows.append((name, *drop, f"{row.largest_score_difference:.4f}", row.parts_changed, row.parts))
+        drop = (percent(row.ap_pooled), percent(row.ap_drop), _between(row.ap_drop_bounds))
+        rows.append((name, *drop, decimal(row.largest_score_difference, 4), row.parts_changed, row.parts))
     page.heading("The same weights in other ways", "Each beside the first, on the same pictures.")
     page.tables(rows)
 
@@ -149,7 +145,7 @@ def _borne(page: Page, tolerances: Mapping[str, Robustness]) -> None:
     rows: list[tuple[object, ...]] = [("", "bears", "lowest AP up to it", "measured on")]
     for name, borne in tolerances.items():
         level = f"{borne.level:g}" + (" or more" if borne.is_whole_range else "")
-        rows.append((name, level, "" if borne.ap is None else _percent(borne.ap), borne.measured_on))
+        rows.append((name, level, "" if borne.ap is None else percent(borne.ap), borne.measured_on))
     page.heading("What it bears", "One thing at a time, before the AP at IoU 0.33 falls by more than a point.")
     page.tables(rows)
 
@@ -158,7 +154,7 @@ def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str,
     behind = report.evidence
     classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "95 % bounds", "found", "of", "limit")]
     for name, limit in zip(names, limits, strict=True):
-        ap = (_percent(report.ap_classes[name]), _between(behind.ap_classes[name]))
+        ap = (percent(report.ap_classes[name]), _between(behind.ap_classes[name]))
         classes.append((name, *ap, behind.recall_by_class[name].count, behind.boxes[name], f"{limit:.3f}"))
     sizes: list[tuple[object, ...]] = [("area of the box", "found", "of")]
     sizes += [(name, found.count, found.of) for name, found in behind.recall_by_size.items()]
@@ -180,7 +176,7 @@ def _worst_first(what: str, figures: Mapping[str, GroupFigures]) -> list[tuple[o
     for name, row in worst[:MOST_GROUPS]:
         parts = row.parts
         counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-        rows.append((name, _percent(row.ap_pooled), _between(row.ap_bounds), row.boxes, *counts))
+        rows.append((name, percent(row.ap_pooled), _between(row.ap_bounds), row.boxes, *counts))
     return rows
 
 
@@ -215,8 +211,7 @@ def _tick(x: float, top: int, bottom: int, style: str) -> str:
 
 
 def _share_row(words: str, share: Share) -> tuple[str, str, str, str]:
-    value = _percent(share.count / share.of) if share.of else "-"
-    return words, value, *_bounds_of(share, "parts")
+    return words, percent(share.count / share.of if share.of else math.nan), *_bounds_of(share, "parts")
 
 
 def _bounds_of(share: Share, what: str) -> tuple[str, str]:
@@ -224,8 +219,4 @@ def _bounds_of(share: Share, what: str) -> tuple[str, str]:
 
 
 def _between(bounds: Interval | Share) -> str:
-    return "" if math.isnan(bounds.low) else f"{100 * bounds.low:.2f} .. {100 * bounds.high:.2f} %"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f} %"
+    return "" if math.isnan(bounds.low) else between(bounds)

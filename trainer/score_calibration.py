@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.metrics import calibration_error
+from trainer.calibration_error import calibration_error
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def folded(metrics: Mapping[str, float]) -> ScoreMap | None:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A fitted map, with the expected calibration error before and after it (0..1).
+    """A fitted map, with the expected calibration error before and after it (0..1; nan if there is no detection).
 
     The error after is measured on groups that the map was not fitted to.
     """

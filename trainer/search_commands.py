@@ -27,6 +27,7 @@ from trainer.split_commands import divide
 from trainer.train import check_folder
 from trainer.train import train as run_training
 from trainer.tune import Search, search
+from trainer.wording import between, decimal, within
 
 _OPTIONS = {"rate": "--rate", "variation": "--variation", "good_share": "--good-share", "side_px": "--crop"}
 
@@ -182,14 +183,14 @@ def _show_folds(figures: CrossValidation) -> None:
     _out.print(table)
     bad, good = figures.pooled.escapes, figures.pooled.overkill
     _out.print(
-        f"AP@0.33 over the folds {figures.ap_mean:.4f}, standard deviation {figures.ap_deviation:.4f}; 95 % bounds of "
-        f"all parts: escapes {100 * bad.low:.2f}..{100 * bad.high:.2f} %, overkill {100 * good.low:.2f}.."
-        f"{100 * good.high:.2f} %",
+        f"AP@0.33 over the folds {decimal(figures.ap_mean, 4)}, standard deviation "
+        f"{decimal(figures.ap_deviation, 4)}; 95 % bounds of all parts: escapes {between(bad)}, overkill "
+        f"{between(good)}",
         soft_wrap=True,
     )
 
 
 def _row(fold: FoldFigures) -> list[str]:
     counts = [f"{one.count} of {one.of}" for one in (fold.escapes, fold.overkill)]
-    bounds = f"{fold.ap_bounds.low:.4f}..{fold.ap_bounds.high:.4f}"
-    return [str(len(fold.groups)), str(fold.pictures), f"{fold.ap_pooled:.4f}", bounds, *counts]
+    ap = (decimal(fold.ap_pooled, 4), within(fold.ap_bounds, 4))
+    return [str(len(fold.groups)), str(fold.pictures), *ap, *counts]

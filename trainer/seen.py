@@ -13,6 +13,7 @@ from trainer.datasets.split import split_by_group
 from trainer.evaluate import Report, report
 from trainer.metrics import Judged
 from trainer.progress import console, results
+from trainer.wording import decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ class Halves:
             if figures is not None:
                 parts = figures.parts
                 results.print(
-                    f"{what}: {figures.pictures} pictures, AP@0.33 {figures.ap_pooled:.4f}, F at the limits "
-                    f"{figures.at_limits.f:.4f}, escapes {parts.escapes} of {parts.bad}, overkill {parts.overkill} of "
-                    f"{parts.good}",
+                    f"{what}: {figures.pictures} pictures, AP@0.33 {decimal(figures.ap_pooled, 4)}, F at the limits "
+                    f"{decimal(figures.at_limits.f, 4)}, escapes {parts.escapes} of {parts.bad}, overkill "
+                    f"{parts.overkill} of {parts.good}",
                     soft_wrap=True,
                 )
 

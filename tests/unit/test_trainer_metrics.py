@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.calibration_error import calibration_error
 from trainer.coco_figures import coco_figures
 from trainer.metrics import (
     Judged,
     at_limit,
     average_precision,
     best_limit,
-    calibration_error,
     judge_parts,
     rank,
     rank_classes,
@@ -96,10 +96,14 @@ def test_f_at_a_limit_and_the_best_limit() -> None:
     assert best_limit(ranking).f == 1.0
 
 
-def test_without_any_detection_the_figures_are_defined() -> None:
-    ranking = rank([_judged([], [(A, 0)])])
-    assert best_limit(ranking).recall == 0.0
-    assert at_limit(rank([]), 0.5).f == 1.0
+def test_what_no_detection_tells_is_no_figure() -> None:
+    nothing_found = best_limit(rank([_judged([], [(A, 0)])]))
+    assert (nothing_found.recall, nothing_found.f) == (0.0, 0.0)
+    assert np.isnan([nothing_found.limit, nothing_found.precision]).all()
+    nothing_there = at_limit(rank([_judged([(A, 0.9, 0)], [])]), 0.5)
+    assert nothing_there.precision == 0.0
+    assert np.isnan([nothing_there.recall, nothing_there.f]).all()
+    assert np.isnan(calibration_error(np.zeros(0), np.zeros(0, bool)))
 
 
 def test_a_part_is_bad_by_its_worst_detection() -> None:
