@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from trainer.metrics import Judged
+from trainer.metrics import Judged, Ranking, rank_classes
+
+COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-6 for step in range(10))
+"""COCO takes what overlaps by just so much, too; overlaps are float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,20 @@ def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
     evaluation.accumulate()
     evaluation.summarize()
     return CocoFigures(float(evaluation.stats[1]), float(evaluation.stats[0]))
+
+
+def coco_rankings(judged: list[Judged], classes: int, min_iou: float) -> list[Ranking]:
+    """Rank detections as COCO does, to draw bounds from.
+
+    Args:
+        judged: the pictures.
+        classes: how many there are.
+        min_iou: one of COCO_IOUS.
+
+    Returns:
+        One ranking per class.
+    """
+    return rank_classes(judged, classes, min_iou)
 
 
 def _entry(number: int, box: np.ndarray, label: np.int64) -> dict[str, Any]:

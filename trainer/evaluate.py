@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,17 +24,15 @@ from trainer.evidence import Evidence, gather
 from trainer.intervals import Interval, Share, resampled, share
 from trainer.metrics import (
     AtLimit,
-    Floats,
     Judged,
     Parts,
+    at_limit,
     average_precision,
     best_limit,
-    counted,
     judge_parts,
-    rank,
-    rank_classes,
 )
 from trainer.progress import tracked
+from trainer.rankings import Rankings
 from trainer.references import load_input, misplaced_pairs
 from trainer.score_calibration import folded
 from trainer.spent import Spent, peak_memory_mib
@@ -259,40 +257,37 @@ def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
         spent: time that pictures took.
     """
     names = tuple(item.name for item in manifest.classes)
-    limits = np.array([item.limit for item in manifest.classes])
-    bad = [part for part in judged if len(part.true_labels)]
-    ranking, everything = rank(bad), rank(judged)
-    classes = [average_precision(its) for its in rank_classes(bad, len(names))]
+    ranked = Rankings.of(judged, names, np.array([item.limit for item in manifest.classes]))
+    classes = [average_precision(its) for its in ranked.by_class]
     measured = [ap for ap in classes if not math.isnan(ap)]
-    scores = folded(manifest.lineage.metrics)
+    scores, everything = folded(manifest.lineage.metrics), ranked.everything
     return Report(
         pictures=len(judged),
-        ap_pooled=average_precision(ranking),
+        ap_pooled=average_precision(ranked.bad),
         ap_pooled_all=average_precision(everything),
         ap_class_mean=sum(measured) / len(measured) if measured else math.nan,
         ap_classes=dict(zip(names, classes, strict=True)),
         coco=coco_figures(judged, names),
-        at_limits=counted(bad, limits),
-        best=best_limit(ranking),
-        parts=judge_parts(judged, limits),
-        groups=_by([part.group for part in judged], judged, limits),
-        cameras=_by([part.camera for part in judged if part.camera], [p for p in judged if p.camera], limits),
+        at_limits=replace(at_limit(ranked.at_limits, 0.0), limit=float(ranked.limits.min())),
+        best=best_limit(ranked.bad),
+        parts=judge_parts(judged, ranked.limits),
+        groups=_by(lambda part: part.group, ranked),
+        cameras={name: its for name, its in _by(lambda part: part.camera, ranked).items() if name},
         calibration_error=calibration_error(everything.scores, everything.right),
         calibration_error_before=(
             math.nan if scores is None else calibration_error(scores.raw(everything.scores), everything.right)
         ),
         spent=spent,
         peak_memory_mib=peak_memory_mib(),
-        evidence=gather(judged, names, limits),
+        evidence=gather(ranked, scores),
     )
 
 
-def _by(names: list[str], judged: list[Judged], limits: Floats) -> dict[str, GroupFigures]:
+def _by(name_of: Callable[[Judged], str], ranked: Rankings) -> dict[str, GroupFigures]:
     """Judge the parts of each name by themselves."""
     found = {}
-    for name in sorted(set(names)):
-        members = [part for part, its_name in zip(judged, names, strict=True) if its_name == name]
-        ranking, parts = rank([part for part in members if len(part.true_labels)]), judge_parts(members, limits)
+    for name, members in sorted(ranked.matched.by(name_of).items()):
+        ranking, parts = members.defective().ranking(), judge_parts(members.judged, ranked.limits)
         found[name] = GroupFigures(
             ranking.truths,
             average_precision(ranking),

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.optics.detections import ious
-from trainer.calibration_error import calibration_error
+from trainer.calibration_error import error_without_chance
+from trainer.coco_figures import COCO_IOUS, coco_rankings
 from trainer.confusion import confusion
 from trainer.datasets.sample import SIZES_PX2
-from trainer.intervals import Interval, Share, resampled, share
+from trainer.intervals import Interval, Share, resampled, resampled_detections, share
 from trainer.metrics import (
     PROTOCOL_IOU,
     Judged,
+    Ranking,
     at_limit,
     average_precision,
     best_limit,
     interpolated_precision,
     judge_parts,
-    rank,
-    rank_classes,
 )
 from trainer.operating_point import Point, roc
-
-COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-6 for step in range(10))
-"""COCO takes what overlaps by just so much, too; overlaps are float32."""
+from trainer.rankings import Rankings
+from trainer.score_calibration import ScoreMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,10 @@ class Evidence:
         precision: right detections among those that count, on defective parts at the limits.
         recall: boxes of the truth that were found.
         f_at_limits: bounds of F at the limits.
-        f_best: bounds of the best F.
+        precision_best, recall_best, f_best: bounds at the limit with the best F, which is chosen anew in each draw.
         detections: of all pictures, whose scores the calibration error is measured on.
-        calibration_error: its bounds.
+        calibration_error: bounds of it, without what chance adds.
+        calibration_error_before: the same without the calibration that is folded into the model.
         escapes: bad parts accepted at the manifest's limits.
         overkill: good parts rejected at them.
         separation: None without parts of both kinds.
@@ -74,9 +75,12 @@ class Evidence:
     precision: Share
     recall: Share
     f_at_limits: Interval
+    precision_best: Interval
+    recall_best: Interval
     f_best: Interval
     detections: int
     calibration_error: Interval
+    calibration_error_before: Interval
     escapes: Share
     overkill: Share
     separation: Separation | None
@@ -86,36 +90,45 @@ class Evidence:
     confusion: dict[str, dict[str, int]]
 
 
-def gather(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.float64]) -> Evidence:
+def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
     """Gather what stands behind the figures of a set of pictures.
 
     Args:
-        judged: the pictures.
-        names: of the classes, in the order of the labels.
-        limits: float64 [classes], reject scores.
+        ranked: the pictures and what is ranked of them.
+        scores: the calibration that is folded into the model; None if nobody tells it.
+
+    Returns:
+        The counts, and a bound for each figure.
     """
-    bad = [part for part in judged if len(part.true_labels)]
+    judged, names, limits = ranked.judged, ranked.names, ranked.limits
     parts = judge_parts(judged, limits)
-    ranking, everything = rank(bad), rank(judged)
-    by_class = rank_classes(bad, len(names))
-    coco = [rank_classes(judged, len(names), iou) for iou in COCO_IOUS]
-    labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in bad)])
-    counting = rank([part.take(part.scores >= limits[part.labels]) for part in bad])
+    coco = [coco_rankings(judged, len(names), iou) for iou in COCO_IOUS]
+    labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in judged)])
     at_limits = [part.take(part.scores >= limits[part.labels]) for part in judged]
+    everything = ranked.everything
     return Evidence(
         boxes={name: int((labels == index).sum()) for index, name in enumerate(names)},
-        ap_pooled=resampled([ranking], average_precision),
+        ap_pooled=resampled([ranked.bad], average_precision),
         ap_pooled_all=resampled([everything], average_precision),
-        ap_class_mean=resampled(by_class, average_precision),
-        ap_classes={name: resampled([its], average_precision) for name, its in zip(names, by_class, strict=True)},
+        ap_class_mean=resampled(ranked.by_class, average_precision),
+        ap_classes={
+            name: resampled([its], average_precision) for name, its in zip(names, ranked.by_class, strict=True)
+        },
         ap50=resampled(coco[0], interpolated_precision),
         ap50_95=resampled([its for rankings in coco for its in rankings], interpolated_precision),
-        precision=share(int(counting.right.sum()), len(counting.right)),
-        recall=share(int(counting.right.sum()), counting.truths),
-        f_at_limits=resampled([counting], lambda its: at_limit(its, 0.0).f),
-        f_best=resampled([ranking], lambda its: best_limit(its).f),
+        precision=share(int(ranked.at_limits.right.sum()), len(ranked.at_limits.right)),
+        recall=share(int(ranked.at_limits.right.sum()), ranked.at_limits.truths),
+        f_at_limits=resampled([ranked.at_limits], lambda its: at_limit(its, 0.0).f),
+        precision_best=resampled([ranked.bad], lambda its: best_limit(its).precision),
+        recall_best=resampled([ranked.bad], lambda its: best_limit(its).recall),
+        f_best=resampled([ranked.bad], lambda its: best_limit(its).f),
         detections=len(everything.scores),
-        calibration_error=resampled([everything], lambda its: calibration_error(its.scores, its.right)),
+        calibration_error=_calibration(everything),
+        calibration_error_before=(
+            Interval(math.nan, math.nan)
+            if scores is None
+            else _calibration(replace(everything, scores=scores.raw(everything.scores)))
+        ),
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),
@@ -124,6 +137,11 @@ def gather(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.floa
         roc=roc(judged),
         confusion=confusion(at_limits, names),
     )
+
+
+def _calibration(ranking: Ranking) -> Interval:
+    """Return the bounds of the calibration error: chance is in a draw twice, as it is drawn from what chance gave."""
+    return resampled_detections(ranking, lambda its: error_without_chance(its.scores, its.right, times=2))
 
 
 def _separation(judged: list[Judged]) -> Separation | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import beta
 
 from trainer.metrics import Floats, Ranking
@@ -57,7 +58,10 @@ def share(count: int, of: int) -> Share:
     return Share(count, of, low, high)
 
 
-def resampled(rankings: Sequence[Ranking], figure: Callable[[Ranking], float]) -> Interval:
+Figure = Callable[[Ranking], float]
+
+
+def resampled(rankings: Sequence[Ranking], figure: Figure) -> Interval:
     """Return the bounds of a figure when the pictures are drawn anew, with replacement.
 
     Pictures are drawn and not boxes, because the boxes of one picture stand or fall together.
@@ -72,7 +76,22 @@ def resampled(rankings: Sequence[Ranking], figure: Callable[[Ranking], float]) -
     Source:
         Efron, Bootstrap methods (1979), percentile interval.
     """
-    return _bounds(_figures(rankings, figure))
+    known = [ranking for ranking in rankings if ranking.truths]
+    boxes = np.sum([ranking.boxes for ranking in known], axis=0)
+    return _bounds(_figures(known, figure, boxes))
+
+
+def resampled_detections(ranking: Ranking, figure: Figure) -> Interval:
+    """Return the bounds of a figure that is of the detections alone, as `resampled` does.
+
+    Args:
+        ranking: of the pictures.
+        figure: of a ranking.
+
+    Returns:
+        The bounds; nan with fewer than two pictures on which something is found.
+    """
+    return _bounds(_figures([ranking], figure, np.bincount(ranking.pictures, minlength=len(ranking.boxes))))
 
 
 def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], float]) -> Interval:
@@ -82,14 +101,16 @@ def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], 
         before: of one model.
         after: of another.
         figure: of a ranking.
+
+    Returns:
+        The bounds; nan with fewer than two pictures that show a box.
     """
-    return _bounds(_figures([before], figure) - _figures([after], figure))
+    return _bounds(_figures([before], figure, before.boxes) - _figures([after], figure, after.boxes))
 
 
-def _figures(rankings: Sequence[Ranking], figure: Callable[[Ranking], float]) -> Floats:
-    """Return the figure of each resample: float64 [RESAMPLES], or [0] where there is too little to draw from."""
-    known = [ranking for ranking in rankings if ranking.truths]
-    if not known or sum(np.sum([ranking.boxes for ranking in known], axis=0) > 0) < LEAST_PICTURES:
+def _figures(known: Sequence[Ranking], figure: Figure, shown: NDArray[np.int64]) -> Floats:
+    """Return the figure of each resample: float64 [RESAMPLES], or [0] where too few pictures show anything."""
+    if np.count_nonzero(shown) < LEAST_PICTURES:
         return np.zeros(0)
     rng, pictures = np.random.default_rng(0), len(known[0].boxes)
     found = []

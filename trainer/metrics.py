@@ -8,7 +8,9 @@ read its own truth under Python 3, so the protocol is implemented anew from the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from appliance.optics.detections import ious
 from trainer.datasets.sample import Boxes, Labels
 
 Floats = NDArray[np.float64]
+Key = TypeVar("Key")
 
 PROTOCOL_IOU = 0.33
 """DeepPCB counts a detection as right above this overlap."""
@@ -111,17 +114,82 @@ class Parts:
     overkill: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Matched:
+    """Pictures whose detections are held against the truth once, to be ranked in many ways.
+
+    Args:
+        judged: the pictures.
+        found: of each the order of its detections, best first, int64 [D], and which of them are right, bool [D].
+    """
+
+    judged: list[Judged]
+    found: list[tuple[NDArray[np.int64], NDArray[np.bool_]]]
+
+    @classmethod
+    def of(cls, judged: list[Judged], min_iou: float = PROTOCOL_IOU) -> Matched:
+        """Match detections to truth, best score first; each box of the truth is given once.
+
+        Args:
+            judged: the pictures.
+            min_iou: overlap that must be exceeded, 0..1.
+        """
+        found = []
+        for picture in judged:
+            order = np.argsort(-picture.scores, kind="stable")
+            mine, truth = (picture.boxes[order], picture.labels[order]), (picture.true_boxes, picture.true_labels)
+            found.append((order, match(mine, truth, min_iou)))
+        return cls(judged, found)
+
+    def by(self, key: Callable[[Judged], Key]) -> dict[Key, Matched]:
+        """Return the pictures of each key by themselves, in the order in which a key comes first."""
+        found: dict[Key, Matched] = {}
+        for part, its in zip(self.judged, self.found, strict=True):
+            mine = found.setdefault(key(part), Matched([], []))
+            mine.judged.append(part)
+            mine.found.append(its)
+        return found
+
+    def defective(self) -> Matched:
+        """Return the pictures that have something to find."""
+        return self.by(lambda part: len(part.true_labels) > 0).get(True, Matched([], []))
+
+    def ranking(self, label: int | None = None, limits: Floats | None = None) -> Ranking:
+        """Rank the detections over all pictures.
+
+        Args:
+            label: of the class that is ranked by itself; None pools all classes.
+            limits: float64 [classes], below which a score does not count; a detection never takes the truth of a better
+                one of its class, so that this needs no matching anew.
+        """
+        scores, right, pictures = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
+        boxes = np.zeros(len(self.judged), np.int64)
+        for index, (picture, (order, hits)) in enumerate(zip(self.judged, self.found, strict=True)):
+            labels, its_scores = picture.labels[order], picture.scores[order]
+            mine = np.ones(len(order), bool) if label is None else labels == label
+            if limits is not None:
+                mine &= its_scores >= limits[labels]
+            boxes[index] = len(picture.true_labels) if label is None else int((picture.true_labels == label).sum())
+            scores.append(its_scores[mine].astype(np.float64))
+            right.append(hits[mine])
+            pictures.append(np.full(int(mine.sum()), index, np.int64))
+        falling = np.argsort(-np.concatenate(scores), kind="stable")
+        return Ranking(
+            np.concatenate(scores)[falling], np.concatenate(right)[falling], np.concatenate(pictures)[falling], boxes
+        )
+
+
 def rank(judged: list[Judged], min_iou: float = PROTOCOL_IOU) -> Ranking:
-    """Match detections to truth, best score first; each box of the truth is given once.
+    """Match detections to truth and rank them, pooled over the classes.
 
     Args:
         judged: the pictures.
         min_iou: overlap that must be exceeded, 0..1.
 
     Returns:
-        The ranking over all pictures, pooled over the classes.
+        The ranking over all pictures.
     """
-    return _ranked(judged, _matched(judged, min_iou))
+    return Matched.of(judged, min_iou).ranking()
 
 
 def rank_classes(judged: list[Judged], classes: int, min_iou: float = PROTOCOL_IOU) -> list[Ranking]:
@@ -131,36 +199,12 @@ def rank_classes(judged: list[Judged], classes: int, min_iou: float = PROTOCOL_I
         judged: the pictures.
         classes: how many there are.
         min_iou: overlap that must be exceeded, 0..1.
+
+    Returns:
+        One ranking per class.
     """
-    matched = _matched(judged, min_iou)
-    return [_ranked(judged, matched, label) for label in range(classes)]
-
-
-def _matched(judged: list[Judged], min_iou: float) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Return of each picture the order of its detections, best first, and which of them are right."""
-    found = []
-    for picture in judged:
-        order = np.argsort(-picture.scores, kind="stable")
-        mine, truth = (picture.boxes[order], picture.labels[order]), (picture.true_boxes, picture.true_labels)
-        found.append((order, match(mine, truth, min_iou)))
-    return found
-
-
-def _ranked(
-    judged: list[Judged], matched: list[tuple[NDArray[np.int64], NDArray[np.bool_]]], label: int | None = None
-) -> Ranking:
-    scores, right, pictures = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
-    boxes = np.zeros(len(judged), np.int64)
-    for index, (picture, (order, hits)) in enumerate(zip(judged, matched, strict=True)):
-        mine = np.ones(len(order), bool) if label is None else picture.labels[order] == label
-        boxes[index] = len(picture.true_labels) if label is None else int((picture.true_labels == label).sum())
-        scores.append(picture.scores[order][mine].astype(np.float64))
-        right.append(hits[mine])
-        pictures.append(np.full(int(mine.sum()), index, np.int64))
-    falling = np.argsort(-np.concatenate(scores), kind="stable")
-    return Ranking(
-        np.concatenate(scores)[falling], np.concatenate(right)[falling], np.concatenate(pictures)[falling], boxes
-    )
+    matched = Matched.of(judged, min_iou)
+    return [matched.ranking(label) for label in range(classes)]
 
 
 def match(found: tuple[Boxes, Labels], truth: tuple[Boxes, Labels], min_iou: float) -> NDArray[np.bool_]:
@@ -231,21 +275,6 @@ def at_limit(ranking: Ranking, limit: float) -> AtLimit:
     if not ranking.truths:
         return AtLimit(limit, precision, math.nan, math.nan)
     return AtLimit(limit, precision, hits / ranking.truths, 2 * hits / (claims + ranking.truths))
-
-
-def counted(judged: list[Judged], limits: Floats) -> AtLimit:
-    """Return precision, recall and F when each class has its own limit.
-
-    Args:
-        judged: the pictures.
-        limits: float64 [classes].
-
-    Returns:
-        The figures; the limit named is the lowest one.
-    """
-    kept = [part.take(part.scores >= limits[part.labels]) for part in judged]
-    figures = at_limit(rank(kept), 0.0)
-    return replace(figures, limit=float(limits.min()))
 
 
 def best_limit(ranking: Ranking) -> AtLimit:

@@ -86,11 +86,16 @@ def _figures(page: Page, report: Report) -> None:
         ("precision at the limits", percent(at.precision), *_bounds_of(behind.precision, "detections")),
         ("recall at the limits", percent(at.recall), *_bounds_of(behind.recall, "boxes")),
         ("F at the limits", percent(at.f), _between(behind.f_at_limits), boxes),
+        ("precision at the limit with the best F", percent(best.precision), _between(behind.precision_best), boxes),
+        ("recall there", percent(best.recall), _between(behind.recall_best), boxes),
         (f"best F{at_its_limit(best.limit)}", percent(best.f), _between(behind.f_best), boxes),
         _share_row("escapes: bad parts accepted", behind.escapes),
         _share_row("overkill: good parts rejected", behind.overkill),
-        ("calibration error", *_calibration(report.calibration_error, behind)),
-        ("calibration error without calibration", decimal(report.calibration_error_before, 3), "", ""),
+        ("calibration error", *_calibration(report.calibration_error, behind.calibration_error, behind)),
+        (
+            "calibration error without calibration",
+            *_calibration(report.calibration_error_before, behind.calibration_error_before, behind),
+        ),
         ("time per picture, median", f"{report.spent.detect_ms_p50:.1f} ms", "", ""),
         ("time per picture, 99 % within", f"{report.spent.detect_ms_p99:.1f} ms", "", ""),
         ("pictures per second", f"{report.spent.pictures_per_s:.0f}", "", ""),
@@ -100,8 +105,7 @@ def _figures(page: Page, report: Report) -> None:
     page.tables(rows)
 
 
-def _calibration(error: float, behind: Evidence) -> tuple[str, str, str]:
-    bounds = behind.calibration_error
+def _calibration(error: float, bounds: Interval, behind: Evidence) -> tuple[str, str, str]:
     return decimal(error, 3), "" if math.isnan(bounds.low) else within(bounds, 3), f"{behind.detections} detections"
 
 

@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.calibration_error import calibration_error, error_without_chance
 from trainer.coco_figures import coco_figures
 from trainer.confusion import confusion
 from trainer.evidence import gather
-from trainer.intervals import Interval, resampled, resampled_loss, share
-from trainer.metrics import Judged, average_precision, interpolated_precision, rank, rank_classes
+from trainer.intervals import Interval, resampled, resampled_detections, resampled_loss, share
+from trainer.metrics import Judged, average_precision, best_limit, interpolated_precision, rank, rank_classes
+from trainer.rankings import Rankings
+from trainer.score_calibration import ScoreMap
 
 NAMES = ("open", "short")
 
@@ -64,7 +67,7 @@ def test_evidence_counts_parts_boxes_and_sizes_at_the_limits() -> None:
         judged([(0, 0.6, 1)], []),
         judged([], []),
     ]
-    found = gather(parts, NAMES, np.array([0.5, 0.5]))
+    found = gather(Rankings.of(parts, NAMES, np.array([0.5, 0.5])))
     assert found.boxes == {"open": 2, "short": 1}
     assert (found.recall.count, found.recall.of, found.precision.of) == (1, 3, 1)
     assert found.ap_classes["open"].high > 0
@@ -106,6 +109,22 @@ def test_the_curve_that_bounds_are_drawn_from_is_cocos(
     assert np.isnan(expected) if not measured else np.mean(measured) == pytest.approx(expected, abs=1e-6)
 
 
+@given(PICTURES, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_what_is_matched_once_is_ranked_as_if_each_part_of_it_was_matched_by_itself(
+    pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]], one: float, other: float
+) -> None:
+    parts, limits = [judged(found, truth) for found, truth in pictures], np.array([one, other])
+    ranked = Rankings.of(parts, NAMES, limits)
+    bad = [part for part in parts if len(part.true_labels)]
+    counting = rank([part.take(part.scores >= limits[part.labels]) for part in bad])
+    pairs = zip(
+        (ranked.bad, ranked.at_limits, *ranked.by_class), (rank(bad), counting, *rank_classes(bad, 2)), strict=True
+    )
+    for mine, expected in pairs:
+        for name in ("scores", "right", "pictures", "boxes"):
+            assert getattr(mine, name).tolist() == getattr(expected, name).tolist(), name
+
+
 @given(PICTURES, st.integers(1, 3))
 def test_drawing_each_picture_as_often_changes_no_figure(
     pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]], times: int
@@ -139,6 +158,66 @@ def test_what_overlaps_by_just_half_is_right_for_coco_and_for_its_bounds() -> No
         np.array([0]),
     )
     assert coco_figures([half] * 4, ("open",)).ap50 == pytest.approx(1.0)
-    found = gather([half] * 4, ("open",), np.array([0.5]))
+    found = gather(Rankings.of([half] * 4, ("open",), np.array([0.5])))
     assert (found.ap50.low, found.ap50.high) == pytest.approx((1.0, 1.0))
     assert found.ap50_95.high == pytest.approx(coco_figures([half] * 4, ("open",)).ap50_95)
+
+
+SHY = 0.05
+"""So much more often than the scores say are the detections of `shy_parts` right."""
+
+
+def shy_parts(pictures: int, seed: int) -> list[Judged]:
+    """Pictures with three detections each, whose scores are too low by 0.05."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _ in range(pictures):
+        scores = rng.uniform(0.05, 0.95, 3)
+        right = rng.uniform(0, 1, 3) < scores + SHY
+        truth = [(at, 0) for at in range(3) if right[at]]
+        parts.append(judged([(at, float(scores[at]), 0) for at in range(3)], truth))
+    return parts
+
+
+def test_chance_is_taken_off_the_calibration_error_of_few_and_changes_nothing_for_many() -> None:
+    few = [rank(shy_parts(60, seed)) for seed in range(40)]
+    measured = np.mean([calibration_error(its.scores, its.right) for its in few])
+    freed = np.mean([error_without_chance(its.scores, its.right) for its in few])
+    assert abs(freed - SHY) < 0.6 * abs(measured - SHY)
+    many = rank(shy_parts(20_000, 0))
+    assert error_without_chance(many.scores, many.right) == pytest.approx(SHY, abs=0.005)
+    assert np.isnan(error_without_chance(np.zeros(0), np.zeros(0, bool)))
+
+
+def test_the_bounds_of_the_calibration_error_hold_the_true_one_and_not_what_chance_adds() -> None:
+    found = [gather(Rankings.of(shy_parts(60, seed), NAMES, np.array([0.5, 0.5]))) for seed in range(12)]
+    held = [each.calibration_error.low <= SHY <= each.calibration_error.high for each in found]
+    assert np.mean(held) >= 0.9
+    above = [each.calibration_error.low > SHY for each in found]
+    assert not any(above)
+
+
+def test_the_error_before_calibration_has_bounds_where_the_bundle_tells_the_calibration() -> None:
+    ranked = Rankings.of(shy_parts(60, 0), NAMES, np.array([0.5, 0.5]))
+    assert np.isnan(gather(ranked).calibration_error_before.low)
+    same, other = (gather(ranked, scores) for scores in (ScoreMap(), ScoreMap(1.0, 2.0)))
+    assert same.calibration_error_before == same.calibration_error
+    assert other.calibration_error_before.high < same.calibration_error.low or (
+        other.calibration_error_before.low > same.calibration_error.high
+    )
+
+
+def test_the_calibration_error_of_good_parts_has_bounds_too() -> None:
+    good = [judged([(0, 0.3 + at / 100, 0)], []) for at in range(20)]
+    found = resampled_detections(rank(good), lambda its: calibration_error(its.scores, its.right))
+    assert 0.3 < found.low < found.high < 0.5
+    assert np.isnan(resampled_detections(rank([*good[:1], judged([], [])]), lambda its: 0.0).low)
+
+
+def test_precision_and_recall_at_the_best_limit_have_bounds_that_hold_them() -> None:
+    parts = shy_parts(60, 1)
+    ranked = Rankings.of(parts, NAMES, np.array([0.5, 0.5]))
+    found, best = gather(ranked), best_limit(ranked.bad)
+    for bounds, value in ((found.precision_best, best.precision), (found.recall_best, best.recall)):
+        assert bounds.low < value < bounds.high
+        assert bounds.high - bounds.low < 0.5

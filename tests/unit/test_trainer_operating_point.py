@@ -18,6 +18,7 @@ from trainer.evidence import gather
 from trainer.intervals import share
 from trainer.metrics import Judged, Parts, judge_parts
 from trainer.operating_point import LIMITS, Wish, choose, parts_needed, roc
+from trainer.rankings import Rankings
 
 SCORES = st.lists(st.integers(0, 100).map(lambda hundredths: hundredths / 100), min_size=1, max_size=30)
 
@@ -126,7 +127,7 @@ def test_a_share_may_carry_its_percent_sign() -> None:
 
 
 def test_what_is_found_is_told_by_class() -> None:
-    found = gather(parts([0.9, 0.2], [0.1]), ("open", "short"), np.array([0.5, 0.5]))
+    found = gather(Rankings.of(parts([0.9, 0.2], [0.1]), ("open", "short"), np.array([0.5, 0.5])))
     assert [(name, it.count, it.of) for name, it in found.recall_by_class.items()] == [("open", 1, 2), ("short", 0, 0)]
 
 

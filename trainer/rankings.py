@@ -1,0 +1,49 @@
+"""The rankings that a report and its evidence are read off: made once for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.metrics import Floats, Judged, Matched, Ranking
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rankings:
+    """Pictures and all that is ranked of them at DeepPCB's overlap.
+
+    Args:
+        matched: all pictures, held against their truth.
+        names: of the classes, in the order of the labels.
+        limits: float64 [classes], reject scores.
+        everything: all detections of all pictures.
+        bad: those on defective parts.
+        by_class: the same, each class by itself.
+        at_limits: the same, pooled, with the scores at or above the limits only.
+    """
+
+    matched: Matched
+    names: tuple[str, ...]
+    limits: Floats
+    everything: Ranking
+    bad: Ranking
+    by_class: list[Ranking]
+    at_limits: Ranking
+
+    @classmethod
+    def of(cls, judged: list[Judged], names: tuple[str, ...], limits: Floats) -> Rankings:
+        """Rank the detections of pictures.
+
+        Args:
+            judged: the pictures.
+            names: of the classes, in the order of the labels.
+            limits: float64 [classes], reject scores.
+        """
+        matched = Matched.of(judged)
+        bad = matched.defective()
+        by_class = [bad.ranking(label) for label in range(len(names))]
+        return cls(matched, names, limits, matched.ranking(), bad.ranking(), by_class, bad.ranking(limits=limits))
+
+    @property
+    def judged(self) -> list[Judged]:
+        """All pictures."""
+        return self.matched.judged
