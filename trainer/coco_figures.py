@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
 
 from trainer.metrics import Judged, Ranking, rank_classes
+
+MOST_DETECTIONS = 100
+"""Of one class on one picture; a picture of many tiles may have more."""
 
 COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-6 for step in range(10))
 """COCO takes what overlaps by just so much, too; overlaps are float32."""
@@ -56,6 +60,7 @@ def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
         }
     )
     evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=_silent)
+    evaluation.params.maxDets = [1, 10, MOST_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -63,7 +68,7 @@ def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
 
 
 def coco_rankings(judged: list[Judged], classes: int, min_iou: float) -> list[Ranking]:
-    """Rank detections as COCO does, to draw bounds from.
+    """Rank detections as COCO does, to draw bounds from: of each class the best 100 on a picture.
 
     Args:
         judged: the pictures.
@@ -73,7 +78,15 @@ def coco_rankings(judged: list[Judged], classes: int, min_iou: float) -> list[Ra
     Returns:
         One ranking per class.
     """
-    return rank_classes(judged, classes, min_iou)
+    return rank_classes([part.take(_counts(part, classes)) for part in judged], classes, min_iou)
+
+
+def _counts(part: Judged, classes: int) -> NDArray[np.bool_]:
+    order = np.argsort(-part.scores, kind="stable")
+    kept = np.zeros(len(order), bool)
+    for label in range(classes):
+        kept[order[part.labels[order] == label][:MOST_DETECTIONS]] = True
+    return kept
 
 
 def _entry(number: int, box: np.ndarray, label: np.int64) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.calibration_error import calibration_error, error_without_chance
-from trainer.coco_figures import coco_figures
+from trainer.coco_figures import coco_figures, coco_rankings
 from trainer.confusion import confusion
 from trainer.evidence import gather
 from trainer.intervals import Interval, resampled, resampled_detections, resampled_loss, share
@@ -103,7 +103,7 @@ def test_the_curve_that_bounds_are_drawn_from_is_cocos(
     pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]],
 ) -> None:
     parts = [judged(sorted(found, key=lambda it: -it[1]), truth) for found, truth in pictures]
-    by_class = [interpolated_precision(its) for its in rank_classes(parts, len(NAMES), 0.5)]
+    by_class = [interpolated_precision(its) for its in coco_rankings(parts, len(NAMES), 0.5)]
     measured = [value for value in by_class if not np.isnan(value)]
     expected = coco_figures(parts, NAMES).ap50
     assert np.isnan(expected) if not measured else np.mean(measured) == pytest.approx(expected, abs=1e-6)
@@ -221,3 +221,16 @@ def test_precision_and_recall_at_the_best_limit_have_bounds_that_hold_them() -> 
     for bounds, value in ((found.precision_best, best.precision), (found.recall_best, best.recall)):
         assert bounds.low < value < bounds.high
         assert bounds.high - bounds.low < 0.5
+
+
+def test_of_more_than_a_hundred_detections_of_a_class_the_best_count_for_coco_and_for_its_bounds() -> None:
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(4):
+        found = [(at, float(score), at % 2) for at, score in enumerate(rng.permutation(np.linspace(0.1, 0.9, 260)))]
+        parts.append(judged(found, [(at, at % 2) for at in range(0, 260, 3)]))
+    for iou, expected in ((0.5, coco_figures(parts, NAMES).ap50), (0.95, coco_figures(parts, NAMES).ap50_95)):
+        by_class = [interpolated_precision(its) for its in coco_rankings(parts, len(NAMES), iou)]
+        assert np.mean(by_class) == pytest.approx(expected, abs=1e-6)
+    bounds = gather(Rankings.of(parts, NAMES, np.array([0.5, 0.5]))).ap50
+    assert bounds.low <= coco_figures(parts, NAMES).ap50 <= bounds.high
