@@ -35,7 +35,7 @@ from trainer.progress import tracked
 from trainer.rankings import Rankings
 from trainer.references import load_input, misplaced_pairs
 from trainer.score_calibration import folded
-from trainer.spent import Spent, peak_memory_mib
+from trainer.spent import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,9 @@ class Report:
         calibration_error: expected, over the detections of all pictures.
         calibration_error_before: the same without the calibration that is folded into the model; nan if the bundle does
             not tell it.
-        spent: time for each picture.
-        peak_memory_mib: the most that the judging process has had resident, all libraries included.
+        spent: time for each picture; None where these were judged among others.
+        peak_memory_mib: the most that the judging process has had resident, all libraries included; None where it has
+            run other models before.
         evidence: counts and bounds behind these figures.
     """
 
@@ -95,15 +96,15 @@ class Report:
     cameras: dict[str, GroupFigures]
     calibration_error: float
     calibration_error_before: float
-    spent: Spent
-    peak_memory_mib: float
+    spent: Spent | None
+    peak_memory_mib: float | None
     evidence: Evidence
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain values; what could not be measured is nan."""
+        """Return the report as plain values; what could not be measured is nan, and what was not is left out."""
         plain = asdict(self)
-        spent: dict[str, float] = plain.pop("spent")
-        return plain | spent
+        plain |= plain.pop("spent") or {}
+        return {name: value for name, value in plain.items() if value is not None}
 
 
 EngineName = Literal["onnxruntime", "openvino"]
@@ -248,13 +249,19 @@ def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[st
     )
 
 
-def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
+def report(
+    judged: list[Judged], manifest: Manifest, spent: Spent | None = None, peak_memory_mib: float | None = None
+) -> Report:
     """Sum up what was judged.
 
     Args:
         judged: the pictures.
         manifest: class names and limits.
-        spent: time that pictures took.
+        spent: time that these pictures took, if it is known.
+        peak_memory_mib: that judging them took, if it is known.
+
+    Returns:
+        The figures, with counts and bounds.
     """
     names = tuple(item.name for item in manifest.classes)
     ranked = Rankings.of(judged, names, np.array([item.limit for item in manifest.classes]))
@@ -278,7 +285,7 @@ def report(judged: list[Judged], manifest: Manifest, spent: Spent) -> Report:
             math.nan if scores is None else calibration_error(scores.raw(everything.scores), everything.right)
         ),
         spent=spent,
-        peak_memory_mib=peak_memory_mib(),
+        peak_memory_mib=peak_memory_mib,
         evidence=gather(ranked, scores),
     )
 

@@ -24,7 +24,7 @@ from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.report_page import write_page
 from trainer.seen import Halves, apart, halves, only, seen_groups
-from trainer.spent import Spent
+from trainer.spent import Spent, peak_memory_mib
 from trainer.stress import borne_at_export, sweep
 from trainer.wording import at_its_limit, between, decimal, within
 
@@ -48,7 +48,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     first: Precision = arguments.precision or "f32"
     runner = _runner(arguments, bundle, first)
     judged, spent = judge_samples(runner, dataset)
-    figures = report(judged, bundle.manifest, spent)
+    figures = report(judged, bundle.manifest, spent, peak_memory_mib())
     show_report(figures)
     known = None
     if trained_on:
@@ -177,6 +177,11 @@ def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max
     return lines
 
 
+def _cost(figures: Report) -> list[str]:
+    memory = [] if figures.peak_memory_mib is None else [f"{figures.peak_memory_mib:.0f} MiB resident at most"]
+    return ([] if figures.spent is None else [str(figures.spent)]) + memory
+
+
 def show_report(figures: Report) -> None:
     """Print the figures.
 
@@ -212,7 +217,6 @@ def show_report(figures: Report) -> None:
         f"COCO AP50 {decimal(figures.coco.ap50, 4)}, AP50-95 {decimal(figures.coco.ap50_95, 4)}\n"
         f"at the bundle's limits: precision {decimal(at.precision, 4)}, recall {decimal(at.recall, 4)}, "
         f"F {decimal(at.f, 4)}; best F {decimal(best.f, 4)}{at_its_limit(best.limit)}\n"
-        f"calibration error {decimal(figures.calibration_error, 3)}; {figures.spent}, "
-        f"{figures.peak_memory_mib:.0f} MiB resident at most",
+        + "; ".join([f"calibration error {decimal(figures.calibration_error, 3)}", *_cost(figures)]),
         soft_wrap=True,
     )

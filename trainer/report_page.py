@@ -96,11 +96,15 @@ def _figures(page: Page, report: Report) -> None:
             "calibration error without calibration",
             *_calibration(report.calibration_error_before, behind.calibration_error_before, behind),
         ),
-        ("time per picture, median", f"{report.spent.detect_ms_p50:.1f} ms", "", ""),
-        ("time per picture, 99 % within", f"{report.spent.detect_ms_p99:.1f} ms", "", ""),
-        ("pictures per second", f"{report.spent.pictures_per_s:.0f}", "", ""),
-        ("resident memory, at most", f"{report.peak_memory_mib:.0f} MiB", "", ""),
     ]
+    if spent := report.spent:
+        rows += [
+            ("time per picture, median", f"{spent.detect_ms_p50:.1f} ms", "", ""),
+            ("time per picture, 99 % within", f"{spent.detect_ms_p99:.1f} ms", "", ""),
+            ("pictures per second", f"{spent.pictures_per_s:.0f}", "", ""),
+        ]
+    if report.peak_memory_mib is not None:
+        rows.append(("resident memory, at most", f"{report.peak_memory_mib:.0f} MiB", "", ""))
     page.heading("Figures")
     page.tables(rows)
 

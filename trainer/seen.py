@@ -145,12 +145,11 @@ def halves(judged: list[Judged], figures: Report, known: Report | None, seen: Se
         seen: what the model was trained on.
         manifest: class names and limits.
     """
+    whole = replace(figures, peak_memory_mib=None)
     mine = [part for part in judged if part.group in seen.groups]
     if known is not None or not mine:
-        return Halves(seen.by, figures if seen.by == "data" else None, known)
+        return Halves(seen.by, whole if seen.by else None, known)
     others = [part for part in judged if part.group not in seen.groups]
-    return Halves(
-        seen.by,
-        report(others, manifest, figures.spent) if others else None,
-        report(mine, manifest, figures.spent) if others else figures,
-    )
+    if not others:
+        return Halves(seen.by, None, whole)
+    return Halves(seen.by, report(others, manifest), report(mine, manifest))
