@@ -14,9 +14,9 @@ from appliance.annotations.pictures import (
     Annotations,
     LabelledPicture,
     TruthBox,
+    check_corners,
     check_listed_once,
     existing,
-    one_pixel_at_least,
     read_text,
 )
 from appliance.errors import ConfigError
@@ -64,10 +64,9 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
         if category not in names:
             known = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
             raise ConfigError(f"{where}: category {category} is unknown; there are {known or 'none'}")
-        box, taken_as = one_pixel_at_least(_box(entry, where), where)
-        if entry.get("iscrowd"):
-            taken_as = "; ".join(filter(None, (CROWD, taken_as)))
-        boxes[image].append(TruthBox(names[category], box, where, taken_as))
+        box = _box(entry, where)
+        check_corners(box, where)
+        boxes[image].append(TruthBox(names[category], box, where, CROWD if entry.get("iscrowd") else ""))
     folders = [path.parent] if root is None else [root, path.parent]
     pictures = tuple(_picture(folders, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
     check_listed_once(pictures)

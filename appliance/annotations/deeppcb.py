@@ -14,9 +14,9 @@ from appliance.annotations.pictures import (
     Annotations,
     LabelledPicture,
     TruthBox,
+    check_corners,
     check_listed_once,
     existing,
-    one_pixel_at_least,
     read_text,
 )
 from appliance.errors import ConfigError
@@ -113,8 +113,8 @@ def read_labels(path: Path) -> tuple[TruthBox, ...]:
             raise ConfigError(f"{where}: expected 'x1 y1 x2 y2 type', found {line!r}; repair or remove the line")
         if not 1 <= kind <= len(CLASSES):
             raise ConfigError(f"{where}: type {kind} is unknown; 1 to {len(CLASSES)} are {', '.join(CLASSES)}")
-        box, taken_as = one_pixel_at_least((x1, y1, x2, y2), where)
-        boxes.append(TruthBox(CLASSES[kind - 1], box, where, taken_as))
+        check_corners((x1, y1, x2, y2), where)
+        boxes.append(TruthBox(CLASSES[kind - 1], (x1, y1, x2, y2), where))
     return tuple(boxes)
 
 

@@ -14,6 +14,8 @@ from appliance.events import Box
 class TruthBox:
     """One defect that is really there; box is x1, y1, x2, y2 in pixels, where is the file and line that say so.
 
+    The box may be a line, and leave its picture a little: who learns from it knows the picture's size and settles that.
+
     taken_as: how it was read, in words, where that is not just as it is written; else empty.
     """
 
@@ -125,36 +127,17 @@ def existing(candidates: Iterable[Path], where: str) -> Path:
     raise ConfigError(f"{where}: picture {sought[0]} does not exist; restore it, or take it off the list")
 
 
-def one_pixel_at_least(box: Box, where: str) -> tuple[Box, str]:
-    """Widen a box that is a line: some tools write the first and the last pixel, so that one pixel has no width.
-
-    Args:
-        box: x1, y1, x2, y2 in pixels.
-        where: file and line, for the message.
-
-    Returns:
-        The box, and in words what was done to it; empty if nothing.
-
-    Raises:
-        ConfigError: The box is not finite, or its corners are the wrong way round.
-    """
-    x1, y1, x2, y2 = box
-    wide = (x1, y1, x2 + (x1 == x2), y2 + (y1 == y2))
-    check_box(wide, where)
-    return wide, "" if wide == box else f"box {box} has no area; it is taken as one pixel wide"
-
-
-def check_box(box: Box, where: str) -> None:
-    """Refuse a box that cannot be a defect.
+def check_corners(box: Box, where: str) -> None:
+    """Refuse a box that is none; a line may be one, as some tools write the first and the last pixel.
 
     Args:
         box: x1, y1, x2, y2 in pixels.
         where: file and line, for the message.
 
     Raises:
-        ConfigError: The box is not finite or has no area; the labels must be repaired.
+        ConfigError: The box is not finite, or its corners are the wrong way round; the labels must be repaired.
     """
     if not all(map(math.isfinite, box)):
         raise ConfigError(f"{where}: box {box} is not finite; repair or remove it")
-    if box[2] <= box[0] or box[3] <= box[1]:
-        raise ConfigError(f"{where}: box {box} has no area (x2 <= x1 or y2 <= y1); repair or remove it")
+    if box[2] < box[0] or box[3] < box[1]:
+        raise ConfigError(f"{where}: box {box} has no area (x2 < x1 or y2 < y1); repair or remove it")

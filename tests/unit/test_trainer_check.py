@@ -133,6 +133,7 @@ def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
         content["annotations"].append(first | {"id": 900, "category_id": 3 - first["category_id"]})
         content["annotations"][2]["bbox"][2] = 5
         content["annotations"][4]["bbox"] = [80, 80, 30, 10]
+        content["annotations"][6]["bbox"] = [80, 80, 16.5, 16]
         content["annotations"][5] |= {"bbox": [20, 20, 30, 0], "iscrowd": 1}
         content["images"][1]["width"] = 95
         content["categories"].append({"id": 3, "name": "pit"})
@@ -144,10 +145,11 @@ def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
     assert outside[0].endswith("box 80.0, 80.0, 110.0, 90.0 leaves the picture of 96 x 96 pixels; repair or remove it")
     assert [told[1], outside[1]] == [["001.png"], ["002.png"]]
     assert [files for _, files in found["warning: one place, two classes"]] == [["000.png"]]
-    ((words, files),) = found["warning: labels taken otherwise than they are written"]
+    (words, files), (cut, of_cut) = found["warning: labels taken otherwise than they are written"]
     assert "annotations[5]: it is marked as a crowd" in words
     assert "no area; it is taken as one pixel wide" in words
-    assert files == ["002.png"]
+    assert cut.endswith("annotations[6]: box 80.0, 80.0, 96.5, 96.0 leaves its picture by 0.5 px and is cut off there")
+    assert [files, of_cut] == [["002.png"], ["004.png"]]
     assert found["warning: thin boxes"] == [("1.0 pixels", ["002.png"]), ("5.0 pixels", ["001.png"])]
     assert [files for says, files in found["warning: rare classes"] if says.startswith("pit: 0 boxes")] == [[]]
 

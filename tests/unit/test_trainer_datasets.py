@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from appliance.errors import ConfigError
 from tests.tiny_boards import CLASSES, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
+from trainer.datasets.layouts.boxes import fitted
 from trainer.datasets.reading import COPPER, dataset_digest, read_dataset
 from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size
 from trainer.datasets.split import describe, split_by_group
@@ -52,13 +53,55 @@ def test_a_line_on_the_edge_is_the_last_pixel_before_it(tmp_path: Path) -> None:
     assert bad.boxes.tolist() == [[63, 20, 64, 60], [0, 20, 1, 60], [20, 63, 30, 64]]
 
 
-def test_labels_that_are_not_taken_as_written_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("line", "box", "says"),
+    [
+        ("10 20 10 60", [10, 20, 11, 60], "box 10.0, 20.0, 10.0, 60.0 has no area; it is taken as one pixel wide"),
+        ("10 20 30 20", [10, 20, 30, 21], "box 10.0, 20.0, 30.0, 20.0 has no area; it is taken as one pixel wide"),
+        (
+            "40 20 40.000001 60",
+            [40, 20, 41, 60],
+            "box 40.0, 20.0, 40.0, 60.0 has no area; it is taken as one pixel wide",
+        ),
+        ("64 20 64 60", [63, 20, 64, 60], "box 64.0, 20.0, 64.0, 60.0 has no area; it is taken as one pixel wide"),
+        ("10 -1 65 30", [10, 0, 64, 30], "box 10.0, -1.0, 65.0, 30.0 leaves its picture by 1 px and is cut off there"),
+        ("-0.5 20 -0.5 60", [0, 20, 1, 60], "box -0.5, 20.0, -0.5, 60.0 has no area; it is taken as one pixel wide"),
+        ("-0.5 20 0 60", [0, 20, 1, 60], "box -0.5, 20.0, 0.0, 60.0 leaves its picture by 0.5 px and is cut off there"),
+        ("63.5 20 64 60", [63.5, 20, 64, 60], ""),
+        ("10 20 40 64.0000001", [10, 20, 40, 64], ""),
+        ("10 20 10.5 60", [10, 20, 10.5, 60], ""),
+    ],
+)
+def test_a_label_that_is_not_taken_as_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, box: list[float], says: str
+) -> None:
     labels = _deeppcb(tmp_path) / "g2" / "g2_not" / "0.txt"
-    labels.write_text("10 20 10 60 1\n")
+    labels.write_text(f"{line} 1\n")
     (bad,) = [sample for sample in read_dataset(tmp_path).samples if sample.group == "g2" and not sample.is_good]
-    assert bad.boxes.tolist() == [[10, 20, 11, 60]]
+    assert bad.boxes.tolist() == [box]
     said = capsys.readouterr().err
-    assert f"1 labels are not taken as they are written; the first is {labels}:1: box" in said
+    told = f"1 labels are not taken as they are written; the first is {labels}:1: {says} (`trainer data check` lists"
+    assert (told in said) if says else ("taken as" not in said)
+
+
+@given(
+    low=st.floats(-1, 65),
+    length=st.sampled_from([0.0, 1e-9, 1e-6, 1e-3, 0.015625]) | st.floats(0, 66),
+    is_x=st.booleans(),
+)
+def test_a_box_that_is_taken_lies_in_its_picture_and_has_an_area_also_in_32_bits(
+    low: float, length: float, is_x: bool
+) -> None:
+    box = (low, 8.0, low + length, 16.0) if is_x else (8.0, low, 16.0, low + length)
+    try:
+        inside, _ = fitted(box, (64, 64), "here")
+    except ConfigError:
+        assert low + length > 65
+        return
+    x1, y1, x2, y2 = np.array(inside, np.float32).tolist()
+    assert 0 <= x1 < x2 <= 64
+    assert 0 <= y1 < y2 <= 64
+    assert max(abs(one - other) for one, other in zip(inside, box, strict=True)) <= 2  # a line outside, widened inside
 
 
 def test_a_picture_that_is_none_is_refused_with_the_line_that_lists_it(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from appliance.annotations.pictures import Annotations, LabelledPicture
+from appliance.annotations.pictures import Annotations, LabelledPicture, TruthBox
 from appliance.bundle.picture import decode, size_px
+from appliance.errors import ConfigError
+from trainer.datasets.layouts.boxes import fitted_boxes
 from trainer.datasets.likeness import Looks, looks_of
 from trainer.progress import tracked
 
@@ -59,9 +62,24 @@ def examine(annotations: Annotations) -> Examined:
 
     Args:
         annotations: what a data set says.
+
+    Returns:
+        What was measured; boxes are held against their pictures, but for those that do not fit.
     """
-    pictures = tracked(annotations.pictures, "looking at the pictures")
-    return Examined(annotations, tuple(measure(picture.path) for picture in pictures))
+    facts = tuple(measure(picture.path) for picture in tracked(annotations.pictures, "looking at the pictures"))
+    pictures = [
+        picture if isinstance(its, str) else replace(picture, boxes=tuple(_fitted(picture.boxes, its.size)))
+        for picture, its in zip(annotations.pictures, facts, strict=True)
+    ]
+    return Examined(replace(annotations, pictures=tuple(pictures)), facts)
+
+
+def _fitted(boxes: Sequence[TruthBox], size: tuple[int, int]) -> Iterator[TruthBox]:
+    for truth in boxes:
+        try:
+            yield from fitted_boxes([truth], size)
+        except ConfigError:  # a check of its own tells it
+            yield truth
 
 
 def measure(path: Path) -> Facts | str:

@@ -11,7 +11,7 @@ from appliance.bundle.matching import iou
 from appliance.errors import ConfigError
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
-from trainer.datasets.layouts.found import clipped
+from trainer.datasets.layouts.boxes import fitted
 from trainer.model import STRIDE
 
 SAME_PLACE_IOU = 0.8
@@ -45,8 +45,9 @@ def check_labels(examined: Examined) -> Iterator[Finding]:
     yield Finding(
         "labels taken otherwise than they are written",
         False,
-        "lines are taken as one pixel wide, crowds as one defect: see that this is what was meant",
-        "draw boxes around single defects",
+        "lines are taken as one pixel wide, crowds as one defect, and what leaves its picture by up to a pixel is cut "
+        "off: see that this is what was meant",
+        "draw boxes around single defects, inside their pictures",
         tuple(_taken_otherwise(pictures)),
     )
     double = [
@@ -84,7 +85,7 @@ def _misfits(picture: LabelledPicture, size: tuple[int, int]) -> Iterator[str]:
         yield f"{picture.where} says {told[0]} x {told[1]} pixels, the picture has {size[0]} x {size[1]}"
     for truth in picture.boxes:
         try:
-            clipped(truth.box, size, truth.where)
+            fitted(truth.box, size, truth.where)
         except ConfigError as error:
             yield str(error)
 

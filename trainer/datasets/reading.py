@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from appliance.annotations.deeppcb import CLASSES
-from appliance.annotations.pictures import Annotations, LabelledPicture
+from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import clipped
+from trainer.datasets.layouts.boxes import fitted_boxes
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
 from trainer.datasets.source import AnySource, Source
 from trainer.progress import console, tracked
@@ -52,8 +52,9 @@ def read_dataset(source: AnySource | Path) -> Dataset:
         if short != name:
             console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
     classes = tuple(names.values())
-    samples = tuple(_sample(picture, names, classes) for picture in tracked(annotations.pictures, "reading"))
-    _tell_taken_otherwise(annotations)
+    pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
+    samples = tuple(_sample(picture, names, classes) for picture in pictures)
+    _tell_taken_otherwise(pictures)
     if annotations.layout == "coco" and _are_kinds(samples):
         console.print(
             "trainer: all pictures are of one group, or the groups are the kinds of defect: each picture is taken as a "
@@ -64,8 +65,8 @@ def read_dataset(source: AnySource | Path) -> Dataset:
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
 
 
-def _tell_taken_otherwise(annotations: Annotations) -> None:
-    found = [box for picture in annotations.pictures for box in picture.boxes if box.taken_as]
+def _tell_taken_otherwise(pictures: Sequence[LabelledPicture]) -> None:
+    found = [box for picture in pictures for box in picture.boxes if box.taken_as]
     if found:
         console.print(
             f"trainer: beware: {len(found)} labels are not taken as they are written; the first is {found[0].where}: "
@@ -109,22 +110,26 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[str, ...]) -> Sample:
-    width, height = picture_size(picture.path, picture.where)
-    told = tuple(real if said is None else said for said, real in zip(picture.told_size, (width, height), strict=True))
-    if told != (width, height):
+def _fitted(picture: LabelledPicture) -> LabelledPicture:
+    """Return a picture whose boxes are inside it, and whose size and reference are what the annotations say."""
+    width, height = size = picture_size(picture.path, picture.where)
+    told = tuple(real if said is None else said for said, real in zip(picture.told_size, size, strict=True))
+    if told != size:
         raise ConfigError(
             f"{picture.where}: says {told[0]} x {told[1]} pixels, {picture.path} has {width} x {height}; "
             "correct the entry or restore the picture"
         )
-    inside = [clipped(item.box, (width, height), item.where) for item in picture.boxes]
+    return replace(picture, boxes=fitted_boxes(picture.boxes, size), reference=_reference(picture, size))
+
+
+def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[str, ...]) -> Sample:
     return Sample(
         picture.path,
-        np.array(inside, np.float32).reshape(-1, 4),
+        np.array([item.box for item in picture.boxes], np.float32).reshape(-1, 4),
         np.array([classes.index(names[item.label]) for item in picture.boxes], np.int64),
         picture.group,
         is_good=not picture.boxes,
-        reference=_reference(picture, (width, height)),
+        reference=picture.reference,
         camera=picture.camera,
     )
 

@@ -10,7 +10,8 @@ from typing import Any
 from appliance.annotations.pictures import Annotations
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, placed
+from trainer.datasets.layouts.boxes import fitted_boxes, placed
+from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes
 from trainer.datasets.sample import picture_size
 from trainer.files import make_folder
 from trainer.progress import tracked
@@ -34,7 +35,7 @@ def found_in(annotations: Annotations, wishes: Wishes) -> Found:
         group = wishes.group(Path(picture.path.name)) if wishes.group_pattern else picture.group
         defects = tuple(
             Defect(wishes.label(truth.label, truth.where), placed(truth.box, size, truth.where))
-            for truth in picture.boxes
+            for truth in fitted_boxes(picture.boxes, size)
         )
         found.append(FoundPicture(picture.path, size, group, defects, picture.reference, camera=picture.camera))
     return Found(wishes.classes or tuple(annotations.classes), tuple(found))

@@ -9,7 +9,8 @@ from typing import Any
 from appliance.annotations.feedback import HumanBox, HumanVerdict, JudgedPart, read_feedback
 from appliance.bundle.matching import iou
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, placed
+from trainer.datasets.layouts.boxes import placed
+from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes
 from trainer.datasets.sample import picture_size
 
 SAME_BOX_IOU = 0.5

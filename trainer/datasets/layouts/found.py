@@ -7,12 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from appliance.annotations.pictures import check_box
 from appliance.errors import ConfigError
 from appliance.events import Box
-
-ROUNDING_PX = 1.0
-"""Labelling tools round: so far may a box leave its picture, and is cut off there."""
 
 Outline = tuple[float, ...]
 """x1 y1 x2 y2 x3 y3 ... of a polygon in pixels, at least three points."""
@@ -113,55 +109,6 @@ class Wishes:
         if self.classes and name not in self.classes:
             raise ConfigError(f"{where}: class {name!r} is not in --classes {','.join(self.classes)}; add or rename it")
         return name
-
-
-def clipped(box: Box, size: tuple[int, int], where: str) -> Box:
-    """Hold a box against its picture, and cut off what a tool's rounding leaves outside.
-
-    Args:
-        box: x1, y1, x2, y2 in pixels; may leave the picture by ROUNDING_PX.
-        size: width and height of the picture in pixels.
-        where: file and line, for the message.
-
-    Returns:
-        The box inside the picture.
-
-    Raises:
-        ConfigError: The box is not finite, has no area, or lies outside.
-    """
-    check_box(box, where)
-    (width, height), (x1, y1, x2, y2) = size, box
-    inside = (
-        max(min(x1, width - 1.0), 0.0),
-        max(min(y1, height - 1.0), 0.0),
-        min(max(x2, 1.0), float(width)),
-        min(max(y2, 1.0), float(height)),
-    )  # a line on the edge is the last pixel before it
-    is_near = max(abs(cut - drawn) for cut, drawn in zip(inside, box, strict=True)) <= ROUNDING_PX
-    if not is_near or inside[0] >= inside[2] or inside[1] >= inside[3]:
-        shown = ", ".join(f"{value:.1f}" for value in box)
-        raise ConfigError(f"{where}: box {shown} leaves the picture of {width} x {height} pixels; repair or remove it")
-    return inside
-
-
-def placed(box: Box, size: tuple[int, int], where: str) -> Box:
-    """Clip a box to its picture, and round it to 1/64 pixel, so that x + width stays exact in every reader.
-
-    Args:
-        box: x1, y1, x2, y2 in pixels; may leave the picture by ROUNDING_PX.
-        size: width and height of the picture in pixels.
-        where: file and line, for the message.
-
-    Returns:
-        The box inside the picture.
-
-    Raises:
-        ConfigError: The box is not finite, has no area, or lies outside.
-    """
-    x1, y1, x2, y2 = clipped(box, size, where)
-    rounded = (round(x1 * 64) / 64, round(y1 * 64) / 64, round(x2 * 64) / 64, round(y2 * 64) / 64)
-    check_box(rounded, where)
-    return rounded
 
 
 def is_in(path: Path, root: Path, names: frozenset[str]) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 from appliance.annotations.pictures import existing
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, placed
+from trainer.datasets.layouts.boxes import placed
+from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes
 from trainer.datasets.layouts.xml_lines import Element, read_xml
 from trainer.datasets.sample import picture_size
 from trainer.progress import tracked

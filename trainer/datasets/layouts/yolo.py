@@ -14,7 +14,8 @@ import yaml
 from appliance.annotations.pictures import read_text
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in, placed
+from trainer.datasets.layouts.boxes import placed
+from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in
 from trainer.datasets.sample import picture_size
 from trainer.progress import tracked
 

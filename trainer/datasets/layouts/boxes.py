@@ -1,0 +1,100 @@
+"""Boxes held against their picture: here alone is settled what a line is, and what a tool's rounding leaves outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from appliance.annotations.pictures import TruthBox, check_corners
+from appliance.errors import ConfigError
+from appliance.events import Box
+
+ROUNDING_PX = 1.0
+"""Labelling tools round: so far may a box leave its picture, and is cut off there."""
+
+LINE_PX = 1 / 64
+"""What is thinner is a line: no camera shows it, and boxes are kept with 32 bits, in which it may have no width."""
+
+
+def fitted(box: Box, size: tuple[int, int], where: str) -> tuple[Box, str]:
+    """Hold a box against its picture: widen it where it is a line, cut off what a tool's rounding leaves outside.
+
+    A line is one pixel wide, because some tools write the first and the last pixel; on the edge it is the last pixel
+    before it.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels; may leave the picture by ROUNDING_PX.
+        size: width and height of the picture in pixels.
+        where: file and line, for the message.
+
+    Returns:
+        The box inside the picture, at least LINE_PX wide and high, and in words what was done to it; empty if nothing
+        that a person could see.
+
+    Raises:
+        ConfigError: The box is not finite, has its corners the wrong way round, or lies outside.
+    """
+    check_corners(box, where)
+    (x1, x2), (y1, y2) = (_fitted(box[axis], box[axis + 2], size[axis]) for axis in (0, 1))
+    inside = (x1, y1, x2, y2)
+    shown = ", ".join(f"{value:.1f}" for value in box)
+    off_px = max(-box[0], -box[1], box[2] - size[0], box[3] - size[1])
+    if off_px > ROUNDING_PX:
+        raise ConfigError(
+            f"{where}: box {shown} leaves the picture of {size[0]} x {size[1]} pixels; repair or remove it"
+        )
+    if min(box[2] - box[0], box[3] - box[1]) < LINE_PX:
+        return inside, f"box {shown} has no area; it is taken as one pixel wide"
+    return (
+        inside,
+        f"box {shown} leaves its picture by {off_px:.2g} px and is cut off there" if off_px >= LINE_PX else "",
+    )
+
+
+def _fitted(low: float, high: float, side_px: int) -> tuple[float, float]:
+    low, high = max(low, 0.0), min(high, float(side_px))
+    if high - low >= LINE_PX:
+        return low, high
+    first = min(low, side_px - 1.0)
+    return first, first + 1.0
+
+
+def fitted_boxes(boxes: Iterable[TruthBox], size: tuple[int, int]) -> tuple[TruthBox, ...]:
+    """Hold all boxes of a picture against it, each as `fitted` does, and keep in each what was done to it.
+
+    Args:
+        boxes: as they are written.
+        size: width and height of the picture in pixels.
+
+    Returns:
+        The boxes inside the picture.
+
+    Raises:
+        ConfigError: As `fitted` raises it.
+    """
+    found = []
+    for truth in boxes:
+        inside, words = fitted(truth.box, size, truth.where)
+        found.append(replace(truth, box=inside, taken_as="; ".join(filter(None, (truth.taken_as, words)))))
+    return tuple(found)
+
+
+def placed(box: Box, size: tuple[int, int], where: str) -> Box:
+    """Return a box with an area inside its picture, rounded to 1/64 pixel: so x + width is exact in every reader.
+
+    Args:
+        box: as `fitted` takes it.
+        size: as `fitted` takes it.
+        where: as `fitted` takes it.
+
+    Returns:
+        The box inside the picture.
+
+    Raises:
+        ConfigError: The box is a line, or as `fitted` raises it.
+    """
+    check_corners(box, where)
+    x1, y1, x2, y2 = (round(edge * 64) / 64 for edge in box)
+    if min(x2 - x1, y2 - y1) < LINE_PX:
+        raise ConfigError(f"{where}: box {box} has no area; repair or remove it")
+    return fitted((x1, y1, x2, y2), size, where)[0]
