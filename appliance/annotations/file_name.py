@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 
 def _leads_inside(name: str) -> str:
     parts = PurePosixPath(name).parts
-    if not parts or name != "/".join(parts) or ".." in parts or "\0" in name:
+    if not parts or name.startswith("/") or name != "/".join(parts) or ".." in parts or "\0" in name:
         raise ValueError(f"{name!r} is no name of a file below a folder")
     return name
 
