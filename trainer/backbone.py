@@ -69,6 +69,9 @@ class Backbone:
 
         Args:
             judged_on: names of the groups.
+
+        Returns:
+            The words, to be put before a person.
         """
         learned = [] if self.holdout is None else sorted(set(judged_on) - set(self.holdout))
         more = f" and {len(learned) - 3} more" if len(learned) > 3 else ""

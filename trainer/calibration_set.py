@@ -85,6 +85,9 @@ def load_inputs(samples: tuple[Sample, ...], geometry: Geometry) -> list[Pixels]
     Args:
         samples: what was chosen.
         geometry: the model's input.
+
+    Returns:
+        One uint8 [height, width, channels] for each sample, in their order.
     """
     return [to_model_input(load_piece(each, geometry, n), geometry)[0] for n, each in enumerate(samples)]
 

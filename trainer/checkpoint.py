@@ -84,6 +84,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Args:
         path: `last.pt` or `final.pt` of a run.
 
+    Returns:
+        What the run had learned when it was written.
+
     Raises:
         ConfigError: The file is missing or is no checkpoint of this trainer.
     """
@@ -107,6 +110,9 @@ def averaged_net(state: Checkpoint, source: Path) -> Net:
     Args:
         state: a checkpoint.
         source: its file, for the message.
+
+    Returns:
+        The net with the averaged weights.
 
     Raises:
         ConfigError: The weights belong to another version of the net.

@@ -93,6 +93,9 @@ def export(arguments: argparse.Namespace) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: Run, data and options do not fit together.
     """
     options = ExportOptions(
         name=arguments.name or bundle_name(arguments.run.resolve().name, str(arguments.run)),

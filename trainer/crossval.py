@@ -60,6 +60,9 @@ def judge_fold(split: Split, run: Path) -> list[Judged]:
         split: of the fold.
         run: its run's folder, at its end.
 
+    Returns:
+        One item per picture that it held out, in the data set's order.
+
     Raises:
         ConfigError: The weights are missing or damaged.
     """
@@ -72,6 +75,9 @@ def sum_up(judged: Sequence[list[Judged]]) -> CrossValidation:
 
     Args:
         judged: the parts of each fold, at least two.
+
+    Returns:
+        Figures of each fold and of all parts together.
     """
     folds = []
     for at, own in enumerate(judged):

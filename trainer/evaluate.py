@@ -123,6 +123,9 @@ def load_runtime(
         threads: processor threads.
         precision: of the model file.
 
+    Returns:
+        The runtime, ready to infer.
+
     Raises:
         ConfigError: The engine is not installed, or this processor lacks what it needs.
     """
@@ -165,6 +168,9 @@ class Runner:
 
         Args:
             pixels: uint8 [height, width, channels of the model].
+
+        Returns:
+            The detections after suppression, in pixels of the picture.
         """
         size = (pixels.shape[1], pixels.shape[0])
         if size != self._size:  # only the last one is kept: each has memory for its tiles
@@ -237,6 +243,9 @@ def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[st
         sample: with its truth.
         classes: names of the sample's labels.
         names: of the bundle's classes, in the order of its labels.
+
+    Returns:
+        Both, with labels as indices of the bundle's classes.
     """
     return Judged(
         np.array([d.box for d in found], np.float32).reshape(-1, 4),

@@ -61,6 +61,9 @@ def behind_concatenation(model: onnx.ModelProto) -> tuple[str, ...]:
 
     Args:
         model: as trainer.graph.to_onnx writes it.
+
+    Returns:
+        The names, in the order of the graph.
     """
     joined = {name for node in model.graph.node if node.op_type == "Concat" for name in node.output}
     return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.input[0] in joined)

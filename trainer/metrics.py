@@ -133,6 +133,9 @@ class Matched:
         Args:
             judged: the pictures.
             min_iou: overlap that must be exceeded, 0..1.
+
+        Returns:
+            The pictures, each with what was right on it.
         """
         found = []
         for picture in judged:
@@ -161,6 +164,9 @@ class Matched:
             label: of the class that is ranked by itself; None pools all classes.
             limits: float64 [classes], below which a score does not count; a detection never takes the truth of a better
                 one of its class, so that this needs no matching anew.
+
+        Returns:
+            The ranking over all pictures.
         """
         scores, right, pictures = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
         boxes = np.zeros(len(self.judged), np.int64)
@@ -299,6 +305,9 @@ def judge_parts(judged: list[Judged], limits: float | NDArray[np.float64]) -> Pa
     Args:
         judged: the parts; one without truth is good.
         limits: reject score, one for all classes or float64 [classes].
+
+    Returns:
+        The counts.
     """
     bad = good = escapes = overkill = 0
     for part in judged:

@@ -43,6 +43,9 @@ class Muon(Optimizer):
 
         Args:
             closure: must be None: gradients are there before a step.
+
+        Raises:
+            RuntimeError: A closure was given.
         """
         if closure is not None:
             raise RuntimeError("gradients must be there before a step")

@@ -21,6 +21,12 @@ _CPYTHON = re.compile(r"cp3(\d+)")
 def pack_app(arguments: argparse.Namespace) -> int:
     """Pack a folder of wheels, and say what it is.
 
+    Args:
+        arguments: of `trainer pack-app`.
+
+    Returns:
+        The exit code.
+
     Raises:
         ConfigError: a wheel is missing, too much, or for other devices.
         BundleFormatError: the wheels make no release of the appliance.

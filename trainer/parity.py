@@ -55,6 +55,9 @@ def compare_all(judged: Mapping[str, list[Judged]], first: str, manifest: Manife
         judged: name -> the same pictures in the same order.
         first: name of what the others are held against.
         manifest: limits.
+
+    Returns:
+        Name -> how it differs, the first one too, which does not.
     """
     limits = np.array([item.limit for item in manifest.classes])
     verdicts = [rejected(part, limits) for part in judged[first]]

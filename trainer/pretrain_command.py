@@ -26,6 +26,9 @@ def pretrain(arguments: argparse.Namespace) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: The file's name does not end as it must.
     """
     if arguments.preview:
         _, drawn = cv2.imencode(".png", contact_sheet(arguments.seed))
@@ -66,8 +69,7 @@ def pretrain(arguments: argparse.Namespace) -> int:
         "ap33_with_reference": round(ap["with"], 4),
         "ap33_without_reference": round(ap["without"], 4),
     }
-    data = pack(net, notes)
-    arguments.out.write(data)
+    arguments.out.write(data := pack(net, notes))
     results.print(
         f"AP@0.33 on the defective ones of {arguments.pictures} pictures that were not learned: {ap['with']:.4f} with "
         f"a reference, {ap['without']:.4f} without\n{arguments.out.path}: {len(data) / 1e6:.2f} MB after {steps} steps",

@@ -86,6 +86,9 @@ def quantisable(model_onnx: bytes) -> tuple[str, ...]:
 
     Args:
         model_onnx: as trainer.graph.to_onnx writes it.
+
+    Returns:
+        Their names.
     """
     model = onnx.load_from_string(model_onnx)
     left_out = behind_concatenation(model)
@@ -134,6 +137,9 @@ def rank_layers(model_onnx: bytes, ranges: Any, pictures: Sequence[Pixels], mani
         ranges: what `observe` returned.
         pictures: uint8 [height, width, channels] of the model's size.
         manifest: of the model.
+
+    Returns:
+        Their names.
     """
     batches = [picture[None] for picture in pictures]
     runtime = OnnxRuntime(model_onnx, manifest)

@@ -37,6 +37,9 @@ class Rankings:
             judged: the pictures.
             names: of the classes, in the order of the labels.
             limits: float64 [classes], reject scores.
+
+        Returns:
+            All rankings of them.
         """
         matched = Matched.of(judged)
         bad = matched.defective()

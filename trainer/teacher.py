@@ -42,6 +42,9 @@ class Teacher:
 
         Args:
             device: where the arithmetic runs.
+
+        Returns:
+            The net, in evaluation mode.
         """
         net = Net(self.shape)
         net.load_state_dict(self.tensors)
@@ -57,6 +60,9 @@ def find_teacher(run: Path, classes: tuple[str, ...], channels: int, holdout: tu
         classes: names of the classes of the net that learns, in the order of the labels.
         channels: that this net sees.
         holdout: groups that this net is judged on.
+
+    Returns:
+        The teacher.
 
     Raises:
         ConfigError: There is no finished run, it is damaged, it answers something else, or it has learned from what

@@ -59,6 +59,12 @@ class Team:
     def together(self, work: Callable[[], Made]) -> Made:
         """Do something in every process; what one of them cannot do, all of them report in the same words.
 
+        Args:
+            work: what each process does.
+
+        Returns:
+            What this process made.
+
         Raises:
             ApplianceError: of the first process that has one.
         """
@@ -77,6 +83,12 @@ class Team:
 
     def from_first(self, work: Callable[[], Made]) -> Made:
         """Do something in the first process, and return in all of them what it made.
+
+        Args:
+            work: what the first process does.
+
+        Returns:
+            What it made.
 
         Raises:
             ApplianceError: as the first process has it.

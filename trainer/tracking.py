@@ -55,6 +55,9 @@ def place_of(told: str, run: Path) -> Place:
         told: an address, a folder, or nothing: then MLFLOW_TRACKING_URI, and without that the folder around the run's.
         run: its folder.
 
+    Returns:
+        The place.
+
     Raises:
         ConfigError: The address holds a password.
     """
@@ -244,6 +247,12 @@ def track_address(run: Path) -> str:
 
 def open_store(place: Place) -> Store:
     """Open MLflow's store.
+
+    Args:
+        place: where runs are told.
+
+    Returns:
+        The store, open.
 
     Raises:
         ConfigError: MLflow is not installed.

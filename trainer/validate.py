@@ -56,6 +56,9 @@ def validate(net: Net, dataset: Dataset) -> Figures:
     Args:
         net: put into evaluation mode.
         dataset: the validation half.
+
+    Returns:
+        What it is worth, at the limit with the best F.
     """
     judged = list(judge(net, dataset))
     bad = [part for part in judged if len(part.true_labels)]

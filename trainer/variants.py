@@ -133,6 +133,9 @@ class Gate:
             model_onnx: the file.
             variant: how it was made; its figures are filled in here.
 
+        Returns:
+            The model with its figures, and in words why it is refused.
+
         Raises:
             BundleProofError: it does not do on the golden images what model.onnx does.
             BundleError, RuntimeFault, ConfigError: an engine does not run it here.
@@ -209,6 +212,9 @@ def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> 
         gate: judges on the held-out half.
         split: the training half gives the pictures that ranges are seen on.
         wanted: precisions.
+
+    Returns:
+        Those that were made, and why others were not.
     """
     variants = Variants()
     for name in wanted:
