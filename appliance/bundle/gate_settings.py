@@ -45,8 +45,8 @@ class GateSettings:
     most_crashes: of the candidate's process; one more fails.
     canary_factor: in CANARY, imbalance, faults, missed and late may be so many times as much as in WATCH.
     least_reject_ratio: of the reference's share of diverted parts; fewer are as suspicious as more; 0: do not ask.
-    challenge_parts: known bad parts that must have been found before PASS.
-    most_good_rejected: known good parts that may be diverted; one more fails.
+    challenge_parts: known bad parts that must have been found before PASS of CANARY, and of WATCH.
+    most_good_rejected: known good parts that may be diverted, in each gate; one more fails.
     longest_pause_s: a longer time without a part counts as this long. most_h: undecided after so many hours fails.
     """
 

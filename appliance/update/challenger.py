@@ -2,7 +2,7 @@
 
 Whatever hits the line (light, another batch, dirt) hits both, so that only the candidate's own doing is seen. Nobody
 knows the truth here: what differs from the model in force is counted, each direction with a limit of its own
-(docs/challenger.md).
+(docs/challenger.md). Of challenge parts people do know it: one that the candidate judges wrongly needs no statistics.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from appliance.bundle.gate_settings import GateSettings
-from appliance.events import Reason, Verdict
+from appliance.events import Challenge, Reason, Verdict
 from appliance.update.criteria import (
     YES_NO,
     Count,
@@ -78,17 +78,19 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What the model in force and the candidate made of the same part."""
+    """What the model in force and the candidate made of the same part; challenge: what people knew of it before."""
 
     reference: Judgement
     candidate: Judgement | Failure
+    challenge: Challenge | None = None
 
 
 class ShadowState(GateState):
     """All that SHADOW knows, as counts; small, and the same after a restart (strict JSON).
 
     incomparable: the model in force gave FAULT. labels: class, rejected parts of it, and how many
-    of them the candidate accepts, in the order in which the classes were first seen.
+    of them the candidate accepts, in the order in which the classes were first seen. good_diverted: known good
+    parts. in_force_said: of the known bad part that the candidate accepts.
     """
 
     schema_: Annotated[Literal["vi.shadow-gate/1"], Field(alias="schema")] = SCHEMA
@@ -96,6 +98,8 @@ class ShadowState(GateState):
     incomparable: Count = 0
     crashes: Count = 0
     labels: tuple[tuple[str, Count, Count], ...] = ()
+    good_diverted: Count = 0
+    in_force_said: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,8 @@ class ShadowGate:
                 "parts": state.parts + 1,
                 "crashes": state.crashes + (pair.candidate is Failure.CRASH),
                 "labels": _with_label(state.labels, pair),
+                "good_diverted": state.good_diverted + (pair.challenge is Challenge.GOOD and _is_diverted(pair)),
+                "in_force_said": pair.reference.verdict.value if _is_known_escape(pair) else state.in_force_said,
             }
         )
         return self._decided(after, pair, self._observed(pair))
@@ -224,16 +230,18 @@ class ShadowGate:
         observed = {"skipped": 0.0}
         if isinstance(candidate, Failure) or not candidate.is_an_answer:
             return observed | {"faults": 1.0}
+        observed["faults"] = 0.0
+        if reference.latency_ms is None or reference.latency_ms <= self.budget_ms:
+            latency_ms = candidate.latency_ms
+            observed["late"] = float(latency_ms is None or not latency_ms <= self.budget_ms)
+        if _is_reference_wrong(pair):  # whoever judges it rightly differs, and that is no fault
+            return observed
         balance = float(candidate.is_diverted - reference.is_diverted)
         observed |= {
-            "faults": 0.0,
             "disagreement": float(candidate.verdict is not reference.verdict),
             "rise": balance,
             "fall": -balance,
         }
-        if reference.latency_ms is None or reference.latency_ms <= self.budget_ms:
-            latency_ms = candidate.latency_ms
-            observed["late"] = float(latency_ms is None or not latency_ms <= self.budget_ms)
         shift = (candidate.score or 0.0) - (reference.score or 0.0)
         if reference.verdict is Verdict.ACCEPT:
             observed |= {"overkill": float(candidate.is_diverted), "accepted_up": shift, "accepted_down": -shift}
@@ -260,6 +268,10 @@ class ShadowGate:
         candidate = pair.candidate
         if candidate is Failure.NOT_A_NUMBER or (isinstance(candidate, Judgement) and not candidate.is_a_number):
             return "nan"
+        if _is_known_escape(pair):
+            return "challenge_escape"
+        if state.good_diverted > self.settings.most_good_rejected:
+            return "challenge_overkill"
         return "crashes" if state.crashes > self.settings.most_crashes else ""
 
     def _failing_label(self, state: ShadowState, pair: Pair) -> str:
@@ -283,17 +295,40 @@ class ShadowGate:
             return (
                 f"the candidate's process crashed {state.crashes} times, and {self.settings.most_crashes} are allowed"
             )
+        if state.cause == "challenge_escape":
+            return (
+                "the candidate accepts a part that is known to be bad, and the model in force says "
+                f"{state.in_force_said} of it"
+            )
+        if state.cause == "challenge_overkill":
+            return (
+                f"the candidate diverts {state.good_diverted} parts that are known to be good, and "
+                f"{self.settings.most_good_rejected} may be"
+            )
         return f"undecided after {state.parts} parts; let more bad parts run, or allow more in the gates: {shown}"
 
 
 def _is_escape(pair: Pair) -> bool:
+    is_rejected = pair.reference.verdict is Verdict.REJECT and not _is_reference_wrong(pair)
+    return is_rejected and _is_answered(pair) and not _is_diverted(pair)
+
+
+def _is_known_escape(pair: Pair) -> bool:
+    return pair.challenge is Challenge.BAD and _is_answered(pair) and not _is_diverted(pair)
+
+
+def _is_reference_wrong(pair: Pair) -> bool:
+    """Whether the model in force judged a part otherwise than people know it to be."""
+    return pair.challenge is not None and pair.reference.is_diverted is not (pair.challenge is Challenge.BAD)
+
+
+def _is_diverted(pair: Pair) -> bool:
     candidate = pair.candidate
-    return (
-        pair.reference.verdict is Verdict.REJECT
-        and isinstance(candidate, Judgement)
-        and candidate.is_an_answer
-        and candidate.verdict is Verdict.ACCEPT
-    )
+    return isinstance(candidate, Judgement) and candidate.is_an_answer and candidate.is_diverted
+
+
+def _is_answered(pair: Pair) -> bool:
+    return isinstance(pair.candidate, Judgement) and pair.candidate.is_an_answer
 
 
 def _label(pair: Pair) -> str:
@@ -301,8 +336,7 @@ def _label(pair: Pair) -> str:
 
 
 def _with_label(labels: tuple[tuple[str, int, int], ...], pair: Pair) -> tuple[tuple[str, int, int], ...]:
-    is_answered = isinstance(pair.candidate, Judgement) and pair.candidate.is_an_answer
-    if pair.reference.verdict is not Verdict.REJECT or not is_answered:
+    if pair.reference.verdict is not Verdict.REJECT or _is_reference_wrong(pair) or not _is_answered(pair):
         return labels
     label, missed = _label(pair), int(_is_escape(pair))
     if all(name != label for name, _, _ in labels):

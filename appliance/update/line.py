@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 from appliance.bundle.gate_settings import Gates
 from appliance.errors import DeviceError
+from appliance.events import Challenge
 
 Gate = Literal["shadow", "canary", "watch"]
 
@@ -37,6 +38,11 @@ class SeenPart:
     challenger_label: str | None = None
     challenger_score: float | None = None
     challenge: str | None = None
+
+    @property
+    def known_as(self) -> Challenge | None:
+        """What people knew of it before."""
+        return Challenge(self.challenge) if self.challenge else None
 
 
 @dataclass(frozen=True, slots=True)

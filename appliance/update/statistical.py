@@ -6,7 +6,7 @@ from typing import Any
 
 from appliance.bundle import strict_json
 from appliance.bundle.gate_settings import Gates
-from appliance.events import Challenge, Reason, Verdict, moment_of
+from appliance.events import Reason, Verdict, moment_of
 from appliance.update.challenger import Judgement as Said
 from appliance.update.challenger import Pair, ShadowGate, ShadowState
 from appliance.update.counts import P99
@@ -59,7 +59,7 @@ class _ShadowJudge:
             Verdict(part.challenger_verdict), Reason(part.challenger_reason), part.challenger_label,
             part.challenger_score, latency_ms,
         )  # fmt: skip
-        self.state = self.gate.take(self.state, Pair(in_force, beside))
+        self.state = self.gate.take(self.state, Pair(in_force, beside, part.known_as))
 
     def skip(self, parts: int) -> None:
         """Take so many parts more that the release was too busy for."""
@@ -86,8 +86,7 @@ class _LineJudge:
         verdict, reason = Verdict(part.verdict), Reason(part.reason)
         if part.is_late and verdict is not Verdict.FAULT:
             verdict, reason = Verdict.FAULT, Reason.DEADLINE
-        challenge = Challenge(part.challenge) if part.challenge else None
-        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms, challenge))
+        self.state = self.gate.take(self.state, LinePart(verdict, reason, at_s, latency_ms, part.known_as))
 
     def skip(self, parts: int) -> None:
         """Take no notice: at the line every part is judged."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from appliance.bundle import strict_json
 from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import ConfigError, StorageError
-from appliance.events import Reason, Verdict
+from appliance.events import Challenge, Reason, Verdict
 from appliance.update.challenger import Failure, Judgement, Pair, ShadowGate, ShadowState
 from appliance.update.criteria import Outcome
 from benchmarks.challenger_lines import BUDGET_MS, Candidate, pairs
@@ -108,6 +108,39 @@ def test_a_blind_candidate_is_caught_by_a_handful_of_parts_of_the_class(classes_
     assert missed == {0: 4, 1: 5, 9: 6}[classes_before]
 
 
+@pytest.mark.parametrize(("in_force", "said"), [(BAD, "REJECT"), (GOOD, "ACCEPT")])
+def test_one_known_bad_part_that_the_candidate_accepts_fails_it(in_force: Judgement, said: str) -> None:
+    before = [Pair(GOOD, GOOD), Pair(BAD, BAD, Challenge.BAD), Pair(BAD, GREY, Challenge.BAD)]
+    finding = GATE.finding(after(GATE, *before, Pair(in_force, GOOD, Challenge.BAD)))
+    assert (finding.outcome, finding.cause) == (Outcome.FAIL, "challenge_escape")
+    assert finding.reason == (
+        f"the candidate accepts a part that is known to be bad, and the model in force says {said} of it"
+    )
+    assert after(GATE, *before).outcome is Outcome.CONTINUE
+
+
+def test_known_good_parts_that_the_candidate_diverts_fail_it_when_they_are_more_than_allowed() -> None:
+    one = after(GATE, Pair(GOOD, BAD, Challenge.GOOD), Pair(GOOD, BROKEN, Challenge.GOOD))
+    assert (one.outcome, one.good_diverted) == (Outcome.CONTINUE, 1)
+    finding = GATE.finding(GATE.take(one, Pair(GOOD, GREY, Challenge.GOOD)))
+    assert (finding.outcome, finding.cause) == (Outcome.FAIL, "challenge_overkill")
+    assert finding.reason == "the candidate diverts 2 parts that are known to be good, and 1 may be"
+
+
+def test_a_candidate_that_knows_better_than_the_model_in_force_is_not_blamed_for_known_parts() -> None:
+    cured = [Pair(GOOD, BAD, Challenge.BAD), Pair(BAD, GOOD, Challenge.GOOD)] * 500
+    state = after(GATE, *cured)
+    assert (state.outcome, state.parts) == (Outcome.CONTINUE, 1000)
+    assert state.labels == ()
+    assert after(GATE, *(Pair(each.reference, each.candidate) for each in cured)).outcome is Outcome.FAIL
+
+
+def test_known_parts_count_as_every_part_where_the_model_in_force_judges_them_rightly() -> None:
+    said = [Pair(GOOD, GOOD), Pair(BAD, BAD)] * 200
+    known = [Pair(GOOD, GOOD, Challenge.GOOD), Pair(BAD, BAD, Challenge.BAD)] * 200
+    assert after(GATE, *known) == after(GATE, *said)
+
+
 def test_what_hits_both_alike_does_not_fail_the_candidate() -> None:
     state = ShadowState()
     rng = np.random.default_rng(3)
@@ -184,7 +217,8 @@ CANDIDATES = st.one_of(
     ),
     st.sampled_from([BROKEN, Failure.SKIPPED, Failure.CRASH, Failure.NOT_A_NUMBER]),
 )
-STREAMS = st.lists(st.tuples(st.builds(Pair, JUDGED, CANDIDATES), st.integers(1, 40)), max_size=12)
+KNOWN = st.sampled_from([None, None, Challenge.GOOD, Challenge.BAD])
+STREAMS = st.lists(st.tuples(st.builds(Pair, JUDGED, CANDIDATES, KNOWN), st.integers(1, 40)), max_size=12)
 
 
 @given(stream=STREAMS, cut=st.integers(0, 60))

@@ -85,6 +85,25 @@ def test_known_parts_are_judged_as_known_ones_and_leave_the_lines_rejects_alone(
         assert (result.says, words in result.reason) == (says, True), result
 
 
+@pytest.mark.parametrize(
+    ("known_as", "says_beside", "parts", "words"),
+    [
+        ("bad", {"challenger_verdict": "ACCEPT", "challenger_reason": "complete"}, 1, "known to be bad"),
+        ("good", {"challenger_verdict": "REJECT", "challenger_reason": "defect"}, 2, "known to be good"),
+    ],
+)
+def test_a_known_part_that_is_judged_wrongly_beside_the_line_needs_no_statistics(
+    known_as: str, says_beside: dict[str, object], parts: int, words: str
+) -> None:
+    judge = make_judge("shadow", GATES, GROUNDS)
+    for number in range(1, parts + 1):
+        assert judge.judge(0.0, BEGAN_S).says == "CONTINUE"
+        judge = make_judge("shadow", GATES, GROUNDS, judge.dump())
+        judge.take(part(number, challenge=known_as, **says_beside))
+    found = judge.judge(0.0, BEGAN_S)
+    assert (found.says, found.parts, words in found.reason) == ("FAIL", parts, True), found
+
+
 def test_a_gate_whose_known_parts_never_came_says_that_it_lacks_them() -> None:
     gates = GATES.model_copy(update={"challenge_parts": 1, "patience": 5.0})
     judge = make_judge("canary", gates, GROUNDS)
