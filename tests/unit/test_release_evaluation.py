@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import Signer
 
 from tests.release_desk import Desk, ServedFolder
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
 from trainer.release.ceremony import Said
+from trainer.release.keys import open_signer
+from trainer.release.passphrases import Secrets
+from trainer.release.publication import Change, publish
 from trainer.release.releases import Release, bring
-from trainer.release.request import write_request
+from trainer.release.request import read_request, write_request
 from trainer.release.shelf import Shelf
 
 FIRST = "models/boards/boards-1.bundle"
@@ -21,6 +25,10 @@ def desk(tmp_path: Path) -> Desk:
     made = Desk(tmp_path, str(tmp_path / "updates"))
     made.begin()
     return made
+
+
+def keys(desk: Desk, *names: str) -> list[Signer]:
+    return [open_signer(str(desk.key(name)), Secrets((desk.folder / "passphrase",))) for name in names]
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -116,13 +124,80 @@ def test_verify_refuses_an_evaluation_that_was_signed_beside_another_bundle(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = Path(desk.evaluated(desk.bundle(revision=2))[0]).read_bytes()
-    content, shelf = desk.bundle().read_bytes(), Shelf(desk.address)
-    release, request = Release("model", "boards", ".bundle", content, {".report.json": figures}), desk.folder / "r.json"
-    write_request(request, bring(shelf, desk.standing(), release, 1, Said("Eve", "by other means")))
-    assert desk.sign("ci", request) == desk.sign("quentin", request) == desk.publish_signed([request]) == 0
+    signed = read_request(brought(desk, {".report.json": figures})).as_metadata()
+    publish(Shelf(desk.address), desk.standing(), Change(roles={"models": signed}), keys(desk, "online"))
     capsys.readouterr()
     assert desk.verify() == 65
     assert "boards-1.report.json is no evaluation of the bundle beside which it lies" in said(capsys)
+
+
+def brought(desk: Desk, beside: dict[str, bytes], **marks: object) -> Path:
+    """A request as another tool, or an older one, may make it; signed by all who must."""
+    release = Release("model", "boards", ".bundle", desk.bundle().read_bytes(), beside, marks)
+    request = desk.folder / "r.json"
+    write_request(request, bring(Shelf(desk.address), desk.standing(), release, 1, Said("Eve", "by other means")))
+    assert desk.sign("ci", request) == desk.sign("quentin", request) == 0
+    return request
+
+
+@pytest.mark.parametrize("marks", [{}, {"no_report": " "}, {"no_report": 1}])
+def test_a_signed_model_without_evaluation_and_without_a_reason_is_not_published(
+    desk: Desk, marks: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = brought(desk, {}, **marks)
+    capsys.readouterr()
+    assert desk.publish_signed([request]) == 65
+    told = said(capsys)
+    assert f"{FIRST} is brought without the figures of its evaluation, and nobody signed why there are none" in told
+    assert "--no-report WHY" in told
+    assert not desk.standing().releases("model")
+
+
+def test_who_signs_such_a_model_is_told(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    brought(desk, {})
+    assert "NO EVALUATION: nobody says why" in said(capsys)
+
+
+def test_a_signed_model_with_the_evaluation_of_another_bundle_is_not_published(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = Path(desk.evaluated(desk.bundle(revision=2))[0]).read_bytes()
+    request = brought(desk, {".report.json": figures})
+    capsys.readouterr()
+    assert desk.publish_signed([request]) == 65
+    assert f"{FIRST} has figures that are no evaluation of this bundle" in said(capsys)
+    assert not desk.standing().releases("model")
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered"])
+def test_a_signed_model_whose_evaluation_is_not_what_was_signed_is_not_published(
+    desk: Desk, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = Path(desk.evaluated(desk.bundle())[0]).read_bytes()
+    request = brought(desk, {".report.json": figures})
+    (there,) = (Path(desk.address) / "targets").rglob("*.report.json")
+    if damage == "gone":
+        there.unlink()
+    else:
+        there.write_bytes(figures + b" ")
+    capsys.readouterr()
+    assert desk.publish_signed([request]) == 65
+    assert "has figures that are missing or damaged there" in said(capsys)
+    there.write_bytes(figures)
+    assert desk.publish_signed([request]) == 0
+    assert FIRST in desk.standing().releases("model")
+
+
+def test_a_model_that_stands_without_evaluation_hinders_no_other(desk: Desk) -> None:
+    """Whoever published it did so before figures were asked for."""
+    request = brought(desk, {})
+    signed = read_request(request).as_metadata()
+    publish(Shelf(desk.address), desk.standing(), Change(roles={"models": signed}), keys(desk, "online"))
+    assert desk.release(desk.bundle(revision=2), keys=("ci", "quentin", "online")) == 0
+    later = desk.folder / "later.json"
+    assert desk.release(desk.bundle(revision=3), "--request", str(later), keys=("ci",)) == 0
+    assert desk.sign("quentin", later) == desk.publish_signed([later]) == 0
+    assert len(desk.standing().releases("model")) > 2
 
 
 def test_an_evaluation_that_refused_the_bundle_is_told_before_it_is_signed(

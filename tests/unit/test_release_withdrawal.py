@@ -156,7 +156,7 @@ def lower(signed: Signed) -> None:
 
 
 def back(signed: Signed) -> None:
-    signed["targets"][SECOND] = {**signed["targets"][FIRST], "custom": {"kind": "model", "seq": 2}}
+    signed["targets"][SECOND] = {**signed["targets"][FIRST], "custom": {"kind": "model", "seq": 2, "no_report": "lost"}}
 
 
 def no_list(signed: Signed) -> None:

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.errors import ConfigError
+from tuf.api.exceptions import LengthOrHashMismatchError
+from tuf.api.metadata import TargetFile, Targets
+
+from appliance.errors import BundleTrustError, ConfigError
 from trainer.progress import console
 from trainer.release.keys import printable
 from trainer.release.releases import FIGURES, PAGE
 from trainer.release.roles import KINDS, NO_REPORT, Kind, said_of
+from trainer.release.shelf import Shelf, target_path
 from trainer.release.standing import Standing
 
 MOST_BYTES = 64_000_000
+BUNDLE = ".bundle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,41 @@ def of_which_bundle(figures: bytes) -> str:
     return digest if isinstance(digest, str) and type(pictures) is int and pictures > 0 else ""
 
 
+def check_evaluated(shelf: Shelf, standing: Standing | None, newer: Targets) -> None:
+    """Hold the models that a signed list brings against the rule for all of them; another tool may have made the list.
+
+    Args:
+        shelf: where the figures lie.
+        standing: what stands there; what was released before the rule stays. None: nothing does.
+        newer: the list.
+
+    Raises:
+        BundleTrustError: A model has neither the figures of this very bundle, nor a reason that is signed with it.
+        StorageError: The address does not answer or refuses.
+    """
+    held = standing.releases("model") if standing else {}
+    for name, target in newer.targets.items():
+        beside = name.removesuffix(BUNDLE) + FIGURES
+        figures = newer.targets.get(beside)
+        if not name.endswith(BUNDLE) or (held.get(name), held.get(beside)) == (target, figures):
+            continue
+        if figures is None:
+            why = said_of(target).get(NO_REPORT)
+            if isinstance(why, str) and why.strip():
+                continue
+            problem = "is brought without the figures of its evaluation, and nobody signed why there are none"
+        elif (content := _read_target(shelf, beside, figures)) is None:
+            problem = "has figures that are missing or damaged there"
+        elif of_which_bundle(content) != target.hashes.get("sha256"):
+            problem = "has figures that are no evaluation of this bundle"
+        else:
+            continue
+        raise BundleTrustError(
+            f"{shelf.address}: {name} {problem}; nothing was published. Release it with `trainer publish release "
+            "--report` (or --no-report WHY), and let that be signed"
+        )
+
+
 def without_report(standing: Standing) -> dict[str, str]:
     """Return the models that stand without figures, and why."""
     targets = standing.releases("model")
@@ -89,6 +129,16 @@ def without_report(standing: Standing) -> dict[str, str]:
         for name in sorted(bundles)
         if name.removesuffix(".bundle") + FIGURES not in targets
     }
+
+
+def _read_target(shelf: Shelf, name: str, target: TargetFile) -> bytes | None:
+    """Return what was signed under a name; None if it is missing, or another content is there."""
+    content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+    try:
+        target.verify_length_and_hashes(content or b"")
+    except LengthOrHashMismatchError:
+        return None
+    return content
 
 
 def _check(path: Path, found: Mapping[str, bytes], digest: str, file: Path) -> None:

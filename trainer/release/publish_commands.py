@@ -23,7 +23,7 @@ from trainer.release.assignment import Wish
 from trainer.release.brought import brought
 from trainer.release.ceremony import Said
 from trainer.release.client import Expiry, expiries, look
-from trainer.release.evaluation import Told, without_report
+from trainer.release.evaluation import Told, check_evaluated, without_report
 from trainer.release.gates import read_gates
 from trainer.release.keys import open_signer, printable
 from trainer.release.keys_commands import secrets_of
@@ -109,6 +109,8 @@ def signed(arguments: argparse.Namespace) -> int:
             check_unused(shelf, arguments.root, standing, gone)
         if recipes := change.roles.get(KINDS["recipe"]):
             check_brought(shelf, standing, recipes.signed)
+        if models := change.roles.get(KINDS["model"]):
+            check_evaluated(shelf, standing, models.signed)
         if is_first:
             write_whole(arguments.root, _first_root(arguments.root, requests, shelf))
             _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)

@@ -214,15 +214,22 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
         yield f"role {name}", _named(delegated, signed.delegations.keys if signed.delegations else {})
     numbered = [(seq_of(target), name, target) for name, target in signed.targets.items()]
     for _, name, target in sorted(numbered, key=lambda item: item[:2], reverse=True):
-        yield name, _numbered(target)
+        yield name, _numbered(target) + _of_evaluation(name, signed.targets)
     for name, about in withdrawals(signed).items():
         yield name, f"WITHDRAWN by {about.get('by')}: {about.get('why')}; sha256 {about.get('sha256')}"
 
 
 def _numbered(target: TargetFile) -> str:
     version = f"version {version_of(target)}, " if version_of(target) >= 0 else ""
-    lacks = f"; NO EVALUATION: {why}" if (why := said_of(target).get(NO_REPORT)) else ""
-    return f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}{lacks}"
+    return f"{version}{target.length} bytes, sha256 {target.hashes.get('sha256', 'none')}"
+
+
+def _of_evaluation(name: str, targets: Mapping[str, TargetFile]) -> str:
+    """Say of a model without figures that it has none; nothing of all else."""
+    bundle, is_model, _ = name.rpartition(".bundle")
+    if not is_model or f"{bundle}.report.json" in targets:
+        return ""
+    return f"; NO EVALUATION: {said_of(targets[name]).get(NO_REPORT) or 'nobody says why'}"
 
 
 def _named(role: Role, keys: Mapping[str, Key]) -> str:
