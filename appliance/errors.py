@@ -35,6 +35,18 @@ class RuntimeFault(DeviceError):
     """The inference runtime failed or answered outside the model's contract."""
 
 
+class AnswerFault(RuntimeFault):
+    """The model answered outside its contract; asking it again makes that no better."""
+
+    def __init__(self, what: str) -> None:
+        """Take what the model answered with."""
+        super().__init__(
+            f"the model answered with {what}; it may not judge: export it again, and go back to the release before, if "
+            "there is one"
+        )
+        self.what = what
+
+
 class BundleError(ApplianceError):
     """A release is not acceptable: the running one stays."""
 

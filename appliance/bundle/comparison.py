@@ -13,7 +13,7 @@ from appliance.bundle.limits import Limits, bundles_limits, golden_lacks, is_ove
 from appliance.bundle.manifest import Geometry, Precision
 from appliance.bundle.matching import Pair, match
 from appliance.bundle.tolerance import Deciding, Tolerated, beyond, tolerated
-from appliance.errors import BundleProofError
+from appliance.errors import AnswerFault, BundleProofError
 from appliance.events import Box, Detection, Pixels, Verdict
 
 LEAST_AGREEMENT = 0.997
@@ -104,8 +104,8 @@ def compare(
         copy: which of the engine's copies this is, for the message.
 
     Raises:
-        BundleProofError: detections differ by more than is tolerated, or a verdict does; or the bundle tolerates more
-            than any may; says what.
+        BundleProofError: detections differ by more than is tolerated, or a verdict does; the model answers with what
+            is no detection; or the bundle tolerates more than any may; says what.
         RuntimeFault: the engine failed.
     """
     _refuse_loose(bundle, precision)
@@ -115,7 +115,7 @@ def compare(
     answers = []
     for index, image in enumerate(bundle.golden):
         pixels = image.pixels()
-        found = detect(pixels)
+        found = _found(bundle, detect, pixels, f"golden/{file_name(index)}")
         answers.append((image.detections, found))
         judge.look(
             f"golden/{file_name(index)}", image.detections, found, _input_scale(pixels, bundle.manifest.geometry)
@@ -136,6 +136,16 @@ def compare(
         deciding=judge.deciding(),
         tolerated=near_enough,
     )
+
+
+def _found(bundle: Bundle, detect: Detect, pixels: Pixels, name: str) -> tuple[Detection, ...]:
+    try:
+        return detect(pixels)
+    except AnswerFault as error:
+        raise BundleProofError(
+            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} may not judge: for {name} the model "
+            f"answered with {error.what}; it is refused. The running bundle stays; export it again"
+        ) from error
 
 
 @dataclass(slots=True)

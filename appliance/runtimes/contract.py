@@ -8,7 +8,7 @@ import numpy as np
 
 from appliance.bundle.manifest import Manifest
 from appliance.config import MAX_THREADS
-from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
+from appliance.errors import AnswerFault, BundleFormatError, ConfigError, RuntimeFault
 from appliance.events import Pixels
 from appliance.ports import RawDetections
 
@@ -96,21 +96,21 @@ def check_answer(answer: Sequence[Any], count: int, manifest: Manifest) -> RawDe
         Finite boxes float32 (N, K, 4), scores float32 (N, K) 0..1, labels int64 (N, K) of known classes.
 
     Raises:
-        RuntimeFault: another shape, NaN, a score or a label out of range.
+        AnswerFault: another shape, NaN, a score or a label out of range.
     """
     boxes, scores, labels = answer
     candidates = manifest.outputs.candidates
     shapes = (boxes.shape, scores.shape, labels.shape)
     expected = ((count, candidates, 4), (count, candidates), (count, candidates))
     if shapes != expected:
-        raise RuntimeFault(f"the model answered with shapes {shapes} instead of {expected}; export it again")
+        raise AnswerFault(f"shapes {shapes} instead of {expected}")
     # min and max are NaN if anything is, and NaN compares false
     if not (scores.min(initial=0.0) >= 0.0 and scores.max(initial=0.0) <= 1.0):
-        raise RuntimeFault("the model answered with scores that are NaN or not within 0..1; roll back the bundle")
+        raise AnswerFault("scores that are NaN or not within 0..1")
     if not np.isfinite(boxes).all():
-        raise RuntimeFault("the model answered with boxes that are NaN or infinite; roll back the bundle")
+        raise AnswerFault("boxes that are NaN or infinite")
     if not (labels.min(initial=0) >= 0 and labels.max(initial=0) < len(manifest.classes)):
-        raise RuntimeFault("the model answered with a label that the manifest does not know; roll back the bundle")
+        raise AnswerFault("a label that the manifest does not know")
     return RawDetections(boxes, scores, labels)
 
 

@@ -220,7 +220,11 @@ def test_a_model_with_8_bits_has_a_bound_of_its_own(station: Path, min_iou: floa
     [
         (int8_gone_bad, "fp16", "bundle tiny revision 1 does not do here what it did at the trainer: golden/000.png: "),
         (int8_that_finds_more, "f32", "at the trainer: AP against model.onnx is 0.8333 (at least 0.997). The running"),
-        (int8_that_answers_nan, "f32", "the model answered with scores that are NaN or not within 0..1"),
+        (
+            int8_that_answers_nan,
+            "f32",
+            "the model answered with scores that are NaN or not within 0..1; it may not judge",
+        ),
     ],
 )
 def test_a_model_with_8_bits_that_may_not_judge_is_followed_by_another_and_prove_says_so(

@@ -14,10 +14,11 @@ from appliance.bundle.archive import read_bundle
 from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Tolerance
 from appliance.certification.refusal import Refusal
-from tests.models import spot_picture, tiny_bundle, tiny_manifest, tiny_model
+from tests.models import spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import write_station
 from tests.planted import int8_gone_bad, tolerates, write, wrong_normalisation
 from tests.products import with_products, write_products
+from tests.shadow_models import nan_model, trap_picture
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -48,6 +49,20 @@ def refused(station: Path, written: Path, *words: str) -> dict[str, Any]:
         assert not Draft202012Validator(schema).is_valid(lacking), key
     assert (document["schema"], document["exit_code"]) == ("vi.refusal/1", code)
     return document
+
+
+def test_a_model_that_answers_no_numbers_is_refused_as_such_where_nothing_was_in_force_that_could_come_back(
+    station: Path, written: Path
+) -> None:
+    spot = spot_picture(64, 64, [(1, 1, 200)])
+    golden = [GoldenImage.from_pixels(spot, (spot_detection(1, 1, 200),)), GoldenImage.from_pixels(trap_picture(), ())]
+    write(station.parent / "tiny.bundle", nan_model(), golden, tiny_manifest())
+    told = refused(station, written)
+    assert (told["exit_code"], told["reason"]) == (
+        65,
+        "bundle tiny revision 1 may not judge: for golden/001.png the model answered with scores that are NaN or not "
+        "within 0..1; it is refused. The running bundle stays; export it again",
+    )
 
 
 def test_a_refusal_names_bundle_precision_reason_and_differences(
