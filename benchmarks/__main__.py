@@ -16,7 +16,7 @@ BENCHMARKS = {
     "start": "from the start of the process to the first verdict, with and without a certificate (2 minutes)",
     "changeover": "from the command to the first part of another product (1 minute)",
     "challenger": "parts that a device needs to pass a good model and to fail a bad one (10 minutes)",
-    "bad_models": "which gate stops which bad model, at a real line with a real agent (20 minutes)",
+    "bad_models": "which gate stops which bad model, at a real line with a real agent (an hour)",
     "updates": "what a refresh, the check of 20 MB and the memory of the agent cost (1 minute)",
     "updates_kill": "1,000 kills of an agent over updates of a model, of a recipe and of both (an hour)",
     "shadow": "verdicts with a candidate beside the line and without one, and how long a release takes (6 minutes)",

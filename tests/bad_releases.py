@@ -38,7 +38,9 @@ class Flaw:
     words: the trainer's mistake. poison: nodes that make `poison`, added to every score, of `sprung` (1.0 where the
     trap is sprung, else 0.0). golden_greys: of the spots in the golden images, one each. sees_trap: one golden image
     has the trap's background. until: the state in which pictures with the trap begin to come; empty: from the first on.
-    line_has_glints: whether the line makes parts of the second class. caught_at: by which gates; `success`: by none.
+    line_has_glints: whether the line makes parts of the second class. is_challenged: people put one in that is known to
+    be bad, in the state `until`. kind: of badness, empty for what is of none. caught_at: by which gates; `success`: by
+    none.
     """
 
     words: str
@@ -49,6 +51,8 @@ class Flaw:
     sees_trap: bool = False
     until: str = ""
     line_has_glints: bool = True
+    is_challenged: bool = False
+    kind: str = ""
 
 
 def _repeated(times: str) -> list[onnx.NodeProto]:
@@ -97,41 +101,60 @@ _SLOW, _SLOW_NOW_AND_THEN = _repeated("always"), _repeated("sprung")
 _HUNGRY_NOW_AND_THEN, _HUNGRY = _filled("sprung"), _filled("always")
 _CRASHES_NOW_AND_THEN, _CRASHES = _ended("minus_sprung"), _ended("minus_always")
 
-BESIDE, AT_THE_LINE = ("SHADOW",), ("CANARY", "WATCH")
+KINDS = ("blind", "slow", "hungry", "crashing", "NaN")
+BESIDE, ON_TRIAL, WATCHED = ("SHADOW",), ("CANARY",), ("WATCH",)
+
+
+def _rare(kind: str, words: str, poison: Sequence[onnx.NodeProto]) -> dict[str, Flaw]:
+    """Return a flaw that a kind of board springs, by when that kind of board first comes."""
+    words += " a kind of board"
+    later, watched = f"{words} that comes after SHADOW", f"{words} that comes after CANARY"
+    return {
+        f"{kind} now and then": Flaw(words, BESIDE, poison, kind=kind),
+        f"{kind}, later": Flaw(later, ON_TRIAL, poison, until="CANARY", kind=kind),
+        f"{kind}, in WATCH": Flaw(watched, WATCHED, poison, until="WATCH", kind=kind),
+    }
+
+
+def _blind(state: str) -> Flaw:
+    words = f"blind to glints, and the line makes none; one known to be bad is put in during {state}"
+    return Flaw(
+        words, (state,), _BLIND, golden_greys=(SPOT,), until=state, line_has_glints=False, is_challenged=True,
+        kind="blind",
+    )  # fmt: skip
+
+
 FLAWS: dict[str, Flaw] = {
     "good": Flaw("none: as good as the one in force", ("success",)),
-    "blind, golden images kept": Flaw("blind to glints", ("PROVE",), _BLIND),
-    "slow": Flaw("slow for every picture", ("PROVE",), _SLOW),
-    "NaN, golden images kept": Flaw("NaN for a kind of board", ("PROVE",), _NAN, sees_trap=True),
-    "hungry": Flaw("takes 2 GB for every picture", ("BUILD", "PROVE"), _HUNGRY),
-    "crashing": Flaw("ends its process at every picture", ("BUILD", "PROVE"), _CRASHES),
-    "blind": Flaw("blind to glints; the golden images have none", BESIDE, _BLIND, golden_greys=(SPOT,)),
+    "blind, golden images kept": Flaw("blind to glints", ("PROVE",), _BLIND, kind="blind"),
+    "slow": Flaw("slow for every picture", ("PROVE",), _SLOW, kind="slow"),
+    "hungry": Flaw("takes 2 GB for every picture", ("BUILD", "PROVE"), _HUNGRY, kind="hungry"),
+    "crashing": Flaw("ends its process at every picture", ("BUILD", "PROVE"), _CRASHES, kind="crashing"),
+    "NaN, golden images kept": Flaw("NaN for a kind of board", ("PROVE",), _NAN, sees_trap=True, kind="NaN"),
     "dead": Flaw("finds nothing at all; the golden images have no defect", ("PROVE",), _DEAD, golden_greys=()),
-    "slow now and then": Flaw("slow for a kind of board", BESIDE, _SLOW_NOW_AND_THEN),
-    "hungry now and then": Flaw("takes 2 GB for a kind of board", BESIDE, _HUNGRY_NOW_AND_THEN),
-    "crashing now and then": Flaw("ends its process at a kind of board", BESIDE, _CRASHES_NOW_AND_THEN),
-    "NaN now and then": Flaw("NaN for a kind of board", BESIDE, _NAN),
+    "blind": Flaw("blind to glints; the golden images have none", BESIDE, _BLIND, golden_greys=(SPOT,), kind="blind"),
+    "blind, known part": _blind("SHADOW"),
+    "blind, known part later": _blind("CANARY"),
+    "blind, known part in WATCH": _blind("WATCH"),
+    **_rare("slow", "slow for", _SLOW_NOW_AND_THEN),
+    **_rare("hungry", "takes 2 GB for", _HUNGRY_NOW_AND_THEN),
+    **_rare("crashing", "ends its process at", _CRASHES_NOW_AND_THEN),
+    **_rare("NaN", "NaN for", _NAN),
     "overkill": Flaw("rejects a good kind of board", BESIDE, _OVERKILL),
     "overconfident": Flaw("scores 0.15 too high; the golden images agree", BESIDE, _SURER, golden_score_error=SURER_BY),
-    "slow, later": Flaw("slow for boards that come after SHADOW", AT_THE_LINE, _SLOW_NOW_AND_THEN, until="CANARY"),
-    "crashing, later": Flaw(
-        "ends its process at boards that come after SHADOW", AT_THE_LINE, _CRASHES_NOW_AND_THEN, until="CANARY"
+    "overkill, later": Flaw(
+        "rejects good boards that come after SHADOW", (*ON_TRIAL, *WATCHED), _OVERKILL, until="CANARY"
     ),
-    "NaN, later": Flaw("NaN for boards that come after SHADOW", AT_THE_LINE, _NAN, until="CANARY"),
-    "overkill, later": Flaw("rejects good boards that come after SHADOW", AT_THE_LINE, _OVERKILL, until="CANARY"),
-    "overkill, in WATCH": Flaw("rejects good boards that come after CANARY", ("WATCH",), _OVERKILL, until="WATCH"),
-    "NaN, in WATCH": Flaw("NaN for boards that come after CANARY", ("WATCH",), _NAN, until="WATCH"),
-    "crashing, in WATCH": Flaw(
-        "ends its process at boards that come after CANARY", ("WATCH",), _CRASHES_NOW_AND_THEN, until="WATCH"
-    ),
+    "overkill, in WATCH": Flaw("rejects good boards that come after CANARY", WATCHED, _OVERKILL, until="WATCH"),
     "blind, no such part": Flaw(
         "blind to glints; the golden images have none, and the line makes none until it is a success",
         ("success",),
         _BLIND,
         golden_greys=(SPOT,),
         line_has_glints=False,
+        kind="blind",
     ),
-    "NaN, never seen": Flaw("NaN for boards that come after WATCH", ("success",), _NAN, until="IDLE"),
+    "NaN, never seen": Flaw("NaN for boards that come after WATCH", ("success",), _NAN, until="IDLE", kind="NaN"),
 }
 
 

@@ -1,10 +1,15 @@
 """A line at which releases are tried one after another: a real agent, `appliance run`, a broker, signed releases."""
 
+import queue
+import random
+import re
+import signal
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +20,17 @@ from appliance.agent_line import MqttLine
 from appliance.agent_station import Station
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
+from appliance.errors import DeliveryError
+from appliance.events import Challenge, Pixels, moment_of
 from appliance.links.awaited_parts import Outcome
+from appliance.links.question import ask
 from appliance.update.kinds import Update
 from appliance.update.service import Service
 from appliance.update.settings import WorkSection
 from appliance.update.statistical import make_judge
 from tests.bad_releases import FLAWS, GLINT, SPOT, TRAP_GREY, Flaw, flawed_bundle, picture
 from tests.plant import Plant
+from tests.releases import BUNDLES
 from tests.slow_model import rounds_for
 from tests.stations import until
 from tests.tiny_releases import NAME
@@ -31,22 +40,35 @@ from tests.update_server import UpdateServer
 BUDGET_MS, SLOW_S = 900, 4.0
 """What a part may take in a model, and what a slow one takes at least."""
 
-PICTURES, TRAPS = 20, (2, 7, 12, 17)
-"""Pictures in a row, and which of them have the trap; two others have defects."""
+PICTURES, TRAPS, DEFECTS = 20, 4, 2
+"""Pictures in a row, how many of them have the trap, and how many others have a defect."""
 
 MOST_MB = 1500
+"""What a release may take beside the line, in its proof, and what the station's process may: see _starve."""
+
+REPEAT_MS, DEADLINE_MS = 2_000, 60_000
+"""So patient that also a part whose trigger came while the station was away gets its one verdict."""
+
+CHALLENGE_EVERY_S = 1.0
+LONGEST_WORK_S = 120.0
+
 AT_ONCE = 8
 """Parts that are announced and not yet answered."""
-
-DEADLINE_MS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of one release: caught_at a state, or `success`; parts that its last gate judged by."""
+    """What became of one release: caught_at a state, or `success`; parts that its last gate judged by.
+
+    seed: of the order of the pictures. switches_back: how often the line changed to the release before, restarts
+    included. rollback_s: from the agent's decision to that change; None where a restart had made it already.
+    announced: parts. without_one_verdict: of those, how many have none or several on record.
+    """
 
     model: str
     mistake: str
+    kind: str
+    seed: int
     caught_at: str
     outcome: str
     parts: int
@@ -55,6 +77,10 @@ class Trial:
     station_restarts: int
     faults: int
     fault_reasons: dict[str, int]
+    switches_back: int
+    rollback_s: float | None
+    announced: int
+    without_one_verdict: int
 
 
 class TrialLine:
@@ -64,7 +90,8 @@ class TrialLine:
         self._folder, self._gates, self._rate_hz = folder, gates, rate_hz
         self._revision, self.restarts, self.good = 1, 0, ""
         self._stopped = threading.Event()
-        self._rounds = 0
+        self._rounds = self._announced = 0
+        self._calls: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._fleet = Fleet(folder)
         self._server = UpdateServer(self._fleet.repository.files)
 
@@ -84,7 +111,9 @@ class TrialLine:
         self.plant.__enter__()
         self._device.line = MqttLine(Station.read(self._device.station), self._models)  # type: ignore[assignment]
         self._service: Service = self._device.start()
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._announce, self._restart)]
+        self._threads = [
+            threading.Thread(target=each, daemon=True) for each in (self._announce, self._restart, self._starve)
+        ]
         for each in self._threads:
             each.start()
         return self
@@ -96,47 +125,58 @@ class TrialLine:
         self.plant.__exit__()
         self._server.__exit__(None, None, None)
 
-    def show(self, flaw: Flaw, state: str = "") -> None:
-        """Replace the pictures: those with the trap come from the flaw's state on."""
+    def show(self, flaw: Flaw, state: str = "", seed: int = 0) -> None:
+        """Replace the pictures, in an order of the seed: those with the trap come from the flaw's state on."""
         has_traps = not flaw.until or state == flaw.until
+        places = random.Random(seed).sample(range(PICTURES), TRAPS + DEFECTS)
+        greys = dict(zip(places[TRAPS:], (SPOT, GLINT if flaw.line_has_glints else SPOT), strict=True))
         for number in range(PICTURES):
-            is_trap = has_traps and number in TRAPS
-            second = GLINT if flaw.line_has_glints else SPOT
-            grey = {5: SPOT, 15: second}.get(number, 0)
-            path = self.plant.folder / "pictures" / f"{number:02}.png"
-            draft = path.with_suffix(".draft")
-            _, content = cv2.imencode(".png", picture(grey, background=TRAP_GREY if is_trap else 60))
-            draft.write_bytes(content.tobytes())
-            draft.replace(path)
+            is_trap = has_traps and number in places[:TRAPS]
+            self._paint(number, picture(greys.get(number, 0), background=TRAP_GREY if is_trap else 60))
 
     def wait_for_parts(self, count: int) -> None:
         """Let so many parts pass with what is in force."""
         until(lambda: self.plant.query("SELECT count(*) FROM inspection")[0][0] >= count, f"{count} parts", 300.0)
 
-    def try_out(self, name: str, limit_s: float = 600.0) -> Trial:
+    def challenge(self) -> None:
+        """Put in a glint that is known to be bad, when all parts before it have their answer."""
+        done = threading.Event()
+        self._calls.put((self._put_in, done))
+        assert done.wait(60.0), "the line did not come to the known part"
+
+    def try_out(self, name: str, limit_s: float = 600.0, seed: int = 0) -> Trial:
         """Publish and assign a release, let the agent take it as far as it comes, and take it back if it stays."""
-        flaw, began, restarts, faults = FLAWS[name], time.monotonic(), self.restarts, self._faults()
-        self.show(flaw)
+        flaw, began, before = FLAWS[name], time.monotonic(), self._counted()
+        self.show(flaw, seed=seed)
         self._revision += 1
         path = flawed_bundle(self._folder / f"{self._revision}.bundle", flaw, self._revision, self._rounds)
         self._fleet.assign(self._fleet.publish(self._revision, path.read_bytes()), gates=self._gates)
         if error := self._service.ask():
             raise error
-        has_traps = not flaw.until
+        is_shown, challenged_s = not flaw.until, 0.0
         while not (update := self._newest()) or update.progress.state.value != "IDLE":
             self._service.look()
-            if not has_traps and self._newest().progress.state.value == flaw.until:
-                self.show(flaw, flaw.until)
-                has_traps = True
+            is_there = self._newest().progress.state.value == flaw.until
+            if is_there and not is_shown:
+                self.show(flaw, flaw.until, seed)
+                is_shown = True
+            if is_there and flaw.is_challenged and time.monotonic() - challenged_s > CHALLENGE_EVERY_S:
+                self.challenge()  # again, too: beside the line the release may not be loaded yet
+                challenged_s = time.monotonic()
             if time.monotonic() - began > limit_s:
                 raise AssertionError(f"{name}: not over within {limit_s:g} s: {self._newest()}; {self.plant.log()}")
             self._stopped.wait(0.05)
         caught_at, reason = self._caught(update)
         seconds = round(time.monotonic() - began, 1)
         self._take_back(update)
+        until(self._is_calm, f"nothing of {name} is at work any more", LONGEST_WORK_S)
+        counted = self._counted()
+        faults = counted.faults - before.faults
         return Trial(
-            name, flaw.words, caught_at, update.progress.outcome, update.parts, reason, seconds,
-            self.restarts - restarts, (new := self._faults() - faults).total(), dict(new),
+            name, flaw.words, flaw.kind, seed, caught_at, update.progress.outcome, update.parts, reason, seconds,
+            counted.restarts - before.restarts, faults.total(), dict(faults), counted.back - before.back,
+            self._rollback_s(update), counted.announced - before.announced,
+            counted.without_one_verdict - before.without_one_verdict,
         )  # fmt: skip
 
     def in_force(self) -> str:
@@ -192,20 +232,90 @@ class TrialLine:
             while not (self._newest().progress.state.value == "IDLE" and self._newest().number > update.number):
                 self._service.look()
 
-    def _faults(self) -> Counter[str]:
-        found = self.plant.query("SELECT reason, count(*) FROM inspection WHERE verdict = 'FAULT' GROUP BY reason")
-        return Counter({str(reason): int(count) for reason, count in found})
+    def _paint(self, number: int, pixels: Pixels) -> None:
+        self._replace(number, cv2.imencode(".png", pixels)[1].tobytes())
+
+    def _replace(self, number: int, content: bytes) -> None:
+        path = self.plant.folder / "pictures" / f"{number:02}.png"
+        draft = path.with_suffix(".draft")
+        draft.write_bytes(content)
+        draft.replace(path)
+
+    def _put_in(self) -> None:
+        """Let the camera see a glint for one known part.
+
+        The camera has read one picture ahead: another part comes before it, and one part after it is a glint, too.
+        """
+        pictures = [path.read_bytes() for path in sorted((self.plant.folder / "pictures").glob("*.png"))]
+        for number in range(PICTURES):
+            self._paint(number, picture(GLINT))
+        for known_as in (None, Challenge.BAD):
+            self._announced_part(known_as).result(2 * DEADLINE_MS / 1000)
+        for number, content in enumerate(pictures):
+            self._replace(number, content)
+
+    def _announced_part(self, known_as: Challenge | None = None) -> "Future[Outcome]":
+        self._announced += 1
+        part = f"part-{self._announced}"
+        return self.plant.consumer.announce(part, DEADLINE_MS, f"t-{self._announced}", REPEAT_MS, known_as)
+
+    def _counted(self) -> "_Counted":
+        """Count, at a moment at which no part is on its way."""
+        done, found = threading.Event(), [_Counted()]
+
+        def count() -> None:
+            faults = self.plant.query("SELECT reason, count(*) FROM inspection WHERE verdict = 'FAULT' GROUP BY reason")
+            with_one = self.plant.query(
+                "SELECT count(*) FROM (SELECT 1 FROM inspection GROUP BY trigger_id HAVING count(*) = 1)"
+            )
+            back = self.plant.query(f"SELECT count(*) FROM {BUNDLES} WHERE to_digest = '{self.good}'")
+            found[0] = _Counted(
+                self.restarts, self._announced, self._announced - int(with_one[0][0]), int(back[0][0]),
+                Counter({str(reason): int(count) for reason, count in faults}),
+            )  # fmt: skip
+
+        self._calls.put((count, done))
+        assert done.wait(2 * DEADLINE_MS / 1000), "the parts on their way do not come to an end"
+        return found[0]
+
+    def _is_calm(self) -> bool:
+        """Whether the station has let go of the release, which may still be at work on a part that is late."""
+        try:
+            told = ask(Station.read(self._device.station).mqtt(), "status", {}, 5.0).result
+        except DeliveryError:  # it starts again
+            return False
+        return told.get("former_releases") == 0
+
+    def _rollback_s(self, update: Update) -> float | None:
+        """How long it took from the agent's decision until the line judged by the release before."""
+        steps = [step for step in self._service.journal.steps(update.number) if step.state == "ROLLBACK"]
+        changes = self.plant.query(
+            f"SELECT at FROM {BUNDLES} WHERE to_digest = '{self.good}' AND is_rollback = 1 ORDER BY id DESC LIMIT 1"
+        )
+        if not steps or not changes or (decided := moment_of(steps[0].at)) > (changed := moment_of(changes[0][0])):
+            return None
+        return round((changed - decided).total_seconds(), 3)
 
     def _announce(self) -> None:
         """Announce parts at a steady rate, never more than AT_ONCE that nobody has answered."""
         waiting: deque[Future[Outcome]] = deque()
-        number = 0
         while not self._stopped.wait(1 / self._rate_hz):
             while waiting and waiting[0].done():
                 waiting.popleft()
-            if len(waiting) < AT_ONCE and self.plant.consumer.station_state == "online":
-                number += 1
-                waiting.append(self.plant.consumer.announce(f"part-{number}", DEADLINE_MS, f"t-{number}", None))
+            if not self._calls.empty():  # waits until every part has its answer; meanwhile none is announced
+                if not waiting:
+                    call, done = self._calls.get()
+                    call()
+                    done.set()
+            elif len(waiting) < AT_ONCE and self.plant.consumer.station_state == "online":
+                waiting.append(self._announced_part())
+
+    def _starve(self) -> None:
+        """End the station as the kernel does when memory is short."""
+        while not self._stopped.wait(0.01):
+            assert self.plant.process is not None
+            if _most_mb(self.plant.process.pid) > MOST_MB:
+                self.plant.process.send_signal(signal.SIGKILL)
 
     def _restart(self) -> None:
         """Start the station again whenever it ends, as systemd does."""
@@ -214,6 +324,27 @@ class TrialLine:
             if self.plant.process.poll() is not None and not self._stopped.is_set():
                 self.restarts += 1
                 self.plant.start()
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What has been so far."""
+
+    restarts: int = 0
+    announced: int = 0
+    without_one_verdict: int = 0
+    back: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+def _most_mb(process: int) -> float:
+    """Return the most memory that a process has had; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) / 1000 if found else 0.0
 
 
 def as_rows(trials: list[Trial]) -> list[dict[str, Any]]:
