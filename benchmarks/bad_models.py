@@ -124,7 +124,10 @@ def main() -> int:
     parser.add_argument("--tries", type=int, default=3, help="of each model that is caught by chance")
     arguments = parser.parse_args()
     models, trials = kept_without(arguments.only), []
-    with tempfile.TemporaryDirectory() as folder, TrialLine(Path(folder), GATES, arguments.rate) as line:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        TrialLine(Path(folder), GATES, arguments.rate) as line,
+    ):
         line.wait_for_parts(PARTS_BEFORE)
         for name in arguments.only or FLAWS:
             for seed in range(arguments.tries if is_by_chance(FLAWS[name]) else 1):
