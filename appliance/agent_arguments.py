@@ -14,6 +14,7 @@ def add_task_arguments(tasks: Tasks) -> list[argparse.ArgumentParser]:
     for name in ("--state", "--ledger"):
         rest.add_argument(name, type=Path, required=True)
     rest.add_argument("--broker", required=True)
+    rest.add_argument("--silence-s", type=float, required=True)
     work = tasks.add_parser("work")  # not for people either: what `run` has others do
     work.add_argument("--ask-in", type=float, required=True)
     work.add_argument("--parent", type=int, required=True)

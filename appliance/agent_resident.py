@@ -4,11 +4,10 @@ import argparse
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,20 +15,20 @@ from typing import Any
 
 from appliance.agent_commands import AgentCommands
 from appliance.agent_rest import WorkerRest
+from appliance.agent_worker import Worker
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, StorageError
-from appliance.events import new_id
-from appliance.health import AGENT_SILENCE_S, StageWatchdog
+from appliance.events import iso, new_id
+from appliance.health import AGENT_SILENCE_S, EXIT_HUNG, StageWatchdog
 from appliance.inspection_flag import SeenFlag, flag_of
 from appliance.links.settings import MqttSettings
 from appliance.links.updates import UpdatesLink
-from appliance.runtimes.engines.child import read_word
 from appliance.stop_wish import StopWish
 from appliance.update.journal import Journal
 from appliance.update.lifecycle import PREPARING, State
 from appliance.update.lock import held_if_free
 from appliance.update.places import Places, StateFolder
-from appliance.update.situation import situation
+from appliance.update.situation import HUNG, situation
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +47,11 @@ ASKING_S = 5.0
 class Resident:
     """What stays of an agent that has nothing to do: the journal, the broker's commands, when to ask again.
 
-    A worker that ends otherwise than by itself ends the agent, so that systemd, or the launcher, counts it as ever.
+    A worker that ends otherwise than by itself ends the agent, so that systemd, or the launcher, counts it as ever; so
+    does one that gets no further, which is killed before.
 
     agent_file: agent.yaml, for the worker. more: further words for it. flag: the station's. beat: called while all is
-    well.
+    well, from the first word of a worker on. silence_s: so long a worker may say nothing.
     """
 
     journal: Journal
@@ -59,14 +59,16 @@ class Resident:
     more: list[str]
     flag: SeenFlag
     beat: Callable[[], None]
+    silence_s: float
     _stopped: StopWish = field(default_factory=StopWish)
-    _worker: "subprocess.Popen[bytes] | None" = None
+    _worker: Worker | None = None
+    _is_ready: bool = False
 
     def stop(self) -> None:
         """End, and let the worker end what it does; may be called by a signal."""
         self._stopped.set()
         if self._worker is not None:
-            _terminate(self._worker)
+            self._worker.ask_to_end()
 
     def run(self) -> int:
         """Let a worker do what there is to do, and wait until there is something again, until stopped.
@@ -92,29 +94,44 @@ class Resident:
             "--ask-in", f"{ask_in_s:.3f}", "--parent", str(os.getpid()),
         ]  # fmt: skip
         left: dict[str, Any] | None = None
+        worker = self._worker = Worker(command, self.silence_s)
+        if self._stopped.is_set():  # just before it was known whom to tell
+            worker.ask_to_end()
+        rest = WorkerRest(worker.pid, self.flag, partial(self._is_hard_at_work, time.monotonic()))
         try:
-            self._worker = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
-            )
-        except OSError as error:
-            raise StorageError(f"no worker can begin: {error.strerror}; look at memory and disk") from error
-        with self._worker as worker:
-            if self._stopped.is_set():  # just before it was known whom to tell
-                _terminate(worker)
-            assert worker.stdout is not None
-            rest = WorkerRest(worker.pid, self.flag, partial(self._is_hard_at_work, time.monotonic()))
-            try:
-                for line in worker.stdout:
-                    word = read_word(line)
-                    left = word.get("left", left)
-                    if word.keys() & {"looks", "left"}:
-                        self.beat()
-            finally:
-                rest.close()
-        code, self._worker = worker.returncode, None
-        if code and not self._stopped.is_set():
+            for word in worker.words(self._tick):
+                left = word.get("left", left)
+                self._is_ready = self._is_ready or bool(word.keys() & {"looks", "left"})
+        finally:
+            rest.close()
+        code = worker.end()
+        self._worker = None
+        worker.close()
+        if self._stopped.is_set():
+            return 0, None
+        if worker.is_hung:
+            words = f"it got no further for {self.silence_s:g} s; look at the disk, the network and what else runs"
+            log.critical("%s", words)
+            self._note_hung({"at": iso(SystemClock().utc()), "words": words})
+            return EXIT_HUNG, None
+        if code:
             log.error("the worker ended with %d; the agent ends, too, and is started again", code)
-        return (0, None) if self._stopped.is_set() else (code, left)
+        elif left is not None:
+            self._note_hung(None)  # this one came to its end
+        return EXIT_HUNG if code is None else code, left
+
+    def _tick(self) -> None:
+        """While a worker works: this process lives, whatever that one does."""
+        if self._is_ready:
+            self.beat()
+
+    def _note_hung(self, what: dict[str, str] | None) -> None:
+        """Tell who looks, and the next worker, that one hung; a disk that refuses that is no reason to end."""
+        try:
+            if what is not None or self.journal.noted(HUNG) is not None:
+                self.journal.note(HUNG, what)
+        except ApplianceError as error:
+            log.error("%s", error)
 
     def _is_hard_at_work(self, began: float) -> bool:
         """Whether the worker may be: it starts and asks, or prepares a release; at the line it only looks."""
@@ -142,12 +159,6 @@ class Resident:
         return False
 
 
-def _terminate(worker: "subprocess.Popen[bytes]") -> None:
-    """Ask it to end, without waiting for it by the way, as Popen's own would: its number must stay its own."""
-    with suppress(ProcessLookupError):
-        os.kill(worker.pid, signal.SIGTERM)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the agent until it is told to stop.
 
@@ -165,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
     more = [] if arguments.log_level is None else ["--log-level", arguments.log_level]
     with _alone(places), closing(Journal(places.journal, SystemClock())) as journal, _heard(places, broker):
         flag = SeenFlag(flag_of(arguments.ledger))
-        resident = Resident(journal, arguments.config, more, flag, partial(_beat, watchdog))
+        resident = Resident(journal, arguments.config, more, flag, partial(_beat, watchdog), arguments.silence_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: resident.stop())
         code = resident.run()

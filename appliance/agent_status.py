@@ -11,7 +11,7 @@ from appliance.update.journal import Journal
 from appliance.update.kinds import Update
 from appliance.update.reports import TAKEN
 from appliance.update.settings import AgentConfig, AppsSection
-from appliance.update.situation import HOLD
+from appliance.update.situation import HOLD, HUNG
 from appliance.update.slots import Slots, digest_of
 from appliance.update.work_progress import WorkSeen, progress_of, read_progress
 
@@ -31,6 +31,7 @@ def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
         "closed": why_closed(hold, config.window, SystemClock().utc()),
         "assignment": journal.noted("assignment"),
         "problem": journal.noted("problem") or "",
+        "hung": journal.noted(HUNG),
         "reported": journal.noted(TAKEN),
         "untold_events": len(journal.unsent()),
         "models": {name: _slots(config.slots("model", name)) for name in config.names("model")},
@@ -71,6 +72,8 @@ def in_words(status: dict[str, Any]) -> str:
         lines.append(f"{what}: {update['outcome']} in {update['state']}{far}{why}{waits}")
     for digest, reason in status["quarantine"].items():
         lines.append(f"in quarantine: {digest} ({reason})")
+    if hung := status["hung"]:
+        lines.append(f"the agent was ended at {hung['at']}: {hung['words']}")
     for key in ("closed", "problem"):
         if status[key]:
             lines.append(status[key])

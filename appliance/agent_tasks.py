@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from appliance.agent_beats import Beats
 from appliance.agent_commands import ANSWER_S, hold, is_over, only_name, release_hold
 from appliance.agent_line import MqttLine
 from appliance.agent_station import Station, station_file
@@ -189,11 +190,20 @@ class Agent:
         line = MqttLine(station, folder, content.kind)
         return JudgingKind(orders, folder, line, make_judge, workshop, SystemClock(), why_not, content)
 
-    def service(self, stopped: threading.Event) -> Service:
-        """Return everything that the agent does by itself."""
+    def service(self, stopped: threading.Event, on_step: Callable[[], None] = nothing) -> Service:
+        """Return everything that the agent does by itself.
+
+        Args:
+            stopped: breaks off what takes long.
+            on_step: called often while an update gets on, or a child process works within its own limits.
+        """
         config, clock, station = self.config, SystemClock(), self.station()
         line = MqttLine(station, config.slots_folder("model"))
-        meanwhile = Meanwhile(config.look_s)
+        look = Meanwhile(config.look_s)
+
+        def meanwhile() -> None:
+            on_step()
+            look()
 
         def between() -> None:
             if self.is_wanted(stopped):
@@ -202,8 +212,10 @@ class Agent:
 
         orders = self.orders(between)
         kinds = self.kinds(orders, station, stopped, meanwhile)
-        conductor = Conductor(self.journal, kinds, clock, config.window, partial(self.judge_together, station))
-        meanwhile.do = conductor.look_at_the_line
+        conductor = Conductor(
+            self.journal, kinds, clock, config.window, partial(self.judge_together, station), on_step
+        )  # fmt: skip
+        look.do = conductor.look_at_the_line
         reports = Reports(
             self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
             boot_id=new_id(),
@@ -235,11 +247,12 @@ def _work(agent: Agent, arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     left: Left | None = None
+    beats = Beats()
     while left is None and not stopped.is_set():
-        say(looks=True)
+        beats()
         with held_if_free(agent.lock) as is_free:
             if is_free:
-                left = agent.service(stopped).run(stopped, partial(say, looks=True), arguments.ask_in)
+                left = agent.service(stopped, beats).run(stopped, beats, arguments.ask_in)
         if not is_free:
             stopped.wait(BUSY_S)
     if left is not None:

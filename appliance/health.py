@@ -18,11 +18,10 @@ LONGEST_SILENCE_S: dict[str, float] = {
     "deadline": 10.0,  # it also writes what the disk refused before
     "deliver": 10.0,
 }
-
-AGENT_SILENCE_S = {"agent": 172_800.0}
-"""The same for `appliance agent run`: one look may fetch, build and prove releases, each within limits of its own."""
-
 """Stage (the part before a colon) -> seconds without a beat after which the process is taken as hung."""
+
+AGENT_SILENCE_S = {"agent": 120.0}
+"""The same for `appliance agent run`, which only waits, and hears its worker; that has a limit of its own."""
 
 EXIT_HUNG = 70
 EXIT_CONFIG = 78

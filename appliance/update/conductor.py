@@ -20,7 +20,7 @@ from appliance.update.lifecycle import (
     State,
     after,
 )
-from appliance.update.situation import GOES_BACK, HOLD
+from appliance.update.situation import GOES_BACK, HOLD, HUNG
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Conductor:
     def __init__(
         self, journal: Journal, kinds: Mapping[str, Kind], clock: Clock, window: Window,
         judge_together: Callable[[AssignedRelease, AssignedRelease], bool] = are_model_and_recipe,
+        on_action: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """Take over the journal.
 
@@ -71,18 +72,21 @@ class Conductor:
             window: when something else may begin to judge.
             judge_together: whether two releases are of a model and a recipe that judge the same parts; each of both is
                 proved with the other one in force, so they come one after the other, and go back the other way round.
+            on_action: called before each state's action.
         """
         self._journal, self._kinds, self._clock, self._window = journal, kinds, clock, window
-        self._judge_together = judge_together
+        self._judge_together, self._on_action = judge_together, on_action
         self._at_work = set[int]()
 
     def resume(self) -> None:
         """Begin after a start: what an earlier process broke off counts as that."""
+        hung = self._journal.noted(HUNG) or {}
         for update in self._journal.open_updates():
             if not (update.is_waiting or update.is_due):
                 progress = after(update.progress, Event.RESTARTED)
+                why = f": {hung['words']}" if hung.get("at", "") >= update.since else ""
                 if progress != update.progress:
-                    self._journal.move(update, progress, f"the agent ended within {update.progress.state.value}")
+                    self._journal.move(update, progress, f"the agent ended within {update.progress.state.value}{why}")
 
     def begin(self, assignment: Assignment) -> None:
         """Begin what an assignment asks for and this device does not have; give up what it no longer asks for."""
@@ -241,6 +245,7 @@ class Conductor:
         return self._journal.move(update, progress, _told(update, event, reason), **changes)
 
     def _act(self, update: Update) -> Outcome:
+        self._on_action()
         state, kind = update.progress.state, self._kinds.get(update.release.kind)
         if kind is None:
             return waits(f"this version installs no {update.release.kind}")

@@ -27,6 +27,11 @@ class TransferLimits(Section):
     min_bytes_per_s: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
     max_bytes_per_s: Annotated[int, Field(ge=0, le=100_000_000_000)] = 0
 
+    @property
+    def longest_s(self) -> float:
+        """So long may one question take in which nothing comes: all metadata, and the first window of a file."""
+        return 2 * (self.connect_s + self.window_s) + self.refresh_s
+
     @model_validator(mode="after")
     def _leaves_room(self) -> "TransferLimits":
         if 0 < self.max_bytes_per_s < 2 * self.min_bytes_per_s:

@@ -104,13 +104,13 @@ class Service:
         self.report()
 
     def run(
-        self, stopped: threading.Event, on_look: Callable[[], None] = lambda: None, ask_in_s: float = 0.0
+        self, stopped: threading.Event, on_step: Callable[[], None] = lambda: None, ask_in_s: float = 0.0
     ) -> Left | None:
         """Ask and look until stopped or nothing is left; whatever is refused is in the log and tried again.
 
         Args:
             stopped: set from elsewhere.
-            on_look: called before each look, first when the journal was read.
+            on_step: called often while it gets on, first when the journal was read.
             ask_in_s: seconds until the first question.
 
         Returns:
@@ -122,19 +122,20 @@ class Service:
                 if not resumed:
                     self.conductor.resume()
                     resumed = True
-                on_look()
+                on_step()
                 if time.monotonic() >= ask_at:
                     ask_at = time.monotonic() + self.poll_s * self._chance.uniform(1 - JITTER, 1 + JITTER)
                     self.ask()
+                    on_step()
                 self.look()
                 if self._is_done():
                     now = time.monotonic()
                     again_at = min(ask_at, self._report_after or ask_at)
                     return Left(max(0.0, ask_at - now), max(0.0, again_at - now), self._begun_at)
-                self._rest(stopped)
+                self._rest(stopped, on_step)
             except ApplianceError as error:
                 log.error("%s", error)
-                stopped.wait(self.look_s)
+                self._wait(stopped, on_step)
         return None
 
     def _is_done(self) -> bool:
@@ -180,9 +181,15 @@ class Service:
         if self.journal.noted(key) != value:
             self.journal.note(key, value)
 
-    def _rest(self, stopped: threading.Event) -> None:
+    def _rest(self, stopped: threading.Event, on_step: Callable[[], None]) -> None:
+        self._wait(stopped, on_step, lambda: bool(self.journal.wishes()))
+
+    def _wait(
+        self, stopped: threading.Event, on_step: Callable[[], None], is_wanted: Callable[[], bool] = lambda: False
+    ) -> None:
         until = time.monotonic() + self.look_s
         while not stopped.is_set() and time.monotonic() < until:
-            if self.journal.wishes():
+            if is_wanted():
                 return
+            on_step()
             stopped.wait(min(GLANCE_S, max(0.0, until - time.monotonic())))

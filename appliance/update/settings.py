@@ -65,7 +65,8 @@ class AgentConfig(Places, Section):
     sticks. reserve_mb: what downloads leave free.
     station: the configuration of the line beside, and assignment: what this device is called; both None on a device
     that only fetches files. poll_min, look_s: minutes between questions to the repository, seconds between looks at
-    the line. apps: None where the application is not updated.
+    the line. silence_s: seconds in which the agent at work must get further, or it is taken as hung.
+    apps: None where the application is not updated.
     """
 
     metadata_url: str
@@ -85,6 +86,7 @@ class AgentConfig(Places, Section):
     reports_url: str | None = None
     poll_min: Annotated[float, Field(ge=0.01, le=10_000)] = 15.0
     look_s: Annotated[float, Field(ge=0.01, le=3600)] = 5.0
+    silence_s: Annotated[float, Field(gt=0, le=100_000)] = 900.0
     work: WorkSection = WorkSection()
     apps: AppsSection | None = None
 
@@ -160,6 +162,10 @@ def load_agent_config(path: Path) -> AgentConfig:
         except ConfigError as error:
             problem, _, remedy = str(error).rpartition("; ")
             raise document.error((key,), problem, remedy) from error
+    needed_s = config.limits.longest_s
+    if config.silence_s < needed_s:
+        problem = f"{config.silence_s:g} s are less than the {needed_s:g} s that `limits` leave the network"
+        raise document.error(("silence_s",), problem, "raise it, or lower those")
     if config.state in (config.floor, *config.floor.parents):
         problem = f"{config.floor} lies in the state folder"
         raise document.error(("floor",), problem, "put it elsewhere, so that both are not lost at once")

@@ -9,6 +9,9 @@ from appliance.update.kinds import Update
 HOLD = "hold"
 """The journal's note of who holds updates."""
 
+HUNG = "hung"
+"""The journal's note of an agent that got no further and was ended; gone when a later one came to its end."""
+
 GOES_BACK = "is rolled back"
 """What the answer to a wish says where it is fulfilled."""
 
