@@ -177,6 +177,7 @@ def test_each_refusal_has_its_code_and_its_words(
     [
         ({"metadata_url": "http://127.0.0.1/x"}, "metadata_url: http://127.0.0.1/x: updates are fetched by https only"),
         ({"targets_url": "ftp://x/y"}, "targets_url: ftp://x/y: updates are fetched"),
+        ({"silence_s": 200}, "silence_s: 200 s are less than the 210 s that `limits` leave the network; raise it, or"),
         ({"floor": "agent/floor.json"}, "floor: .*lies in the state folder; put it elsewhere"),
         ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt: no certificates of an authority .*; name"),
         ({"ca_file": "agent.yaml"}, "ca_file: .*agent.yaml: no certificates of an authority .*; name"),
