@@ -124,7 +124,7 @@ class AppDevice(Device):
 
     def start(self) -> Service:
         journal, app = self.journal, self.app
-        conductor = Conductor(journal, {"app": self.around_app(app)}, self.clock, self.window)
+        conductor = Conductor(self.around_journal(journal), {"app": self.around_app(app)}, self.clock, self.window)
         reports = Reports(
             journal, open_device_key(self.state / "device.key"), self.clock, site=SITE, device_id=DEVICE, boot_id="boot"
         )

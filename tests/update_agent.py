@@ -102,6 +102,7 @@ class Device:
     line_folder: Path | None = None
     make_judge: MakeJudge = CountingJudge
     around: Callable[[JudgingKind], Any] = lambda kind: kind
+    around_journal: Callable[[Journal], Any] = lambda journal: journal
     meanwhile: Callable[[], None] = lambda: None
     kinds: tuple[JudgingKindName, ...] = ("model",)
 
@@ -171,7 +172,10 @@ class Device:
         """Start an agent; what an earlier one broke off counts as that."""
         journal, kinds = self.journal, {name: self.judging(name) for name in self.kinds}
         conductor = Conductor(
-            journal, {name: self.around(kind) for name, kind in kinds.items()}, self.clock, self.window
+            self.around_journal(journal),
+            {name: self.around(kind) for name, kind in kinds.items()},
+            self.clock,
+            self.window,
         )
         key = open_device_key(self.state / "device.key")
         reports = Reports(journal, key, self.clock, site=SITE, device_id=DEVICE, boot_id="boot")

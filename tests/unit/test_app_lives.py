@@ -13,13 +13,12 @@ from appliance.update.assignment import AssignedRelease
 from appliance.update.lifecycle import Progress, State
 from tests.app_agent import APP, AppDevice, AppFleet
 from tests.line import eventually
-from tests.update_agent import Along, fork_agent
+from tests.update_agent import Along
 from tests.update_server import UpdateServer
 
 FORWARD = ["CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "PROVE", "SHADOW", "CANARY", "COMMIT", "WATCH", "REPORT",
            "CLEANUP", "IDLE"]  # fmt: skip
 BACK = ["ROLLBACK", "VERIFY_ROLLBACK", "FAILURE", "REPORT", "CLEANUP", "IDLE"]
-ACTIONS = [state.lower() for state in FORWARD if state not in ("REPORT", "IDLE")]
 
 
 @pytest.fixture
@@ -167,34 +166,6 @@ def test_a_person_gives_a_trial_up(device: AppDevice, fleet: AppFleet) -> None:
         assert device.update().progress.outcome == "quarantined" or device.newest().progress.outcome == "rolled_back"
         assert eventually(lambda: device.started()[-1] == "0.1")
     assert (device.slots.trial(), device.slots.in_force()) == (None, "")
-
-
-@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.long), "then"])
-@pytest.mark.parametrize("at", ACTIONS)
-def test_a_kill_in_any_state_is_resumed(device: AppDevice, fleet: AppFleet, at: str, when: str) -> None:
-    new = fleet.bring(device, 7)
-    device.around_app = lambda kind: Along(kind, **{when: {at: lambda: os._exit(9)}})  # type: ignore[arg-type]
-    with device.systemd():
-        assert fork_agent(device, None) == {"ended": 9}
-        assert device.newest().progress.state.value.lower() == at
-        device.around_app = lambda kind: kind
-        update = device.update()
-        assert (update.progress.outcome, device.slots.in_force()) == ("success", new), update
-        assert device.started()[-1] == "7.0"
-    assert update.progress.tries == (at in ("verify", "stage", "build", "prove"))
-
-
-@pytest.mark.parametrize("at", ["rollback", "verify_rollback", "cleanup"])
-def test_a_kill_on_the_way_back_is_resumed(device: AppDevice, fleet: AppFleet, at: str) -> None:
-    fleet.bring(device, 7, "refuses")
-    device.around_app = lambda kind: Along(kind, then={at: lambda: os._exit(9)})  # type: ignore[arg-type]
-    with device.systemd():
-        for _ in range(2):
-            assert fork_agent(device, None) == {"ended": 9}
-            assert device.slots.in_force() == ""
-        device.around_app = lambda kind: kind
-        assert device.update().progress.outcome == "quarantined"
-        assert eventually(lambda: device.started()[-1] == "0.1")
 
 
 def test_a_hold_keeps_a_trial_from_beginning_and_not_from_ending(device: AppDevice, fleet: AppFleet) -> None:

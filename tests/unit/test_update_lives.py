@@ -1,7 +1,6 @@
 """Whole lives of updates on a device with a real repository, real bundles and a line that judges with them."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -9,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.gate_settings import Gates
-from appliance.errors import ApplianceError, BundleProofError, DeliveryError, DeviceError, StorageError
 from appliance.update.lifecycle import State
 from appliance.update.line import Gate, Grounds, SeenPart
 from tests.counting_judge import CountingJudge
 from tests.planted import wrong_normalisation
 from tests.simulated_line import SimulatedLine
-from tests.small_disk import fill, small_disk
 from tests.update_agent import Along, Device, Fleet, fork_agent
 from tests.update_server import UpdateServer
 
@@ -24,7 +21,6 @@ pytestmark = pytest.mark.long
 FORWARD = ["CHECK", "DOWNLOAD", "VERIFY", "STAGE", "BUILD", "PROVE", "SHADOW", "CANARY", "COMMIT", "WATCH", "REPORT",
            "CLEANUP", "IDLE"]  # fmt: skip
 BACK = ["ROLLBACK", "VERIFY_ROLLBACK", "FAILURE", "REPORT", "CLEANUP", "IDLE"]
-ACTIONS = [state.lower() for state in FORWARD if state not in ("REPORT", "IDLE")]
 
 
 @pytest.fixture(params=["model", "recipe"])
@@ -181,38 +177,6 @@ def test_a_restart_of_the_line_in_shadow_is_nobodys_fault(device: Device, fleet:
     assert device.update().progress.outcome == "success"
 
 
-@pytest.mark.parametrize("when", ["before", "then"])
-@pytest.mark.parametrize("at", ACTIONS)
-def test_a_kill_in_any_state_is_resumed(device: Device, fleet: Fleet, at: str, when: str) -> None:
-    """Right before the action, when its row is on disk, or right after, when what came of it is not."""
-    before, new = device.in_force(), fleet.offer(2)
-    device.around = lambda kind: Along(kind, **{when: {at: lambda: __import__("os")._exit(9)}})
-    assert fork_agent(device, None) == {"ended": 9}
-    assert device.newest().progress.state.value.lower() == at
-    assert device.in_force() in (before, new)
-    device.line.restart()
-    device.around = lambda kind: kind
-    assert device.update().progress.outcome == "success"
-    assert device.in_force() == device.line.in_force(device.name) == new
-    assert device.newest().progress.tries == (at in ("verify", "stage", "build", "prove"))
-
-
-@pytest.mark.parametrize("at", ["rollback", "verify_rollback", "cleanup"])
-def test_a_kill_on_the_way_back_is_resumed(device: Device, fleet: Fleet, at: str) -> None:
-    before, new = device.in_force(), fleet.offer(2)
-
-    def goes_bad() -> None:
-        device.line.behaves[new] = "late"
-
-    device.around = lambda kind: Along(kind, {"watch": goes_bad}, {at: lambda: __import__("os")._exit(9)})
-    for _ in range(3):
-        assert fork_agent(device, None) == {"ended": 9}
-        assert device.in_force() == before
-    device.around = lambda kind: kind
-    assert device.update().progress.outcome == "quarantined"
-    assert device.line.in_force(device.name) == before
-
-
 def test_a_release_that_kills_the_agent_three_times_is_quarantined(device: Device, fleet: Fleet) -> None:
     before = device.in_force()
     new = fleet.offer(2)
@@ -223,94 +187,6 @@ def test_a_release_that_kills_the_agent_three_times_is_quarantined(device: Devic
     assert "the agent ended within PROVE" in device.newest().reason
     assert new in device.journal.quarantined()
     assert device.in_force() == before
-
-
-@pytest.mark.parametrize("at", ACTIONS)
-def test_a_full_disk_in_any_state_is_waited_out(tmp_path: Path, fleet: Fleet, server: UpdateServer, at: str) -> None:
-    with small_disk(tmp_path / "disk", 3_000_000) as disk:
-        device = fleet.device(disk / "device", server)
-        before, new, ballast = device.in_force(), fleet.offer(2), list[Path]()
-
-        def fills() -> None:
-            if not ballast:
-                ballast.append(fill(disk))
-
-        device.around = lambda kind: Along(kind, {at: fills})
-        service = device.start()
-        with suppress(StorageError):
-            service.ask()
-        for _ in range(12):
-            with suppress(StorageError):
-                service.look()
-            assert device.in_force() in (before, new)
-        assert ballast
-        ballast[0].unlink()
-        service.journal.close()
-        device.around = lambda kind: kind
-        update = device.update()
-        assert (update.progress.outcome, device.in_force()) == ("success", new), update
-
-
-@pytest.mark.parametrize("error", [DeliveryError, DeviceError, BundleProofError])
-@pytest.mark.parametrize("at", ["rollback", "verify_rollback", "cleanup"])
-def test_an_error_on_the_way_back_keeps_nobody_from_the_old_release(
-    device: Device, fleet: Fleet, at: str, error: type[ApplianceError]
-) -> None:
-    before, new, left = device.in_force(), fleet.offer(2), [3]
-
-    def goes_bad() -> None:
-        device.line.behaves[new] = "late"
-
-    def fails() -> None:
-        if device.line.behaves.get(new) and left[0]:
-            left[0] -= 1
-            raise error("not now; nothing is to be done about it")
-
-    device.around = lambda kind: Along(kind, {"watch": goes_bad, at: fails})
-    update = device.update()
-    assert left[0] < 3
-    assert (update.progress.outcome, device.in_force()) == ("quarantined", before), update
-    assert new in device.journal.quarantined()
-    assert device.line.in_force(device.name) == before
-
-
-@pytest.mark.parametrize(
-    ("at", "when"),
-    [("rollback", "before"), ("verify_rollback", "before"), ("verify_rollback", "after"), ("cleanup", "before")],
-)
-def test_a_full_disk_on_the_way_back_is_waited_out(
-    tmp_path: Path, fleet: Fleet, server: UpdateServer, at: str, when: str
-) -> None:
-    """After VERIFY_ROLLBACK comes FAILURE: then the disk has no room for the quarantine."""
-    with small_disk(tmp_path / "disk", 3_000_000) as disk:
-        device = fleet.device(disk / "device", server)
-        before, new, ballast = device.in_force(), fleet.offer(2), list[Path]()
-
-        def goes_bad() -> None:
-            device.line.behaves[new] = "late"
-
-        def fills() -> None:
-            if not ballast and device.line.behaves.get(new):
-                ballast.append(fill(disk))
-
-        deeds = {"watch": goes_bad} | ({at: fills} if when == "before" else {})
-        device.around = lambda kind: Along(kind, deeds, {at: fills} if when == "after" else {})
-        service = device.start()
-        with suppress(StorageError):
-            service.ask()
-        for _ in range(12):
-            with suppress(StorageError):
-                service.look()
-            assert device.in_force() in (before, new)
-        assert ballast
-        assert device.journal.latest()[-1].progress.outcome != "success"
-        ballast[0].unlink()
-        service.journal.close()
-        device.around = lambda kind: kind
-        update = device.update()
-        assert (update.progress.outcome, device.in_force()) == ("quarantined", before), update
-        assert new in device.journal.quarantined()
-        assert device.line.in_force(device.name) == before
 
 
 def test_damage_on_disk_is_found_and_the_file_fetched_anew(device: Device, fleet: Fleet) -> None:
