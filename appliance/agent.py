@@ -25,11 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     refresh = tasks.add_parser("refresh", help="bring the repository's metadata up to date and say what holds now")
     download = tasks.add_parser("download", help="fetch a file that the repository vouches for and say where it lies")
     download.add_argument("name", metavar="NAME", help="its path in the repository, such as models/boards.bundle")
-    brought = tasks.add_parser("import", help="take what a USB stick offers, checked as if it came from the server")
+    brought = tasks.add_parser("import", help="take what a USB stick says that this device is to have, and its files")
     brought.add_argument("folder", type=Path, metavar="FOLDER", help="the stick, with metadata/ and targets/")
-    brought.add_argument(
-        "names", nargs="*", metavar="NAME", help="paths in its repository (default: all of the newest)"
-    )
+    brought.add_argument("names", nargs="*", metavar="NAME", help="take only these files: paths in its repository")
     for task in (refresh, download, brought, *add_task_arguments(tasks)):
         task.add_argument("--config", type=Path, required=True, help="the agent's configuration (YAML)")
 
@@ -73,7 +71,7 @@ def _download(config: "AgentConfig", name: str) -> str:
     target = _repository(config).find(name)
     from appliance.update.download import TargetStore
 
-    store = TargetStore(config.files, config.make_source(config.targets_url), config.reserve_bytes)
+    store = TargetStore(config.files, config.make_targets_source(), config.reserve_bytes)
     path = store.fetch(target)
     config.make_floor().rise_to_releases(target.releases)
     return str(path)
@@ -98,7 +96,7 @@ def _repository(config: "AgentConfig") -> "TrustedRepository":
         from appliance.update.repository import TrustedRepository
     return TrustedRepository(
         "online",
-        config.make_source(config.metadata_url),
+        config.make_metadata_source(),
         config.metadata,
         root=config.read_root(),
         floor=config.make_floor(),

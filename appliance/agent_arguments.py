@@ -21,6 +21,8 @@ def add_task_arguments(tasks: Tasks) -> list[argparse.ArgumentParser]:
     update = tasks.add_parser("update", help="ask once, and go on until something must be waited for")
     status = tasks.add_parser("status", help="what is in force, what is under way, and why it waits or failed")
     status.add_argument("--json", action="store_true", help="as JSON")
+    report = tasks.add_parser("report", help="write this device's signed report into a folder, to be carried away")
+    report.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where DEVICE_ID.json is written")
     rollback = tasks.add_parser("rollback", help="go back to the release before, or give up the one under way")
     rollback.add_argument("--kind", choices=("model", "recipe", "app"), default="model", help="(default: model)")
     rollback.add_argument("--name", metavar="NAME", help="of the model or recipe, where there are several")
@@ -33,4 +35,4 @@ def add_task_arguments(tasks: Tasks) -> list[argparse.ArgumentParser]:
     forgive.add_argument("sha256", metavar="SHA256", help="of the release, as `status` tells it")
     for task in (rollback, hold, release, adopt, forgive):
         task.add_argument("--by", required=True, metavar="WHO", help="who wants it; written down")
-    return [run, rest, work, update, status, rollback, hold, release, adopt, forgive]
+    return [run, rest, work, update, status, report, rollback, hold, release, adopt, forgive]

@@ -18,6 +18,7 @@ from appliance.agent_line import MqttLine
 from appliance.agent_station import Station, station_file
 from appliance.agent_status import app_slots, in_words, status_of
 from appliance.agent_workshop import ChildWorkshop
+from appliance.bundle import strict_json
 from appliance.bundle.whole_file import write_whole
 from appliance.clock import SystemClock
 from appliance.errors import EXIT_REFUSED, ConfigError, DeliveryError, StorageError, exit_code
@@ -29,6 +30,7 @@ from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps
 from appliance.update.assignment import AssignedRelease
 from appliance.update.bounded_child import end_with
+from appliance.update.brought import read_brought
 from appliance.update.conductor import Conductor, are_model_and_recipe
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
@@ -125,19 +127,14 @@ class Agent:
             meanwhile: called while a file comes; what it raises breaks that off.
         """
         config = self.config
-        targets = config.make_source(config.targets_url)
+        targets = config.make_targets_source()
         store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
         papers = TargetStore(config.orders, targets)
+        floor = config.make_floor()
         return Orders(
-            self.repository(), store, papers, config.make_floor(), self.who.site, self.who.device_id,
-            self.names,
+            self.repository() if config.has_server else None, store, papers, floor, self.who.site, self.who.device_id,
+            config.allowed, partial(read_brought, self.journal, floor),
         )  # fmt: skip
-
-    def names(self) -> list[tuple[str, str]]:
-        """Return kind and name of all that this device may be told to run."""
-        config = self.config
-        app = [("app", config.apps.name)] if config.apps else []
-        return [(kind, name) for kind in JUDGING for name in config.names(kind)] + app
 
     def kinds(
         self, orders: Orders, station: Station, stopped: threading.Event, meanwhile: Callable[[], None]
@@ -216,16 +213,17 @@ class Agent:
             self.journal, kinds, clock, config.window, partial(self.judge_together, station), on_step
         )  # fmt: skip
         look.do = conductor.look_at_the_line
-        reports = Reports(
-            self.journal, open_device_key(config.device_key), clock, site=self.who.site, device_id=self.who.device_id,
-            boot_id=new_id(),
-        )  # fmt: skip
         url = None if config.reports_url is None else f"{config.reports_url.rstrip('/')}/{self.who.device_id}.json"
         return Service(
-            self.journal, conductor, line, reports,
+            self.journal, conductor, line, self.reports(),
             orders.read_assignment, None if url is None else partial(config.make_transport().put, url),
-            config.poll_min * 60, config.look_s,
+            config.poll_min * 60, config.look_s, orders.brought,
         )  # fmt: skip
+
+    def reports(self) -> Reports:
+        """Return what tells how the updates are."""
+        key, who = open_device_key(self.config.device_key), self.who
+        return Reports(self.journal, key, SystemClock(), site=who.site, device_id=who.device_id, boot_id=new_id())
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -274,6 +272,16 @@ def _update(agent: Agent, arguments: argparse.Namespace) -> int:
 def _status(agent: Agent, arguments: argparse.Namespace) -> int:
     found = status_of(agent.config, agent.journal)
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if arguments.json else in_words(found))
+    return 0
+
+
+def _report(agent: Agent, arguments: argparse.Namespace) -> int:
+    path: Path = arguments.out / f"{agent.who.device_id}.json"
+    with disk_in_words(path):
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    report = agent.reports().build()
+    write_whole(path, strict_json.dump(report))
+    sys.stdout.write(f"{path}: report {report.seq} of {report.device_id}; carry it to where the fleet file says\n")
     return 0
 
 
@@ -353,6 +361,6 @@ def _release_quarantine(agent: Agent, arguments: argparse.Namespace) -> int:
 
 
 _TASKS: Mapping[str, Callable[[Agent, argparse.Namespace], int]] = {
-    "work": _work, "update": _update, "status": _status, "rollback": _rollback, "hold": _hold,
+    "work": _work, "update": _update, "status": _status, "report": _report, "rollback": _rollback, "hold": _hold,
     "release-hold": _release_hold, "adopt": _adopt, "release-quarantine": _release_quarantine,
 }  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from appliance.errors import BundleTrustError, StorageError
+from appliance.errors import BundleTrustError, DeliveryError, StorageError
 from appliance.update.assignment import (
     MAX_BYTES,
     AssignedRelease,
@@ -15,8 +15,9 @@ from appliance.update.assignment import (
     check_chosen,
     read_assignment,
 )
+from appliance.update.brought import Brought
 from appliance.update.download import TargetStore
-from appliance.update.floor import Floor
+from appliance.update.floor import Floor, Release
 from appliance.update.kinds import SignedFile
 from appliance.update.repository import Target
 
@@ -33,28 +34,48 @@ class FindsTargets(Protocol):
 class Orders:
     """What this device is to have, one release at a time: a wrong one must not keep the others, or an end, from coming.
 
-    site, device_id: whose assignment is read. store: of verified files. papers: of assignments. floor: what is never
-    gone back behind. allowed: kind and name of all that this device may be told to run, asked each time.
+    repository: None where there is no server. site, device_id: whose assignment is read. store: of verified files.
+    papers: of assignments. floor: what is never gone back behind. allowed: kind and name of all that this device may be
+    told to run, asked each time. brought: what the last stick said, if nothing newer was read since.
     """
 
-    repository: FindsTargets
+    repository: FindsTargets | None
     store: TargetStore
     papers: TargetStore
     floor: Floor
     site: str
     device_id: str
     allowed: Callable[[], Collection[tuple[str, str]]]
+    brought: Callable[[], Brought | None] = lambda: None
 
     def read_assignment(self) -> Assignment:
-        """Bring the metadata up to date and read what this device is to have.
+        """Read what this device is to have: from the server, after its metadata; without one, what a stick brought.
 
         Raises:
             ReplayError: it is older than one that this device has read.
             BundleTrustError: nobody may say that, or it is no assignment of this device.
+            DeliveryError: no stick has brought one; or, as StorageError and ConfigError, see TrustedRepository.find and
+                TargetStore.fetch.
+        """
+        if self.repository is None:
+            if (brought := self.brought()) is None:
+                raise DeliveryError(
+                    "agent.yaml names no server, and no stick has brought an assignment yet; `appliance agent import`"
+                )
+            return brought.assignment
+        found, counted = self.look_up()
+        self.floor.rise_to_releases(counted)
+        return found
+
+    def look_up(self) -> tuple[Assignment, dict[str, Release]]:
+        """Read an assignment that is not noted in the floor yet; returns it, and what is to be noted of it.
+
+        Raises:
+            BundleTrustError: nobody may say that, or it is no assignment of this device.
             DeliveryError, StorageError, ConfigError: see TrustedRepository.find and TargetStore.fetch.
         """
         name = assignment_name(self.site, self.device_id)
-        target = self.repository.find(name)
+        target = self._find(name)
         if target.length > MAX_BYTES:
             raise BundleTrustError(f"{name}: {target.length} bytes are no assignment; publish it again")
         path = self.papers.fetch(target)
@@ -66,18 +87,23 @@ class Orders:
         except OSError as error:
             raise StorageError(f"{error.filename or path}: {error.strerror}; check the disk and the rights") from error
         found = read_assignment(data, origin=name, device_id=self.device_id, allowed=self.allowed())
-        self.floor.rise_to_releases(as_release(found, target))
-        return found
+        return found, as_release(found, target)
 
     def check(self, release: AssignedRelease) -> SignedFile:
         """Return the file that the kind's own role signed, if it is the one that was assigned.
+
+        What a stick brought was checked then, and is not asked for again: not even whether the stick has expired since.
 
         Raises:
             BundleTrustError: it is not; a stolen key of a site's role can only choose among what others signed.
             ReplayError: it is older than one that this device has taken.
             DeliveryError, StorageError, ConfigError: see TrustedRepository.find.
         """
-        target = self.repository.find(release.path)
+        brought = self.brought()
+        if brought is not None and (signed := brought.file_of(release)) is not None:
+            self.floor.check_releases(signed.releases)
+            return signed
+        target = self._find(release.path)
         check_chosen(release, target, origin=assignment_name(self.site, self.device_id))
         return SignedFile(path=target.path, digests=dict(target.digests), releases=dict(target.releases))
 
@@ -90,3 +116,10 @@ class Orders:
         path = self.store.fetch(Target(release.path, signed.path, release.length, signed.digests, signed.releases))
         self.floor.rise_to_releases(signed.releases)
         return path
+
+    def _find(self, name: str) -> Target:
+        if self.repository is None:
+            raise BundleTrustError(
+                f"{name}: the last stick says nothing of it, and no server is named; assign it and write a stick"
+            )
+        return self.repository.find(name)

@@ -134,8 +134,8 @@ class _Client(Updater):
         waiting, seen, names = [(Targets.type, Root.type)], set[str](), dict[str, None]()
         while waiting:
             role, delegator = waiting.pop()
-            if role in seen:
-                continue
+            if role in seen or (role != Targets.type and f"{role}.json" not in self._trusted_set.snapshot.meta):
+                continue  # a role that has published nothing yet offers nothing
             seen.add(role)
             if len(seen) > MOST_ROLES:
                 raise BundleTrustError(f"more than {MOST_ROLES} roles vouch for targets; name those that you need")

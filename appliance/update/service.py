@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from appliance.errors import ApplianceError
 from appliance.update.assignment import Assignment
+from appliance.update.brought import Brought
 from appliance.update.conductor import Conductor
 from appliance.update.journal import Journal
 from appliance.update.line import Line, LineRefusedError
@@ -55,8 +56,9 @@ class Left:
 class Service:
     """Everything that the agent does by itself.
 
-    read_assignment: asks the repository. deliver: hands a report over; None where nobody wants one.
-    poll_s, look_s: seconds between questions to the repository, and between looks at the line.
+    read_assignment: asks the repository. read_brought: what a stick said, if nothing newer was read since. deliver:
+    hands a report over; None where nobody wants one. poll_s, look_s: seconds between questions to the repository, and
+    between looks at the line.
     """
 
     journal: Journal
@@ -67,6 +69,7 @@ class Service:
     deliver: Callable[[bytes], None] | None
     poll_s: float
     look_s: float
+    read_brought: Callable[[], Brought | None] = lambda: None
     _assignment: Assignment | None = None
     _begun_at: str = ""
     _reported_step: int = -1
@@ -75,18 +78,20 @@ class Service:
     _chance: random.Random = field(default_factory=random.SystemRandom)
 
     def ask(self) -> ApplianceError | None:
-        """Ask what this device is to have, and begin it; returns why that is not known."""
+        """Ask what this device is to have, and begin it, or what a stick said last; returns why nobody answered."""
+        brought, problem = self.read_brought(), None
+        found = None if brought is None else brought.assignment
         try:
-            assignment = self.read_assignment()
+            asked = self.read_assignment()
+            found = asked if found is None or found.seq <= asked.seq else found
         except ApplianceError as error:
             log.warning("%s", error)
-            self._note("problem", str(error))
-            return error
-        self._note("assignment", {"seq": assignment.seq, "rollout": assignment.rollout, "ring": assignment.ring})
-        self._note("problem", None)
-        self._assignment = assignment
-        self.conductor.begin(assignment)
-        return None
+            problem = error
+        self._note("problem", None if problem is None else str(problem))
+        if found is not None:
+            self._take(found)
+            self.conductor.begin(found)
+        return problem
 
     def look(self) -> None:
         """Let every update go as far as it can now, and tell whoever wants to know.
@@ -96,8 +101,8 @@ class Service:
         """
         self.conductor.advance()
         now = situation(self.journal)
-        if self._assignment is not None and now != self._begun_at:  # what was in its way may have ended
-            self.conductor.begin(self._assignment)
+        if now != self._begun_at and (newest := self._newest()) is not None:  # what was in its way may have ended
+            self.conductor.begin(newest)
             self.conductor.advance()
             self._begun_at = now  # of before, so that what came of it is looked at once more
         self.tell()
@@ -176,6 +181,17 @@ class Service:
             self._report_after = now + RESEND_S
         else:
             self._reported_step, self._report_again, self._report_after = step, now + self.poll_s, 0.0
+
+    def _newest(self) -> Assignment | None:
+        """Return what is to be begun; a stick may have been imported since the server was asked."""
+        brought, known = self.read_brought(), self._assignment
+        if brought is not None and (known is None or brought.assignment.seq > known.seq):
+            self._take(brought.assignment)
+        return self._assignment
+
+    def _take(self, found: Assignment) -> None:
+        self._note("assignment", {"seq": found.seq, "rollout": found.rollout, "ring": found.ring})
+        self._assignment = found
 
     def _note(self, key: str, value: object) -> None:
         if self.journal.noted(key) != value:

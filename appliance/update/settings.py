@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from appliance.documents import LocatedPath, Section, read_document
+from appliance.documents import Document, LocatedPath, Section, read_document
 from appliance.errors import ConfigError
 from appliance.update.app_settings import AppLimits, AppWork
 from appliance.update.assignment import Word
@@ -17,7 +17,11 @@ from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.places import Places
 from appliance.update.proxy import Proxy
+from appliance.update.slots import SUFFIXES
+from appliance.update.source import NoSource, Source
 from appliance.update.transport import Transport
+
+T = TypeVar("T")
 
 MEGABYTE = 10**6
 MAX_ROOT_BYTES = 512_000
@@ -60,7 +64,9 @@ class AppsSection(AppLimits):
 class AgentConfig(Places, Section):
     """agent.yaml.
 
-    root: the root.json that the device's image brings. floor: another place than state, if possible another partition.
+    metadata_url, targets_url, root: where the server's repository lies, and the root.json for it that the device's
+    image brings; all None in a plant that has sticks only.
+    floor: another place than state, if possible another partition.
     built_at: when the image was built; no time before it is believed. stick_root: as root, for the repository of USB
     sticks. reserve_mb: what downloads leave free.
     station: the configuration of the line beside, and assignment: what this device is called; both None on a device
@@ -69,9 +75,9 @@ class AgentConfig(Places, Section):
     apps: None where the application is not updated.
     """
 
-    metadata_url: str
-    targets_url: str
-    root: LocatedPath
+    metadata_url: str | None = None
+    targets_url: str | None = None
+    root: LocatedPath | None = None
     state: LocatedPath
     floor: LocatedPath
     built_at: Moment
@@ -103,17 +109,37 @@ class AgentConfig(Places, Section):
         """Return how files get here."""
         return Transport(self.limits, self.ca_file, proxy=self.proxy)
 
-    def make_source(self, url: str) -> HttpsSource:
-        """Return a folder of the server."""
-        return HttpsSource(url, self.make_transport())
+    @property
+    def has_server(self) -> bool:
+        """Whether there is a repository that can be asked at any time."""
+        return self.metadata_url is not None
+
+    def make_metadata_source(self) -> HttpsSource:
+        """Return the folder of the server's metadata.
+
+        Raises:
+            ConfigError: no server is named.
+        """
+        return HttpsSource(_of_a_server(self.metadata_url), self.make_transport())
+
+    def make_targets_source(self) -> Source:
+        """Return the folder of the server's files; where none is named, one that has nothing."""
+        return (
+            NoSource(self.limits) if self.targets_url is None else HttpsSource(self.targets_url, self.make_transport())
+        )
 
     def read_root(self) -> bytes:
         """Return the root of the device's image.
 
         Raises:
-            ConfigError: the file cannot be read or is none.
+            ConfigError: no server is named, or the file cannot be read or is none.
         """
-        return _read_root(self.root)
+        return _read_root(_of_a_server(self.root))
+
+    def allowed(self) -> list[tuple[str, str]]:
+        """Return kind and name of all that this device may be told to run."""
+        app = [("app", self.apps.name)] if self.apps else []
+        return [(kind, name) for kind in SUFFIXES for name in self.names(kind)] + app
 
     def read_stick_root(self) -> bytes:
         """Return the root of the repository of sticks.
@@ -127,6 +153,15 @@ class AgentConfig(Places, Section):
                 "agent's configuration"
             )
         return _read_root(self.stick_root)
+
+
+def _of_a_server(said: T | None) -> T:
+    if said is None:
+        raise ConfigError(
+            "agent.yaml names no server of updates; name `metadata_url`, `targets_url` and `root`, or bring a stick "
+            "(`appliance agent import`)"
+        )
+    return said
 
 
 def _read_root(path: Path) -> bytes:
@@ -148,14 +183,13 @@ def load_agent_config(path: Path) -> AgentConfig:
     """
     document = read_document(path)
     config = document.into(AgentConfig)
+    _check_sources(config, document)
     transport = config.make_transport()
+    urls = {"metadata_url": config.metadata_url, "targets_url": config.targets_url, "reports_url": config.reports_url}
     checks: dict[str, Callable[[], object]] = {
-        "metadata_url": partial(transport.check_address, config.metadata_url),
-        "targets_url": partial(transport.check_address, config.targets_url),
-        "ca_file": transport.check_authority,
+        key: partial(transport.check_address, url) for key, url in urls.items() if url is not None
     }
-    if config.reports_url is not None:
-        checks["reports_url"] = partial(transport.check_address, config.reports_url)
+    checks["ca_file"] = transport.check_authority
     for key, check in checks.items():
         try:
             check()
@@ -170,3 +204,16 @@ def load_agent_config(path: Path) -> AgentConfig:
         problem = f"{config.floor} lies in the state folder"
         raise document.error(("floor",), problem, "put it elsewhere, so that both are not lost at once")
     return config
+
+
+def _check_sources(config: AgentConfig, document: Document) -> None:
+    """A server is named with all that it takes, or not at all; then there are sticks."""
+    of_a_server = {key: getattr(config, key) for key in ("metadata_url", "targets_url", "root")}
+    lacks = [key for key, value in of_a_server.items() if value is None]
+    if lacks and len(lacks) < len(of_a_server):
+        there = next(key for key in of_a_server if key not in lacks)
+        problem = f"a server takes `metadata_url`, `targets_url` and `root`, and {' and '.join(lacks)} is missing"
+        raise document.error((there,), problem, "add it; or name none of the three where updates come by stick only")
+    if lacks and config.stick_root is None:
+        problem = "names neither a server of updates (`metadata_url`) nor the root of sticks (`stick_root`)"
+        raise document.error((), problem, "name one of both, so that there is something that can be believed")

@@ -12,6 +12,9 @@ HOLD = "hold"
 HUNG = "hung"
 """The journal's note of an agent that got no further and was ended; gone when a later one came to its end."""
 
+BROUGHT = "stick"
+"""The journal's note of what a stick brought; see appliance.update.brought."""
+
 GOES_BACK = "is rolled back"
 """What the answer to a wish says where it is fulfilled."""
 
@@ -22,7 +25,8 @@ def situation(journal: Journal) -> str:
     Raises:
         StorageError: the journal cannot be read.
     """
-    return json.dumps([journal.newest_step(), journal.noted(HOLD), sorted(journal.quarantined())])
+    brought = (journal.noted(BROUGHT) or {}).get("imported_at")
+    return json.dumps([journal.newest_step(), journal.noted(HOLD), sorted(journal.quarantined()), brought])
 
 
 def content_of(journal: Journal) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where a repository's files lie: on a server, or in a folder; nothing from there is believed before it is checked."""
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.errors import DeliveryError
@@ -59,6 +60,25 @@ class Source(Protocol):
             DeliveryError: it is longer or shorter, or the network, the server or the stick said no.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoSource:
+    """The place of a repository that this device cannot ask: what is not here already must be brought."""
+
+    limits: TransferLimits
+    place: str = "no server"
+
+    def read(self, name: str, *, most_bytes: int, ends_at: float) -> bytes:
+        """Return nothing; see Source."""
+        raise self._refused(name)
+
+    def rest(self, path: str, *, first_byte: int, length: int, ends_at: float) -> Generator[bytes, None, None]:
+        """Return nothing; see Source."""
+        raise self._refused(path)
+
+    def _refused(self, name: str) -> DeliveryError:
+        return DeliveryError(f"{name}: is not here, and agent.yaml names no server; import the stick once more")
 
 
 def ends_early(place: str, reached: int, length: int) -> DeliveryError:

@@ -11,6 +11,7 @@ from appliance.update.floor import Floor
 from appliance.update.repository import Target, TrustedRepository
 from appliance.update.settings import AgentConfig
 from appliance.update.stick import FolderSource
+from appliance.update.stick_orders import ASSIGNMENTS, import_orders
 
 if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
@@ -43,7 +44,8 @@ def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "
 
     Args:
         stick: its folder, with metadata/ and targets/.
-        names: TUF paths; none: all that it offers, and of releases the newest.
+        names: TUF paths; none: what it says that this device is to have, which becomes the device's orders. Of a stick
+            that says nothing to any device: all that it offers, and of releases the newest.
         config: the agent's.
         clock: what time it is.
 
@@ -52,13 +54,18 @@ def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "
 
     Raises:
         ReplayError: the stick is older than this device has seen, or a named release is.
-        BundleTrustError: it is not signed as it must be, has expired, or has other files than were signed.
+        BundleTrustError: it is not signed as it must be, has expired, has other files than were signed, or is for
+            other devices.
         DeliveryError: it is not there, damaged or was pulled out; the next call goes on.
         StorageError: the disk said no, or has too little space.
         ConfigError: no root is named for sticks, or it is none.
     """
     repository, floor = stick_repository(stick, config, clock), config.make_floor()
-    targets = [repository.find(name) for name in names] if names else newest(repository.find_all(), floor)
+    offered = [] if names else repository.find_all()
+    if any(target.name.startswith(ASSIGNMENTS) for target in offered):
+        yield from import_orders(stick, repository, [target.name for target in offered], config, clock)
+        return
+    targets = [repository.find(name) for name in names] if names else newest(offered, floor)
     store = TargetStore(config.files, FolderSource(stick, "targets", config.limits), config.reserve_bytes)
     for target in targets:
         path = store.fetch(target)

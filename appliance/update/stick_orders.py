@@ -1,0 +1,88 @@
+"""What a stick says that this device is to have: taken whole or not at all, and kept in the journal."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.errors import BundleTrustError, ConfigError
+from appliance.events import iso
+from appliance.update.assignment import AssignedRelease, assignment_name
+from appliance.update.brought import Brought, note_brought
+from appliance.update.download import TargetStore
+from appliance.update.journal import Journal
+from appliance.update.orders import Orders
+from appliance.update.repository import TrustedRepository
+from appliance.update.settings import AgentConfig, AssignmentSection
+from appliance.update.slots import SUFFIXES, digest_of
+from appliance.update.stick import FolderSource
+
+if TYPE_CHECKING:
+    from appliance.ports import Clock
+
+ASSIGNMENTS = "assign/"
+
+
+def import_orders(
+    stick: Path, repository: TrustedRepository, offered: Sequence[str], config: AgentConfig, clock: "Clock"
+) -> Iterator[str]:
+    """Take what this device is to have: each file first, then the order, so that half of it is none.
+
+    Args:
+        stick: its folder.
+        repository: on it.
+        offered: the names of all that it offers.
+        config: the agent's.
+        clock: what time it is.
+
+    Yields:
+        A line for each release, and one at the end.
+
+    Raises:
+        BundleTrustError: it is for other devices.
+        ApplianceError: see stick_import.import_from.
+    """
+    who = _who(stick, offered, config)
+    floor, files = config.make_floor(), FolderSource(stick, "targets", config.limits)
+    store = TargetStore(config.files, files, config.reserve_bytes)
+    papers = TargetStore(config.orders, files)
+    orders = Orders(repository, store, papers, floor, who.site, who.device_id, config.allowed)
+    assignment, counted = orders.look_up()
+    floor.check_releases(counted)
+    signed = {release.path: orders.check(release) for release in assignment.releases}
+    for release in assignment.releases:
+        if _is_in_force(release, config):
+            yield f"{release.path} is in force already"
+            continue
+        yield f"{release.path} {orders.fetch(release, signed[release.path])}"
+    floor.rise_to_releases(counted)
+    brought = Brought(imported_at=iso(clock.utc()), assignment=assignment, counted=counted, signed=signed)
+    with closing(Journal(config.journal, clock)) as journal:
+        note_brought(journal, brought)
+    yield (
+        f"assignment {assignment.seq} of {stick} is here, checked, rollout {assignment.rollout}: a running agent "
+        "begins it now, `appliance agent update` does it without one"
+    )
+
+
+def _who(stick: Path, offered: Sequence[str], config: AgentConfig) -> AssignmentSection:
+    who = config.assignment
+    if who is None:
+        raise ConfigError(
+            f"{stick}: says what devices are to have, and agent.yaml does not say which one this is; add `assignment: "
+            "{site, device_id}`, or name the files that are to be taken"
+        )
+    if assignment_name(who.site, who.device_id) not in offered:
+        papers = [
+            name.removeprefix(ASSIGNMENTS).removesuffix(".json") for name in offered if name.startswith(ASSIGNMENTS)
+        ]
+        raise BundleTrustError(
+            f"{stick}: is for {', '.join(papers[:5])}, and this is {who.site}/{who.device_id}; bring the stick of this "
+            "device, or write it anew"
+        )
+    return who
+
+
+def _is_in_force(release: AssignedRelease, config: AgentConfig) -> bool:
+    currents = (config.slots(kind, release.name).current for kind in SUFFIXES if kind == release.kind)
+    return any(digest_of(current) == release.sha256 for current in currents)
