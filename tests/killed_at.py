@@ -2,23 +2,25 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 KILLED, DONE, REFUSED = 9, 0, 1
-STEPS = ("os.rename", "os.link")
-"""How a file becomes visible; every one of a publisher's does by one of them."""
+STEPS = {"os.rename": 1, "os.link": 1}
+"""How a file becomes visible, and which argument says where; every one of a publisher's does by one of them."""
+GOING = {"os.remove": 0}
+"""How a file goes."""
 
 
-def killed_at(step: int, folder: Path, work: Callable[[], int]) -> bool:
-    """Run work in a child that ends just before its step-th rename or link into a folder; returns whether it died."""
+def killed_at(step: int, folder: Path, work: Callable[[], int], steps: Mapping[str, int] = STEPS) -> bool:
+    """Run work in a child that ends just before its step-th step in a folder; returns whether it died."""
     child = os.fork()
     if child == 0:
         seen = 0
 
         def count(event: str, arguments: tuple[object, ...]) -> None:
             nonlocal seen
-            if event in STEPS and str(arguments[1]).startswith(str(folder)):
+            if event in steps and str(arguments[steps[event]]).startswith(str(folder)):
                 seen += 1
                 if seen == step:
                     os._exit(KILLED)

@@ -49,6 +49,9 @@ def _add_ceremony(tasks: Commands, epilog: str) -> None:
         tasks, "ceremony", "begin a repository: its first root and targets", epilog, "keys_commands", "begin_repository"
     )
     who = "public keys, with commas between them"
+    ceremony.add_argument(
+        "--sticks", action="store_true", help="of USB sticks: what machines sign for it is valid for 30 days"
+    )
     ceremony.add_argument("--root", type=_paths, required=True, metavar="A,B,C", help=f"{who}; two of them must sign")
     for role in ("targets", "apps", "os"):
         ceremony.add_argument(f"--{role}", type=_paths, metavar="A,B,C", help="the same (default: those of root)")
@@ -114,6 +117,14 @@ def add_secrets(task: argparse.ArgumentParser) -> None:
     task.add_argument(
         "--pin-file", type=Path, metavar="FILE", help="whose first line is the token's PIN (default: ask)"
     )
+
+
+def add_signers(task: argparse.ArgumentParser) -> None:
+    """Declare the keys that sign."""
+    task.add_argument(
+        "--key", action="append", default=[], help="a key's file, or a token's address such as hsm:2?label=A; repeat it"
+    )
+    add_secrets(task)
 
 
 def _add_said(task: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from trainer.progress import console
 from trainer.release.gates import Gates
 from trainer.release.releases import LARGEST_SEQ, is_release, nobody_signed
 from trainer.release.roles import ASSIGN, CONTENT, KINDS, Kind, assign_role, expires, keys_of, kind_of, said_of, seq_of
-from trainer.release.shelf import Shelf, target_path
+from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
 
 SCHEMA = "vi.assignment/1"
@@ -109,7 +109,7 @@ def assign(
     known = re.compile(rf"assign/{re.escape(site)}/{DEVICE.pattern}\.json")
     for name in [name for name in content.targets if not known.fullmatch(name)]:
         del content.targets[name]  # what a thief of the key wrote there beside assignments
-    content.version, content.expires = version, expires(role)
+    content.version, content.expires = version, expires(role, standing.root.signed)
     return content, files
 
 
@@ -159,7 +159,7 @@ def read_assignment(shelf: Shelf, name: str, target: TargetFile) -> Assignment:
     Raises:
         BundleTrustError: The file is missing or another one, or none.
     """
-    content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+    content = shelf.target(name, target)
     if content is None:
         raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
     try:
@@ -186,7 +186,7 @@ def differences(assignment: Assignment, standing: Standing) -> list[str]:
 
 
 def assignments(shelf: Shelf, standing: Standing) -> list[Assignment]:
-    """Read all assignments.
+    """Read all assignments; of those that a repository of sticks vouches for, the ones that lie there.
 
     Raises:
         BundleTrustError: One is missing or none.
@@ -196,6 +196,7 @@ def assignments(shelf: Shelf, standing: Standing) -> list[Assignment]:
         for role, metadata in standing.delegated.items()
         if role.startswith(ASSIGN)
         for name, target in sorted(metadata.signed.targets.items())
+        if not (standing.is_for_sticks and shelf.target(name, target) is None)
     ]
 
 

@@ -27,7 +27,7 @@ from trainer.release.roles import (
 )
 from trainer.release.rules import check_rules
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing
+from trainer.release.standing import Standing, check_is_no_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,18 @@ class Said:
             raise ConfigError(f"--by {self.by!r}: no name; write up to 100 characters on one line")
 
 
-def begin(keys: Mapping[str, Sequence[PublicKey]], said: Said) -> list[Request]:
+def begin(keys: Mapping[str, Sequence[PublicKey]], said: Said, *, for_sticks: bool = False) -> list[Request]:
     """Make the first root and targets.
 
     Args:
         keys: role -> who signs it, of all roles.
         said: who asks for it.
+        for_sticks: whether it is the repository of USB sticks.
 
     Raises:
         BundleTrustError: The keys break a rule.
     """
-    root = make_root({role: keys[role] for role in TOP})
+    root = make_root({role: keys[role] for role in TOP}, for_sticks=for_sticks)
     targets = make_targets({role: holders for role, holders in keys.items() if role not in TOP})
     check_rules(root, targets)
     by = [("root 1", root)]
@@ -105,6 +106,8 @@ def renew(shelf: Shelf, standing: Standing, roles: Iterable[str], said: Said) ->
         ConfigError: A role is none of people's, or has published nothing.
     """
     asked = set(roles)
+    if copied := sorted(asked & set(KINDS.values())):
+        check_is_no_copy(shelf, standing, f"`trainer keys renew {','.join(copied)}`")
     for role in sorted(asked):
         known = role in TOP or role in delegated_roles(standing.targets.signed)
         if not known or is_online(role):
@@ -168,11 +171,11 @@ def _requests(
     check_rules(under, targets or held.signed)
     found = []
     if root is not None:
-        root.version, root.expires = root.version + 1, expires("root")
+        root.version, root.expires = root.version + 1, expires("root", under)
         by = [(f"root {standing.version('root')}", standing.root.signed), (f"root {root.version}", root)]
         found.append(request_of("root", root, by, base=standing.version("root"), by=said.by, why=said.why))
     if targets is not None:
-        targets.version, targets.expires = shelf.next_version("targets", targets.version), expires("targets")
+        targets.version, targets.expires = shelf.next_version("targets", targets.version), expires("targets", under)
         base = standing.version("targets")
         found.append(
             request_of("targets", targets, [(f"root {under.version}", under)], base=base, by=said.by, why=said.why)
@@ -184,7 +187,7 @@ def _requests(
         if role not in renewed and lists.get_verification_result(role, metadata.signed_bytes, metadata.signatures):
             continue
         content = deepcopy(metadata.signed)
-        content.version, content.expires = shelf.next_version(role, content.version), expires(role)
+        content.version, content.expires = shelf.next_version(role, content.version), expires(role, under)
         by_lists = [(f"targets {lists.version}", lists)]
         found.append(request_of(role, content, by_lists, base=standing.version(role), by=said.by, why=said.why))
     return found

@@ -26,24 +26,25 @@ from trainer.release.evaluation import of_which_bundle
 from trainer.release.publication import ISSUED_AT
 from trainer.release.recipes import check_order, check_recipe
 from trainer.release.releases import FIGURES
-from trainer.release.roles import ASSIGN, KINDS, said_of, seq_of, terms_of
-from trainer.release.shelf import Shelf, target_path
+from trainer.release.roles import ASSIGN, KINDS, said_of, seq_of, terms_under
+from trainer.release.shelf import Shelf, is_stick
 from trainer.release.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Until when a role's metadata is valid."""
+    """Until when a role's metadata is valid; alarm: with less left somebody must act."""
 
     role: str
     version: int
     until: datetime
     left: timedelta
+    alarm: timedelta
 
     @property
     def is_alarming(self) -> bool:
         """Whether somebody must act now."""
-        return self.left < timedelta(days=terms_of(self.role).alarm_days)
+        return self.left < self.alarm
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values."""
@@ -67,13 +68,19 @@ class _ShelfFetcher(FetcherInterface):
 
 def expiries(standing: Standing) -> list[Expiry]:
     """Return until when what stands in a repository is valid, the nearest first."""
-    now = utc_now()
+    now, root = utc_now(), standing.root.signed
     roles: dict[str, Metadata[Any]] = {
         "root": standing.root, "targets": standing.targets, "snapshot": standing.snapshot,
         "timestamp": standing.timestamp, **standing.delegated,
     }  # fmt: skip
     found = [
-        Expiry(role, metadata.signed.version, metadata.signed.expires, metadata.signed.expires - now)
+        Expiry(
+            role,
+            metadata.signed.version,
+            metadata.signed.expires,
+            metadata.signed.expires - now,
+            timedelta(days=terms_under(root, role).alarm_days),
+        )
         for role, metadata in roles.items()
     ]
     return sorted(found, key=lambda expiry: expiry.until)
@@ -81,6 +88,8 @@ def expiries(standing: Standing) -> list[Expiry]:
 
 def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
     """Do what a device does, for everything that is there.
+
+    In the repository of sticks, and on a stick, lie only those files that a device there needs; on a stick all of them.
 
     Args:
         shelf: where the repository lies.
@@ -99,7 +108,7 @@ def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
         try:
             client.refresh()
             _check_issued_at(shelf, standing)
-            count = _check_targets(shelf, standing, client)
+            checked = _check_targets(shelf, standing, client)
         except RepositoryError as error:
             raise BundleTrustError(
                 f"{shelf.address}: devices refuse it: {error}; renew what has expired, restore what is damaged"
@@ -107,36 +116,47 @@ def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
     found = assignments(shelf, standing)
     if wrong := [words for assignment in found for words in differences(assignment, standing)]:
         raise BundleTrustError(f"{shelf.address}: devices refuse assignments: {'; '.join(wrong[:5])}")
-    return count, len(found)
+    lacks = [chosen.path for each in found for chosen in each.releases if chosen.path not in checked]
+    if lacks or (is_stick(shelf) and not found):
+        raise BundleTrustError(
+            f"{shelf.address}: {', '.join(sorted(set(lacks))) or 'every assignment'} is missing, so no device can take "
+            "what it is to have; write the stick anew"
+        )
+    return len(checked), len(found)
 
 
-def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> int:
+def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> set[str]:
+    """Read every file that must be there; returns the names of those that are."""
     names = [
         (role, name, target)
         for role, metadata in standing.delegated.items()
         for name, target in metadata.signed.targets.items()
     ]
+    checked = set()
     for role, name, target in tracked(names, "reading releases"):
         found = client.get_targetinfo(name)
         if found is None or found.hashes != target.hashes:
             raise BundleTrustError(
                 f"{shelf.address}: {name} is signed by {role}, and another role's word is asked for it"
             )
-        content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+        _check_number(shelf, role, name, target)
+        content = shelf.target(name, target)
+        if content is None and standing.is_for_sticks:
+            continue
         if content is None:
             raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
         try:
             found.verify_length_and_hashes(content)
         except LengthOrHashMismatchError as error:
             raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
-        _check_number(shelf, role, name, target)
+        checked.add(name)
         if role == KINDS["model"] and name.endswith(FIGURES):
             _check_figures(shelf, name, standing.releases("model"), content)
         if role == KINDS["recipe"] and name.endswith(SUFFIX):
             check_recipe(name, standing.releases("recipe"), content)
     if recipes := standing.delegated.get(KINDS["recipe"]):
         check_order(recipes.signed)
-    return len(names)
+    return checked
 
 
 def _check_figures(shelf: Shelf, name: str, models: Mapping[str, TargetFile], content: bytes) -> None:

@@ -82,7 +82,8 @@ def begin_repository(arguments: argparse.Namespace) -> int:
     keys["snapshot"] = keys["timestamp"] = [read_public(path) for path in arguments.online]
     for site, path in arguments.site:
         keys[assign_role(site)] = [read_public(path)]
-    return _hand_out(arguments, begin(keys, _said(arguments, "A repository of signed updates begins.")))
+    what = "A repository of USB sticks begins." if arguments.sticks else "A repository of signed updates begins."
+    return _hand_out(arguments, begin(keys, _said(arguments, what), for_sticks=arguments.sticks))
 
 
 def sign(arguments: argparse.Namespace) -> int:

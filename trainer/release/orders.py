@@ -15,7 +15,7 @@ from trainer.release.keys import holder_of
 from trainer.release.publication import Change, publish, signed_by
 from trainer.release.roles import assign_role, keys_of
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing
+from trainer.release.standing import Standing, check_is_no_copy
 
 Signers: TypeAlias = "Sequence[Signer]"
 """Keys at hand."""
@@ -43,10 +43,12 @@ def publish_orders(shelf: Shelf, standing: Standing, orders: Sequence[Order], si
         Names of the assignments that are new.
 
     Raises:
-        ConfigError: Site, device, release or key is not known, or a release is older than what a device was given.
+        ConfigError: Site, device, release or key is not known, a release is older than what a device was given, or
+            the repository is a copy.
         BundleTrustError: What is there is no assignment, or devices would refuse the result.
         StorageError: The address does not answer or refuses.
     """
+    check_is_no_copy(shelf, standing, "`trainer publish assign`")
     contents: dict[str, Targets] = {}
     files: dict[str, bytes] = {}
     meanwhile = standing

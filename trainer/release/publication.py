@@ -20,7 +20,8 @@ from trainer.release.roles import (
     expires,
     is_online,
     keys_of,
-    terms_of,
+    purpose_of,
+    terms_under,
     tombstone,
     withdrawals,
 )
@@ -163,11 +164,11 @@ def _next(shelf: Shelf, standing: Standing | None, change: Change, signers: Sequ
     held = {signer.public_key.keyid for signer in signers}
     for role, metadata in list(delegated.items()):
         keyids = delegated_roles(targets.signed)[role].keyids
-        is_due = _is_old(metadata.signed.expires, role) and held & set(keyids)
+        is_due = _is_old(metadata.signed.expires, role, root.signed) and held & set(keyids)
         if role.startswith(ASSIGN) and (is_due or not _holds(targets.signed, role, metadata)):
             anew = Targets(
                 shelf.next_version(role, metadata.signed.version),
-                expires=expires(role),
+                expires=expires(role, root.signed),
                 targets=metadata.signed.targets,
             )
             delegated[role] = signed_by(signers, role, anew, [(root.signed, targets.signed)])
@@ -197,6 +198,11 @@ def _check_follows(standing: Standing, change: Change, following: _Next) -> None
     old, newer = standing.root.signed, change.root
     if newer and newer.signed.version != old.version + 1:
         raise BundleTrustError(f"root {newer.signed.version} does not follow root {old.version}; make the change anew")
+    if newer and purpose_of(newer.signed) != purpose_of(old):
+        raise BundleTrustError(
+            f"root {newer.signed.version} makes it a repository for {purpose_of(newer.signed) or 'a server'}, and it "
+            f"is one for {purpose_of(old) or 'a server'}; begin another one (`trainer keys ceremony`)"
+        )
     if newer and not newer.signed.get_root_verification_result(old, newer.signed_bytes, newer.signatures):
         raise BundleTrustError(
             f"root {newer.signed.version} is not signed by enough of root {old.version}, whatever the request says, so "
@@ -248,17 +254,19 @@ def _unsigned(role: str, metadata: Metadata[Any]) -> BundleTrustError:
 def _snapshot(
     shelf: Shelf, standing: Standing | None, following: _Next, signers: Sequence[Signer]
 ) -> Metadata[Snapshot]:
-    held = standing.snapshot if standing else None
+    held, root = standing.snapshot if standing else None, following.root.signed
     meta = {}
     for role, metadata in {"targets": following.targets, **following.delegated}.items():
         known = held.signed.meta.get(f"{role}.json") if held else None
         is_known = known is not None and known.version == metadata.signed.version
         meta[f"{role}.json"] = known if known and is_known else _meta(metadata)
-    is_same = held is not None and held.signed.meta == meta and not _is_old(held.signed.expires, "snapshot")
-    if held and is_same and all(_holds(root, "snapshot", held) for root in _roots_of(following)):
+    is_same = held is not None and held.signed.meta == meta and not _is_old(held.signed.expires, "snapshot", root)
+    if held and is_same and all(_holds(each, "snapshot", held) for each in _roots_of(following)):
         return held
     version = shelf.next_version("snapshot", held.signed.version if held else 0)
-    return signed_by(signers, "snapshot", Snapshot(version, expires=expires("snapshot"), meta=meta), _roots(following))
+    return signed_by(
+        signers, "snapshot", Snapshot(version, expires=expires("snapshot", root), meta=meta), _roots(following)
+    )
 
 
 def _timestamp(
@@ -267,7 +275,10 @@ def _timestamp(
     version = standing.timestamp.signed.version + 1 if standing else 1
     fields = {ISSUED_AT: utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")}
     content = Timestamp(
-        version, expires=expires("timestamp"), snapshot_meta=_meta(snapshot), unrecognized_fields=fields
+        version,
+        expires=expires("timestamp", following.root.signed),
+        snapshot_meta=_meta(snapshot),
+        unrecognized_fields=fields,
     )
     return signed_by(signers, "timestamp", content, _roots(following))
 
@@ -309,8 +320,8 @@ def _holds(delegator: Root | Targets, role: str, metadata: Metadata[Any]) -> boo
     return bool(delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures))
 
 
-def _is_old(until: Any, role: str) -> bool:
-    return bool(until - utc_now() < timedelta(days=terms_of(role).days / 2))
+def _is_old(until: Any, role: str, root: Root) -> bool:
+    return bool(until - utc_now() < timedelta(days=terms_under(root, role).days / 2))
 
 
 def _meta(metadata: Metadata[Any]) -> MetaFile:

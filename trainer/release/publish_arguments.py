@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from appliance.arguments import new_file, whole
-from trainer.release.arguments import Commands, add_repository, add_secrets, add_task
+from trainer.release.arguments import Commands, add_repository, add_signers, add_task
+from trainer.release.stick_arguments import add_stick
 
 RINGS = ("lab", "line", "quarter", "all")
 
@@ -21,6 +22,7 @@ def add_publish(commands: Commands, epilog: str) -> None:
     signed.add_argument("files", type=Path, nargs="+", metavar="FILE", help="signing requests, and copies of them")
     _add_withdraw(tasks, epilog)
     _add_assign(tasks, epilog)
+    add_stick(tasks, epilog)
     refresh = add_task(
         tasks, "refresh", "sign anew what machines sign; often, by a timer", epilog, "publish_commands", "refresh"
     )
@@ -99,14 +101,6 @@ def _add_assign(tasks: Commands, epilog: str) -> None:
     )  # fmt: skip
     add_repository(assign)
     add_signers(assign)
-
-
-def add_signers(task: argparse.ArgumentParser) -> None:
-    """Declare the keys that sign."""
-    task.add_argument(
-        "--key", action="append", default=[], help="a key's file, or a token's address such as hsm:2?label=A; repeat it"
-    )
-    add_secrets(task)
 
 
 def _add_track(task: argparse.ArgumentParser) -> None:

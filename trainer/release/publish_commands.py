@@ -35,8 +35,8 @@ from trainer.release.recipes import check_brought, check_version
 from trainer.release.releases import bring, check_may_release, is_newest, next_seq, other_beside
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, seq_of
-from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, parse_root
+from trainer.release.shelf import Shelf, is_stick
+from trainer.release.standing import Standing, parse_root, stands
 from trainer.release.withdrawal import newly_withdrawn
 from trainer.rollout.uses import check_unused
 
@@ -178,7 +178,8 @@ def verify(arguments: argparse.Namespace) -> int:
         The exit code; 1 if something expires soon.
     """
     shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
-    standing = remembered(shelf, arguments.root)
+    # of sticks older ones are still under way when the newest is written: a device tells which it has not seen yet
+    standing = stands(shelf, pinned) if is_stick(shelf) else remembered(shelf, arguments.root)
     found = expiries(standing)
     table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
     for expiry in found:
@@ -195,14 +196,16 @@ def verify(arguments: argparse.Namespace) -> int:
         figures |= {"without_report": lacking}
         write_json(arguments.json.path, figures)
     if late := [expiry for expiry in found if expiry.is_alarming]:
-        _err.print(f"trainer: {'; '.join(map(_alarm, late))}", soft_wrap=True)
+        alarms = [_alarm(expiry, standing.is_for_sticks) for expiry in late]
+        _err.print(f"trainer: {'; '.join(alarms)}", soft_wrap=True)
         return EXIT_REFUSED
     return 0
 
 
-def _alarm(expiry: Expiry) -> str:
+def _alarm(expiry: Expiry, is_for_sticks: bool) -> str:
     by_people = expiry.role in ("root", "targets", *KINDS.values())
-    remedy = f"`trainer keys renew {expiry.role}`" if by_people else "`trainer publish refresh` with its key"
+    by_machines = "write the stick anew" if is_for_sticks else "`trainer publish refresh` with its key"
+    remedy = f"`trainer keys renew {expiry.role}`" if by_people else by_machines
     return f"{expiry.role} expires in {expiry.left.total_seconds() / 86400:.1f} days, then devices refuse it: {remedy}"
 
 

@@ -16,7 +16,7 @@ from trainer.release.ceremony import Said
 from trainer.release.request import Request, request_of
 from trainer.release.roles import KINDS, Kind, delegated_roles, expires, kind_of, seq_of
 from trainer.release.shelf import Shelf, target_path
-from trainer.release.standing import Standing
+from trainer.release.standing import Standing, check_is_no_copy
 
 LARGEST_SEQ = 2**53 - 1
 FIGURES, PAGE = ".report.json", ".report.html"
@@ -72,8 +72,9 @@ def check_may_release(shelf: Shelf, standing: Standing, kind: Kind) -> None:
     """Refuse a kind that nobody may release in a repository, as in one that is older than the kind.
 
     Raises:
-        ConfigError: It is such a kind; says what adds it.
+        ConfigError: It is such a kind, says what adds it; or the repository is a copy.
     """
+    check_is_no_copy(shelf, standing, "`trainer publish release`")
     role = KINDS[kind]
     if role not in delegated_roles(standing.targets.signed):
         raise ConfigError(
@@ -153,8 +154,11 @@ def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Sa
     """
     role, lists = KINDS[release.kind], standing.targets.signed
     held = standing.delegated.get(role)
-    content = deepcopy(held.signed) if held else Targets(expires=expires(role))
-    content.version, content.expires = shelf.next_version(role, standing.version(role)), expires(role)
+    content = deepcopy(held.signed) if held else Targets(expires=expires(role, standing.root.signed))
+    content.version, content.expires = (
+        shelf.next_version(role, standing.version(role)),
+        expires(role, standing.root.signed),
+    )
     for ending, data in {release.ending: release.content, **release.beside}.items():
         name = release.path(seq, ending)
         target = TargetFile.from_data(name, data, ["sha256"])

@@ -21,7 +21,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from appliance.events import utc_now
 from trainer.release.keys import Words, fingerprint, holder_of, part_of
-from trainer.release.roles import NO_REPORT, delegated_roles, said_of, seq_of, version_of, withdrawals
+from trainer.release.roles import NO_REPORT, delegated_roles, purpose_of, said_of, seq_of, version_of, withdrawals
 
 MAX_BYTES = 20_000_000
 
@@ -207,6 +207,8 @@ def contents(request: Request) -> Iterator[tuple[str, str]]:
     signed = request.as_metadata().signed
     yield "valid until", f"{signed.expires:%Y-%m-%d %H:%M} UTC"
     if isinstance(signed, Root):
+        if purpose := purpose_of(signed):
+            yield "for", str(purpose)
         for name, role in signed.roles.items():
             yield f"role {name}", _named(role, signed.keys)
         return

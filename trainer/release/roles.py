@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -32,6 +32,9 @@ NO_REPORT = "no_report"
 
 WITHDRAWN = "x-withdrawn"
 """Field of a list of releases, for what it names no more."""
+
+PURPOSE, STICKS = "x-for", "sticks"
+"""Field of root's metadata, and its value in the repository of USB sticks; a repository for a server has none."""
 
 SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 ASSIGN = "assign-"
@@ -67,11 +70,31 @@ TERMS = {
     "timestamp": Terms(1, 1, 1, 0.25, ("online",)),
 }
 _ASSIGN_TERMS = Terms(1, 1, 7, 2, ("online",))
+_STICK_DAYS, _STICK_ALARM_DAYS = 30, 7
+"""Of what machines sign for sticks: nobody signs a stick anew that is on its way."""
 
 
 def terms_of(role: str) -> Terms:
-    """Return a role's terms."""
+    """Return a role's terms in a repository for a server; how long it is valid, `terms_under` tells for any."""
     return _ASSIGN_TERMS if role.startswith(ASSIGN) else TERMS[role]
+
+
+def terms_under(root: Root, role: str) -> Terms:
+    """Return a role's terms in a repository, as its root says for what that is."""
+    terms = terms_of(role)
+    if is_for_sticks(root) and is_online(role):
+        return replace(terms, days=_STICK_DAYS, alarm_days=_STICK_ALARM_DAYS)
+    return terms
+
+
+def is_for_sticks(root: Root) -> bool:
+    """Tell whether a repository is the one of USB sticks."""
+    return purpose_of(root) == STICKS
+
+
+def purpose_of(root: Root) -> object:
+    """Return what a root says of what its repository is for; None for a server."""
+    return root.unrecognized_fields.get(PURPOSE)
 
 
 def is_online(role: str) -> bool:
@@ -79,9 +102,13 @@ def is_online(role: str) -> bool:
     return terms_of(role).parts == ("online",)
 
 
-def expires(role: str) -> datetime:
-    """Return until when what a role signs now is valid."""
-    return utc_now().replace(microsecond=0) + timedelta(days=terms_of(role).days)
+def expires(role: str, root: Root) -> datetime:
+    """Return until when what a role signs now is valid, in the repository of a root."""
+    return _in_days(terms_under(root, role).days)
+
+
+def _in_days(days: float) -> datetime:
+    return utc_now().replace(microsecond=0) + timedelta(days=days)
 
 
 def assign_role(site: str) -> str:
@@ -135,10 +162,11 @@ def tombstone(target: TargetFile) -> dict[str, Any]:
     return {"seq": seq_of(target), "sha256": target.hashes.get("sha256", ""), **version}
 
 
-def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:
+def make_root(keys: Mapping[str, Sequence[PublicKey]], *, for_sticks: bool = False) -> Root:
     """Make the first root; keys: role -> who signs it."""
     roles = {role: Role([], terms_of(role).threshold) for role in TOP}
-    root = Root(expires=expires("root"), roles=roles)
+    purpose = {PURPOSE: STICKS} if for_sticks else {}
+    root = Root(expires=_in_days(terms_of("root").days), roles=roles, unrecognized_fields=purpose)
     for role in roles:
         for public in keys[role]:
             root.add_key(public.as_tuf(), role)
@@ -147,7 +175,7 @@ def make_root(keys: Mapping[str, Sequence[PublicKey]]) -> Root:
 
 def make_targets(keys: Mapping[str, Sequence[PublicKey]]) -> Targets:
     """Make the first targets, which only delegates; keys: delegated role -> who signs it."""
-    targets = Targets(expires=expires("targets"), delegations=Delegations({}, {}))
+    targets = Targets(expires=_in_days(terms_of("targets").days), delegations=Delegations({}, {}))
     for role, holders in keys.items():
         delegate(targets, role, [public.as_tuf() for public in holders])
     return targets

@@ -13,12 +13,15 @@ from trainer.release.roles import (
     ASSIGN,
     BY_QUALITY,
     KINDS,
+    PURPOSE,
     SITE,
+    STICKS,
     TERMS,
     Kind,
     delegated_roles,
     keys_of,
     paths_of,
+    purpose_of,
     terms_of,
 )
 
@@ -29,6 +32,11 @@ def check_rules(root: Root, targets: Targets) -> None:
     Raises:
         BundleTrustError: A list breaks one.
     """
+    if purpose_of(root) not in (None, STICKS):
+        raise BundleTrustError(
+            f"root {root.version}: the repository is for {purpose_of(root)!r} ({PURPOSE}), which this version does not "
+            "know; update the trainer"
+        )
     for name, role in {**root.roles, **delegated_roles(targets)}.items():
         known = name in TERMS or (name.startswith(ASSIGN) and SITE.fullmatch(name.removeprefix(ASSIGN)))
         if not known:

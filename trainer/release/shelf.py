@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.metadata import TargetFile
 
 from appliance.errors import ConfigError, StorageError
 from trainer.files import make_folder
@@ -17,6 +20,8 @@ from trainer.stored_files import StoredFiles
 
 TIMESTAMP = "metadata/timestamp.json"
 LOCK = ".publishing.lock"
+MARK_OF_A_STICK = "STICK.txt"
+"""Says for people what a stick is; for programs, that it is one, and not the repository itself."""
 
 _BUSY = (
     "{address}: somebody else {doing}; nothing that devices see was changed by this command. Wait until that is done, "
@@ -80,6 +85,14 @@ class Shelf:
         """
         return self._files.read(path)
 
+    def target(self, name: str, target: TargetFile) -> bytes | None:
+        """Return a signed file as it lies there, None if it does not; whether it is the right one is not looked at.
+
+        Raises:
+            StorageError: The address does not answer or refuses.
+        """
+        return self._files.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+
     def next_version(self, role: str, standing: int) -> int:
         """Return the first version of a role that nobody has begun yet, also nobody who was killed then.
 
@@ -123,6 +136,11 @@ class Shelf:
         if self._files.read(f"targets/{path}") != content:
             self._files.write(f"targets/{path}", content)
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder, if the address is one on this machine."""
+        return self._files.local_folder
+
     def mark(self) -> Mark:
         """Return timestamp.json as it is.
 
@@ -153,6 +171,15 @@ class Shelf:
 
     def _overtaken(self) -> ConfigError:
         return ConfigError(_BUSY.format(address=self.address, doing="has published there since this command began"))
+
+
+def is_stick(shelf: Shelf) -> bool:
+    """Tell whether an address is a USB stick that was written here.
+
+    Raises:
+        StorageError: The address does not answer or refuses.
+    """
+    return shelf.read(MARK_OF_A_STICK) is not None
 
 
 def target_path(name: str, digest: str) -> str:

@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from tuf.api.serialization import DeserializationError
 
 from appliance.errors import BundleTrustError, ConfigError
-from trainer.release.roles import KINDS, Kind, withdrawals
+from trainer.release.roles import KINDS, Kind, is_for_sticks, withdrawals
 from trainer.release.rules import check_rules
 from trainer.release.shelf import Mark, Shelf
 
@@ -44,6 +44,11 @@ class Standing:
     targets: Metadata[Targets]
     delegated: Mapping[str, Metadata[Targets]]
     mark: Mark
+
+    @property
+    def is_for_sticks(self) -> bool:
+        """Whether it is the repository of USB sticks, or a stick."""
+        return is_for_sticks(self.root.signed)
 
     def version(self, role: str) -> int:
         """Return a role's version, 0 if it has published nothing."""
@@ -90,6 +95,24 @@ def stands(shelf: Shelf, pinned: bytes, *, after_a_kill: bool = False) -> Standi
             hint = "; if new keys were just being published, repeat that `trainer publish signed`" * (len(roots) > 1)
             raise BundleTrustError(f"{error}{hint}") from error
         return _below(shelf, roots[-1], candidates[0], mark)
+
+
+def check_is_no_copy(shelf: Shelf, standing: Standing, what: str) -> None:
+    """Refuse what is to be done where releases and assignments come from, and would be another thing in a copy.
+
+    Args:
+        shelf: where the repository lies.
+        standing: what stands there.
+        what: somebody wants to do, as a command.
+
+    Raises:
+        ConfigError: It is the repository of sticks.
+    """
+    if standing.is_for_sticks:
+        raise ConfigError(
+            f"{shelf.address}: is the repository of sticks, to which `trainer publish stick` copies releases and "
+            f"assignments; do {what} in the repository from which it copies, and write the sticks anew"
+        )
 
 
 def parse_root(content: bytes) -> Metadata[Root]:

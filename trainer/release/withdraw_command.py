@@ -9,6 +9,7 @@ from trainer.release.ceremony import Said
 from trainer.release.memory import remembered
 from trainer.release.publish_commands import check_request, publish_or_ask, signers_of
 from trainer.release.shelf import Shelf
+from trainer.release.standing import check_is_no_copy
 from trainer.release.withdrawal import is_withdrawn, names_with, withdraw
 from trainer.rollout.uses import check_unused
 
@@ -25,6 +26,7 @@ def withdraw_release(arguments: argparse.Namespace) -> int:
     signers, shelf, path = signers_of(arguments), Shelf(arguments.repository), arguments.release
     with shelf.alone():
         standing = remembered(shelf, arguments.root)
+        check_is_no_copy(shelf, standing, "`trainer publish withdraw`")
         if is_withdrawn(standing, path):
             _out.print(f"{path}: is withdrawn already", soft_wrap=True)
             return 0

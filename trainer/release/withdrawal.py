@@ -49,7 +49,10 @@ def withdraw(shelf: Shelf, standing: Standing, path: str, said: Said) -> Request
     """
     names, role = names_with(standing, path), path.partition("/")[0]
     content: Targets = deepcopy(standing.delegated[role].signed)
-    content.version, content.expires = shelf.next_version(role, standing.version(role)), expires(role)
+    content.version, content.expires = (
+        shelf.next_version(role, standing.version(role)),
+        expires(role, standing.root.signed),
+    )
     gone = {name: {**tombstone(content.targets.pop(name)), "by": said.by, "why": said.why} for name in names}
     content.unrecognized_fields[WITHDRAWN] = {**withdrawals(content), **gone}
     lists = standing.targets.signed

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from appliance.arguments import new_file
-from trainer.release.arguments import Commands, add_repository
-from trainer.release.publish_arguments import add_signers
+from trainer.release.arguments import Commands, add_repository, add_signers
 
 _CHANGES = {
     "pause": "tell nobody new until `resume`; a gate that breaks still ends it",

@@ -1,0 +1,86 @@
+"""A publisher's desk with two repositories, the server's and the sticks', and sticks that are written there."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import yaml
+
+from appliance.clock import SystemClock
+from appliance.update.brought import Brought, read_brought
+from appliance.update.journal import Journal
+from tests.release_desk import Desk
+from tests.usb_stick import UsbDevice
+from trainer.__main__ import main as trainer
+
+MACHINES = {"online": "online", "ulm": "online"}
+PEOPLE = ("anna", "ben", "carla", "quentin", "quirin", "ci")
+
+
+class StickDesk:
+    """The same people hold the keys of both repositories; the unattended machines' keys are others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.stick = folder, folder / "media"
+        self.online = Desk(folder, str(folder / "updates"))
+        self.sticks = Desk(folder / "sticks-desk", str(folder / "sticks"))
+
+    def begin(self) -> None:
+        """Hold both ceremonies."""
+        self.online.begin()
+        self.sticks.folder.mkdir()
+        for name in PEOPLE:
+            for suffix in ("", ".pub.json"):
+                shutil.copy(f"{self.online.key(name)}{suffix}", self.sticks.folder)
+        self.sticks.make_keys(MACHINES)
+        assert trainer([*self.sticks.ceremony_words(), "--sticks"]) == 0
+        files = self.sticks.requests("ceremony")
+        for name in ("anna", "carla"):
+            assert self.sticks.sign(name, *files) == 0
+        assert self.sticks.publish_signed(files) == 0
+
+    def assign(self, path: str, *devices: str) -> None:
+        """Choose a release for devices, in the server's repository."""
+        words = [word for device in devices or ("line-1",) for word in ("--device", device)]
+        assert self.online.assign(*words, "--release", path) == 0
+
+    def write(self, *words: str, out: Path | None = None, keys: tuple[str, ...] = ("online", "ulm")) -> int:
+        """Call `trainer publish stick`; returns its exit code."""
+        place = [
+            "--sticks",
+            self.sticks.address,
+            "--stick-root",
+            str(self.sticks.root),
+            "--out",
+            str(out or self.stick),
+        ]
+        site = [] if "--site" in words else ["--site", "ulm"]
+        return trainer(["publish", "stick", *self.online.at(), *place, *site, *self.sticks.keyed(*keys), *words])
+
+    def verify(self, out: Path | None = None) -> int:
+        """Call `trainer publish verify` for a stick; returns its exit code."""
+        return trainer(["publish", "verify", "--repository", str(out or self.stick), "--root", str(self.sticks.root)])
+
+    def files(self) -> list[str]:
+        """What lies on the stick."""
+        return sorted(str(path.relative_to(self.stick)) for path in self.stick.rglob("*") if path.is_file())
+
+
+def stick_device(folder: Path, desk: StickDesk, *, site: str = "ulm", device_id: str = "line-1") -> UsbDevice:
+    """A device without a network, on which `boards` and `lids` were adopted, and into which the desk's stick is put."""
+    device = UsbDevice(folder, desk.sticks.root.read_bytes())
+    for name in ("boards", "lids"):
+        (folder / "agent" / "slots" / "models" / name).mkdir(parents=True)
+    keys = {
+        "stick_root": "stick-root.json", "state": "agent", "floor": "floor/floor.json", "reserve_mb": 0,
+        "built_at": "2020-01-01T00:00:00Z", "assignment": {"site": site, "device_id": device_id},
+    }  # fmt: skip
+    device.config.write_text(yaml.safe_dump(keys))
+    device.stick = desk.stick
+    return device
+
+
+def ordered(device: UsbDevice) -> Brought | None:
+    """What the device keeps of the last stick."""
+    with closing(Journal(device.folder / "agent" / "journal.db", SystemClock())) as journal:
+        return read_brought(journal, device.floor)
