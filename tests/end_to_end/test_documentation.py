@@ -25,6 +25,7 @@ from tests.plant import PLACE, Plant, write_station
 from tests.planted import write
 from tests.products import with_products, write_products
 from tests.release_desk import Desk
+from tests.stick_desk import StickDesk
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from tests.tiny_yolo import write_tiny_yolo
@@ -155,6 +156,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     desk.begin()
     desk.known_parts()
     desk.recipe(version=4)
+    sticks = StickDesk(folder / "sticks")
+    sticks.folder.mkdir()
+    sticks.begin()
+    assert sticks.online.release(sticks.online.bundle()) == 0
+    sticks.assign("models/boards/boards-1.bundle")
     (folder / "older").mkdir()
     Desk(folder / "older", str(folder / "older" / "updates")).begin(has_recipes=False)
     (folder / "rollout").mkdir()

@@ -187,6 +187,9 @@ def test_each_refusal_has_its_code_and_its_words(
         ({"built_at": None}, "built_at: "),
         ({"limits": {"min_bytes_per_s": 100, "max_bytes_per_s": 150}}, "twice min_bytes_per_s"),
         ({"reserve": 1}, "reserve"),
+        ({"metadata_url": None}, "targets_url: a server takes .* and metadata_url is missing; add it"),
+        ({"root": None, "targets_url": None}, "metadata_url: .* targets_url and root is missing; add it"),
+        ({"metadata_url": None, "targets_url": None, "root": None}, "names neither a server .* nor the root of sticks"),
     ],
 )
 def test_a_mistake_in_the_file_is_told_with_its_line(
@@ -197,6 +200,16 @@ def test_a_mistake_in_the_file_is_told_with_its_line(
     said = capsys.readouterr().err
     assert re.search(words, said)
     assert re.search(r"agent\.yaml:\d+: ", said)
+
+
+@needs_openssl
+@pytest.mark.parametrize("task", [["refresh"], ["download", "models/boards.bundle"]])
+def test_where_updates_come_by_stick_only_there_is_no_server_to_ask(
+    station: Station, capsys: pytest.CaptureFixture[str], task: list[str]
+) -> None:
+    station.configure(metadata_url=None, targets_url=None, root=None, stick_root="root.json")
+    assert station.agent(*task) == 78
+    assert "agent.yaml names no server of updates" in capsys.readouterr().err
 
 
 @needs_openssl

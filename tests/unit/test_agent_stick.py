@@ -139,6 +139,12 @@ def test_of_server_and_stick_the_higher_assignment_is_taken_and_never_a_lower_on
     place.server.files = ServedFolder(Path(desk.online.address))
     assert place.agent("update") == 0
     assert (place.in_force(), status(place, capsys)["problem"]) == (digest(place, 4), "")
+    place.fleet.offer(5)
+    place.update()
+    place.server.files = {}
+    assert place.agent("update") == 1
+    found = status(place, capsys)
+    assert (place.in_force(), dict(found["assignment"])["seq"]) == (digest(place, 5), 4)  # type: ignore[call-overload]
 
 
 def test_a_server_that_is_not_reached_keeps_no_stick_from_being_installed(
@@ -152,6 +158,21 @@ def test_a_server_that_is_not_reached_keeps_no_stick_from_being_installed(
     assert place.takes(desk.stick) == 0
     update_until(place, 2, lambda: place.agent("update"), 1)
     assert str(status(place, capsys)["problem"])
+
+
+def test_a_file_that_is_lost_between_import_and_update_is_brought_once_more(
+    desk_and_place: tuple[StickDesk, StickPlace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk, place = desk_and_place
+    place.fleet.offer(2)
+    assert desk.write() == 0
+    assert place.takes(desk.stick) == 0
+    for path in (place.folder / "agent" / "files").glob("[!.]*"):
+        path.unlink()
+    assert place.agent("update") == 0
+    assert "import the stick once more" in capsys.readouterr().out
+    assert place.takes(desk.stick) == 0
+    update_until(place, 2, lambda: place.agent("update"), 0)
 
 
 def test_a_release_that_is_in_force_is_not_copied_again(
