@@ -12,6 +12,7 @@ from tests.small_disk import small_disk
 from tests.stick_desk import StickDesk, ordered, stick_device
 from tests.usb_stick import UsbDevice
 from trainer.__main__ import main as trainer
+from trainer.release.request import contents, read_request
 
 FIRST, SECOND, LIDS = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle", "models/lids/lids-1.bundle"
 
@@ -300,16 +301,22 @@ def test_the_longer_terms_are_signed_and_stay_when_keys_change(desk: StickDesk) 
     assert (days["timestamp"], days["snapshot"], days["assign-ulm"], days["models"]) == (30, 30, 30, 90)
 
 
-def test_a_root_that_makes_a_server_of_the_sticks_is_refused(
-    desk: StickDesk, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("purpose", "complaint"),
+    [(None, "makes it a repository for a server"), ("planes", "the repository is for 'planes' (x-for), which this")],
+)
+def test_what_a_repository_is_for_is_signed_and_never_changes(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str], purpose: str | None, complaint: str
 ) -> None:
     assert desk.sticks.change("renew", "root", folder="renewal") == 0
     (path,) = desk.sticks.requests("renewal")
+    assert dict(contents(read_request(path)))["for"] == "sticks", "who signs sees it"
     request = json.loads(path.read_text())
-    del request["metadata"]["signed"]["x-for"]
+    request["metadata"]["signed"]["x-for"] = purpose
     path.write_text(json.dumps(request))
+    capsys.readouterr()
     assert desk.sticks.publish_signed(signed_by(desk, "renewal", "sticks")) == 65
-    assert "makes it a repository for a server" in said(capsys)
+    assert complaint in said(capsys)
 
 
 def is_published_to(desk: StickDesk) -> int:
