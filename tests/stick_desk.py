@@ -44,18 +44,25 @@ class StickDesk:
         words = [word for device in devices or ("line-1",) for word in ("--device", device)]
         assert self.online.assign(*words, "--release", path) == 0
 
-    def write(self, *words: str, out: Path | None = None, keys: tuple[str, ...] = ("online", "ulm")) -> int:
-        """Call `trainer publish stick`; returns its exit code."""
-        place = [
-            "--sticks",
-            self.sticks.address,
-            "--stick-root",
-            str(self.sticks.root),
+    def words(self, *words: str, out: Path | None = None, keys: tuple[str, ...] = ("online", "ulm")) -> list[str]:
+        """The words of `trainer publish stick`."""
+        sticks = ["--sticks", self.sticks.address, "--stick-root", str(self.sticks.root)]
+        site = [] if "--site" in words else ["--site", "ulm"]
+        return [
+            "publish",
+            "stick",
+            *self.online.at(),
+            *sticks,
             "--out",
             str(out or self.stick),
+            *site,
+            *self.sticks.keyed(*keys),
+            *words,
         ]
-        site = [] if "--site" in words else ["--site", "ulm"]
-        return trainer(["publish", "stick", *self.online.at(), *place, *site, *self.sticks.keyed(*keys), *words])
+
+    def write(self, *words: str, out: Path | None = None, keys: tuple[str, ...] = ("online", "ulm")) -> int:
+        """Call `trainer publish stick`; returns its exit code."""
+        return trainer(self.words(*words, out=out, keys=keys))
 
     def verify(self, out: Path | None = None) -> int:
         """Call `trainer publish verify` for a stick; returns its exit code."""
@@ -64,6 +71,30 @@ class StickDesk:
     def files(self) -> list[str]:
         """What lies on the stick."""
         return sorted(str(path.relative_to(self.stick)) for path in self.stick.rglob("*") if path.is_file())
+
+
+def begun_desk(folder: Path) -> StickDesk:
+    """A desk at which boards-1 is assigned to line-1, and lids-1 to line-2."""
+    made = StickDesk(folder)
+    made.folder.mkdir()
+    made.begin()
+    for name, device in (("boards", "line-1"), ("lids", "line-2")):
+        assert made.online.release(made.online.bundle(name)) == 0
+        made.assign(f"models/{name}/{name}-1.bundle", device)
+    return made
+
+
+def content(desk: StickDesk, name: str = "boards") -> bytes:
+    """The bundle that was released."""
+    return (desk.online.folder / f"{name}.bundle").read_bytes()
+
+
+def offer_second(desk: StickDesk) -> bytes:
+    """Release boards-2 and assign it to line-1; returns the bundle."""
+    bundle = desk.online.bundle(revision=2)
+    assert desk.online.release(bundle) == 0
+    desk.assign("models/boards/boards-2.bundle")
+    return bundle.read_bytes()
 
 
 def stick_device(folder: Path, desk: StickDesk, *, site: str = "ulm", device_id: str = "line-1") -> UsbDevice:

@@ -253,6 +253,15 @@ class TrustedRepository:
                 self._floor.check_releases(target.releases)
                 yield target
 
+    def offers(self, name: str) -> bool:
+        """Bring the metadata up to date and tell whether anybody vouches for a target.
+
+        Raises:
+            BundleTrustError, ReplayError, DeliveryError, StorageError, ConfigError: see refresh.
+        """
+        with self._refreshed() as client:
+            return client.get_targetinfo(name) is not None
+
     def find_all(self) -> list[Target]:
         """Bring the metadata up to date and look everything up that it offers; old releases, too.
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.errors import ReplayError
+from appliance.update.assignment import assignment_name
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.repository import Target, TrustedRepository
 from appliance.update.settings import AgentConfig
 from appliance.update.stick import FolderSource
-from appliance.update.stick_orders import ASSIGNMENTS, import_orders
+from appliance.update.stick_orders import check_is_for_nobody, import_orders
 
 if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
@@ -61,10 +62,12 @@ def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "
         ConfigError: no root is named for sticks, or it is none.
     """
     repository, floor = stick_repository(stick, config, clock), config.make_floor()
-    offered = [] if names else repository.find_all()
-    if any(target.name.startswith(ASSIGNMENTS) for target in offered):
-        yield from import_orders(stick, repository, [target.name for target in offered], config, clock)
+    who = config.assignment
+    if not names and who is not None and repository.offers(assignment_name(who.site, who.device_id)):
+        yield from import_orders(stick, repository, who, config, clock)
         return
+    offered = [] if names else repository.find_all()
+    check_is_for_nobody(stick, [target.name for target in offered], who)
     targets = [repository.find(name) for name in names] if names else newest(offered, floor)
     store = TargetStore(config.files, FolderSource(stick, "targets", config.limits), config.reserve_bytes)
     for target in targets:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import iso
-from appliance.update.assignment import AssignedRelease, assignment_name
+from appliance.update.assignment import AssignedRelease
 from appliance.update.brought import Brought, note_brought
 from appliance.update.download import TargetStore
 from appliance.update.journal import Journal
@@ -24,14 +24,14 @@ ASSIGNMENTS = "assign/"
 
 
 def import_orders(
-    stick: Path, repository: TrustedRepository, offered: Sequence[str], config: AgentConfig, clock: "Clock"
+    stick: Path, repository: TrustedRepository, who: AssignmentSection, config: AgentConfig, clock: "Clock"
 ) -> Iterator[str]:
     """Take what this device is to have: each file first, then the order, so that half of it is none.
 
     Args:
         stick: its folder.
         repository: on it.
-        offered: the names of all that it offers.
+        who: this device, for which it has an assignment.
         config: the agent's.
         clock: what time it is.
 
@@ -39,10 +39,8 @@ def import_orders(
         A line for each release, and one at the end.
 
     Raises:
-        BundleTrustError: it is for other devices.
         ApplianceError: see stick_import.import_from.
     """
-    who = _who(stick, offered, config)
     floor, files = config.make_floor(), FolderSource(stick, "targets", config.limits)
     store = TargetStore(config.files, files, config.reserve_bytes)
     papers = TargetStore(config.orders, files)
@@ -65,22 +63,29 @@ def import_orders(
     )
 
 
-def _who(stick: Path, offered: Sequence[str], config: AgentConfig) -> AssignmentSection:
-    who = config.assignment
-    if who is None:
+def check_is_for_nobody(stick: Path, offered: Sequence[str], who: AssignmentSection | None) -> None:
+    """Refuse a stick that says what devices are to have, and nothing to this one.
+
+    Args:
+        stick: its folder.
+        offered: the names of all that it offers.
+        who: this device; None if it does not say.
+
+    Raises:
+        ConfigError: this device does not say which one it is.
+        BundleTrustError: the stick is for others.
+    """
+    papers = [name.removeprefix(ASSIGNMENTS).removesuffix(".json") for name in offered if name.startswith(ASSIGNMENTS)]
+    if papers and who is None:
         raise ConfigError(
             f"{stick}: says what devices are to have, and agent.yaml does not say which one this is; add `assignment: "
             "{site, device_id}`, or name the files that are to be taken"
         )
-    if assignment_name(who.site, who.device_id) not in offered:
-        papers = [
-            name.removeprefix(ASSIGNMENTS).removesuffix(".json") for name in offered if name.startswith(ASSIGNMENTS)
-        ]
+    if papers and who is not None:
         raise BundleTrustError(
             f"{stick}: is for {', '.join(papers[:5])}, and this is {who.site}/{who.device_id}; bring the stick of this "
             "device, or write it anew"
         )
-    return who
 
 
 def _is_in_force(release: AssignedRelease, config: AgentConfig) -> bool:

@@ -1,16 +1,18 @@
 """A stick from the desk to a device's store: what lies on it, and what publisher and device refuse."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.killed_at import GOING, STEPS, killed_at
-from tests.small_disk import small_disk
-from tests.stick_desk import StickDesk, ordered, stick_device
+from tests.stick_desk import StickDesk, begun_desk, content, offer_second, ordered, stick_device
 from tests.usb_stick import UsbDevice
+from tests.wall_clock import WallClock, can_be_built
 from trainer.__main__ import main as trainer
 from trainer.release.request import contents, read_request
 
@@ -19,14 +21,7 @@ FIRST, SECOND, LIDS = "models/boards/boards-1.bundle", "models/boards/boards-2.b
 
 @pytest.fixture
 def desk(tmp_path: Path) -> StickDesk:
-    """One at which a release is assigned to line-1, and another one to line-2."""
-    made = StickDesk(tmp_path / "desk")
-    made.folder.mkdir()
-    made.begin()
-    for name, device in (("boards", "line-1"), ("lids", "line-2")):
-        assert made.online.release(made.online.bundle(name)) == 0
-        made.assign(f"models/{name}/{name}-1.bundle", device)
-    return made
+    return begun_desk(tmp_path / "desk")
 
 
 @pytest.fixture
@@ -36,18 +31,6 @@ def device(tmp_path: Path, desk: StickDesk) -> UsbDevice:
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
-
-
-def content(desk: StickDesk, name: str = "boards") -> bytes:
-    return (desk.online.folder / f"{name}.bundle").read_bytes()
-
-
-def offer_second(desk: StickDesk) -> bytes:
-    """Release boards-2 and assign it to line-1; returns the bundle."""
-    bundle = desk.online.bundle(revision=2)
-    assert desk.online.release(bundle) == 0
-    desk.assign(SECOND)
-    return bundle.read_bytes()
 
 
 def signed_by(desk: StickDesk, folder: str, where: str) -> list[Path]:
@@ -136,6 +119,32 @@ def test_a_stick_that_is_older_than_one_before_is_refused_and_the_newer_order_st
     assert desk.verify(old) == 0, "for a device that has not seen the newer one it is good"
 
 
+@pytest.mark.long
+@pytest.mark.skipif(not can_be_built(), reason="there is no C compiler for a clock that is set")
+def test_a_site_to_which_no_stick_went_for_long_is_in_nobodys_way(
+    desk: StickDesk, device: UsbDevice, tmp_path: Path
+) -> None:
+    for side in (desk.online, desk.sticks):
+        assert side.new_key("graz", "online") == 0
+        assert side.change("site", f"graz={side.public('graz')}", folder="graz") == 0
+        files = side.requests("graz")
+        for name in ("anna", "ben"):
+            assert side.sign(name, *files) == 0
+        assert side.publish_signed(files) == 0
+    assert desk.online.assign("--device", "line-8", "--release", FIRST, site="graz", keys=("graz", "online")) == 0
+    assert desk.write("--site", "graz", keys=("online", "graz")) == 0
+    clock = WallClock(tmp_path)
+    clock.set_by(40 * 86400)
+
+    def later(*words: str) -> int:
+        ended = subprocess.run([sys.executable, "-m", *words], env=os.environ | clock.environment, check=False)
+        return ended.returncode
+
+    assert later("trainer", *desk.words()) == 0
+    assert later("appliance", "agent", "import", str(desk.stick), "--config", str(device.config)) == 0
+    assert device.has() == [content(desk)]
+
+
 def test_an_old_stick_is_replaced_and_what_only_it_needed_is_gone(desk: StickDesk, device: UsbDevice) -> None:
     (desk.stick).mkdir()
     (desk.stick / "holiday.jpg").write_bytes(b"not ours")
@@ -145,79 +154,6 @@ def test_an_old_stick_is_replaced_and_what_only_it_needed_is_gone(desk: StickDes
     assert not [name for name in desk.files() if "boards-1" in name or name.startswith("metadata/1.assign")]
     assert (desk.stick / "holiday.jpg").read_bytes() == b"not ours"
     assert device.takes() == 0
-
-
-def test_a_stick_whose_writer_was_killed_anywhere_is_the_old_one_or_none_and_is_completed(
-    desk: StickDesk, tmp_path: Path
-) -> None:
-    assert desk.write() == 0
-    first, second = content(desk), offer_second(desk)
-    states = {"sticks": Path(desk.sticks.address), "stick": desk.stick}
-    begun = tmp_path / "as-it-was"
-    for name, place in states.items():
-        shutil.copytree(place, begun / name)
-    step, seen = 0, set()
-    while True:
-        step += 1
-        for name, place in states.items():
-            shutil.rmtree(place)
-            shutil.copytree(begun / name, place)
-        Path(f"{desk.sticks.root}.seen.json").unlink()
-        if not killed_at(step, desk.stick, desk.write, {**STEPS, **GOING}):
-            break
-        device = stick_device(tmp_path / f"device-{step}", desk)
-        code = device.takes()
-        assert (code, device.has()) in ((0, [first]), (0, [second]), (65, []), (1, [])), step
-        seen.add((code, *device.has()))
-        assert desk.write() == 0
-        assert stick_device(tmp_path / f"then-{step}", desk).takes() == 0
-        assert not [name for name in desk.files() if name.endswith(".part")]
-        assert desk.verify() == 0
-    assert step > 10  # marker, bundle, assignment, four lists, timestamp; what only the old one needed
-    assert {(0, first), (0, second)} <= seen
-
-
-def test_a_first_stick_whose_writer_was_killed_is_none_before_its_last_file(desk: StickDesk, tmp_path: Path) -> None:
-    step, refused = 0, 0
-    while True:
-        step += 1
-        shutil.rmtree(desk.stick, ignore_errors=True)
-        if not killed_at(step, desk.stick, desk.write, {**STEPS, **GOING}):
-            break
-        device = stick_device(tmp_path / f"device-{step}", desk)
-        if (desk.stick / "metadata" / "timestamp.json").exists():
-            assert device.takes() == 0, step
-            continue
-        assert (device.takes(), device.has(), ordered(device)) == (1, [], None), step
-        refused += 1
-    assert refused > 8
-
-
-def test_where_both_do_not_fit_the_old_stick_goes_first_and_too_little_space_is_told_before(
-    desk: StickDesk, device: UsbDevice, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with small_disk(tmp_path / "small", 2 << 20) as small:
-        out = small / "stick"
-        assert desk.write("--device", "line-1", out=out) == 0
-        ballast = small / "ballast"
-        ballast.write_bytes(bytes(shutil.disk_usage(small).free - (300 << 10)))
-        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        program = tmp_path / "program.whl"
-        program.write_bytes(bytes(2 << 20))
-        words = ["--kind", "app", "--name", "appliance"]
-        assert desk.online.release(program, *words, keys=("anna", "ben", "online")) == 0
-        desk.assign("apps/appliance/appliance-1.whl")
-        capsys.readouterr()
-        assert desk.write("--device", "line-1", out=out) == 74
-        assert "bytes are still to be written" in said(capsys)
-        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-        offer_second(desk)
-        free = shutil.disk_usage(small).free
-        with ballast.open("ab") as file:
-            file.write(bytes(free - (200 << 10)))
-        assert desk.write("--device", "line-1", out=out) == 0
-        device.stick = out
-        assert device.takes() == 0
 
 
 @pytest.mark.parametrize("what", ["boards-1.bundle", "line-1.json"])

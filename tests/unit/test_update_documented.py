@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "updates.md").read_text(encoding="utf-8")
 FILES = [*ROOT.glob("tests/*/test_update_*.py"), *ROOT.glob("tests/unit/test_a[gp][ep]*.py"),
-         *(ROOT / f"tests/unit/test_{name}.py" for name in ("launch", "release_stick")),
+         *(ROOT / f"tests/unit/test_{name}.py" for name in ("launch", "release_stick", "release_stick_writing")),
          *ROOT.glob("tests/conformance/test_*.py")]  # fmt: skip
 TESTS = {
     node.name for path in FILES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
