@@ -58,6 +58,11 @@ def test_nothing_is_a_stub_or_patched(path: Path) -> None:
     assert not found
 
 
+def test_whatever_needs_the_computer_to_itself_lies_in_faults() -> None:
+    marked = {path for path in EVERYTHING if re.search(r"mark\.faults\b", path.read_text(encoding="utf-8"))}
+    assert [name(path) for path in sorted(marked) if path.parent != ROOT / "tests" / "faults"] == []
+
+
 def test_test_lines_are_about_equal_to_source_lines() -> None:
     source = sum(lines(path) for path in PRODUCT)
     tests = sum(lines(path) for path in (ROOT / "tests").rglob("*.py"))

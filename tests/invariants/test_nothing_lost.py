@@ -1,7 +1,8 @@
 """Invariant 5: a committed record reaches its subscribers, in order and however often somebody is away or dies.
 
 Real ledger, delivery, link, broker and consumer. When the disk takes no more, the station takes no more parts. That
-a record survives `kill -9` is in test_store_is_durable, that a gap is seen and filled in tests/contracts/test_consumer.
+a record survives `kill -9` is in tests/faults/test_store_is_durable, that a gap is seen and filled in
+tests/contracts/test_consumer.
 """
 
 import threading
