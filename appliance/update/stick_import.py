@@ -68,7 +68,7 @@ def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "
         return
     offered = [] if names else repository.find_all()
     check_is_for_nobody(stick, [target.name for target in offered], who)
-    targets = [repository.find(name) for name in names] if names else newest(offered, floor)
+    targets = [*repository.find_each(names)] if names else newest(offered, floor)
     store = TargetStore(config.files, FolderSource(stick, "targets", config.limits), config.reserve_bytes)
     for target in targets:
         path = store.fetch(target)
