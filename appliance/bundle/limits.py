@@ -8,6 +8,9 @@ from appliance.bundle.golden import lacking
 from appliance.errors import BundleProofError
 from appliance.events import Detection, Verdict
 
+TOLD = 5
+"""So many classes are named, which may be a thousand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -110,7 +113,8 @@ def one_sided(bundle: Bundle, limits: Limits) -> str:
     verdicts = _accepted(bundle, limits)
     if len(verdicts) == 2:
         return ""
-    told = ", ".join(f"{label} {limit:g}" for label, limit in sorted(limits.accept.items()))
+    told = ", ".join(f"{label} {limit:g}" for label, limit in sorted(limits.accept.items())[:TOLD])
+    told += f" and {len(limits.accept) - TOLD} more" if len(limits.accept) > TOLD else ""
     return f"at the recipe's limits ({told}) no golden image is {'rejected' if True in verdicts else 'accepted'}"
 
 

@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from appliance.runtimes.contract import (
     check_threads,
 )
 from appliance.runtimes.cores import refuse_too_few, usable_cores
-from appliance.runtimes.pinning import pinned_at_work, threads_now
+from appliance.runtimes.pinning import asking, pinned_at_work
 
 # Its package tells Google Analytics that it was imported, unless the part that does so cannot be. A station never does.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -95,7 +95,7 @@ class OpenVinoRuntime:
         check_model(model_onnx)
         if pins_threads:
             refuse_too_few(threads, copy, usable_cores())
-        core, before = _core(precision), threads_now() if pins_threads else {}
+        core = _core(precision)
         wanted = _wanted(threads, precision, pins_threads)
         try:
             model = core.read_model(model=model_onnx)
@@ -116,7 +116,7 @@ class OpenVinoRuntime:
         for _ in range(WARM_UP_RUNS):
             self.infer(blank)
         if pins_threads:  # what the engine says of itself (_SetUp) is no proof
-            pinned_at_work(lambda: self.infer(blank), threads, before)
+            pinned_at_work(lambda: self.infer(blank), threads)
 
     def infer(self, images: Pixels) -> RawDetections:
         """Run the model.
@@ -134,9 +134,10 @@ class OpenVinoRuntime:
             raise RuntimeFault("the OpenVINO runtime is closed; open the bundle again")
         check_images(images, self._manifest)  # OpenVINO itself takes a picture of any size
         try:
-            self._request.infer(
-                {"image": openvino.Tensor(np.require(images, requirements=("C", "W")), shared_memory=True)}
-            )
+            with asking() if self._set_up.pins_threads else nullcontext():
+                self._request.infer(
+                    {"image": openvino.Tensor(np.require(images, requirements=("C", "W")), shared_memory=True)}
+                )
             answer = [self._request.get_tensor(name).data.copy() for name in OUTPUTS]
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.device_files import DeviceFiles
@@ -15,6 +16,9 @@ SETTLED_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.01
 LOOK_AGAIN_S = 0.001
 """While an engine is at work: an inference may be that short."""
+
+_asking = set[int]()
+"""Threads of this process that ask a pinned engine right now."""
 
 
 def threads_now(root: Path = Path("/")) -> dict[int, frozenset[int]]:
@@ -60,16 +64,27 @@ def check_pinned(cores: Sequence[int], before: Collection[int]) -> None:
         threading.Event().wait(LOOK_EVERY_S)
 
 
-def pinned_at_work(work: Callable[[], object], threads: int, before: Mapping[int, frozenset[int]]) -> frozenset[int]:
+@contextmanager
+def asking() -> Iterator[None]:
+    """Note that this thread asks an engine that pins it meanwhile, so that no other engine's check counts it."""
+    number = threading.get_native_id()
+    _asking.add(number)
+    try:
+        yield
+    finally:
+        _asking.discard(number)
+
+
+def pinned_at_work(work: Callable[[], object], threads: int) -> frozenset[int]:
     """Make sure that an engine's threads are each on one core while they work, and return these cores.
 
     For an engine that pins threads, the one that asks among them, only for the length of an inference: read at rest,
-    none of them is anywhere in particular. Threads may be an earlier engine's, which takes part in this one's work.
+    none of them is anywhere in particular. The thread that asks shows that this engine pins. The others belong to all
+    engines of the process, and may at the same time work for another one that is pinned.
 
     Args:
         work: asks the engine; done again and again in the meantime.
         threads: of one inference, the one that asks among them.
-        before: this process's threads before the engine was there.
 
     Raises:
         RuntimeFault: fewer were seen on a core of their own within two seconds.
@@ -79,8 +94,11 @@ def pinned_at_work(work: Callable[[], object], threads: int, before: Mapping[int
 
     def look() -> None:
         while not is_over.wait(LOOK_AGAIN_S):
-            for number, may_use in threads_now().items():
-                if len(may_use) == 1 and (number == asks or before.get(number) != may_use):
+            others = set(_asking)
+            found = threads_now()
+            others |= _asking
+            for number, may_use in found.items():
+                if len(may_use) == 1 and (number == asks or number not in others):
                     seen[number] = min(may_use)
             if asks in seen and len(set(seen.values())) >= threads:
                 are_there.set()
@@ -95,10 +113,10 @@ def pinned_at_work(work: Callable[[], object], threads: int, before: Mapping[int
         is_over.set()
         looking.join()
     if not are_there.is_set():
-        cores = ", ".join(map(str, sorted(set(seen.values())))) or "none"
+        cores = ", ".join(map(str, sorted(set(seen.values()))))
+        told = f"only cores {cores} were seen in use" if asks in seen else "the one that asks was not seen there"
         raise RuntimeFault(
-            f"of the {threads} threads that should each stay on a core of their own while the model runs, "
-            f"{len(seen)} were seen there (cores: {cores}); set runtime.pins_threads: false, or give the service other "
-            "cores"
+            f"of the {threads} threads that should each stay on a core of their own while the model runs, {told}; set "
+            "runtime.pins_threads: false, or give the service other cores"
         )
     return frozenset(seen.values())

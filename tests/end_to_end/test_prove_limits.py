@@ -9,8 +9,9 @@ import yaml
 
 from appliance.__main__ import main
 from appliance.bundle.archive import read_bundle
-from appliance.bundle.limits import bundles_limits, golden_lacks, one_sided
+from appliance.bundle.limits import Limits, bundles_limits, golden_lacks, one_sided
 from appliance.certification.certificate import Certificate, read_certificate
+from appliance.demo.station import SHIPPED_BUNDLE
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, write_station
 from tests.planted import honest_golden, int8_that_finds_more, write
@@ -73,3 +74,10 @@ def test_check_says_what_to_do_about_such_limits(station: Path, capsys: pytest.C
     assert "at the recipe's limits (spot 0.95) no golden image is rejected" in golden["seen"]
     assert golden["remedy"].startswith("move the recipe's limits nearer to the bundle's own, export the bundle anew")
     assert not golden["is_ok"]
+
+
+def test_of_many_classes_a_few_are_named() -> None:
+    bundle = read_bundle(SHIPPED_BUNDLE)
+    limits = Limits({}, dict.fromkeys([f"{number:04d}-{'x' * 60}" for number in range(1000)], 1.0))
+    assert one_sided(bundle, limits).endswith("and 995 more) no golden image is rejected")
+    assert len(golden_lacks(bundle, limits)) < 500

@@ -192,7 +192,7 @@ def openvino_in_copies(number: int, **settings: Any) -> list[Runtime]:
 def cores_at_work(runtime: Runtime, threads: int) -> frozenset[int]:
     geometry = read_bundle(SHIPPED_BUNDLE).manifest.geometry
     picture = np.zeros((1, geometry.height, geometry.width, geometry.channels), np.uint8)
-    return pinned_at_work(lambda: runtime.infer(picture), threads, threads_now())
+    return pinned_at_work(lambda: runtime.infer(picture), threads)
 
 
 @needs_two_cores
@@ -221,6 +221,47 @@ def test_each_thread_of_openvino_is_seen_on_a_core_of_its_own() -> None:
     assert len(cores_at_work(runtime, 2)) == 2
 
 
+@contextmanager
+def never_resting(runtime: Runtime) -> Iterator[None]:
+    """A line whose parts follow each other without a pause."""
+    geometry = read_bundle(SHIPPED_BUNDLE).manifest.geometry
+    picture = np.zeros((1, geometry.height, geometry.width, geometry.channels), np.uint8)
+    begun, ended = threading.Event(), threading.Event()
+
+    def inspect() -> None:
+        while not ended.is_set():
+            runtime.infer(picture)
+            begun.set()
+
+    line = threading.Thread(target=inspect)
+    line.start()
+    try:
+        assert begun.wait(30)
+        yield
+    finally:
+        ended.set()
+        line.join()
+
+
+@needs_two_cores
+@has_openvino
+def test_a_release_is_loaded_while_the_line_never_rests() -> None:
+    (runtime,) = openvino_in_copies(1, threads=2, pins_threads=True)
+    with never_resting(runtime):
+        for _ in range(4):
+            (release,) = openvino_in_copies(1, threads=2, pins_threads=True)
+            release.close()
+
+
+@needs_two_cores
+@has_openvino
+def test_the_lines_pinned_threads_are_no_proof_of_another_models() -> None:
+    (pinned,), (free,) = openvino_in_copies(1, threads=1, pins_threads=True), openvino_in_copies(1, threads=1)
+    words = r"of the 1 threads that should .*, the one that asks was not seen there"
+    with never_resting(pinned), pytest.raises(RuntimeFault, match=words):
+        cores_at_work(free, 1)
+
+
 @needs_two_cores
 @has_openvino
 def test_a_second_copy_of_openvino_that_finds_no_cores_is_refused() -> None:
@@ -233,5 +274,5 @@ def test_a_second_copy_of_openvino_that_finds_no_cores_is_refused() -> None:
 @has_openvino
 def test_threads_of_openvino_that_nobody_pins_are_found_out() -> None:
     (runtime,) = openvino_in_copies(1, threads=1)
-    with pytest.raises(RuntimeFault, match=r"of the 1 threads that should .*, 0 were seen there \(cores: none\)"):
+    with pytest.raises(RuntimeFault, match=r"of the 1 threads that should .*, the one that asks was not seen there"):
         cores_at_work(runtime, 1)
