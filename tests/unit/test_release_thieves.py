@@ -164,3 +164,17 @@ def test_an_old_state_that_is_put_back_is_not_made_the_newest_by_the_publisher(
     Path(f"{desk.root}.seen.json").write_text("{")
     assert desk.refresh() == 78
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_file_that_nobody_signed_makes_no_stick_of_an_old_state(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever can write to the store puts last month's state back, and what only a stick has."""
+    timestamp = Path(desk.address) / "metadata" / "timestamp.json"
+    old = timestamp.read_bytes()
+    assert desk.refresh() == 0
+    timestamp.write_bytes(old)
+    (Path(desk.address) / "STICK.txt").write_text("USB stick with signed updates for the visual inspection.")
+    capsys.readouterr()
+    assert desk.verify() == 65
+    assert "older than this publisher has seen" in " ".join(capsys.readouterr().err.split())

@@ -27,8 +27,8 @@ from trainer.release.publication import ISSUED_AT
 from trainer.release.recipes import check_order, check_recipe
 from trainer.release.releases import FIGURES
 from trainer.release.roles import ASSIGN, KINDS, said_of, seq_of, terms_under
-from trainer.release.shelf import Shelf, is_stick
-from trainer.release.standing import Standing
+from trainer.release.shelf import Shelf
+from trainer.release.standing import Standing, is_stick
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
     if wrong := [words for assignment in found for words in differences(assignment, standing)]:
         raise BundleTrustError(f"{shelf.address}: devices refuse assignments: {'; '.join(wrong[:5])}")
     lacks = [chosen.path for each in found for chosen in each.releases if chosen.path not in checked]
-    if lacks or (is_stick(shelf) and not found):
+    if lacks or (is_stick(shelf, pinned) and not found):
         raise BundleTrustError(
             f"{shelf.address}: {', '.join(sorted(set(lacks))) or 'every assignment'} is missing, so no device can take "
             "what it is to have; write the stick anew"

@@ -35,8 +35,8 @@ from trainer.release.recipes import check_brought, check_version
 from trainer.release.releases import bring, check_may_release, is_newest, next_seq, other_beside
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, seq_of
-from trainer.release.shelf import Shelf, is_stick
-from trainer.release.standing import Standing, parse_root, stands
+from trainer.release.shelf import Shelf
+from trainer.release.standing import Standing, is_stick, parse_root, stands
 from trainer.release.withdrawal import newly_withdrawn
 from trainer.rollout.uses import check_unused
 
@@ -179,7 +179,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """
     shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
     # of sticks older ones are still under way when the newest is written: a device tells which it has not seen yet
-    standing = stands(shelf, pinned) if is_stick(shelf) else remembered(shelf, arguments.root)
+    standing = stands(shelf, pinned) if is_stick(shelf, pinned) else remembered(shelf, arguments.root)
     found = expiries(standing)
     table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
     for expiry in found:

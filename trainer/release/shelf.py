@@ -173,15 +173,6 @@ class Shelf:
         return ConfigError(_BUSY.format(address=self.address, doing="has published there since this command began"))
 
 
-def is_stick(shelf: Shelf) -> bool:
-    """Tell whether an address is a USB stick that was written here.
-
-    Raises:
-        StorageError: The address does not answer or refuses.
-    """
-    return shelf.read(MARK_OF_A_STICK) is not None
-
-
 def target_path(name: str, digest: str) -> str:
     """Return where a target lies below targets/ (consistent snapshots: the digest in front of the name)."""
     folder, slash, last = name.rpartition("/")
