@@ -37,6 +37,7 @@ from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, seq_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, is_stick, parse_root, stands
+from trainer.release.stick_list import is_to_be_copied
 from trainer.release.withdrawal import newly_withdrawn
 from trainer.rollout.uses import check_unused
 
@@ -107,10 +108,8 @@ def signed(arguments: argparse.Namespace) -> int:
         ]
         if standing and gone:
             check_unused(shelf, arguments.root, standing, gone)
-        if recipes := change.roles.get(KINDS["recipe"]):
-            check_brought(shelf, standing, recipes.signed)
-        if models := change.roles.get(KINDS["model"]):
-            check_evaluated(shelf, standing, models.signed)
+        if standing is None or not standing.is_for_sticks:  # there lie lists alone, looked at where they come from
+            _check_files(shelf, standing, change)
         if is_first:
             write_whole(arguments.root, _first_root(arguments.root, requests, shelf))
             _out.print(f"{arguments.root}: belongs into the image of each device", soft_wrap=True)
@@ -302,7 +301,11 @@ def _change(standing: Standing | None, requests: Sequence[Request], shelf: Shelf
                 f"{shelf.address}: no repository is there, and {request.title()} changes one; check the address. If "
                 "somebody has deleted its timestamp.json, restore it from a copy"
             )
-        if version != request.base:
+        if standing and standing.is_for_sticks and request.role in KINDS.values():
+            held = standing.delegated.get(request.role)  # of the server's base only the releases between are not here
+            if held and not is_to_be_copied(request.role, held.signed, metadata.signed):
+                continue
+        elif version != request.base:
             raise ConfigError(
                 f"{request.title()} was made when {request.role} {request.base} stood, and now {version} stands; make "
                 "it anew, so that nothing that was published since is lost"
@@ -315,6 +318,14 @@ def _change(standing: Standing | None, requests: Sequence[Request], shelf: Shelf
         found[request.role] = metadata
     root = found.pop("root", None)
     return Change(root=root, roles=found)
+
+
+def _check_files(shelf: Shelf, standing: Standing | None, change: Change) -> None:
+    """Hold what lists bring against the files that lie there."""
+    if recipes := change.roles.get(KINDS["recipe"]):
+        check_brought(shelf, standing, recipes.signed)
+    if models := change.roles.get(KINDS["model"]):
+        check_evaluated(shelf, standing, models.signed)
 
 
 def _is_there(standing: Standing | None, request: Request) -> bool:

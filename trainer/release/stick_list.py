@@ -32,7 +32,7 @@ def copied_lists(online: Standing, sticks: Standing) -> dict[str, Metadata[Targe
         theirs, ours = online.delegated.get(role), sticks.delegated.get(role)
         if theirs is None or role not in delegated_roles(lists):
             continue
-        if ours and not _is_older(role, ours.signed, theirs.signed):
+        if ours and not is_to_be_copied(role, ours.signed, theirs.signed):
             continue
         if not lists.get_verification_result(role, theirs.signed_bytes, theirs.signatures):
             raise BundleTrustError(
@@ -41,6 +41,31 @@ def copied_lists(online: Standing, sticks: Standing) -> dict[str, Metadata[Targe
             )
         found[role] = theirs
     return found
+
+
+def is_to_be_copied(role: str, ours: Targets, theirs: Targets) -> bool:
+    """Tell whether a list is newer than the sticks' own; how many were signed between them says nothing.
+
+    Args:
+        role: whose lists.
+        ours: the sticks'.
+        theirs: the other one.
+
+    Returns:
+        False if both say the same, and ours is as new.
+
+    Raises:
+        ConfigError: The other one is not newer, and says something else.
+    """
+    if ours.version < theirs.version:
+        return True
+    is_same = (ours.targets, withdrawals(ours)) == (theirs.targets, withdrawals(theirs))
+    if not is_same:
+        raise ConfigError(
+            f"{role} {ours.version} of the sticks is another list than {role} {theirs.version}, which is to be copied; "
+            f"let people sign that one anew until its version is higher (`trainer keys renew {role}`)"
+        )
+    return False
 
 
 def check_can_be_taken(sticks: Standing, roles: Mapping[str, Metadata[Any]], assigned: Sequence[Assignment]) -> None:
@@ -65,15 +90,3 @@ def check_can_be_taken(sticks: Standing, roles: Mapping[str, Metadata[Any]], ass
                 f"{role} {signed.version} has expired on {signed.expires:%Y-%m-%d}, so devices would refuse the stick: "
                 f"`trainer keys renew {role}` first, in the repository where releases are published"
             )
-
-
-def _is_older(role: str, ours: Targets, theirs: Targets) -> bool:
-    if ours.version < theirs.version:
-        return True
-    is_same = (ours.targets, withdrawals(ours)) == (theirs.targets, withdrawals(theirs))
-    if not is_same:
-        raise ConfigError(
-            f"{role} {ours.version} of the sticks is another list than {role} {theirs.version}, which is to be copied; "
-            f"let people sign that one anew until its version is higher (`trainer keys renew {role}`)"
-        )
-    return False

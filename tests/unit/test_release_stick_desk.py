@@ -1,0 +1,84 @@
+"""The desk at which sticks are written: keys that go, clocks that go on, and what verify says of a stick."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.stick_desk import StickDesk, begun_desk, stick_device
+from tests.usb_stick import UsbDevice
+from trainer.__main__ import main as trainer
+
+FIRST, SECOND = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> StickDesk:
+    return begun_desk(tmp_path / "desk")
+
+
+@pytest.fixture
+def device(tmp_path: Path, desk: StickDesk) -> UsbDevice:
+    return stick_device(tmp_path / "line-1", desk)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+def much_happens_at_the_server(desk: StickDesk) -> None:
+    """A model with its figures and the first recipe are released, and the model before is withdrawn."""
+    bundle = desk.online.bundle(revision=2)
+    assert desk.online.release(bundle, "--report", desk.online.evaluated(bundle)[0]) == 0
+    assert desk.online.release(desk.online.recipe()) == 0
+    desk.assign(SECOND)
+    words = ["publish", "withdraw", FIRST, "--by", "Anna", "--why", "bad", *desk.online.at()]
+    assert trainer([*words, *desk.online.keyed("ci", "quentin", "online")]) == 0
+
+
+def lists_without_ci(desk: StickDesk) -> tuple[list[Path], list[Path]]:
+    """Take the key of CI away in both repositories; returns the server's lists of releases, and the sticks' of keys."""
+    assert desk.online.new_key("ci2", "ci") == 0
+    for side in (desk.online, desk.sticks):
+        words = ("--old", desk.online.public("ci"), "--new", desk.online.public("ci2"))
+        assert side.change("revoke", *words, folder="gone") == 0
+    ours, theirs = desk.online.requests("gone"), desk.sticks.requests("gone")
+    lists, keys = (
+        [path for path in ours if not path.name.startswith("targets")],
+        [path for path in theirs if path.name.startswith("targets")],
+    )
+    for name in ("ci2", "quentin"):
+        assert desk.online.sign(name, *lists) == 0
+    for name in ("anna", "ben"):
+        assert desk.online.sign(name, *(path for path in ours if path not in lists)) == 0
+        assert desk.sticks.sign(name, *keys) == 0
+    assert desk.online.publish_signed(ours) == 0
+    return lists, keys
+
+
+def test_a_key_is_taken_away_in_both_repositories_after_releases_that_no_stick_has_yet(
+    desk: StickDesk, device: UsbDevice
+) -> None:
+    assert desk.write() == 0
+    much_happens_at_the_server(desk)
+    lists, keys = lists_without_ci(desk)
+    assert {path.name.partition("-")[0] for path in lists} == {"models", "recipes"}
+    assert desk.sticks.publish_signed([*keys, *lists]) == 0
+    assert desk.sticks.verify() == 0
+    assert desk.write() == 0
+    assert device.takes() == 0
+    assert device.has() == [(desk.online.folder / "boards.bundle").read_bytes()]
+
+
+def test_a_list_that_the_server_never_had_does_not_replace_the_copied_one(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = desk.folder / "overtaken.json"
+    assert desk.online.release(desk.online.bundle(revision=2), "--request", str(request), keys=("ci",)) == 0
+    assert desk.online.sign("quentin", request) == 0
+    assert desk.online.release(desk.online.bundle(revision=3)) == 0
+    assert desk.write() == 0
+    before = desk.sticks.standing().delegated["models"].signed_bytes
+    capsys.readouterr()
+    assert desk.sticks.publish_signed([request]) == 78
+    assert "models 3 of the sticks is another list than models 3" in said(capsys)
+    assert desk.sticks.standing().delegated["models"].signed_bytes == before
