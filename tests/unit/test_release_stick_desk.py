@@ -82,3 +82,12 @@ def test_a_list_that_the_server_never_had_does_not_replace_the_copied_one(
     assert desk.sticks.publish_signed([request]) == 78
     assert "models 3 of the sticks is another list than models 3" in said(capsys)
     assert desk.sticks.standing().delegated["models"].signed_bytes == before
+
+
+def test_no_stick_is_written_of_a_damaged_assignment(desk: StickDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (Path(desk.online.address) / "targets" / "assign" / "ulm").glob("*.line-1.json")
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    capsys.readouterr()
+    assert desk.write() == 65
+    assert "assign/ulm/line-1.json is damaged" in said(capsys)
+    assert not desk.stick.exists()

@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Annotated, Literal
 
 from pydantic import Field
+from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile, Targets
 
 from appliance.bundle.section import Section
@@ -165,6 +166,8 @@ def read_assignment(shelf: Shelf, name: str, target: TargetFile) -> Assignment:
     try:
         target.verify_length_and_hashes(content)
         assignment = parse(content, Assignment, schema=SCHEMA, origin=name, max_bytes=MAX_BYTES)
+    except LengthOrHashMismatchError as error:
+        raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
     except (BundleFormatError, ValueError) as error:
         raise BundleTrustError(f"{shelf.address}: {name}: {error}") from error
     if name.rpartition("/")[2] != f"{assignment.device_id}.json":
