@@ -66,7 +66,11 @@ class StickDesk:
 
     def verify(self, out: Path | None = None) -> int:
         """Call `trainer publish verify` for a stick; returns its exit code."""
-        return trainer(["publish", "verify", "--repository", str(out or self.stick), "--root", str(self.sticks.root)])
+        return trainer(["publish", "verify", *self.at_stick(out)])
+
+    def at_stick(self, out: Path | None = None) -> list[str]:
+        """The words that name a stick."""
+        return ["--repository", str(out or self.stick), "--root", str(self.sticks.root)]
 
     def files(self) -> list[str]:
         """What lies on the stick."""

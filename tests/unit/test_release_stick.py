@@ -143,6 +143,9 @@ def test_a_site_to_which_no_stick_went_for_long_is_in_nobodys_way(
     assert later("trainer", *desk.words()) == 0
     assert later("appliance", "agent", "import", str(desk.stick), "--config", str(device.config)) == 0
     assert device.has() == [content(desk)]
+    assert later("trainer", "publish", "verify", *desk.at_stick()) == 0
+    clock.set_by(65 * 86400)
+    assert later("trainer", "publish", "verify", *desk.at_stick()) == 1, "its own lists have five days left"
 
 
 def test_an_old_stick_is_replaced_and_what_only_it_needed_is_gone(desk: StickDesk, device: UsbDevice) -> None:
@@ -156,10 +159,17 @@ def test_an_old_stick_is_replaced_and_what_only_it_needed_is_gone(desk: StickDes
     assert device.takes() == 0
 
 
-@pytest.mark.parametrize("what", ["boards-1.bundle", "line-1.json"])
-@pytest.mark.parametrize("harm", ["flipped", "gone"])
+@pytest.mark.parametrize(
+    ("what", "harm", "complaint"),
+    [
+        ("boards-1.bundle", "flipped", "models/boards/boards-1.bundle is damaged"),
+        ("boards-1.bundle", "gone", "models/boards/boards-1.bundle is missing"),
+        ("line-1.json", "flipped", "assign/ulm/line-1.json is damaged"),
+        ("line-1.json", "gone", "every assignment is missing"),
+    ],
+)
 def test_verify_is_a_client_of_a_stick(
-    desk: StickDesk, capsys: pytest.CaptureFixture[str], what: str, harm: str
+    desk: StickDesk, capsys: pytest.CaptureFixture[str], what: str, harm: str, complaint: str
 ) -> None:
     assert desk.write("--device", "line-1") == 0
     (path,) = desk.stick.rglob(f"*.{what}")
@@ -169,7 +179,7 @@ def test_verify_is_a_client_of_a_stick(
         path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
     capsys.readouterr()
     assert desk.verify() == 65
-    assert ("damaged" if harm == "flipped" else "is missing") in said(capsys) or what == "line-1.json"
+    assert complaint in said(capsys)
 
 
 def test_half_a_stick_leaves_the_order_before(desk: StickDesk, device: UsbDevice) -> None:

@@ -6,7 +6,7 @@ Source: The Update Framework specification 1.0, section 5; docs/updates.md (what
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,12 +21,12 @@ from appliance.bundle.recipe_package import SUFFIX
 from appliance.errors import BundleTrustError
 from appliance.events import utc_now
 from trainer.progress import tracked
-from trainer.release.assignment import assignments, differences
+from trainer.release.assignment import Assignment, assignments, differences
 from trainer.release.evaluation import of_which_bundle
 from trainer.release.publication import ISSUED_AT
 from trainer.release.recipes import check_order, check_recipe
 from trainer.release.releases import FIGURES
-from trainer.release.roles import ASSIGN, KINDS, said_of, seq_of, terms_under
+from trainer.release.roles import ASSIGN, KINDS, TOP, said_of, seq_of, terms_under
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, is_stick
 
@@ -64,6 +64,27 @@ class _ShelfFetcher(FetcherInterface):
         if content is None:
             raise DownloadHTTPError(f"{url}: not there", 404)
         yield content
+
+
+def needed_roles(site_roles: Iterable[str], assigned: Iterable[Assignment]) -> set[str]:
+    """Return whose metadata devices ask for; site_roles: those of their sites, assigned: what they are to run."""
+    return {*TOP, *site_roles, *(KINDS[chosen.kind] for assignment in assigned for chosen in assignment.releases)}
+
+
+def needed_on_stick(shelf: Shelf, standing: Standing) -> set[str]:
+    """Return whose metadata the devices ask for that a stick is for; other sites' lists lie there without files.
+
+    Raises:
+        BundleTrustError: An assignment is damaged.
+        StorageError: The stick does not answer.
+    """
+    site_roles = [
+        role
+        for role, metadata in standing.delegated.items()
+        if role.startswith(ASSIGN)
+        and any(shelf.target(name, target) is not None for name, target in metadata.signed.targets.items())
+    ]
+    return needed_roles(site_roles, assignments(shelf, standing))
 
 
 def expiries(standing: Standing) -> list[Expiry]:

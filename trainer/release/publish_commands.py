@@ -22,7 +22,7 @@ from trainer.progress import results as _out
 from trainer.release.assignment import Wish
 from trainer.release.brought import brought
 from trainer.release.ceremony import Said
-from trainer.release.client import Expiry, expiries, look
+from trainer.release.client import Expiry, expiries, look, needed_on_stick
 from trainer.release.evaluation import Told, check_evaluated, without_report
 from trainer.release.gates import read_gates
 from trainer.release.keys import open_signer, printable
@@ -178,8 +178,13 @@ def verify(arguments: argparse.Namespace) -> int:
     """
     shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
     # of sticks older ones are still under way when the newest is written: a device tells which it has not seen yet
-    standing = stands(shelf, pinned) if is_stick(shelf, pinned) else remembered(shelf, arguments.root)
-    found = expiries(standing)
+    if is_stick(shelf, pinned):
+        standing = stands(shelf, pinned)
+        needed = needed_on_stick(shelf, standing)
+        found = [expiry for expiry in expiries(standing) if expiry.role in needed]
+    else:
+        standing = remembered(shelf, arguments.root)
+        found = expiries(standing)
     table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
     for expiry in found:
         words = f"{expiry.left.total_seconds() / 86400:.1f}{'  ACT NOW' if expiry.is_alarming else ''}"

@@ -9,13 +9,13 @@ from pathlib import Path
 from appliance.errors import ConfigError
 from trainer.progress import results as _out
 from trainer.release.assignment import Assignment
-from trainer.release.client import Expiry, expiries, look
+from trainer.release.client import Expiry, expiries, look, needed_roles
 from trainer.release.memory import remembered
 from trainer.release.orders import check_keys
 from trainer.release.passphrases import read_small
 from trainer.release.publication import Change, publish
 from trainer.release.publish_commands import signers_of
-from trainer.release.roles import KINDS, TOP, assign_role
+from trainer.release.roles import assign_role
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, stands
 from trainer.release.stick_assignments import chosen_assignments, signed_assignments
@@ -81,8 +81,7 @@ def _check_purposes(shelf: Shelf, online: Standing, own: Shelf, sticks: Standing
 
 
 def _first_expiry(sticks: Standing, site: str, assigned: Sequence[Assignment]) -> Expiry:
-    kinds = {KINDS[chosen.kind] for assignment in assigned for chosen in assignment.releases}
-    needed = {*TOP, assign_role(site), *kinds}
+    needed = needed_roles([assign_role(site)], assigned)
     return next(expiry for expiry in expiries(sticks) if expiry.role in needed)
 
 
