@@ -1,14 +1,26 @@
 """The desk at which sticks are written: keys that go, clocks that go on, and what verify says of a stick."""
 
+from copy import deepcopy
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata
 
 from tests.stick_desk import StickDesk, begun_desk, stick_device
 from tests.usb_stick import UsbDevice
 from trainer.__main__ import main as trainer
+from trainer.release.keys import open_signer
+from trainer.release.passphrases import Secrets
+from trainer.release.publication import Change, publish, signed_by
+from trainer.release.request import as_bytes
+from trainer.release.shelf import Shelf
+from trainer.stored_files import StoredFiles
 
 FIRST, SECOND = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle"
+EXPIRED = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
 
 
 @pytest.fixture
@@ -91,3 +103,74 @@ def test_no_stick_is_written_of_a_damaged_assignment(desk: StickDesk, capsys: py
     assert desk.write() == 65
     assert "assign/ulm/line-1.json is damaged" in said(capsys)
     assert not desk.stick.exists()
+
+
+def keys(desk: StickDesk, *names: str) -> list[Signer]:
+    secrets = Secrets((desk.online.folder / "passphrase",))
+    return [open_signer(str(desk.online.key(name)), secrets) for name in names]
+
+
+def nobody_refreshed(desk: StickDesk, role: str) -> int:
+    """Leave the server's repository as it is when its timer stopped; returns the version of what has expired."""
+    shelf, standing = Shelf(desk.online.address), desk.online.standing()
+    held: Metadata[Any] = standing.timestamp if role == "timestamp" else standing.delegated[role]
+    old = deepcopy(held.signed)
+    version: int = old.version + 1
+    old.version, old.expires = version, EXPIRED
+    if role == "timestamp":
+        shelf.swap(as_bytes(signed_by(keys(desk, "online"), role, old, [(standing.root.signed, None)])), shelf.mark())
+        return version
+    signed = signed_by(keys(desk, "ulm"), role, old, [(standing.root.signed, standing.targets.signed)])
+    publish(shelf, standing, Change(roles={role: signed}), keys(desk, "online"))
+    return version
+
+
+def put_elsewhere(desk: StickDesk) -> None:
+    """Let the server's repository lie in a store that is no folder of this computer."""
+    folder, address = Path(desk.online.address), f"memory://{desk.folder}"
+    store = StoredFiles(address)
+    for path in folder.rglob("*.*"):
+        if path.is_file():
+            store.write(str(path.relative_to(folder)), path.read_bytes())
+    desk.online.address = address
+
+
+@pytest.mark.parametrize("role", ["timestamp", "assign-ulm"])
+def test_a_store_in_which_nothing_is_signed_anew_any_more_gives_no_new_life_to_its_assignments(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    put_elsewhere(desk)
+    assert desk.write() == 0
+    before = {path: path.read_bytes() for path in desk.stick.rglob("*") if path.is_file()}
+    version = nobody_refreshed(desk, role)
+    capsys.readouterr()
+    assert desk.write() == 65
+    told = said(capsys)
+    assert f"{role} {version} was valid until 2026-01-02 03:04 UTC" in told
+    assert "`trainer publish refresh`" in told
+    assert {path: path.read_bytes() for path in desk.stick.rglob("*") if path.is_file()} == before
+    assert desk.online.refresh("online", "ulm") == 0
+    assert desk.write() == 0
+
+
+@pytest.mark.parametrize("role", ["timestamp", "assign-ulm"])
+def test_a_folder_at_the_desk_needs_no_timer_and_what_has_expired_there_is_told(
+    desk: StickDesk, device: UsbDevice, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    version = nobody_refreshed(desk, role)
+    capsys.readouterr()
+    assert desk.write() == 0
+    assert f"{role} {version} was valid until 2026-01-02 03:04 UTC" in said(capsys)
+    assert device.takes() == 0
+
+
+def test_a_stick_says_until_when_what_is_copied_to_it_was_valid(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert desk.write() == 0
+    told, standing = capsys.readouterr(), desk.online.standing()
+    for role, signed in (("timestamp", standing.timestamp), ("assign-ulm", standing.delegated["assign-ulm"])):
+        until = f"{signed.signed.expires:%Y-%m-%d %H:%M} UTC"
+        assert f"{role} {signed.signed.version} until {until}" in " ".join(told.out.split())
+    assert "beware" not in told.err

@@ -70,7 +70,7 @@ TERMS = {
     "timestamp": Terms(1, 1, 1, 0.25, ("online",)),
 }
 _ASSIGN_TERMS = Terms(1, 1, 7, 2, ("online",))
-_STICK_DAYS, _STICK_ALARM_DAYS = 30, 7
+STICK_DAYS, _STICK_ALARM_DAYS = 30, 7
 """Of what machines sign for sticks: nobody signs a stick anew that is on its way."""
 
 
@@ -83,7 +83,7 @@ def terms_under(root: Root, role: str) -> Terms:
     """Return a role's terms in a repository, as its root says for what that is."""
     terms = terms_of(role)
     if is_for_sticks(root) and is_online(role):
-        return replace(terms, days=_STICK_DAYS, alarm_days=_STICK_ALARM_DAYS)
+        return replace(terms, days=STICK_DAYS, alarm_days=_STICK_ALARM_DAYS)
     return terms
 
 

@@ -6,16 +6,56 @@ So a device that hears the server and a stick has one floor.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Targets
 
-from appliance.errors import ConfigError
+from appliance.errors import BundleTrustError, ConfigError
 from trainer.release.assignment import Assignment, read_assignment
+from trainer.release.client import Expiry, expiries
 from trainer.release.publication import signed_by
-from trainer.release.roles import assign_role, expires, keys_of
+from trainer.release.roles import STICK_DAYS, assign_role, expires, keys_of
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
+
+
+def source_of(shelf: Shelf, online: Standing, site: str) -> tuple[str, str]:
+    """Look at how new the assignments are that get 30 days more on a stick: an old state may have been put back.
+
+    Args:
+        shelf: where they were made.
+        online: what stands there.
+        site: whose.
+
+    Returns:
+        Until when they were valid there; and a warning, empty if they still are. A folder at the desk needs no timer.
+
+    Raises:
+        BundleTrustError: They have expired in a store, so that nobody tells whether they are the newest.
+    """
+    found = {expiry.role: expiry for expiry in expiries(online)}
+    asked = [found[role] for role in ("timestamp", assign_role(site)) if role in found]
+    told = f"copied from {shelf.address}: " + ", ".join(f"{_named(each)} until {_when(each)}" for each in asked)
+    late = [f"{_named(each)} was valid until {_when(each)}" for each in asked if each.left <= timedelta()]
+    if not late:
+        return told, ""
+    words = f"{shelf.address}: {', '.join(late)}, so nothing tells whether this is the newest that was assigned"
+    if shelf.folder is None:
+        raise BundleTrustError(
+            f"{words}, and the stick would give it {STICK_DAYS} days more; nothing was written. Look at who writes "
+            f"there, sign it anew (`trainer publish refresh` with the keys of timestamp and {assign_role(site)}), then "
+            "write the stick"
+        )
+    return told, f"{words}; look whether it is. If a server gives the folder out, `trainer publish refresh` there first"
+
+
+def _named(expiry: Expiry) -> str:
+    return f"{expiry.role} {expiry.version}"
+
+
+def _when(expiry: Expiry) -> str:
+    return f"{expiry.until:%Y-%m-%d %H:%M} UTC"
 
 
 def signed_assignments(

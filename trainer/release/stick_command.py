@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.errors import ConfigError
+from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.release.assignment import Assignment
 from trainer.release.client import Expiry, expiries, look, needed_roles
@@ -18,7 +19,7 @@ from trainer.release.publish_commands import signers_of
 from trainer.release.roles import assign_role
 from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing, stands
-from trainer.release.stick_assignments import chosen_assignments, signed_assignments
+from trainer.release.stick_assignments import chosen_assignments, signed_assignments, source_of
 from trainer.release.stick_folder import write_pieces
 from trainer.release.stick_list import check_can_be_taken, copied_lists
 from trainer.release.stick_pieces import file_pieces, metadata_pieces
@@ -41,6 +42,9 @@ def write_stick(arguments: argparse.Namespace) -> int:
         online, sticks = remembered(shelf, arguments.root), remembered(own, arguments.stick_root)
         _check_purposes(shelf, online, own, sticks)
         check_keys(sticks, [site], signers)
+        source, doubt = source_of(shelf, online, site)
+        if doubt:
+            _err.print(f"trainer: beware: {doubt}", soft_wrap=True)
         lists = copied_lists(online, sticks)
         roles = {**lists, assign_role(site): signed_assignments(own, sticks, online, site, signers)}
         assigned = chosen_assignments(shelf, online, site, arguments.device)
@@ -52,6 +56,7 @@ def write_stick(arguments: argparse.Namespace) -> int:
         write_pieces(out, pieces, _about(site, assigned, first))
     written, pinned = Shelf(str(out)), read_small(arguments.stick_root)
     files, count = look(written, stands(written, pinned), pinned)
+    _out.print(source, soft_wrap=True)
     for assignment in assigned:
         _out.print(f"{assignment.device_id}: assignment {assignment.seq}, rollout {assignment.rollout}", soft_wrap=True)
     _out.print(
