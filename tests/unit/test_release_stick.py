@@ -282,7 +282,13 @@ def has_models_renewed(desk: StickDesk) -> int:
     return desk.sticks.change("renew", "models", folder="renewal")
 
 
-@pytest.mark.parametrize("change", [is_published_to, is_assigned_in, has_a_release_withdrawn, has_models_renewed])
+def is_refreshed(desk: StickDesk) -> int:
+    return desk.sticks.refresh()
+
+
+@pytest.mark.parametrize(
+    "change", [is_published_to, is_assigned_in, has_a_release_withdrawn, has_models_renewed, is_refreshed]
+)
 def test_what_is_copied_is_changed_where_it_comes_from(
     desk: StickDesk, capsys: pytest.CaptureFixture[str], change: Callable[[StickDesk], int]
 ) -> None:

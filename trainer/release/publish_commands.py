@@ -36,7 +36,7 @@ from trainer.release.releases import bring, check_may_release, is_newest, next_s
 from trainer.release.request import Request, as_bytes, collected, write_request
 from trainer.release.roles import KINDS, seq_of
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, is_stick, parse_root, stands
+from trainer.release.standing import Standing, check_is_no_copy, is_stick, parse_root, stands
 from trainer.release.stick_list import is_to_be_copied
 from trainer.release.withdrawal import newly_withdrawn
 from trainer.rollout.uses import check_unused
@@ -160,7 +160,9 @@ def refresh(arguments: argparse.Namespace) -> int:
     """
     signers, shelf = signers_of(arguments), Shelf(arguments.repository)
     with shelf.alone():
-        publish(shelf, remembered(shelf, arguments.root), Change(), signers)
+        standing = remembered(shelf, arguments.root)
+        check_is_no_copy(shelf, standing, "`trainer publish refresh`")
+        publish(shelf, standing, Change(), signers)
         standing = remembered(shelf, arguments.root)
     timestamp = standing.timestamp.signed
     _out.print(f"timestamp {timestamp.version}: valid until {timestamp.expires:%Y-%m-%d %H:%M} UTC", soft_wrap=True)
