@@ -163,7 +163,8 @@ def _fainter(judged: Judgement | Failure) -> Judgement | Failure:
 
 @pytest.mark.parametrize("candidate", [GOOD, BROKEN, DARK, Failure.CRASH, Failure.NOT_A_NUMBER, NO_PROBABILITY])
 def test_a_part_that_the_model_in_force_could_not_judge_says_nothing(candidate: Judgement | Failure) -> None:
-    assert after(GATE, Pair(DARK, candidate)) == ShadowState(incomparable=1)
+    for known in (None, Challenge.GOOD, Challenge.BAD):
+        assert after(GATE, Pair(DARK, candidate, known)) == ShadowState(incomparable=1)
 
 
 def test_a_device_that_is_held_back_slows_both_and_fails_neither() -> None:
