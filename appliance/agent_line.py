@@ -1,7 +1,7 @@
 """The inspecting process beside the agent: asked through the station's broker, read in its ledger."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -33,15 +33,25 @@ class MqttLine:
     Of a model, or recipe, that several products run, all of them change; only the one in force can be judged beside.
     """
 
-    def __init__(self, station: Station, folder: Path, kind: JudgingKindName = "model", busy_s: float = BUSY_S) -> None:
-        """Take the station, the folder of the kind's slots, and the kind; busy_s: see BUSY_S.
+    def __init__(
+        self, station: Station, folder: Path, kind: JudgingKindName = "model", busy_s: float = BUSY_S,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Take what is asked of whom.
+
+        Args:
+            station: the station.
+            folder: of the kind's slots.
+            kind: the kind.
+            busy_s: see BUSY_S.
+            on_step: called often while an answer is waited for, which has a limit of its own.
 
         Raises:
             ConfigError: the station cannot be asked.
         """
         self._station, self._folder, self._suffix = station, folder, SUFFIXES[kind]
         self._key: ReleaseKind = "bundle" if kind == "model" else "recipe"
-        self._settings, self._busy_s = station.mqtt(), busy_s
+        self._settings, self._busy_s, self._on_step = station.mqtt(), busy_s, on_step
         self._busy_since: dict[str, float] = {}
 
     def shadow(self, candidate: Candidate) -> None:
@@ -131,7 +141,7 @@ class MqttLine:
 
     def _answered(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         limit_s = LOADING_S if command in ("release", "shadow") else ANSWER_S
-        reply = ask(self._settings, command, arguments, limit_s)
+        reply = ask(self._settings, command, arguments, limit_s, self._on_step)
         if not reply.ok and reply.result.get("try_again") is True and self._is_patient(command):
             raise DeliveryError(f"the station is busy, {command} is asked again: {reply.error}")
         self._busy_since.pop(command, None)

@@ -85,7 +85,7 @@ def become_resident(config: AgentConfig, agent_file: Path, log_level: str | None
     station = Station.read(station_file(config))
     level = [] if log_level is None else ["--log-level", log_level]
     known = {"--config": agent_file, "--state": config.state, "--ledger": station.config.ledger.path,
-             "--broker": station.mqtt().model_dump_json(), "--silence-s": config.silence_s}  # fmt: skip
+             "--broker": station.mqtt().model_dump_json(), "--silence-s": config.must_get_on_s}  # fmt: skip
     words = [str(word) for pair in known.items() for word in pair]
     program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # as it was started, so that it is known again
     os.execv(sys.executable, [*program, *level, "agent", "rest", *words])

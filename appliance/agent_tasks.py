@@ -137,8 +137,9 @@ class Agent:
         )  # fmt: skip
 
     def kinds(
-        self, orders: Orders, station: Station, stopped: threading.Event, meanwhile: Callable[[], None]
-    ) -> dict[str, Kind]:
+        self, orders: Orders, station: Station, stopped: threading.Event, meanwhile: Callable[[], None],
+        on_step: Callable[[], None],
+    ) -> dict[str, Kind]:  # fmt: skip
         """Return what this device installs: models, recipes, and the application where agent.yaml has it.
 
         Args:
@@ -146,9 +147,12 @@ class Agent:
             station: its configuration.
             stopped: breaks off what takes long.
             meanwhile: called often while something does.
+            on_step: called often where nothing else may be done meanwhile.
         """
         kinds: dict[str, Kind] = {
-            content.kind: self.judging(content, orders, station, self.workshop(content.kind, stopped, meanwhile))
+            content.kind: self.judging(
+                content, orders, station, self.workshop(content.kind, stopped, meanwhile), on_step
+            )
             for content in JUDGING.values()
         }
         config, apps = self.config, self.config.apps
@@ -170,7 +174,10 @@ class Agent:
         products = [station.files_of(each.current).keys() for each in slots]
         return are_model_and_recipe(first, second) and not products[0].isdisjoint(products[1])
 
-    def judging(self, content: Content, orders: Orders, station: Station, workshop: Workshop) -> JudgingKind:
+    def judging(
+        self, content: Content, orders: Orders, station: Station, workshop: Workshop,
+        on_step: Callable[[], None] = nothing,
+    ) -> JudgingKind:  # fmt: skip
         """Return the kind `model` or `recipe`."""
         config = self.config
 
@@ -184,7 +191,7 @@ class Agent:
             return ""
 
         folder = config.slots_folder(content.kind)
-        line = MqttLine(station, folder, content.kind)
+        line = MqttLine(station, folder, content.kind, on_step=on_step)
         return JudgingKind(orders, folder, line, make_judge, workshop, SystemClock(), why_not, content)
 
     def service(self, stopped: threading.Event, on_step: Callable[[], None] = nothing) -> Service:
@@ -195,7 +202,7 @@ class Agent:
             on_step: called often while an update gets on, or a child process works within its own limits.
         """
         config, clock, station = self.config, SystemClock(), self.station()
-        line = MqttLine(station, config.slots_folder("model"))
+        line = MqttLine(station, config.slots_folder("model"), on_step=on_step)
         look = Meanwhile(config.look_s)
 
         def meanwhile() -> None:
@@ -208,7 +215,7 @@ class Agent:
             meanwhile()
 
         orders = self.orders(between)
-        kinds = self.kinds(orders, station, stopped, meanwhile)
+        kinds = self.kinds(orders, station, stopped, meanwhile, on_step)
         conductor = Conductor(
             self.journal, kinds, clock, config.window, partial(self.judge_together, station), on_step
         )  # fmt: skip

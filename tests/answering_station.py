@@ -15,6 +15,7 @@ from tests.ledger_inspections import make_inspection, make_trigger
 from tests.stations import SmallStation, until
 
 PRODUCT = "spots"
+PATIENCE_S = 60
 SHADOW_TABLE = (
     "CREATE TABLE IF NOT EXISTS shadow (seq INTEGER, candidate_digest TEXT, verdict TEXT, reason TEXT, label TEXT,"
     " score REAL, latency_us INTEGER, at TEXT)"
@@ -25,7 +26,7 @@ class AnsweringStation(SmallStation):
     """In force is what it was told last, at first what `current` names; each look at its status lets parts pass.
 
     Every fourth part is rejected, by whatever judges and by whatever judges beside. busy: command -> how often whoever
-    sends it is yet told to try again.
+    sends it is yet told to try again. may_answer: it thinks until that is set.
     """
 
     def __init__(self, current: Path, ledger: SqliteLedger, ledger_file: Path, parts_per_look: int = 8) -> None:
@@ -36,6 +37,8 @@ class AnsweringStation(SmallStation):
         self.refuses: dict[str, str] = {}
         self.busy: dict[str, int] = {}
         self._busy = threading.Lock()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def connect(self, settings: MqttSettings) -> None:
         """Come up; `disconnect` when done."""
@@ -53,6 +56,7 @@ class AnsweringStation(SmallStation):
 
     def on_command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self.commands.append((name, arguments))
+        self.may_answer.wait(PATIENCE_S)
         if words := self.refuses.get(name):
             return {"ok": False, "error": words}
         if self.busy.get(name, 0) > 0:

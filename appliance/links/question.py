@@ -1,7 +1,7 @@
 """One command to a station and its answer, for a person at a terminal who waits for it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -33,7 +33,11 @@ LONGEST_KEEPALIVE_S = 5
 
 
 def ask(
-    settings: MqttSettings, command: str, arguments: Mapping[str, Any], timeout_s: float = ANSWER_S
+    settings: MqttSettings,
+    command: str,
+    arguments: Mapping[str, Any],
+    timeout_s: float = ANSWER_S,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> CommandReply:
     """Send a command through the station's broker and wait for its answer.
 
@@ -45,6 +49,7 @@ def ask(
         command: its name.
         arguments: JSON values.
         timeout_s: seconds until nobody is taken to answer.
+        meanwhile: called before the broker is asked, and every STEP_S while the answer is waited for.
 
     Raises:
         ConfigError: a certificate or the password file cannot be used.
@@ -52,12 +57,12 @@ def ask(
     """
     patient = settings.model_copy(update={"keepalive_s": min(settings.keepalive_s, LONGEST_KEEPALIVE_S)})
     if settings.protocol != "auto":
-        return _Question(patient, command, arguments, settings.protocol).ask(timeout_s)
+        return _Question(patient, command, arguments, settings.protocol).ask(timeout_s, meanwhile)
     newest, oldest = get_args(Protocol)
     try:
-        return _Question(patient, command, arguments, newest).ask(timeout_s)
+        return _Question(patient, command, arguments, newest).ask(timeout_s, meanwhile)
     except ProtocolRefusedError:
-        return _Question(patient, command, arguments, oldest).ask(timeout_s)
+        return _Question(patient, command, arguments, oldest).ask(timeout_s, meanwhile)
 
 
 class _Question:
@@ -70,12 +75,14 @@ class _Question:
         client_id = f"command-{settings.device_id}-{self._correlation[-8:]}"
         self._connection = Connection(settings, Introduction(client_id, [Subscription(self._answer_topic)]), protocol)
 
-    def ask(self, timeout_s: float) -> CommandReply:
+    def ask(self, timeout_s: float, meanwhile: Callable[[], None]) -> CommandReply:
         try:
+            meanwhile()
             self._connection.open()
             self._send()
             give_up_s = time.monotonic() + timeout_s
             while (remaining_s := give_up_s - time.monotonic()) > 0:
+                meanwhile()
                 for event in self._connection.step(min(remaining_s, STEP_S)):
                     if (reply := self._read(event)) is not None:
                         return reply

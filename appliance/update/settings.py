@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 MEGABYTE = 10**6
 MAX_ROOT_BYTES = 512_000
+SILENCE_S = 900.0
+"""Longer than the disk takes to read and write the largest release."""
 
 
 def _as_proxy(said: object) -> object:
@@ -71,7 +73,7 @@ class AgentConfig(Places, Section):
     sticks. reserve_mb: what downloads leave free.
     station: the configuration of the line beside, and assignment: what this device is called; both None on a device
     that only fetches files. poll_min, look_s: minutes between questions to the repository, seconds between looks at
-    the line. silence_s: seconds in which the agent at work must get further, or it is taken as hung.
+    the line. silence_s: seconds in which the agent at work must get further, or it is taken as hung; see must_get_on_s.
     apps: None where the application is not updated.
     """
 
@@ -92,7 +94,7 @@ class AgentConfig(Places, Section):
     reports_url: str | None = None
     poll_min: Annotated[float, Field(ge=0.01, le=10_000)] = 15.0
     look_s: Annotated[float, Field(ge=0.01, le=3600)] = 5.0
-    silence_s: Annotated[float, Field(gt=0, le=100_000)] = 900.0
+    silence_s: Annotated[float, Field(gt=0, le=100_000)] | None = None
     work: WorkSection = WorkSection()
     apps: AppsSection | None = None
 
@@ -100,6 +102,11 @@ class AgentConfig(Places, Section):
     def reserve_bytes(self) -> int:
         """What downloads leave free on the disk."""
         return self.reserve_mb * MEGABYTE
+
+    @property
+    def must_get_on_s(self) -> float:
+        """Seconds in which the agent at work must get further; where nobody says, as many as `limits` ask for."""
+        return max(SILENCE_S, self.limits.longest_s) if self.silence_s is None else self.silence_s
 
     def make_floor(self) -> Floor:
         """Return what this device never goes back behind."""
@@ -196,10 +203,10 @@ def load_agent_config(path: Path) -> AgentConfig:
         except ConfigError as error:
             problem, _, remedy = str(error).rpartition("; ")
             raise document.error((key,), problem, remedy) from error
-    needed_s = config.limits.longest_s
-    if config.silence_s < needed_s:
-        problem = f"{config.silence_s:g} s are less than the {needed_s:g} s that `limits` leave the network"
-        raise document.error(("silence_s",), problem, "raise it, or lower those")
+    given_s, needed_s = config.must_get_on_s, config.limits.longest_s
+    if given_s < needed_s:
+        problem = f"{given_s:g} s are less than the {needed_s:g} s that `limits` leave the network"
+        raise document.error(("silence_s",), problem, "raise it, or leave it out")
     if config.state in (config.floor, *config.floor.parents):
         problem = f"{config.floor} lies in the state folder"
         raise document.error(("floor",), problem, "put it elsewhere, so that both are not lost at once")

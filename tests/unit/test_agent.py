@@ -177,7 +177,7 @@ def test_each_refusal_has_its_code_and_its_words(
     [
         ({"metadata_url": "http://127.0.0.1/x"}, "metadata_url: http://127.0.0.1/x: updates are fetched by https only"),
         ({"targets_url": "ftp://x/y"}, "targets_url: ftp://x/y: updates are fetched"),
-        ({"silence_s": 200}, "silence_s: 200 s are less than the 210 s that `limits` leave the network; raise it, or"),
+        ({"silence_s": 200}, "silence_s: 200 s are less than the 210 s that `limits` leave the network; raise it"),
         ({"floor": "agent/floor.json"}, "floor: .*lies in the state folder; put it elsewhere"),
         ({"ca_file": "nobody.crt"}, "ca_file: .*nobody.crt: no certificates of an authority .*; name"),
         ({"ca_file": "agent.yaml"}, "ca_file: .*agent.yaml: no certificates of an authority .*; name"),
@@ -200,6 +200,16 @@ def test_a_mistake_in_the_file_is_told_with_its_line(
     said = capsys.readouterr().err
     assert re.search(words, said)
     assert re.search(r"agent\.yaml:\d+: ", said)
+
+
+@needs_openssl
+@pytest.mark.parametrize(("limits", "silence_s"), [({}, 900), ({"refresh_s": 900}, 990)])
+def test_who_says_nothing_of_silence_gets_as_much_as_the_limits_leave_the_network(
+    station: Station, limits: dict[str, float], silence_s: float
+) -> None:
+    station.configure(limits=limits)
+    assert load_agent_config(station.config).must_get_on_s == silence_s
+    assert station.agent("refresh") == 0
 
 
 @needs_openssl

@@ -1,7 +1,9 @@
 """The line as the agent asks it: a station that is busy is asked again, within reason, and no release is blamed."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tests.stations import needs_mosquitto, until
 from tests.tiny_releases import NAME
 
 pytestmark = [needs_openssl, needs_mosquitto]
+LONGEST_SILENCE_S = 10.0
 WORDS = "another release is being loaded"
 
 
@@ -69,3 +72,18 @@ def test_what_a_station_refuses_for_good_is_no_matter_of_patience(place: Place) 
     place.station.refuses["release"] = "it is older than what is in force"
     with pytest.raises(LineRefusedError, match="older"):
         line(place, 60).decide_with(Candidate(NAME, place.current, place.in_force()))
+
+
+def test_who_waits_for_an_answer_says_often_that_it_gets_on(place: Place) -> None:
+    """The answer has its own limit; a worker that is silent meanwhile would be taken as hung."""
+    steps, station = list[float](), place.station
+
+    def on_step() -> None:
+        steps.append(time.monotonic())
+        if len(steps) > 3:
+            station.may_answer.set()
+
+    asked = MqttLine(Station.read(place.folder / "config.yaml"), place.current.parents[1], on_step=on_step)
+    station.may_answer.clear()
+    assert asked.in_force(NAME) == place.in_force()
+    assert max(later - earlier for earlier, later in pairwise(steps)) < LONGEST_SILENCE_S
