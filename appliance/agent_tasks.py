@@ -120,16 +120,17 @@ class Agent:
             station, current, config.work, is_wanted, meanwhile=meanwhile, kind=kind, progress=progress
         )
 
-    def orders(self, meanwhile: Callable[[], None] = nothing) -> Orders:
+    def orders(self, meanwhile: Callable[[], None] = nothing, on_step: Callable[[], None] = nothing) -> Orders:
         """Return where orders and releases come from.
 
         Args:
             meanwhile: called while a file comes; what it raises breaks that off.
+            on_step: called while an assignment comes.
         """
         config = self.config
         targets = config.make_targets_source()
         store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
-        papers = TargetStore(config.orders, targets)
+        papers = TargetStore(config.orders, targets, meanwhile=on_step)
         floor = config.make_floor()
         return Orders(
             self.repository() if config.has_server else None, store, papers, floor, self.who.site, self.who.device_id,
@@ -162,7 +163,7 @@ class Agent:
             return self.is_wanted(stopped)
 
         if apps is not None:
-            builder = AppBuilder(app_slots(config, apps), apps.work, config.reserve_bytes, is_wanted)
+            builder = AppBuilder(app_slots(config, apps), apps.work, config.reserve_bytes, is_wanted, on_step)
             kinds["app"] = Apps(orders, builder, apps, config.station, SystemClock())
         return kinds
 
@@ -214,7 +215,7 @@ class Agent:
                 raise InterruptedWorkError("the download was broken off; it goes on where it was")
             meanwhile()
 
-        orders = self.orders(between)
+        orders = self.orders(between, on_step)
         kinds = self.kinds(orders, station, stopped, meanwhile, on_step)
         conductor = Conductor(
             self.journal, kinds, clock, config.window, partial(self.judge_together, station), on_step

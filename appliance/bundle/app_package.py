@@ -6,7 +6,7 @@ The zip file has the fixed form of a bundle (appliance.bundle.container), and is
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -94,12 +94,13 @@ class _Entry:
     at: int
 
 
-def read_app(path: Path, into: Path | None = None) -> AppManifest:
+def read_app(path: Path, into: Path | None = None, on_step: Callable[[], None] = lambda: None) -> AppManifest:
     """Read a package, refuse everything that is not one, and put its wheels into a folder.
 
     Args:
         path: the file.
         into: an empty folder for the wheels, which are not synced; None: they are only looked at.
+        on_step: called after each piece of a wheel.
 
     Returns:
         What it is; nothing of it is installed or tried by that.
@@ -117,7 +118,10 @@ def read_app(path: Path, into: Path | None = None) -> AppManifest:
         entries = _directory(file, path)
         manifest = _manifest(file, path, entries)
         for entry, wheel in zip(entries[1:], manifest.wheels, strict=True):
-            _copy(file, path, entry, wheel, into)
+            with (into / wheel.file).open("xb") if into else Path("/dev/null").open("wb") as copy:
+                for chunk in _checked(file, path, entry, wheel):
+                    copy.write(chunk)
+                    on_step()
     return manifest
 
 
@@ -234,14 +238,13 @@ def _manifest(file: IO[bytes], path: Path, entries: list[_Entry]) -> AppManifest
     return manifest
 
 
-def _copy(file: IO[bytes], path: Path, entry: _Entry, wheel: Wheel, into: Path | None) -> None:
+def _checked(file: IO[bytes], path: Path, entry: _Entry, wheel: Wheel) -> Iterator[bytes]:
     digest, crc, rest = hashlib.sha256(), 0, entry.size
     file.seek(entry.at)
-    with (into / wheel.file).open("xb") if into else Path("/dev/null").open("wb") as copy:
-        while rest and (chunk := file.read(min(READ_BYTES, rest))):
-            digest.update(chunk)
-            crc, rest = zlib.crc32(chunk, crc), rest - len(chunk)
-            copy.write(chunk)
+    while rest and (chunk := file.read(min(READ_BYTES, rest))):
+        digest.update(chunk)
+        crc, rest = zlib.crc32(chunk, crc), rest - len(chunk)
+        yield chunk
     if rest or crc != entry.crc or digest.hexdigest() != wheel.sha256:
         raise BundleDigestError(f"{path}: {wheel.file} is not the wheel that {MANIFEST} names; {GET_AGAIN}")
 

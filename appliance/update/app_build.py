@@ -33,13 +33,14 @@ class AppBuilder:
     """Makes slots; never the one that is started, nor one of which a program runs.
 
     slots: where. work: bounds. reserve_bytes: what stays free on the disk. is_wanted: asked while a child works; True
-    ends it.
+    ends it. on_step: called often while the disk works, which no limit holds.
     """
 
     slots: AppSlots
     work: AppWork
     reserve_bytes: int = 0
     is_wanted: Callable[[], bool] = lambda: False
+    on_step: Callable[[], None] = lambda: None
 
     def verify(self, package: Path, sha256: str) -> AppManifest:
         """Judge a package on disk, and whether it is for this device.
@@ -59,11 +60,12 @@ class AppBuilder:
             with package.open("rb") as file:
                 while chunk := file.read(READ_BYTES):
                     digest.update(chunk)
+                    self.on_step()
         except OSError as error:
             raise StorageError(f"{package}: {error.strerror}; check the disk and the rights") from error
         if digest.hexdigest() != sha256:
             raise BundleDigestError(f"{package} is not the file that was signed; it is fetched anew")
-        manifest = read_app(package)
+        manifest = read_app(package, on_step=self.on_step)
         here = (f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine())
         if (manifest.python, manifest.architecture) != here:
             raise BundleFormatError(
@@ -91,12 +93,12 @@ class AppBuilder:
             self._clear(self.slots.folder / "staged")
             self._check_space(sum(wheel.length for wheel in manifest.wheels) + manifest.installed_bytes)
             draft.mkdir(parents=True)
-            read_app(package, into=draft)
+            read_app(package, draft, self.on_step)
             write_whole(draft / "manifest.json", strict_json.dump(manifest))
             lines = [f"./{wheel.file} --hash=sha256:{wheel.sha256}\n" for wheel in manifest.wheels
                      if wheel.distribution != INSTALLER]  # fmt: skip
             write_whole(draft / "requirements.txt", "".join(lines).encode("ascii"))
-            _sync_tree(draft)
+            self._sync_tree(draft)
             draft.replace(staged)
             launch.sync(staged.parent)
         return manifest
@@ -126,7 +128,7 @@ class AppBuilder:
                 self._check_space(manifest.installed_bytes)
                 self._clear(folder)
                 self._install(folder, sha256, manifest)
-                _sync_tree(folder)
+                self._sync_tree(folder)
                 slot = Slot(sha256, manifest.name, manifest.version, manifest.seq, BUILT)
                 launch.write_note(launch.slot_note(self.slots.folder, name), slot, SLOT)
         return f"slot {name} made from {len(manifest.wheels) - 1} wheels"
@@ -240,15 +242,25 @@ class AppBuilder:
             launch.sync(folder)
         for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                self._remove_tree(path)
             else:
                 path.unlink()
 
+    def _remove_tree(self, folder: Path) -> None:
+        for root, folders, files in os.walk(folder, topdown=False):
+            for path in (Path(root) / name for name in (*folders, *files)):
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                else:
+                    path.unlink()
+                self.on_step()
+        folder.rmdir()
 
-def _sync_tree(folder: Path) -> None:
-    """Bring every file and name of a folder to disk, one by one, so that the line's own writes come in between."""
-    for root, _, files in os.walk(folder):
-        for path in (Path(root) / name for name in files):
-            if not path.is_symlink():
-                launch.sync(path)
-        launch.sync(Path(root))
+    def _sync_tree(self, folder: Path) -> None:
+        """Bring every file and name of a folder to disk, one by one, so that the line's own writes come in between."""
+        for root, _, files in os.walk(folder):
+            for path in (Path(root) / name for name in files):
+                if not path.is_symlink():
+                    launch.sync(path)
+                    self.on_step()
+            launch.sync(Path(root))

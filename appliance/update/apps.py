@@ -56,7 +56,7 @@ class Apps:
     def verify(self, update: Update) -> Outcome:
         """Judge the file on disk: whether it is a package for this device, and of the release that was signed."""
         release, path = update.release, self._file(update)
-        if digest_of(path) != release.sha256:
+        if digest_of(path, self.builder.on_step) != release.sha256:
             return Outcome(Event.RETRY, f"{path} is damaged on disk")
         manifest = self.builder.verify(path, release.sha256)
         if (manifest.name, manifest.seq) != (release.name, release.seq):

@@ -26,7 +26,7 @@ READ_BYTES = 1 << 20
 class _Draft:
     """A file on its way: what is on disk already, and its digests so far."""
 
-    def __init__(self, path: Path, target: Target) -> None:
+    def __init__(self, path: Path, target: Target, on_step: Callable[[], None]) -> None:
         self.path, self._target = path, target
         self._hashes = {algorithm: hashlib.new(algorithm) for algorithm in target.digests}
         self.length = 0
@@ -34,6 +34,7 @@ class _Draft:
             with path.open("rb") as file:
                 while chunk := file.read(READ_BYTES):
                     self._note(chunk)
+                    on_step()
         self.began_at = self.length
 
     def append(self, file: IO[bytes], chunk: bytes) -> None:
@@ -56,7 +57,8 @@ class TargetStore:
     """Verified files under their digest; what is there is never changed, and replaced only by what is right.
 
     folder: for these files alone. source: where the repository's targets lie. reserve_bytes: what must stay free.
-    meanwhile: called after each piece; what it raises breaks the download off, and the next one goes on there.
+    meanwhile: called after each piece that comes or is read again, and while another process works in the folder; what
+    it raises breaks the download off, and the next one goes on there.
     """
 
     folder: Path
@@ -85,7 +87,7 @@ class TargetStore:
         path = self.folder / target.digests.get("sha256", next(iter(target.digests.values())))
         with in_words(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder / ".lock"):
+            with locked(self.folder / ".lock", self.meanwhile):
                 if self._holds(path, target):
                     return path
                 part = path.with_name(f".{path.name}.part")
@@ -99,7 +101,7 @@ class TargetStore:
     def _holds(self, path: Path, target: Target) -> bool:
         if not path.exists():
             return False
-        if path.stat().st_size == target.length and _Draft(path, target).is_right():
+        if path.stat().st_size == target.length and _Draft(path, target, self.meanwhile).is_right():
             return True
         log.warning("%s is damaged and is fetched anew; check the disk", path)
         return False
@@ -129,13 +131,13 @@ class TargetStore:
             part.unlink()
         for _ in range(2):
             part.touch()
-            draft = _Draft(part, target)
+            draft = _Draft(part, target, self.meanwhile)
             while draft.length < target.length:
                 try:
                     self._receive_rest(target, draft, ends_at)
                 except CannotGoOnError:
                     part.unlink()
-                    draft = _Draft(part, target)
+                    draft = _Draft(part, target, self.meanwhile)
             if draft.is_right():
                 return
             part.unlink()

@@ -2,19 +2,24 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.errors import StorageError
 
+LOOK_S = 0.2
+"""How often whoever does something meanwhile looks whether a lock is free."""
+
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock, which ends with the process at the latest.
 
     Args:
         path: a file that is only there for this, in a folder that is there.
+        meanwhile: called every LOOK_S while somebody else holds it; what it raises ends the wait.
 
     Yields:
         When nobody else holds it; who holds it is bounded by the limits of transfers.
@@ -27,6 +32,9 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; check the folder, space and rights") from error
     try:
+        while meanwhile is not None and not _is_taken(descriptor):
+            meanwhile()
+            threading.Event().wait(LOOK_S)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -52,11 +60,14 @@ def held_if_free(path: Path) -> Iterator[bool]:
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; check the folder, space and rights") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _is_taken(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -18,8 +18,8 @@ SUFFIXES: Mapping[JudgingKindName, str] = {"model": ".bundle", "recipe": ".recip
 READ_BYTES = 1 << 20
 
 
-def digest_of(path: Path) -> str:
-    """Return a file's SHA-256; empty if there is none.
+def digest_of(path: Path, on_step: Callable[[], None] = lambda: None) -> str:
+    """Return a file's SHA-256; empty if there is none; on_step: called after each piece of it.
 
     Raises:
         StorageError: it cannot be read.
@@ -29,6 +29,7 @@ def digest_of(path: Path) -> str:
         with path.open("rb") as file:
             while chunk := file.read(READ_BYTES):
                 digest.update(chunk)
+                on_step()
     except FileNotFoundError:
         return ""
     except OSError as error:

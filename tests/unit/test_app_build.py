@@ -20,7 +20,7 @@ from appliance.errors import (
     StorageError,
 )
 from appliance.launch import BUILT, PROVED
-from appliance.update.app_build import AppBuilder
+from appliance.update.app_build import READ_BYTES, AppBuilder
 from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from appliance.update.kinds import InterruptedWorkError
@@ -62,6 +62,10 @@ def room(tmp_path: Path, package: Path) -> Iterator[AppBuilder]:
     builder = builder_in(tmp_path / "slots")
     builder.stage(package, digest(package))
     yield builder
+
+
+def files_in(folder: Path) -> int:
+    return sum(path.is_file() and not path.is_symlink() for path in folder.rglob("*"))
 
 
 def start(builder: AppBuilder, name: str, *arguments: str) -> str:
@@ -207,6 +211,31 @@ def test_cleaning_up_leaves_the_slots(tmp_path: Path, package: Path) -> None:
         builder.clean_up()
     assert not list((builder.slots.folder / "staged").iterdir())
     assert builder.slots.keeps(sha256)
+
+
+def test_what_keeps_the_disk_at_work_says_file_by_file_that_it_gets_on(tmp_path: Path, package: Path) -> None:
+    """Nothing else bounds it, so an agent that said nothing meanwhile would be taken as hung on a slow disk."""
+    steps = list[None]()
+    builder = replace(builder_in(tmp_path / "slots"), on_step=lambda: steps.append(None))
+
+    def taken() -> int:
+        count = len(steps)
+        steps.clear()
+        return count
+
+    def pieces(*lengths: int) -> int:
+        return sum(-(-length // READ_BYTES) for length in lengths)
+
+    wheels = pieces(*(wheel.length for wheel in builder.verify(package, digest(package)).wheels))
+    to_judge = pieces(package.stat().st_size) + wheels
+    assert taken() == to_judge
+    builder.stage(package, digest(package))
+    staged = files_in(builder.slots.folder / "staged")
+    assert taken() == to_judge + wheels + staged
+    builder.build(digest(package))
+    assert taken() >= files_in(builder.slots.folder / "a") - 1 > 0, "its note comes last"
+    builder.clean_up()
+    assert taken() >= staged
 
 
 def test_making_a_slot_is_broken_off_when_the_agent_is_needed(room: AppBuilder, package: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BundleTrustError, DeliveryError, StorageError
-from appliance.update.download import TargetStore
+from appliance.update.download import READ_BYTES, TargetStore
 from appliance.update.https import HttpsSource
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import Target
@@ -348,6 +348,13 @@ def test_half_fetched_files_stay_where_deleting_them_is_no_help_or_not_needed(
         assert (older.exists(), newer.exists()) == (True, True)
         assert store.fetch(TARGET).read_bytes() == CONTENT
         assert (older.exists(), newer.exists()) == (False, True)
+
+
+def test_a_file_that_is_read_again_gets_on_piece_by_piece(tmp_path: Path, server: UpdateServer) -> None:
+    store, pieces = store_in(tmp_path, server), list[int]()
+    path = store.fetch(TARGET)
+    assert replace(store, meanwhile=lambda: pieces.append(1)).fetch(TARGET) == path
+    assert len(pieces) == -(-LENGTH // READ_BYTES)
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path: Path, server: UpdateServer) -> None:
