@@ -20,7 +20,7 @@ from appliance.update.lifecycle import (
     State,
     after,
 )
-from appliance.update.situation import GOES_BACK, HOLD, HUNG
+from appliance.update.situation import GOES_BACK, HOLD, HUNG, HUNG_TAKEN
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +80,21 @@ class Conductor:
 
     def resume(self) -> None:
         """Begin after a start: what an earlier process broke off counts as that."""
-        hung = self._journal.noted(HUNG) or {}
+        hung = self._take_hung()
         for update in self._journal.open_updates():
             if not (update.is_waiting or update.is_due):
                 progress = after(update.progress, Event.RESTARTED)
                 why = f": {hung['words']}" if hung.get("at", "") >= update.since else ""
                 if progress != update.progress:
                     self._journal.move(update, progress, f"the agent ended within {update.progress.state.value}{why}")
+
+    def _take_hung(self) -> dict[str, str]:
+        """Return how the agent before ended, if it hung; once, as the note stays for people to see."""
+        hung: dict[str, str] = self._journal.noted(HUNG) or {}
+        if not hung or hung["at"] == self._journal.noted(HUNG_TAKEN):
+            return {}
+        self._journal.note(HUNG_TAKEN, hung["at"])
+        return hung
 
     def begin(self, assignment: Assignment) -> None:
         """Begin what an assignment asks for and this device does not have; give up what it no longer asks for."""

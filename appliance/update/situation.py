@@ -12,6 +12,9 @@ HOLD = "hold"
 HUNG = "hung"
 """The journal's note of an agent that got no further and was ended; gone when a later one came to its end."""
 
+HUNG_TAKEN = "hung taken"
+"""The journal's note of when an agent hung after which another one began: what ends that one is something else."""
+
 BROUGHT = "stick"
 """The journal's note of what a stick brought; see appliance.update.brought."""
 

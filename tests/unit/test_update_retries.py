@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import RuntimeFault
+from appliance.events import iso
 from appliance.update.assignment import Assignment
 from appliance.update.conductor import Conductor
 from appliance.update.doors import Window
 from appliance.update.journal import Journal
 from appliance.update.kinds import Outcome, Update
 from appliance.update.lifecycle import Event, State
+from appliance.update.situation import HUNG
 from tests.scripted_kind import ScriptedKind
 from tests.unit.test_update_journal import release
 from tests.unit.test_update_two_names import GATES
@@ -96,3 +98,19 @@ def test_what_is_broken_off_while_it_is_tried_again_counts(agent: Agent, state: 
     update = agent.start_and_end()
     assert getattr(update.progress, count) == 2
     assert update.reason == f"the agent ended within {state.upper()}"
+
+
+def test_a_hang_is_told_of_the_end_that_it_was_and_of_no_later_one(agent: Agent) -> None:
+    agent.in_state("verify", KilledError())
+    with pytest.raises(KilledError):
+        agent.call()
+    hung = {"at": iso(SetClock().utc()), "words": "it got no further for 900 s"}
+    agent.journal.note(HUNG, hung)
+    with pytest.raises(KilledError):
+        agent.call()
+    assert agent.newest().reason == "the agent ended within VERIFY: it got no further for 900 s"
+    update = agent.start_and_end()  # after the power was cut
+    assert (update.reason, update.progress.tries) == ("the agent ended within VERIFY", 2)
+    assert agent.journal.noted(HUNG) == hung, "people still see it"
+    agent.journal.note(HUNG, hung | {"at": iso(SetClock().utc())})
+    assert "900 s" in agent.start_and_end().reason
