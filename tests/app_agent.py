@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import launch
-from appliance.launch import BUILT, SLOT, Slot
+from appliance.launch import BUILT, FAILED, SLOT, STARTS, Slot, Starts
 from appliance.update.app_build import AppBuilder
 from appliance.update.app_settings import AppLimits, AppWork
 from appliance.update.app_slots import AppSlots
@@ -141,6 +141,11 @@ class AppDevice(Device):
         """The versions that a unit started, in their order."""
         out = self.slots.units[unit].with_suffix(".out")
         return [line.split()[0] for line in out.read_text().splitlines()] if out.exists() else []
+
+    def crashes(self, tries_left: int = 0, unit: str = "run") -> None:
+        """What a launcher writes down of a program that crashed on trial, where one is."""
+        if trial := self.slots.trial():
+            launch.write_note(self.slots.units[unit], Starts(trial.id, tries_left, FAILED, "it crashed"), STARTS)
 
     def pid(self, unit: str = "run") -> int:
         """The process that a unit started last."""

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 from appliance import launch
 from appliance.errors import ApplianceError, BundleProofError, DeliveryError, DeviceError, StorageError
 from appliance.events import iso
-from appliance.update.app_settings import AppLimits
 from appliance.update.journal import Journal
 from appliance.update.kinds import KindName
 from appliance.update.lifecycle import PREPARING, WAY_BACK, State
@@ -124,8 +123,10 @@ class Subject:
         if self.kind != "app":
             yield {"watch": self._goes_bad} if state in WAY_BACK else {}
             return
-        self.app.limits = AppLimits(trial_min=0.0001) if state in WAY_BACK else AppLimits()
-        with nullcontext() if state in WAY_BACK else self.app.systemd():
+        if state in WAY_BACK:
+            yield {"canary": self.app.crashes}
+            return
+        with self.app.systemd():
             yield {}
 
     def _goes_bad(self) -> None:

@@ -23,10 +23,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a trial stands: it waits for something, or was well for long enough, or failed; reason: in words."""
+    """How a trial stands: it waits for something, or was well for long enough, or failed.
+
+    reason: in words. is_untried: only a first start of some unit is missing, so that nothing is known against it.
+    """
 
     state: Literal["waits", "healthy", "failed"]
     reason: str
+    is_untried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class AppSlots:
         if trial is None or trial.sha256 != sha256:
             return Health("failed", "it is not on trial")
         stands = [_health_of(unit, path, trial) for unit, path in self.units.items()]
+        stands.sort(key=lambda each: each.is_untried)
         for state in ("failed", "waits"):
             if found := [health for health in stands if health.state == state]:
                 return found[0]
@@ -233,7 +238,8 @@ def _health_of(unit: str, path: Path, trial: Trial) -> Health:
     except (OSError, ValueError) as error:
         return Health("failed", f"{unit}: {error}")
     if starts is None or starts.trial != trial.id:
-        return Health("waits", f"{unit} has not been started with it yet; restart the unit if that does not come")
+        words = f"{unit} has not been started with it yet; restart the unit if that does not come"
+        return Health("waits", words, is_untried=True)
     is_there = starts.boot_id == launch.boot_id() and Path(f"/proc/{starts.pid}").exists()
     if starts.phase == HEALTHY and is_there:
         return Health("healthy", unit)

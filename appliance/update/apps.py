@@ -12,7 +12,7 @@ from appliance.update.app_settings import AppLimits
 from appliance.update.app_slots import AppSlots
 from appliance.update.durable import remove
 from appliance.update.kinds import Outcome, Update, done, failed, waits
-from appliance.update.lifecycle import Event
+from appliance.update.lifecycle import Event, State
 from appliance.update.orders import Orders
 from appliance.update.slots import digest_of
 
@@ -157,6 +157,12 @@ class Apps:
             return done(health.reason)
         if has_failed and not before.is_well:  # seen twice: the launcher may be about to write down why
             return failed(health.reason, looked=kept)
+        if looked.well_s >= limit_s and health.is_untried and update.progress.state is State.CANARY:
+            words = (
+                f"no start was counted within {self.limits.trial_min:g} min, as on a full disk, so it is not to blame"
+            )
+            reason = f"{health.reason}; {words}: look at the unit's log, and assign it anew"
+            return Outcome(Event.LACKING, reason, {"looked": kept})
         if looked.well_s >= limit_s:
             return failed(f"{health.reason}; not well within {self.limits.trial_min:g} min", looked=kept)
         return waits(health.reason, looked=kept)

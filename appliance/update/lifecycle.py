@@ -48,7 +48,7 @@ class Event(str, Enum):
     RETRY = "retry"  # it failed, and may succeed next time
     FAILED = "failed"  # it failed, and would again
     LOST = "lost"  # the line no longer has the release that it was given
-    LACKING = "lacking"  # what people must bring for its gate never came, so that it cannot be judged
+    LACKING = "lacking"  # what it takes to judge it never came: what people must bring, or a start of it
     ABORTED = "aborted"  # a person, or a newer assignment, wants it undone; or the device has lost it
     RESTARTED = "restarted"  # the agent's process ended within the action
 

@@ -3,16 +3,19 @@
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from appliance.bundle.gate_settings import Gates
 from appliance.update.app_settings import AppLimits
+from appliance.update.app_slots import AppSlots
 from appliance.update.assignment import AssignedRelease
 from appliance.update.lifecycle import Progress, State
-from tests.app_agent import APP, AppDevice, AppFleet
+from tests.app_agent import APP, AppDevice, AppFleet, Systemd
 from tests.line import eventually
+from tests.small_disk import fill, small_disk
 from tests.update_agent import Along
 from tests.update_server import UpdateServer
 
@@ -85,13 +88,49 @@ def test_a_release_that_fails_on_trial_is_left_without_anybodys_doing(
     assert (device.slots.in_force(), device.slots.trial(), device.slots.keeps(bad)) == ("", None, False)
 
 
-def test_a_trial_that_no_unit_ever_starts_ends_with_its_time(device: AppDevice, fleet: AppFleet) -> None:
+def test_a_trial_that_no_unit_ever_starts_ends_with_its_time_and_blames_no_release(
+    device: AppDevice, fleet: AppFleet
+) -> None:
     device.limits = AppLimits(trial_min=0.02)
     fleet.bring(device, 7)
     update = device.update()
-    assert (update.progress.outcome, states(device)[-7:]) == ("quarantined", ["CANARY", *BACK])
+    assert (update.progress.outcome, states(device)[-7:]) == ("failed", ["CANARY", *BACK])
     assert "run has not been started with it yet" in update.reason
-    assert "not well within 0.02 min" in update.reason
+    assert "no start was counted within 0.02 min" in update.reason
+    assert (device.journal.quarantined(), device.slots.trial()) == ({}, None)
+
+
+@pytest.mark.long
+def test_a_full_disk_on_which_no_start_is_counted_blames_no_release(
+    tmp_path: Path, device: AppDevice, fleet: AppFleet
+) -> None:
+    with small_disk(tmp_path / "small", 1 << 20) as small:
+        out = tmp_path / "run.out"
+        device.slots = AppSlots(device.slots.folder, {"run": small / "starts.json"})
+        ballast, device.limits = fill(small), AppLimits(trial_min=0.02)
+        new = fleet.bring(device, 7)
+        image, units = device.folder / "image", dict(device.slots.units)
+        with Systemd(device.slots.folder, image, units, arguments=lambda _: ["run", str(out)]):
+            update = device.update()
+            assert (update.progress.outcome, device.journal.quarantined()) == ("failed", {})
+            assert "no start was counted" in update.reason
+            ballast.unlink()
+            device.limits = AppLimits()
+            fleet.assign(fleet.sign(7, fleet.package(7, "7.0").read_bytes()))
+            assert device.update().progress.outcome == "success"
+        assert device.slots.in_force() == new
+
+
+def test_a_unit_that_was_started_and_is_not_well_is_to_blame(
+    tmp_path: Path, fleet: AppFleet, server: UpdateServer
+) -> None:
+    """Also where another unit was never started with it."""
+    device = fleet.app_device(tmp_path / "device", server, units=("agent", "run"), limits=AppLimits(trial_min=0.02))
+    fleet.bring(device, 7)
+    device.around_app = lambda kind: Along(kind, {"canary": partial(device.crashes, 2)})
+    update = device.update()
+    assert update.progress.outcome == "quarantined", update
+    assert "it crashed, 2 starts left; not well within 0.02 min" in update.reason
 
 
 def test_two_units_must_both_be_well(tmp_path: Path, fleet: AppFleet, server: UpdateServer) -> None:
