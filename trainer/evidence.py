@@ -6,17 +6,16 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from appliance.optics.detections import ious
 from trainer.calibration_error import error_without_chance
 from trainer.coco_figures import COCO_IOUS, coco_rankings
 from trainer.confusion import confusion
 from trainer.datasets.sample import SIZES_PX2
 from trainer.intervals import Interval, Share, resampled, resampled_detections, share
 from trainer.metrics import (
-    PROTOCOL_IOU,
+    Floats,
     Judged,
+    Matched,
     Ranking,
     at_limit,
     average_precision,
@@ -59,8 +58,8 @@ class Evidence:
         escapes: bad parts accepted at the manifest's limits.
         overkill: good parts rejected at them.
         separation: None without parts of both kinds.
-        recall_by_size: found at the limits, by box area.
-        recall_by_class: the same, by class.
+        recall_by_size: `recall` by box area.
+        recall_by_class: `recall` by class.
         roc: escapes and overkill in parts at every limit, one for all classes.
         confusion: truth -> found -> count at the limits, "background" for nothing on either side.
     """
@@ -132,8 +131,8 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),
-        recall_by_size=_recall_by_size(at_limits),
-        recall_by_class=_recall_by_class(at_limits, names),
+        recall_by_size=_recall_by_size(ranked.matched, limits),
+        recall_by_class=_recall_by_class(ranked.matched, names, limits),
         roc=roc(judged),
         confusion=confusion(at_limits, names),
     )
@@ -154,25 +153,17 @@ def _separation(judged: list[Judged]) -> Separation | None:
     return Separation(max(good), min(bad), min(bad) - max(good))
 
 
-def _hits(part: Judged) -> NDArray[np.bool_]:
-    """Mark which boxes of the truth were found."""
-    overlap = ious(part.boxes, part.true_boxes)
-    overlap[part.labels[:, None] != part.true_labels[None, :]] = 0.0
-    return np.asarray(overlap.max(axis=0, initial=0.0) > PROTOCOL_IOU)
-
-
-def _recall_by_class(judged: list[Judged], names: tuple[str, ...]) -> dict[str, Share]:
-    hits = np.concatenate([np.zeros(0, np.bool_), *(_hits(part) for part in judged)])
-    labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in judged)])
+def _recall_by_class(matched: Matched, names: tuple[str, ...], limits: Floats) -> dict[str, Share]:
+    hits = np.concatenate([np.zeros(0, np.bool_), *matched.hits(limits)])
+    labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in matched.judged)])
     return {
         name: share(int(hits[labels == index].sum()), int((labels == index).sum())) for index, name in enumerate(names)
     }
 
 
-def _recall_by_size(judged: list[Judged]) -> dict[str, Share]:
+def _recall_by_size(matched: Matched, limits: Floats) -> dict[str, Share]:
     found, of = dict.fromkeys(SIZES_PX2, 0), dict.fromkeys(SIZES_PX2, 0)
-    for part in judged:
-        hit = _hits(part)
+    for part, hit in zip(matched.judged, matched.hits(limits), strict=True):
         areas = np.prod(part.true_boxes[:, 2:] - part.true_boxes[:, :2], axis=1)
         for name, (low, high) in SIZES_PX2.items():
             mine = (areas >= low) & (areas < high)

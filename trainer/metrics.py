@@ -120,11 +120,12 @@ class Matched:
 
     Args:
         judged: the pictures.
-        found: of each the order of its detections, best first, int64 [D], and which of them are right, bool [D].
+        found: of each the order of its detections, best first, int64 [D], and which box of the truth each of them
+            takes, int64 [D]; -1 for one that is wrong.
     """
 
     judged: list[Judged]
-    found: list[tuple[NDArray[np.int64], NDArray[np.bool_]]]
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
     @classmethod
     def of(cls, judged: list[Judged], min_iou: float = PROTOCOL_IOU) -> Matched:
@@ -135,7 +136,7 @@ class Matched:
             min_iou: overlap that must be exceeded, 0..1.
 
         Returns:
-            The pictures, each with what was right on it.
+            The pictures, each with what was found on it.
         """
         found = []
         for picture in judged:
@@ -170,19 +171,36 @@ class Matched:
         """
         scores, right, pictures = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.int64)]
         boxes = np.zeros(len(self.judged), np.int64)
-        for index, (picture, (order, hits)) in enumerate(zip(self.judged, self.found, strict=True)):
+        for index, (picture, (order, taken)) in enumerate(zip(self.judged, self.found, strict=True)):
             labels, its_scores = picture.labels[order], picture.scores[order]
             mine = np.ones(len(order), bool) if label is None else labels == label
             if limits is not None:
                 mine &= its_scores >= limits[labels]
             boxes[index] = len(picture.true_labels) if label is None else int((picture.true_labels == label).sum())
             scores.append(its_scores[mine].astype(np.float64))
-            right.append(hits[mine])
+            right.append(taken[mine] >= 0)
             pictures.append(np.full(int(mine.sum()), index, np.int64))
         falling = np.argsort(-np.concatenate(scores), kind="stable")
         return Ranking(
             np.concatenate(scores)[falling], np.concatenate(right)[falling], np.concatenate(pictures)[falling], boxes
         )
+
+    def hits(self, limits: Floats) -> list[NDArray[np.bool_]]:
+        """Mark of each picture which boxes of the truth were found.
+
+        Args:
+            limits: float64 [classes], below which a score does not count.
+
+        Returns:
+            bool [N] for each picture; as many are found as detections are right at these limits.
+        """
+        found = []
+        for picture, (order, taken) in zip(self.judged, self.found, strict=True):
+            counts = picture.scores[order] >= limits[picture.labels[order]]
+            its = np.zeros(len(picture.true_labels), bool)
+            its[taken[counts & (taken >= 0)]] = True
+            found.append(its)
+        return found
 
 
 def rank(judged: list[Judged], min_iou: float = PROTOCOL_IOU) -> Ranking:
@@ -213,8 +231,8 @@ def rank_classes(judged: list[Judged], classes: int, min_iou: float = PROTOCOL_I
     return [matched.ranking(label) for label in range(classes)]
 
 
-def match(found: tuple[Boxes, Labels], truth: tuple[Boxes, Labels], min_iou: float) -> NDArray[np.bool_]:
-    """Mark which detections of one picture are right.
+def match(found: tuple[Boxes, Labels], truth: tuple[Boxes, Labels], min_iou: float) -> NDArray[np.int64]:
+    """Give each detection of one picture the box of the truth that it overlaps most, if none before took that.
 
     Args:
         found: boxes and labels, best score first.
@@ -222,19 +240,19 @@ def match(found: tuple[Boxes, Labels], truth: tuple[Boxes, Labels], min_iou: flo
         min_iou: overlap that must be exceeded.
 
     Returns:
-        bool, one per detection.
+        The number of the box, one per detection; -1 for one that is wrong.
     """
     overlap = ious(found[0], truth[0])
     overlap[found[1][:, None] != truth[1][None, :]] = 0.0
-    right = np.zeros(len(found[1]), bool)
-    for index in range(len(right)):
+    taken = np.full(len(found[1]), -1, np.int64)
+    for index in range(len(taken)):
         if overlap.shape[1] == 0:
             break
         best = int(overlap[index].argmax())
         if overlap[index, best] > min_iou:
-            right[index] = True
+            taken[index] = best
             overlap[:, best] = 0.0
-    return right
+    return taken
 
 
 def average_precision(ranking: Ranking) -> float:

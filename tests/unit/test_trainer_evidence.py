@@ -78,6 +78,19 @@ def test_evidence_counts_parts_boxes_and_sizes_at_the_limits() -> None:
     assert sizes == {"small": (1, 2), "medium": (0, 1), "large": (0, 0)}
 
 
+def test_one_box_over_two_neighbouring_defects_finds_one_of_them_in_every_table() -> None:
+    over_both = Judged(
+        np.array([[0, 0, 20, 10]], np.float32),
+        np.array([0.9], np.float32),
+        np.array([0]),
+        np.array([[0, 0, 10, 10], [10, 0, 20, 10]], np.float32),
+        np.array([0, 0]),
+    )
+    found = gather(Rankings.of([over_both] * 3, NAMES, np.array([0.5, 0.5])))
+    assert (found.recall.count, found.recall.of) == (3, 6)
+    assert (found.recall_by_class["open"].count, found.recall_by_size["small"].count) == (3, 3)
+
+
 def test_more_pictures_narrow_the_bounds_and_perfect_ones_have_none() -> None:
     mixed = [judged([(0, 0.9, 0)], [(0, 0)]), judged([(3, 0.8, 0)], [(0, 0)])]
     few, many = (resampled([rank(mixed * times)], average_precision) for times in (5, 100))
@@ -123,6 +136,17 @@ def test_what_is_matched_once_is_ranked_as_if_each_part_of_it_was_matched_by_its
     for mine, expected in pairs:
         for name in ("scores", "right", "pictures", "boxes"):
             assert getattr(mine, name).tolist() == getattr(expected, name).tolist(), name
+
+
+@settings(deadline=None, max_examples=20)
+@given(PICTURES, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_what_is_found_by_class_and_by_size_adds_up_to_what_is_found(
+    pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]], one: float, other: float
+) -> None:
+    found = gather(Rankings.of([judged(*each) for each in pictures], NAMES, np.array([one, other])))
+    for table in (found.recall_by_class, found.recall_by_size):
+        assert sum(row.count for row in table.values()) == found.recall.count
+        assert sum(row.of for row in table.values()) == found.recall.of
 
 
 @given(PICTURES, st.integers(1, 3))
