@@ -25,6 +25,7 @@ from trainer.evaluate_command import show_report
 from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
+from trainer.metrics import Parts
 from trainer.model import NetShape
 from trainer.operating_point import Wish
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
@@ -38,7 +39,7 @@ from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
 from trainer.variants import in_words
-from trainer.wording import at_its_limit, decimal
+from trainer.wording import NOT_KNOWN, at_its_limit, decimal
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -76,9 +77,8 @@ def train(arguments: argparse.Namespace) -> int:
         return 0
     _out.print(
         f"held-out groups: AP@0.33 {decimal(figures.ap_pooled, 4)}, best F {decimal(figures.best.f, 4)}"
-        f"{at_its_limit(figures.best.limit, 2)}; escapes {figures.parts.escapes} of {figures.parts.bad}, "
-        f"overkill {figures.parts.overkill} of "
-        f"{figures.parts.good} there\nnext: trainer export {arguments.out} --out FILE"
+        f"{at_its_limit(figures.best.limit, 2)}; {_in_parts(figures.parts)} there\n"
+        f"next: trainer export {arguments.out} --out FILE"
     )
     if arguments.json:
         write_json(arguments.json.path, figures.as_dict())
@@ -145,6 +145,12 @@ def export(arguments: argparse.Namespace) -> int:
         version = tracking.register(arguments.out.path, result.bundle, result.report)
         _out.print(f"registered as {result.bundle.manifest.name}, version {version}")
     return 0
+
+
+def _in_parts(parts: Parts | None) -> str:
+    if parts is None:
+        return f"escapes and overkill {NOT_KNOWN}"
+    return f"escapes {parts.escapes} of {parts.bad}, overkill {parts.overkill} of {parts.good}"
 
 
 def _wish(arguments: argparse.Namespace) -> Wish:

@@ -219,7 +219,8 @@ class Tracking(Observer):
         store, run_id = self._opened()
         found: dict[str, float] = {"final_ap_pooled": figures.ap_pooled, "final_f_best": figures.best.f}
         found |= {f"final_ap_{name}": value for name, value in figures.ap_classes.items()}
-        found |= {"final_escapes": figures.parts.escapes, "final_overkill": figures.parts.overkill}
+        if figures.parts is not None:
+            found |= {"final_escapes": figures.parts.escapes, "final_overkill": figures.parts.overkill}
         assert self._state is not None
         values = [(name, float(value), self._state.step) for name, value in found.items() if np.isfinite(value)]
         store.add_values(run_id, values)

@@ -37,13 +37,13 @@ class Figures:
         ap_pooled: AP at IoU 0.33, pooled over the classes, on the pictures that have defects.
         ap_classes: the same by class.
         best: precision, recall and F at the limit with the best F.
-        parts: escapes and overkill at that limit, good parts included.
+        parts: escapes and overkill at that limit, good parts included; None where no limit is better than another.
     """
 
     ap_pooled: float
     ap_classes: dict[str, float]
     best: AtLimit
-    parts: Parts
+    parts: Parts | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain values; what could not be measured is nan."""
@@ -66,7 +66,8 @@ def validate(net: Net, dataset: Dataset) -> Figures:
     best = best_limit(ranking)
     by_class = rank_classes(bad, len(dataset.classes))
     classes = {name: average_precision(its) for name, its in zip(dataset.classes, by_class, strict=True)}
-    return Figures(average_precision(ranking), classes, best, judge_parts(judged, best.limit))
+    parts = None if np.isnan(best.limit) else judge_parts(judged, best.limit)
+    return Figures(average_precision(ranking), classes, best, parts)
 
 
 def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:

@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
 from tests.mlflow_server import MlflowServer
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
+from trainer.backbone import pack
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.mlflow_store import MlflowClient
+from trainer.model import Net, NetShape
 from trainer.plan import Plan
 from trainer.tracking import Tracking, place_of
 from trainer.train import train
@@ -50,6 +53,27 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += ["--few-golden", "a test"]
     assert main([*words, "--no-stress", "--track"]) == 0
     return root
+
+
+def test_where_no_limit_is_the_best_no_escapes_and_overkill_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path / "data")
+    net, weights = Net(NetShape(channels=1, classes=2)), tmp_path / "beyond.safetensors"
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(3e38 if parameter.ndim == 1 else 1.0)  # its answers are no numbers
+    weights.write_bytes(pack(net, {}))
+    dials = ["--holdout", "family0", "--epochs", "1", "--batch", "4", "--crop", "64", "--workers", "1"]
+    words = ["train", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *dials]
+    assert main([*words, "--weights", str(weights), "--track", "--json", str(tmp_path / "told.json")]) == 0
+    for file in (tmp_path / "run" / "figures.json", tmp_path / "told.json"):
+        figures = json.loads(file.read_text())
+        assert (figures["best"]["limit"], figures["parts"]) == (None, None)
+    assert "escapes and overkill not known there" in " ".join(capsys.readouterr().out.split())
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    told = client.get_run(str(note(tmp_path / "run")["run_id"])).data.metrics
+    assert not {"final_escapes", "final_overkill"} & told.keys()
 
 
 def test_a_run_is_told_whole_to_a_database_beside_it(tracked: Path) -> None:
