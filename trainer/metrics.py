@@ -314,7 +314,8 @@ def best_limit(ranking: Ranking) -> AtLimit:
         return at_limit(ranking, math.nan)
     hits = np.cumsum(ranking.right)
     f = 2 * hits / (np.arange(1, len(hits) + 1) + ranking.truths)
-    return at_limit(ranking, float(ranking.scores[int(f.argmax())]))
+    is_last = np.append(np.diff(ranking.scores) != 0, True)  # a limit takes all detections of one score
+    return at_limit(ranking, float(ranking.scores[int(np.where(is_last, f, -1.0).argmax())]))
 
 
 def judge_parts(judged: list[Judged], limits: float | NDArray[np.float64]) -> Parts:

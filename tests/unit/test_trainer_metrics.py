@@ -96,6 +96,22 @@ def test_f_at_a_limit_and_the_best_limit() -> None:
     assert best_limit(ranking).f == 1.0
 
 
+def test_detections_of_one_score_count_together_at_the_best_limit() -> None:
+    wrong = [(FAR, 0.5, 0)] * 3
+    ranking = rank([_judged([(A, 0.9, 0), (B, 0.5, 0), *wrong], [(A, 0), (B, 0)])])
+    assert at_limit(ranking, 0.5).f == pytest.approx(4 / 7)
+    assert (best_limit(ranking).limit, best_limit(ranking).f) == pytest.approx((0.9, 2 / 3))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.25, 0.5, 0.75]), st.booleans()), min_size=1, max_size=12))
+def test_no_limit_is_better_than_the_best(found: list[tuple[float, bool]]) -> None:
+    boxes: list[Row] = [(20.0 * i, 0, 20.0 * i + 10, 10) for i in range(len(found))]
+    truth = [(box, 0) for box, (_, is_right) in zip(boxes, found, strict=True) if is_right] + [(FAR, 0)]
+    ranking = rank([_judged([(box, score, 0) for box, (score, _) in zip(boxes, found, strict=True)], truth)])
+    best = max((at_limit(ranking, score) for score in (0.75, 0.5, 0.25)), key=lambda its: its.f)
+    assert best_limit(ranking).f == best.f
+
+
 def test_what_no_detection_tells_is_no_figure() -> None:
     nothing_found = best_limit(rank([_judged([], [(A, 0)])]))
     assert (nothing_found.recall, nothing_found.f) == (0.0, 0.0)
