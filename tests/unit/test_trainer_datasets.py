@@ -65,8 +65,24 @@ def test_a_line_on_the_edge_is_the_last_pixel_before_it(tmp_path: Path) -> None:
         ),
         ("64 20 64 60", [63, 20, 64, 60], "box 64.0, 20.0, 64.0, 60.0 has no area; it is taken as one pixel wide"),
         ("10 -1 65 30", [10, 0, 64, 30], "box 10.0, -1.0, 65.0, 30.0 leaves its picture by 1 px and is cut off there"),
-        ("-0.5 20 -0.5 60", [0, 20, 1, 60], "box -0.5, 20.0, -0.5, 60.0 has no area; it is taken as one pixel wide"),
-        ("-0.5 20 0 60", [0, 20, 1, 60], "box -0.5, 20.0, 0.0, 60.0 leaves its picture by 0.5 px and is cut off there"),
+        (
+            "-0.5 20 -0.5 60",
+            [0, 20, 1, 60],
+            "box -0.5, 20.0, -0.5, 60.0 leaves its picture by 0.5 px and is cut off there; what is left has no area; "
+            "it is taken as one pixel wide",
+        ),
+        (
+            "-0.5 20 0 60",
+            [0, 20, 1, 60],
+            "box -0.5, 20.0, 0.0, 60.0 leaves its picture by 0.5 px and is cut off there; what is left has no area; "
+            "it is taken as one pixel wide",
+        ),
+        (
+            "10 -1 10 30",
+            [10, 0, 11, 30],
+            "box 10.0, -1.0, 10.0, 30.0 leaves its picture by 1 px and is cut off there; what is left has no area; "
+            "it is taken as one pixel wide",
+        ),
         ("63.5 20 64 60", [63.5, 20, 64, 60], ""),
         ("10 20 40 64.0000001", [10, 20, 40, 64], ""),
         ("10 20 10.5 60", [10, 20, 10.5, 60], ""),

@@ -106,6 +106,7 @@ def test_yolo_boxes_and_polygons_become_coco_and_the_pictures_stay_where_they_ar
         ("0 nan 0.5 0.5 0.5", "export it normalised"),
         ("0 0.9 0.5 0.5 0.5", "leaves the picture of 64 x 48"),
         ("0 0.5 0.5 0 0.5", "no area"),
+        ("0 -0.005 0.5 0.01 0.5", "no area inside its picture"),
     ],
 )
 def test_a_broken_yolo_line_is_refused_with_file_and_line(
