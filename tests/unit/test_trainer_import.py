@@ -355,6 +355,28 @@ def test_deeppcb_and_coco_keep_groups_and_references(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_not_taken_as_it_is_written_is_told_at_the_import(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiny_boards(tmp_path / "coco")
+    taken(tmp_path / "coco", "coco")
+    assert "not taken" not in capsys.readouterr().err
+    content = json.loads(path.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][1]["bbox"] = [10, 20, 30, 0]
+    path.write_text(json.dumps(content))
+    assert [truth.box for truth in taken(tmp_path / "coco", "coco").pictures[0].boxes][1] == (10, 20, 40, 21)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"beware: 2 labels are not taken as they are written; the first is {path}" in said
+    assert "it is marked as a crowd; it is taken as one defect" in said
+    write_tiny_deeppcb(tmp_path / "pcb", {"g1": 1})
+    labels = tmp_path / "pcb" / "g1" / "g1_not" / "0.txt"
+    labels.write_text("10 20 10 60 1\n")
+    taken(tmp_path / "pcb", "deeppcb")
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"1 labels are not taken as they are written; the first is {labels}:1: box 10.0, 20.0, 10.0, 60.0" in said
+
+
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere: does not exist" in refusal(capsys, tmp_path / "nowhere", "voc")
     (tmp_path / "empty").mkdir()

@@ -15,7 +15,7 @@ from appliance.annotations.deeppcb import CLASSES
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.boxes import fitted_boxes
+from trainer.datasets.layouts.boxes import fitted_boxes, taken_otherwise
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
 from trainer.datasets.source import AnySource, Source
 from trainer.progress import console, tracked
@@ -66,13 +66,9 @@ def read_dataset(source: AnySource | Path) -> Dataset:
 
 
 def _tell_taken_otherwise(pictures: Sequence[LabelledPicture]) -> None:
-    found = [box for picture in pictures for box in picture.boxes if box.taken_as]
-    if found:
-        console.print(
-            f"trainer: beware: {len(found)} labels are not taken as they are written; the first is {found[0].where}: "
-            f"{found[0].taken_as} (`trainer data check` lists them)",
-            soft_wrap=True,
-        )
+    words = taken_otherwise(box for picture in pictures for box in picture.boxes)
+    if words:
+        console.print(f"trainer: beware: {words} (`trainer data check` lists them)", soft_wrap=True)
 
 
 def _are_kinds(samples: tuple[Sample, ...]) -> bool:

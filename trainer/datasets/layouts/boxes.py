@@ -90,6 +90,18 @@ def fitted_boxes(boxes: Iterable[TruthBox], size: tuple[int, int]) -> tuple[Trut
     return tuple(found)
 
 
+def taken_otherwise(boxes: Iterable[TruthBox]) -> str:
+    """Say how many labels are not taken as they are written, and what of the first; empty if all are.
+
+    Args:
+        boxes: as `fitted_boxes` gives them.
+    """
+    found = [truth for truth in boxes if truth.taken_as]
+    if not found:
+        return ""
+    return f"{len(found)} labels are not taken as they are written; the first is {found[0].where}: {found[0].taken_as}"
+
+
 def placed(box: Box, size: tuple[int, int], where: str) -> Box:
     """Return a box with an area inside its picture, rounded to 1/64 pixel: so x + width is exact in every reader.
 
