@@ -150,10 +150,11 @@ def _parity(page: Page, parity: Mapping[str, Parity]) -> None:
 def _borne(page: Page, tolerances: Mapping[str, Robustness]) -> None:
     if not tolerances:
         return
-    rows: list[tuple[object, ...]] = [("", "bears", "lowest AP up to it", "measured on")]
+    rows: list[tuple[object, ...]] = [("", "bears", "lowest AP up to it", "pictures", "measured on")]
     for name, borne in tolerances.items():
         level = f"{borne.level:g}" + (" or more" if borne.is_whole_range else "")
-        rows.append((name, level, "" if borne.ap is None else percent(borne.ap), borne.measured_on))
+        ap = "" if borne.ap is None else percent(borne.ap)
+        rows.append((name, level, ap, "" if borne.pictures is None else borne.pictures, borne.measured_on))
     page.heading("What it bears", "One thing at a time, before the AP at IoU 0.33 falls by more than a point.")
     page.tables(rows)
 

@@ -55,12 +55,14 @@ class Robustness:
         ap: the lowest AP up to it; None if only the level is known.
         is_whole_range: whether no higher level was tried; None if only the level is known.
         measured_on: which pictures.
+        pictures: how many were judged at each level, all with defects; None if only the level is known.
     """
 
     level: float
     ap: float | None
     is_whole_range: bool | None
     measured_on: str = "these pictures"
+    pictures: int | None = None
 
     def words(self, name: str) -> str:
         """Return it in a sentence.
@@ -68,7 +70,7 @@ class Robustness:
         Args:
             name: of the stress, with its unit.
         """
-        known = "" if self.ap is None else f" (AP@0.33 then {self.ap:.4f} or better)"
+        known = "" if self.ap is None else f" (AP@0.33 then {self.ap:.4f} or better, on {self.pictures} pictures)"
         more = {True: " or more", False: " and no more", None: ""}[self.is_whole_range]
         return f"bears {name} {self.level:g}{more}{known}"
 
@@ -107,9 +109,9 @@ def _robustness(runner: Runner, dataset: Dataset, stress: Stress, as_it_is: floa
     for level in stress.levels:
         found = min(_ap(runner, dataset, change, level) for change in stress.changes)
         if found < as_it_is - LARGEST_LOSS:
-            return Robustness(borne, lowest, is_whole_range=False)
+            return Robustness(borne, lowest, is_whole_range=False, pictures=len(dataset.samples))
         borne, lowest = level, min(lowest, found)
-    return Robustness(borne, lowest, is_whole_range=True)
+    return Robustness(borne, lowest, is_whole_range=True, pictures=len(dataset.samples))
 
 
 def _ap(runner: Runner, dataset: Dataset, change: Change, level: float) -> float:

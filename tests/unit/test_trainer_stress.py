@@ -35,6 +35,8 @@ def test_a_model_that_counts_brightness_bears_light_as_far_as_its_score_floor(tm
     assert found["brighter_percent"].level == 100
     assert 0 < found["shift_px"].level < 16
     assert not found["shift_px"].is_whole_range
+    assert {each.pictures for each in found.values()} == {sum(not sample.is_good for sample in boards.samples)}
+    assert "on 3 pictures" in found["shift_px"].words("shift_px")
 
 
 def test_nothing_is_told_of_a_model_that_finds_nothing(tmp_path: Path, boards: Dataset) -> None:
@@ -73,4 +75,9 @@ def test_tolerances_are_in_the_bundle_its_card_and_the_evaluation(
     capsys.readouterr()
     assert main(["evaluate", "--bundle", bundle, *data, "--stress", "--json", figures]) == 0
     assert "bears blur_spread_px" in capsys.readouterr().out
-    assert set(json.loads(Path(figures).read_text())["tolerances"]) == {stress.name for stress in STRESSES}
+    tolerances = json.loads(Path(figures).read_text())["tolerances"]
+    assert set(tolerances) == {stress.name for stress in STRESSES}
+    assert {each["pictures"] for each in tolerances.values()} == {3}  # of the held-out group
+    assert main(["evaluate", "--bundle", bundle, *data, "--json", figures + "2"]) == 0
+    for each in json.loads(Path(figures + "2").read_text())["tolerances"].values():
+        assert (each["pictures"], each["ap"], each["is_whole_range"]) == (None, None, None)
