@@ -111,11 +111,19 @@ class Orders:
         """Return the file, from the store or the server; going on where it was, without asking for metadata again.
 
         Raises:
-            BundleTrustError, DeliveryError, StorageError: see TargetStore.fetch, Floor.rise_to_releases.
+            BundleTrustError, DeliveryError, StorageError: see fetch_uncounted, Floor.rise_to_releases.
         """
-        path = self.store.fetch(Target(release.path, signed.path, release.length, signed.digests, signed.releases))
+        path = self.fetch_uncounted(release, signed)
         self.floor.rise_to_releases(signed.releases)
         return path
+
+    def fetch_uncounted(self, release: AssignedRelease, signed: SignedFile) -> Path:
+        """Return the file as fetch does; older releases may still be taken afterwards.
+
+        Raises:
+            BundleTrustError, DeliveryError, StorageError: see TargetStore.fetch.
+        """
+        return self.store.fetch(Target(release.path, signed.path, release.length, signed.digests, signed.releases))
 
     def _find(self, name: str) -> Target:
         if self.repository is None:

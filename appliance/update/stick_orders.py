@@ -52,8 +52,9 @@ def import_orders(
         if _is_in_force(release, config):
             yield f"{release.path} is in force already"
             continue
-        yield f"{release.path} {orders.fetch(release, signed[release.path])}"
-    floor.rise_to_releases(counted)
+        yield f"{release.path} {orders.fetch_uncounted(release, signed[release.path])}"
+    chosen = {name: each for file in signed.values() for name, each in file.releases.items()}
+    floor.rise_to_releases(chosen | counted)  # at once, so that until then the order before can be checked
     brought = Brought(imported_at=iso(clock.utc()), assignment=assignment, counted=counted, signed=signed)
     with closing(Journal(config.journal, clock)) as journal:
         note_brought(journal, brought)

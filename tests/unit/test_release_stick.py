@@ -195,6 +195,30 @@ def test_half_a_stick_leaves_the_order_before(desk: StickDesk, device: UsbDevice
     assert (found.assignment.releases[0].path, device.floor.read().releases["assignment/ulm"].seq) == (FIRST, 1)
 
 
+def test_half_a_stick_of_two_releases_leaves_the_floor_where_the_order_before_can_be_checked(
+    desk: StickDesk, device: UsbDevice
+) -> None:
+    assert desk.write() == 0
+    assert device.takes() == 0
+    for name in ("boards", "lids"):
+        assert desk.online.release(desk.online.bundle(name, revision=2)) == 0
+    both = [word for name in ("boards", "lids") for word in ("--release", f"models/{name}/{name}-2.bundle")]
+    assert desk.online.assign("--device", "line-1", *both) == 0
+    assert desk.write() == 0
+    (path,) = desk.stick.rglob("*.lids-2.bundle")
+    content_of_lids = path.read_bytes()
+    path.unlink()
+    assert device.takes() == 1
+    assert len(device.has()) == 2, "the file of boards-2 is here already"
+    found = ordered(device)
+    assert found is not None
+    device.floor.check_releases(found.signed[FIRST].releases)
+    path.write_bytes(content_of_lids)
+    assert device.takes() == 0
+    taken = device.floor.read().releases
+    assert (taken["model/boards"].seq, taken["model/lids"].seq) == (2, 2)
+
+
 def test_a_stolen_key_of_ci_is_taken_away_in_both_repositories_and_people_sign_their_list_once(
     desk: StickDesk, device: UsbDevice, capsys: pytest.CaptureFixture[str]
 ) -> None:
