@@ -30,7 +30,7 @@ from appliance.update.app_build import AppBuilder
 from appliance.update.apps import Apps
 from appliance.update.assignment import AssignedRelease
 from appliance.update.bounded_child import end_with
-from appliance.update.brought import read_brought
+from appliance.update.brought import LastStick
 from appliance.update.conductor import Conductor, are_model_and_recipe
 from appliance.update.device_key import open_device_key
 from appliance.update.download import TargetStore
@@ -132,9 +132,11 @@ class Agent:
         store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
         papers = TargetStore(config.orders, targets, meanwhile=on_step)
         floor = config.make_floor()
+        who, has_server = self.who, config.has_server
+        last_stick = LastStick(self.journal, floor, who.site, who.device_id, config.allowed, has_server)
         return Orders(
-            self.repository() if config.has_server else None, store, papers, floor, self.who.site, self.who.device_id,
-            config.allowed, partial(read_brought, self.journal, floor),
+            self.repository() if has_server else None, store, papers, floor, who.site, who.device_id, config.allowed,
+            last_stick,
         )  # fmt: skip
 
     def kinds(

@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 
 from appliance.clock import SystemClock
-from appliance.update.brought import Brought, read_brought
+from appliance.update.brought import Brought, LastStick
 from appliance.update.journal import Journal
+from appliance.update.settings import load_agent_config
 from tests.release_desk import Desk
 from tests.usb_stick import UsbDevice
 from trainer.__main__ import main as trainer
@@ -118,4 +119,8 @@ def stick_device(folder: Path, desk: StickDesk, *, site: str = "ulm", device_id:
 def ordered(device: UsbDevice) -> Brought | None:
     """What the device keeps of the last stick."""
     with closing(Journal(device.folder / "agent" / "journal.db", SystemClock())) as journal:
-        return read_brought(journal, device.floor)
+        config = load_agent_config(device.config)
+        who = config.assignment
+        assert who is not None
+        stick = LastStick(journal, device.floor, who.site, who.device_id, config.allowed, config.has_server)
+        return stick.find()

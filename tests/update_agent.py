@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from appliance.agent_child import build_here, prove_here
+from appliance.update.brought import LastStick
 from appliance.update.conductor import Conductor
 from appliance.update.device_key import open_device_key
 from appliance.update.doors import Window
@@ -159,7 +160,7 @@ class Device:
         papers = TargetStore(self.state / "assignments", targets)
         orders = Orders(
             repository, TargetStore(files, targets, meanwhile=self.meanwhile), papers, floor, SITE, DEVICE,
-            lambda: [(kind, path.name) for kind in self.kinds for path in (self.slots_root / f"{kind}s").glob("*")],
+            self.allowed, LastStick(self.journal, floor, SITE, DEVICE, self.allowed, has_server=True),
         )  # fmt: skip
         workshop = self.workshop or HereWorkshop(
             self.station, lambda each: folder / each / f"current{SUFFIXES[name]}"
@@ -167,6 +168,9 @@ class Device:
         return JudgingKind(
             orders, folder, self.line, self.make_judge, workshop, self.clock, content=RELEASED[name].content
         )  # fmt: skip
+
+    def allowed(self) -> list[tuple[str, str]]:
+        return [(kind, path.name) for kind in self.kinds for path in (self.slots_root / f"{kind}s").glob("*")]
 
     def start(self) -> Service:
         """Start an agent; what an earlier one broke off counts as that."""
@@ -180,9 +184,10 @@ class Device:
         key = open_device_key(self.state / "device.key")
         reports = Reports(journal, key, self.clock, site=SITE, device_id=DEVICE, boot_id="boot")
         conductor.resume()
-        read_assignment = kinds[self.kinds[0]].source.read_assignment
+        source = kinds[self.kinds[0]].source
         return Service(
-            journal, conductor, self.line, reports, read_assignment, self.deliver, poll_s=900, look_s=0.01
+            journal, conductor, self.line, reports, source.read_assignment, self.deliver, poll_s=900, look_s=0.01,
+            read_brought=source.brought,
         )  # fmt: skip
 
     def update(self, looks: int = 50) -> Update:

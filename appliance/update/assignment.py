@@ -95,6 +95,22 @@ def read_assignment(data: bytes, *, origin: str, device_id: str, allowed: Collec
     except BundleFormatError as error:
         problem = str(error).rpartition("; ")[0]
         raise BundleTrustError(f"{origin}: no assignment ({problem}); publish it again") from error
+    check_is_for(assignment, origin=origin, device_id=device_id, allowed=allowed)
+    return assignment
+
+
+def check_is_for(assignment: Assignment, *, origin: str, device_id: str, allowed: Collection[tuple[str, str]]) -> None:
+    """Refuse what is not for this device.
+
+    Args:
+        assignment: as read.
+        origin: names it in messages.
+        device_id: who this device is.
+        allowed: kind and name of all that this device may be told to run.
+
+    Raises:
+        BundleTrustError: it is for another device, or names what is not for this device.
+    """
     if assignment.device_id != device_id:
         raise BundleTrustError(
             f"{origin}: is for device {assignment.device_id}, and this is {device_id}; look at who signs for the site"
@@ -108,7 +124,11 @@ def read_assignment(data: bytes, *, origin: str, device_id: str, allowed: Collec
             raise BundleTrustError(
                 f"{origin}: {release.path} is no name of {release.counted}; look at who signs for the site"
             )
-    return assignment
+
+
+def counted_as(site: str, repository: str = "online") -> str:
+    """Return under which name the floor counts a site's assignments: those of the server and of sticks apart."""
+    return f"assignment/{site}" if repository == "online" else f"{repository}-assignment/{site}"
 
 
 def as_release(assignment: Assignment, target: "Target") -> dict[str, Release]:
@@ -121,7 +141,7 @@ def as_release(assignment: Assignment, target: "Target") -> dict[str, Release]:
     if target.voucher is None:
         raise RuntimeError("an assignment is judged under the keys that could sign it")
     site = target.name.split("/")[1]
-    return {f"assignment/{site}": target.voucher.numbered(assignment.seq)}
+    return {counted_as(site, target.voucher.repository): target.voucher.numbered(assignment.seq)}
 
 
 def check_chosen(release: AssignedRelease, target: "Target", *, origin: str) -> None:

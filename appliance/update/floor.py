@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +27,8 @@ MAX_BYTES = 4_000_000
 """More than the keys of any root that is accepted can fill."""
 LARGEST_SEQ = 2**53 - 1
 """Every JSON reader holds it exactly."""
+MOST_AHEAD = timedelta(days=1)
+"""As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 Version = Annotated[int, Field(ge=0)]

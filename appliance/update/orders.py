@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from appliance.update.assignment import (
     check_chosen,
     read_assignment,
 )
-from appliance.update.brought import Brought
+from appliance.update.brought import Brought, LastStick, NothingBroughtError
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor, Release
 from appliance.update.kinds import SignedFile
@@ -36,7 +37,7 @@ class Orders:
 
     repository: None where there is no server. site, device_id: whose assignment is read. store: of verified files.
     papers: of assignments. floor: what is never gone back behind. allowed: kind and name of all that this device may be
-    told to run, asked each time. brought: what the last stick said, if nothing newer was read since.
+    told to run, asked each time. last_stick: what the last stick said; None where none is believed.
     """
 
     repository: FindsTargets | None
@@ -46,7 +47,7 @@ class Orders:
     site: str
     device_id: str
     allowed: Callable[[], Collection[tuple[str, str]]]
-    brought: Callable[[], Brought | None] = lambda: None
+    last_stick: LastStick | None = None
 
     def read_assignment(self) -> Assignment:
         """Read what this device is to have: from the server, after its metadata; without one, what a stick brought.
@@ -58,17 +59,31 @@ class Orders:
                 TargetStore.fetch.
         """
         if self.repository is None:
-            if (brought := self.brought()) is None:
-                raise DeliveryError(
-                    "agent.yaml names no server, and no stick has brought an assignment yet; `appliance agent import`"
-                )
-            return brought.assignment
-        found, counted = self.look_up()
+            if self.last_stick is None:
+                raise DeliveryError("agent.yaml names no server, and no stick is believed; name one of both")
+            try:
+                return self.last_stick.read().assignment
+            except NothingBroughtError as error:
+                raise DeliveryError(f"agent.yaml names no server, and {error}; `appliance agent import`") from error
+        found, counted, issued_at = self.look_up()
         self.floor.rise_to_releases(counted)
+        if self.last_stick is not None:
+            self.last_stick.hear(found, issued_at)
         return found
 
-    def look_up(self) -> tuple[Assignment, dict[str, Release]]:
-        """Read an assignment that is not noted in the floor yet; returns it, and what is to be noted of it.
+    def brought(self) -> Brought | None:
+        """Return what the last stick brought, if it holds.
+
+        Raises:
+            StorageError: the journal or the floor cannot be read.
+        """
+        return None if self.last_stick is None else self.last_stick.find()
+
+    def look_up(self) -> tuple[Assignment, dict[str, Release], datetime | None]:
+        """Read an assignment that is not noted in the floor yet.
+
+        Returns:
+            It, what is to be noted of it, and when the repository's metadata was signed, if that is said.
 
         Raises:
             BundleTrustError: nobody may say that, or it is no assignment of this device.
@@ -87,7 +102,7 @@ class Orders:
         except OSError as error:
             raise StorageError(f"{error.filename or path}: {error.strerror}; check the disk and the rights") from error
         found = read_assignment(data, origin=name, device_id=self.device_id, allowed=self.allowed())
-        return found, as_release(found, target)
+        return found, as_release(found, target), target.issued_at
 
     def check(self, release: AssignedRelease) -> SignedFile:
         """Return the file that the kind's own role signed, if it is the one that was assigned.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.update.conventions import OURS, Conventions
-from appliance.update.floor import Floor, Release, Role, Versions, Voucher
+from appliance.update.floor import MOST_AHEAD, Floor, Release, Role, Versions, Voucher
 from appliance.update.lock import locked
 from appliance.update.source import NotThereError, Source
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
-
-MOST_AHEAD = timedelta(days=1)
-"""As much later than a plausible clock may a timestamp have been signed, to be noted as a time that has been."""
 
 LARGEST_METADATA_BYTES = 5_000_000
 MOST_ROLES = 5_000
@@ -54,7 +51,7 @@ class Target:
 
     name: its TUF path. path: where it lies under the targets' address. digests: algorithm -> hex, all are checked.
     releases: kind, or kind/name -> release, what is counted against older ones; empty where the target is not counted.
-    voucher: who could vouch for it; None: not said.
+    voucher: who could vouch for it; None: not said. issued_at: when what lists it was signed; None: not said.
     """
 
     name: str
@@ -63,6 +60,7 @@ class Target:
     digests: Mapping[str, str]
     releases: Mapping[str, Release] = field(default_factory=dict)
     voucher: Voucher | None = None
+    issued_at: datetime | None = None
 
 
 class _Fetcher(FetcherInterface):
@@ -289,7 +287,11 @@ class TrustedRepository:
                 )
         voucher, numbered = client.voucher(self._name, name), self._conventions.numbered(name, found.custom)
         releases = {counted: voucher.numbered(sequence) for counted, sequence in numbered.items()}
-        return Target(name, quote(client.where(found), safe=URL_SAFE), found.length, found.hashes, releases, voucher)
+        path, issued_at = quote(client.where(found), safe=URL_SAFE), self._issued_at(client)
+        return Target(name, path, found.length, found.hashes, releases, voucher, issued_at)
+
+    def _issued_at(self, client: _Client) -> datetime | None:
+        return self._conventions.issued_at(client.said_beyond_tuf(), client.expires())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -332,7 +334,7 @@ class TrustedRepository:
             raise
 
     def _rise_to_time(self, client: _Client, now: datetime) -> None:
-        issued_at = self._conventions.issued_at(client.said_beyond_tuf(), client.expires())
+        issued_at = self._issued_at(client)
         is_behind = self._floor.time(now) > now
         if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
             log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)

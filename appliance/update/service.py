@@ -14,7 +14,7 @@ from appliance.update.conductor import Conductor
 from appliance.update.journal import Journal
 from appliance.update.line import Line, LineRefusedError
 from appliance.update.reports import Reports
-from appliance.update.situation import situation
+from appliance.update.situation import DISTRUSTED, situation
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +79,17 @@ class Service:
 
     def ask(self) -> ApplianceError | None:
         """Ask what this device is to have, and begin it, or what a stick said last; returns why nobody answered."""
-        brought, problem = self.read_brought(), None
-        found = None if brought is None else brought.assignment
+        found, problem = None, None
         try:
-            asked = self.read_assignment()
-            found = asked if found is None or found.seq <= asked.seq else found
+            found = self.read_assignment()
         except ApplianceError as error:
             log.warning("%s", error)
             problem = error
-        self._note("problem", None if problem is None else str(problem))
+        brought = self.read_brought()  # afterwards, because what the server says may end it
+        if brought is not None and (found is None or found.seq < brought.assignment.seq):
+            found = brought.assignment
+        distrusted = self.journal.noted(DISTRUSTED) or {}
+        self._note("problem", distrusted.get("words") if problem is None else str(problem))
         if found is not None:
             self._take(found)
             self.conductor.begin(found)

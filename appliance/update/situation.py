@@ -22,6 +22,10 @@ GOES_BACK = "is rolled back"
 """What the answer to a wish says where it is fulfilled."""
 
 
+DISTRUSTED = "distrusted stick"
+"""The journal's note of a stick's order that was dropped: words, and the server's number then."""
+
+
 def situation(journal: Journal) -> str:
     """Return one line that stays the same as long as nothing happened to an update and nobody decided anything.
 

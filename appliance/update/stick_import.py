@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import ReplayError
 from appliance.update.assignment import assignment_name
+from appliance.update.brought import REPOSITORY
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.repository import Target, TrustedRepository
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
-
-REPOSITORY = "stick"
-"""Under which the floor keeps the versions of what sticks bring."""
 
 
 def stick_repository(stick: Path, config: AgentConfig, clock: "Clock") -> TrustedRepository:

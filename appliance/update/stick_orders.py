@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from appliance.errors import BundleTrustError, ConfigError
 from appliance.events import iso
 from appliance.update.assignment import AssignedRelease
-from appliance.update.brought import Brought, note_brought
+from appliance.update.brought import Brought, check_against_server, note_brought
 from appliance.update.download import TargetStore
 from appliance.update.journal import Journal
 from appliance.update.orders import Orders
@@ -45,8 +45,10 @@ def import_orders(
     store = TargetStore(config.files, files, config.reserve_bytes)
     papers = TargetStore(config.orders, files)
     orders = Orders(repository, store, papers, floor, who.site, who.device_id, config.allowed)
-    assignment, counted = orders.look_up()
+    assignment, counted, _ = orders.look_up()
     floor.check_releases(counted)
+    if config.has_server:
+        check_against_server(assignment, floor, who.site)
     signed = {release.path: orders.check(release) for release in assignment.releases}
     for release in assignment.releases:
         if _is_in_force(release, config):
@@ -55,7 +57,10 @@ def import_orders(
         yield f"{release.path} {orders.fetch_uncounted(release, signed[release.path])}"
     chosen = {name: each for file in signed.values() for name, each in file.releases.items()}
     floor.rise_to_releases(chosen | counted)  # at once, so that until then the order before can be checked
-    brought = Brought(imported_at=iso(clock.utc()), assignment=assignment, counted=counted, signed=signed)
+    now = clock.utc()
+    brought = Brought(
+        imported_at=iso(now), known_at=iso(floor.time(now)), assignment=assignment, counted=counted, signed=signed
+    )
     with closing(Journal(config.journal, clock)) as journal:
         note_brought(journal, brought)
     yield (

@@ -60,7 +60,7 @@ def test_a_stick_has_what_its_devices_need_and_nobody_signed_a_release_twice(
     assert found is not None
     assert [(each.path, each.seq) for each in found.assignment.releases] == [(FIRST, 1)]
     assert {name: each.seq for name, each in device.floor.read().releases.items()} == {
-        "assignment/ulm": 1, "model/boards": 1,
+        "stick-assignment/ulm": 1, "model/boards": 1,
     }  # fmt: skip
     other = stick_device(tmp_path / "line-2", desk, device_id="line-2")
     assert other.takes() == 0
@@ -192,7 +192,7 @@ def test_half_a_stick_leaves_the_order_before(desk: StickDesk, device: UsbDevice
     assert device.takes() == 1
     found = ordered(device)
     assert found is not None
-    assert (found.assignment.releases[0].path, device.floor.read().releases["assignment/ulm"].seq) == (FIRST, 1)
+    assert (found.assignment.releases[0].path, device.floor.read().releases["stick-assignment/ulm"].seq) == (FIRST, 1)
 
 
 def test_half_a_stick_of_two_releases_leaves_the_floor_where_the_order_before_can_be_checked(
