@@ -335,7 +335,7 @@ class TrustedRepository:
 
     def _rise_to_time(self, client: _Client, now: datetime) -> None:
         issued_at = self._issued_at(client)
-        is_behind = self._floor.time(now) > now
+        is_behind = self._floor.time(now) > now + MOST_AHEAD  # less is what an earlier one may have moved it
         if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
             log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)
         elif issued_at is not None:

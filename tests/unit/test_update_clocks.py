@@ -113,6 +113,15 @@ def test_a_time_of_signing_that_a_plausible_clock_contradicts_is_not_noted(
     assert line.device.floor.read().time == (said if is_noted else None)
 
 
+def test_two_times_of_signing_move_a_right_clocks_floor_by_no_more_than_one(line: Line) -> None:
+    signed_at = [written(in_days(days)) for days in (0.9, 1.8, 29)]
+    for said in signed_at:
+        line.repository.timestamp.unrecognized_fields[ISSUED_AT] = said
+        line.repository.publish("timestamp")
+        line.device.repository.refresh()
+    assert line.device.floor.read().time == signed_at[0]
+
+
 def test_a_time_of_signing_never_locks_a_device_out(line: Line) -> None:
     """The worst that a stolen online key can do to a device with an empty battery: roles must be signed for longer.
 
