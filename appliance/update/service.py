@@ -85,7 +85,10 @@ class Service:
         except ApplianceError as error:
             log.warning("%s", error)
             problem = error
-        brought = self.read_brought()  # afterwards, because what the server says may end it
+        try:
+            brought = self.read_brought()  # afterwards, because what the server says may end it
+        except ApplianceError as error:
+            brought, problem = None, problem or error
         if brought is not None and (found is None or found.seq < brought.assignment.seq):
             found = brought.assignment
         distrusted = self.journal.noted(DISTRUSTED) or {}
@@ -96,19 +99,28 @@ class Service:
         return problem
 
     def look(self) -> None:
-        """Let every update go as far as it can now, and tell whoever wants to know.
+        """Let every update go as far as it can now, and tell whoever wants to know, also of what is in the way.
 
         Raises:
-            StorageError: the journal cannot be written.
+            StorageError: the journal cannot be written, or the floor cannot be read.
         """
+        problem = None
+        try:
+            self._go_on()
+        except ApplianceError as error:
+            problem = error
+        self.tell()
+        self.report()
+        if problem is not None:
+            raise problem
+
+    def _go_on(self) -> None:
         self.conductor.advance()
         now = situation(self.journal)
         if now != self._begun_at and (newest := self._newest()) is not None:  # what was in its way may have ended
             self.conductor.begin(newest)
             self.conductor.advance()
             self._begun_at = now  # of before, so that what came of it is looked at once more
-        self.tell()
-        self.report()
 
     def run(
         self, stopped: threading.Event, on_step: Callable[[], None] = lambda: None, ask_in_s: float = 0.0

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.stick_desk import StickDesk, begun_desk, content, offer_second, ordered, stick_device
 from tests.usb_stick import UsbDevice
@@ -180,6 +181,29 @@ def test_verify_is_a_client_of_a_stick(
     capsys.readouterr()
     assert desk.verify() == 65
     assert complaint in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"site": "graz", "device_id": "line-1"}, "is for another site, and this is graz"),
+        ({"site": "ulm", "device_id": "line-7"}, "is for device line-1, and this is line-7"),
+        (None, "model/boards is nothing that this device runs"),
+    ],
+)
+def test_what_a_stick_brought_ends_where_the_device_becomes_another(
+    desk: StickDesk, device: UsbDevice, caplog: pytest.LogCaptureFixture, now: dict[str, str] | None, words: str
+) -> None:
+    assert desk.write() == 0
+    assert device.takes() == 0
+    assert ordered(device) is not None
+    if now is None:
+        (device.folder / "agent" / "slots" / "models" / "boards").rmdir()
+    else:
+        keys = yaml.safe_load(device.config.read_text()) | {"assignment": now}
+        device.config.write_text(yaml.safe_dump(keys))
+    assert ordered(device) is None
+    assert words in caplog.text
 
 
 def test_half_a_stick_leaves_the_order_before(desk: StickDesk, device: UsbDevice) -> None:

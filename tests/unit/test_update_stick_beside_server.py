@@ -1,5 +1,6 @@
 """A stick beside a server: whose order holds, and what stolen keys of sticks cannot do to a device with a server."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from appliance.errors import ReplayError
+from appliance.errors import ReplayError, StorageError
 from appliance.update.conventions import ISSUED_AT
 from appliance.update.floor import LARGEST_SEQ, Floor, as_text
 from appliance.update.settings import load_agent_config
@@ -142,6 +143,27 @@ def test_a_clock_that_is_behind_makes_no_thief_of_who_wrote_the_stick(
     sticks.offer(3, seq=2)
     sticks.put_into(device)
     assert asked(device) == (2, "")
+
+
+def test_a_damaged_floor_is_told_to_the_line_and_the_fleet(device: Device, fleet: Fleet, sticks: Sticks) -> None:
+    sticks.offer(3)
+    sticks.put_into(device)
+    service = device.start()
+    service.ask()
+    floor = device.folder / "floor.json"
+    whole = floor.read_bytes()
+    floor.write_bytes(b"{")
+    device.journal.note("hold", {"by": "Ann", "at": "now"})  # so that a look asks what is to be begun
+    assert device.journal.unsent()
+    for _ in range(2):
+        assert isinstance(service.ask(), StorageError)
+        with pytest.raises(StorageError, match="is damaged"):
+            service.look()
+    assert not device.journal.unsent()
+    assert "the floor against old releases is damaged" in json.loads(device.reports[-1])["problem"]
+    floor.write_bytes(whole)
+    device.journal.note("hold", None)
+    assert device.update().progress.outcome == "success"
 
 
 def test_a_number_that_a_stolen_key_of_the_server_ran_up_keeps_no_stick_from_a_device_without_a_server(
