@@ -29,8 +29,13 @@ class Places:
 
     @property
     def orders(self) -> Path:
-        """The folder of assignments."""
+        """The folder of the server's assignments, of which the newest stays."""
         return self.state / "assignments"
+
+    @property
+    def stick_orders(self) -> Path:
+        """The folder of the assignments of sticks: an import runs beside the agent."""
+        return self.state / "stick-assignments"
 
     @property
     def slots_root(self) -> Path:

@@ -43,7 +43,7 @@ def import_orders(
     """
     floor, files = config.make_floor(), FolderSource(stick, "targets", config.limits)
     store = TargetStore(config.files, files, config.reserve_bytes)
-    papers = TargetStore(config.orders, files)
+    papers = TargetStore(config.stick_orders, files)
     orders = Orders(repository, store, papers, floor, who.site, who.device_id, config.allowed)
     assignment, counted, _ = orders.look_up()
     floor.check_releases(counted)

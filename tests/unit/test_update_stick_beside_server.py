@@ -145,6 +145,24 @@ def test_a_clock_that_is_behind_makes_no_thief_of_who_wrote_the_stick(
     assert asked(device) == (2, "")
 
 
+def test_import_and_agent_leave_each_other_the_assignment_that_they_read(
+    device: Device, fleet: Fleet, sticks: Sticks
+) -> None:
+    folders = [device.state / name for name in ("assignments", "stick-assignments")]
+    fleet.offer(2)
+    asked(device)
+    servers = list(folders[0].glob("[!.]*"))
+    assert len(servers) == 1
+    sticks.offer(3)
+    sticks.put_into(device)
+    assert list(folders[0].glob("[!.]*")) == servers
+    of_sticks = list(folders[1].glob("[!.]*"))
+    fleet.offer(4)
+    asked(device)
+    assert len(of_sticks) == 1
+    assert list(folders[1].glob("[!.]*")) == of_sticks
+
+
 def test_a_damaged_floor_is_told_to_the_line_and_the_fleet(device: Device, fleet: Fleet, sticks: Sticks) -> None:
     sticks.offer(3)
     sticks.put_into(device)
