@@ -2,38 +2,28 @@
 
 import logging
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import Role as TufRole
-from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
-from tuf.ngclient import Updater
-from tuf.ngclient.fetcher import FetcherInterface
+from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
+from tuf.api.metadata import TargetFile
 
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.update.conventions import OURS, Conventions
-from appliance.update.floor import MOST_AHEAD, Floor, Release, Role, Versions, Voucher
+from appliance.update.floor import MOST_AHEAD, Floor, Release, Versions, Voucher
 from appliance.update.lock import locked
-from appliance.update.source import NotThereError, Source
+from appliance.update.source import Source
+from appliance.update.tuf_client import Client, Fetcher
 
 if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
 
 log = logging.getLogger(__name__)
-
-LARGEST_METADATA_BYTES = 5_000_000
-MOST_ROLES = 5_000
-"""Read by a device that wants to know all that is offered."""
-
-NOT_FOUND = 404
-"""What python-tuf takes for the end of a chain of roots."""
 
 LITTER = re.compile(r"tmp[a-z0-9_]{8}")
 """What python-tuf leaves in its folder when it is killed between writing and renaming."""
@@ -63,106 +53,11 @@ class Target:
     issued_at: datetime | None = None
 
 
-class _Fetcher(FetcherInterface):
-    """Metadata from our source; all of one refresh until one moment."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._ends_at = time.monotonic() + source.limits.refresh_s
-
-    def download_bytes(self, url: str, max_length: int) -> bytes:
-        try:
-            return self._source.read(url.rpartition("/")[2], most_bytes=max_length, ends_at=self._ends_at)
-        except NotThereError as error:
-            raise DownloadHTTPError(str(error), NOT_FOUND) from error
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        yield self.download_bytes(url, LARGEST_METADATA_BYTES)
-
-
-class _Client(Updater):
-    """python-tuf's client, which judges expiry at our time and says what it verified."""
-
-    def judge_at(self, moment: datetime) -> None:
-        self._trusted_set.reference_time = moment
-
-    def verified(self) -> Versions:
-        trusted = self._trusted_set
-        timestamp = trusted.timestamp if Timestamp.type in trusted else None
-        return Versions(
-            root=trusted.root.version,
-            timestamp=timestamp.version if timestamp else 0,
-            snapshot=timestamp.snapshot_meta.version if timestamp else 0,
-            timestamp_role=_role(trusted.root.roles["timestamp"]),
-            snapshot_role=_role(trusted.root.roles["snapshot"]),
-        )
-
-    def said_beyond_tuf(self) -> Mapping[str, Any]:
-        """What the signed part of the timestamp has besides."""
-        said: Mapping[str, Any] = self._trusted_set.timestamp.unrecognized_fields
-        return said
-
-    def expires(self) -> datetime:
-        """The first moment at which something that was verified expires."""
-        trusted = self._trusted_set
-        return min(role.expires for role in (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets))
-
-    def voucher(self, repository: str, name: str) -> Voucher:
-        """The keys to which targets.json gives this name; what they delegate further is theirs."""
-        trusted = self._trusted_set
-        delegations = trusted.targets.delegations
-        roles: list[TufRole] = []
-        if delegations is not None and delegations.roles is not None:
-            roles = [delegations.roles[role] for role, _ in delegations.get_roles_for_target(name)]
-        elif delegations is not None and delegations.succinct_roles is not None:
-            roles = [delegations.succinct_roles]
-        keyids = {keyid for role in roles for keyid in role.keyids}
-        return Voucher(
-            repository=repository,
-            root=trusted.root.version,
-            targets=trusted.targets.version,
-            targets_role=_role(trusted.root.roles["targets"]),
-            delegated=Role(keyids=tuple(sorted(keyids)), threshold=min(role.threshold for role in roles))
-            if roles
-            else None,
-        )
-
-    def offered(self) -> list[str]:
-        """Every name that some role lists; who vouches for it shows when it is looked up."""
-        waiting, seen, names = [(Targets.type, Root.type)], set[str](), dict[str, None]()
-        while waiting:
-            role, delegator = waiting.pop()
-            if role in seen or (role != Targets.type and f"{role}.json" not in self._trusted_set.snapshot.meta):
-                continue  # a role that has published nothing yet offers nothing
-            seen.add(role)
-            if len(seen) > MOST_ROLES:
-                raise BundleTrustError(f"more than {MOST_ROLES} roles vouch for targets; name those that you need")
-            signed = self._load_targets(role, delegator)
-            names |= dict.fromkeys(signed.targets)
-            delegated = signed.delegations
-            if delegated is not None and delegated.succinct_roles is not None:
-                waiting += [(each, role) for each in delegated.succinct_roles.get_roles()]
-            elif delegated is not None:
-                waiting += [(each, role) for each in delegated.roles or ()]
-        return list(names)
-
-    def where(self, target: TargetFile) -> str:
-        """The path under the targets' address: with the first digest in front where the root says so."""
-        if not self._trusted_set.root.consistent_snapshot:
-            return target.path
-        folder, slash, name = target.path.rpartition("/")
-        return f"{folder}{slash}{next(iter(target.hashes.values()))}.{name}"
-
-
 def _traces(folder: Path) -> list[Path]:
     """What a new device does not have there: metadata beside the image's root, or files."""
     newer_roots = sorted(folder.glob("root_history/*.root.json"))[1:]
     found = [path for path in sorted(folder.glob("[!.]*")) if path.name not in ("root.json", "root_history")]
     return [*(path for path in found if not LITTER.fullmatch(path.name)), *newer_roots]
-
-
-def _role(role: TufRole) -> Role:
-    return Role(keyids=tuple(sorted(role.keyids)), threshold=role.threshold)
 
 
 class TrustedRepository:
@@ -252,30 +147,33 @@ class TrustedRepository:
                 yield target
 
     def offers(self, name: str) -> bool:
-        """Bring the metadata up to date and tell whether anybody vouches for a target.
+        """Bring the metadata up to date and tell whether anybody vouches for a target now.
 
         Raises:
             BundleTrustError, ReplayError, DeliveryError, StorageError, ConfigError: see refresh.
         """
         with self._refreshed() as client:
-            return client.get_targetinfo(name) is not None
+            return client.is_listed(name)
 
-    def find_all(self) -> list[Target]:
+    def find_all(self, may_expire: str = "") -> list[Target]:
         """Bring the metadata up to date and look everything up that it offers; old releases, too.
+
+        Args:
+            may_expire: lists of names that all begin so are left out if they have expired.
 
         Raises:
             BundleTrustError: something is offered in a way that cannot be checked here.
             DeliveryError, StorageError, ConfigError: see refresh.
         """
         with self._refreshed() as client:
-            found = [self._look_up(client, name) for name in client.offered()]
+            found = [self._look_up(client, name) for name in client.offered(may_expire)]
         return [target for target in found if target is not None]
 
-    def _look_up(self, client: _Client, name: str) -> Target | None:
+    def _look_up(self, client: Client, name: str) -> Target | None:
         found = client.get_targetinfo(name)
         return None if found is None else self._as_target(found, client)
 
-    def _as_target(self, found: TargetFile, client: _Client) -> Target:
+    def _as_target(self, found: TargetFile, client: Client) -> Target:
         """Take over what python-tuf found, as far as it can be checked and asked for here."""
         name = found.path
         if any(part in ("", ".", "..") for part in name.split("/")):
@@ -290,7 +188,7 @@ class TrustedRepository:
         path, issued_at = quote(client.where(found), safe=URL_SAFE), self._issued_at(client)
         return Target(name, path, found.length, found.hashes, releases, voucher, issued_at)
 
-    def _issued_at(self, client: _Client) -> datetime | None:
+    def _issued_at(self, client: Client) -> datetime | None:
         return self._conventions.issued_at(client.said_beyond_tuf(), client.expires())
 
     @contextmanager
@@ -300,7 +198,7 @@ class TrustedRepository:
             yield
 
     @contextmanager
-    def _refreshed(self) -> Iterator[_Client]:
+    def _refreshed(self) -> Iterator[Client]:
         with self._in_words(), self._locked():
             self._clear_litter()
             traces = _traces(self._folder)
@@ -316,15 +214,15 @@ class TrustedRepository:
             self._rise_to_time(client, now)
             yield client
 
-    def _open(self) -> _Client:
+    def _open(self) -> Client:
         try:
-            return _Client(str(self._folder), self._source.place, fetcher=_Fetcher(self._source), bootstrap=self._root)
+            return Client(str(self._folder), self._source.place, fetcher=Fetcher(self._source), bootstrap=self._root)
         except RepositoryError as error:
             raise ConfigError(
                 f"the root.json of this device is no valid root ({error}); name the one that came with the repository"
             ) from error
 
-    def _rise(self, client: _Client) -> None:
+    def _rise(self, client: Client) -> None:
         try:
             self._floor.rise(self._name, client.verified())
         except ReplayError:
@@ -333,7 +231,7 @@ class TrustedRepository:
                     path.unlink(missing_ok=True)  # signed once, and not what holds
             raise
 
-    def _rise_to_time(self, client: _Client, now: datetime) -> None:
+    def _rise_to_time(self, client: Client, now: datetime) -> None:
         issued_at = self._issued_at(client)
         is_behind = self._floor.time(now) > now + MOST_AHEAD  # less is what an earlier one may have moved it
         if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:

@@ -13,7 +13,7 @@ from appliance.update.floor import Floor
 from appliance.update.repository import Target, TrustedRepository
 from appliance.update.settings import AgentConfig
 from appliance.update.stick import FolderSource
-from appliance.update.stick_orders import check_is_for_nobody, import_orders
+from appliance.update.stick_orders import ASSIGNMENTS, check_is_for_nobody, import_orders
 
 if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
@@ -64,7 +64,7 @@ def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "
     if not names and who is not None and repository.offers(assignment_name(who.site, who.device_id)):
         yield from import_orders(stick, repository, who, config, clock)
         return
-    offered = [] if names else repository.find_all()
+    offered = [] if names else repository.find_all(may_expire=ASSIGNMENTS)
     check_is_for_nobody(stick, [target.name for target in offered], who)
     targets = [*repository.find_each(names)] if names else newest(offered, floor)
     store = TargetStore(config.files, FolderSource(stick, "targets", config.limits), config.reserve_bytes)
