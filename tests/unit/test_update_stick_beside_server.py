@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from appliance.errors import ReplayError, StorageError
+from appliance.errors import DeliveryError, ReplayError, StorageError
+from appliance.update.brought import LastStick
 from appliance.update.conventions import ISSUED_AT
 from appliance.update.floor import LARGEST_SEQ, Floor, as_text
+from appliance.update.orders import Orders
 from appliance.update.settings import load_agent_config
 from appliance.update.situation import BROUGHT
 from appliance.update.stick_import import import_from
@@ -161,6 +163,29 @@ def test_import_and_agent_leave_each_other_the_assignment_that_they_read(
     asked(device)
     assert len(of_sticks) == 1
     assert list(folders[1].glob("[!.]*")) == of_sticks
+
+
+def test_a_device_without_a_server_says_why_nothing_of_a_stick_holds(device: Device, sticks: Sticks) -> None:
+    floor, store = Floor(device.folder / "floor.json", BUILT_AT), device.kind.source.store
+    last = LastStick(device.journal, floor, SITE, DEVICE, device.allowed, has_server=False)
+    orders = Orders(None, store, store, floor, SITE, DEVICE, device.allowed, last)
+
+    def refusal() -> str:
+        with pytest.raises(DeliveryError, match=r"agent\.yaml names no server, and ") as refused:
+            orders.read_assignment()
+        return str(refused.value)
+
+    assert "no stick has brought an assignment yet" in refusal()
+    kept = list[object]()
+    for number in (2, 3):
+        sticks.offer(number)
+        sticks.put_into(device, metadata_url=None, targets_url=None, root=None)
+        assert orders.read_assignment().seq == number - 1
+        kept.append(device.journal.noted(BROUGHT))
+    device.journal.note(BROUGHT, kept[0])  # as if the process had been killed between the floor and the note
+    assert "does not hold: stick-assignment/north release 1 is offered, and this device has taken 2" in refusal()
+    device.journal.note(BROUGHT, {"of": "another version"})
+    assert "cannot be read by this version; import it once more" in refusal()
 
 
 def test_a_damaged_floor_is_told_to_the_line_and_the_fleet(device: Device, fleet: Fleet, sticks: Sticks) -> None:
