@@ -148,19 +148,19 @@ class Device:
     def kind(self) -> JudgingKind:
         return self.judging(self.kinds[0])
 
-    def judging(self, name: JudgingKindName) -> JudgingKind:
-        """Return one of the device's kinds."""
-        floor = Floor(self.folder / "floor.json", BUILT_AT)
+    def judging(self, name: JudgingKindName, journal: Journal | None = None) -> JudgingKind:
+        """Return one of the device's kinds; with a journal it knows what a stick has brought."""
+        last_stick = journal and LastStick(journal, self.floor, SITE, DEVICE, self.allowed, has_server=True)
         files, folder = self.state / "files", self.slots_root / f"{name}s"
         targets = HttpsSource(f"{self.url}/targets/", self.transport)
         repository = TrustedRepository(
             "online", HttpsSource(f"{self.url}/metadata/", self.transport), self.state / "metadata",
-            root=(self.folder / "root.json").read_bytes(), floor=floor, clock=self.clock, elsewhere=[files],
+            root=(self.folder / "root.json").read_bytes(), floor=self.floor, clock=self.clock, elsewhere=[files],
         )  # fmt: skip
         papers = TargetStore(self.state / "assignments", targets)
         orders = Orders(
-            repository, TargetStore(files, targets, meanwhile=self.meanwhile), papers, floor, SITE, DEVICE,
-            self.allowed, LastStick(self.journal, floor, SITE, DEVICE, self.allowed, has_server=True),
+            repository, TargetStore(files, targets, meanwhile=self.meanwhile), papers, self.floor, SITE, DEVICE,
+            self.allowed, last_stick,
         )  # fmt: skip
         workshop = self.workshop or HereWorkshop(
             self.station, lambda each: folder / each / f"current{SUFFIXES[name]}"
@@ -169,12 +169,17 @@ class Device:
             orders, folder, self.line, self.make_judge, workshop, self.clock, content=RELEASED[name].content
         )  # fmt: skip
 
+    @property
+    def floor(self) -> Floor:
+        return Floor(self.folder / "floor.json", BUILT_AT)
+
     def allowed(self) -> list[tuple[str, str]]:
         return [(kind, path.name) for kind in self.kinds for path in (self.slots_root / f"{kind}s").glob("*")]
 
     def start(self) -> Service:
         """Start an agent; what an earlier one broke off counts as that."""
-        journal, kinds = self.journal, {name: self.judging(name) for name in self.kinds}
+        journal = self.journal
+        kinds = {name: self.judging(name, journal) for name in self.kinds}
         conductor = Conductor(
             self.around_journal(journal),
             {name: self.around(kind) for name, kind in kinds.items()},

@@ -11,7 +11,7 @@ import yaml
 from appliance.errors import DeliveryError, ReplayError, StorageError
 from appliance.update.brought import LastStick
 from appliance.update.conventions import ISSUED_AT
-from appliance.update.floor import LARGEST_SEQ, Floor, as_text
+from appliance.update.floor import LARGEST_SEQ, as_text
 from appliance.update.orders import Orders
 from appliance.update.settings import load_agent_config
 from appliance.update.situation import BROUGHT
@@ -166,7 +166,7 @@ def test_import_and_agent_leave_each_other_the_assignment_that_they_read(
 
 
 def test_a_device_without_a_server_says_why_nothing_of_a_stick_holds(device: Device, sticks: Sticks) -> None:
-    floor, store = Floor(device.folder / "floor.json", BUILT_AT), device.kind.source.store
+    floor, store = device.floor, device.kind.source.store
     last = LastStick(device.journal, floor, SITE, DEVICE, device.allowed, has_server=False)
     orders = Orders(None, store, store, floor, SITE, DEVICE, device.allowed, last)
 
@@ -216,5 +216,5 @@ def test_a_number_that_a_stolen_key_of_the_server_ran_up_keeps_no_stick_from_a_d
     assert asked(device)[0] == LARGEST_SEQ
     sticks.offer(3, seq=2)
     sticks.put_into(device, metadata_url=None, targets_url=None, root=None)
-    taken = Floor(device.folder / "floor.json", BUILT_AT).read().releases
+    taken = device.floor.read().releases
     assert taken[f"stick-assignment/{SITE}"].seq == 2
