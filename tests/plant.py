@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import yaml
 
+from appliance.bundle.whole_file import write_whole
 from appliance.events import Challenge
 from appliance.links.awaited_parts import Outcome
 from appliance.links.consumer import LineConsumer
@@ -136,7 +137,7 @@ class Plant:
 
     def start(self) -> None:
         """Start the station's process."""
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        write_whole(self.folder / "config.yaml", yaml.safe_dump(self.config).encode())  # an agent reads it at any time
         with (self.folder / "appliance.log").open("ab") as log:
             command = [sys.executable, "-m", "appliance", "run", "--config", str(self.folder / "config.yaml")]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)

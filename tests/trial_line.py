@@ -20,6 +20,7 @@ from appliance.agent_line import MqttLine
 from appliance.agent_station import Station
 from appliance.agent_workshop import ChildWorkshop
 from appliance.bundle.archive import read_bundle
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import DeliveryError
 from appliance.events import Challenge, Pixels, moment_of
 from appliance.links.awaited_parts import Outcome
@@ -196,7 +197,7 @@ class TrialLine:
         folder.mkdir()
         (folder / "root.json").write_bytes(self._fleet.repository.root_bytes())
         station = place / "config.yaml"
-        station.write_text(yaml.safe_dump(self.plant.config))
+        write_whole(station, yaml.safe_dump(self.plant.config).encode())  # others read it meanwhile
         workshop = ChildWorkshop(
             station, lambda name: self._models / name / "current.bundle", WorkSection(memory_mb=MOST_MB, prove_s=60),
             lambda: False,

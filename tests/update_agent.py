@@ -150,7 +150,7 @@ class Device:
 
     def judging(self, name: JudgingKindName, journal: Journal | None = None) -> JudgingKind:
         """Return one of the device's kinds; with a journal it knows what a stick has brought."""
-        last_stick = journal and LastStick(journal, self.floor, SITE, DEVICE, self.allowed, has_server=True)
+        last_stick = LastStick(journal, self.floor, SITE, DEVICE, self.allowed, has_server=True) if journal else None
         files, folder = self.state / "files", self.slots_root / f"{name}s"
         targets = HttpsSource(f"{self.url}/targets/", self.transport)
         repository = TrustedRepository(

@@ -15,6 +15,7 @@ from appliance.__main__ import main
 from appliance.agent_line import MqttLine
 from appliance.agent_station import Station
 from appliance.bundle.recipe_package import write_recipe_package
+from appliance.bundle.whole_file import write_whole
 from appliance.update.slots import digest_of
 from tests.agent_place import GATES
 from tests.certificates import make_certificates, needs_openssl
@@ -67,7 +68,7 @@ class Factory:
 
     def write(self, **changes: Any) -> None:
         self.plant.config |= changes
-        (self.folder / "plant" / "config.yaml").write_text(yaml.safe_dump(self.plant.config))
+        write_whole(self.folder / "plant" / "config.yaml", yaml.safe_dump(self.plant.config).encode())
 
     def on_disk(self) -> tuple[str, str]:
         """Model and recipe that a start would take."""
