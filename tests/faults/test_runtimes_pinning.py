@@ -1,4 +1,8 @@
-"""Pinned threads: which cores they get, that real ones are there, and that nobody only believes that they are."""
+"""Pinned threads: which cores they get, that real ones are there, and that nobody only believes that they are.
+
+They have the computer to themselves, and their process: one that was forked from it afterwards, as torch's readers of
+pictures are, would crash.
+"""
 
 import importlib.util
 import os
@@ -27,6 +31,8 @@ from appliance.runtimes.cores import choose_cores
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.pinning import check_pinned, pinned_at_work, threads_now
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
+
+pytestmark = pytest.mark.faults
 
 CORES = sorted(os.sched_getaffinity(0))
 Result = TypeVar("Result")
