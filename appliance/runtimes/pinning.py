@@ -78,9 +78,8 @@ def asking() -> Iterator[None]:
 def pinned_at_work(work: Callable[[], object], threads: int) -> frozenset[int]:
     """Make sure that an engine's threads are each on one core while they work, and return these cores.
 
-    For an engine that pins threads, the one that asks among them, only for the length of an inference: read at rest,
-    none of them is anywhere in particular. The thread that asks shows that this engine pins. The others belong to all
-    engines of the process, and may at the same time work for another one that is pinned.
+    For an engine that pins threads, the one that asks among them, only for the length of an inference. The one that
+    asks shows that this engine pins; the others belong to all engines, and may work for another pinned one meanwhile.
 
     Args:
         work: asks the engine; done again and again in the meantime.
@@ -94,8 +93,7 @@ def pinned_at_work(work: Callable[[], object], threads: int) -> frozenset[int]:
 
     def look() -> None:
         while not is_over.wait(LOOK_AGAIN_S):
-            others = set(_asking)
-            found = threads_now()
+            others, found = set(_asking), threads_now()
             others |= _asking
             for number, may_use in found.items():
                 if len(may_use) == 1 and (number == asks or number not in others):

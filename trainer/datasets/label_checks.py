@@ -24,8 +24,7 @@ RARE = 0.1
 def check_labels(examined: Examined) -> Iterator[Finding]:
     """Look for boxes that do not fit and classes that are rare.
 
-    A box whose corners are the wrong way round and an unknown class never get here: reading the data set refuses them
-    with file and line.
+    Corners the wrong way round and unknown classes never get here: reading refuses them with file and line.
 
     Args:
         examined: all pictures.
