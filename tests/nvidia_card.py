@@ -1,6 +1,5 @@
 """NVIDIA's cards in a folder that stands for "/": a library in place of the driver's, and what it tells."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,11 +19,6 @@ A2000 = {
     "0.temperature.0": "54",
 }
 """A card at rest, of a kind whose applications have no clocks of their own; 4200 ms it was held back before."""
-
-
-def can_be_built() -> bool:
-    """Whether there is a C compiler, which the library needs."""
-    return shutil.which("cc") is not None
 
 
 def install_driver(root: Path, *flags: str) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.c_compiler import needs_cc
 from tests.conformance.device import Pair
 from tests.tuf_repository import ALL_BUT_ROOT, in_days
-from tests.wall_clock import WallClock, can_be_built
+from tests.wall_clock import WallClock
 
 DAY_S = 86_400
 ROOT = Path(__file__).resolve().parents[2]
-
-needs_clock = pytest.mark.skipif(not can_be_built(), reason="a C compiler (cc) is not installed")
 
 
 def later(pair: Pair, folder: Path, days: int, *words: str) -> int:
@@ -55,7 +54,7 @@ def test_an_expired_role_is_not_taken(pair: Pair, role: str, trusted: dict[str, 
     assert pair.client.trusted() == trusted
 
 
-@needs_clock
+@needs_cc
 def test_the_processs_clock_decides(pair: Pair, tmp_path: Path) -> None:
     pair.repository.root.expires = in_days(7)
     pair.repository.publish("root")
@@ -66,7 +65,7 @@ def test_the_processs_clock_decides(pair: Pair, tmp_path: Path) -> None:
     assert later(pair, tmp_path, -400, "refresh") == 0
 
 
-@needs_clock
+@needs_cc
 def test_expired_files_on_disk_are_no_obstacle_to_newer_ones(pair: Pair, tmp_path: Path) -> None:
     pair.repository.timestamp.expires = in_days(7)
     pair.repository.root.expires = in_days(7)
@@ -78,7 +77,7 @@ def test_expired_files_on_disk_are_no_obstacle_to_newer_ones(pair: Pair, tmp_pat
     assert pair.client.trusted() == {"root": 3, "snapshot": 2, "targets": 2, "timestamp": 3}
 
 
-@needs_clock
+@needs_cc
 def test_an_expired_timestamp_on_disk_still_forbids_an_older_one(pair: Pair, tmp_path: Path) -> None:
     pair.repository.timestamp.expires = in_days(7)
     pair.repository.publish("timestamp", "timestamp")
@@ -89,7 +88,7 @@ def test_an_expired_timestamp_on_disk_still_forbids_an_older_one(pair: Pair, tmp
     assert pair.client.version("timestamp") == 3
 
 
-@needs_clock
+@needs_cc
 def test_a_delegated_role_on_disk_expires_and_is_renewed(pair: Pair, tmp_path: Path) -> None:
     pair.repository.delegate("models", ["boards/*"], expires=in_days(7))
     for name in ("first", "second"):
@@ -104,7 +103,7 @@ def test_a_delegated_role_on_disk_expires_and_is_renewed(pair: Pair, tmp_path: P
     assert pair.client.got() == [b"first", b"second"]
 
 
-@needs_clock
+@needs_cc
 def test_an_expired_timestamp_on_disk_still_forbids_an_older_snapshot(pair: Pair, tmp_path: Path) -> None:
     pair.repository.timestamp.expires = in_days(7)
     pair.repository.publish("snapshot", "timestamp")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from appliance.simulator.broker import find_mosquitto
 from tests.bad_releases import FLAWS
+from tests.stations import needs_mosquitto
 from tests.trial_line import Trial, TrialLine
 
 GATES = {
@@ -21,7 +21,7 @@ LONGEST_ROLLBACK_S = 5.0
 """On a computer on which much else runs; the benchmark holds it against 1 s."""
 
 pytestmark = [
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
     pytest.mark.timeout(2 * LIMIT_S),  # three crashes take minutes: the agent waits for a station that is away
 ]
 

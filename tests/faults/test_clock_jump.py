@@ -10,8 +10,9 @@ from appliance.events import moment_of, utc_now
 from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.action_tap import ActionTap
+from tests.c_compiler import needs_cc
 from tests.plant import CONSUMER, DEVICE_ID, RECIPE, Plant
-from tests.wall_clock import WallClock, can_be_built
+from tests.wall_clock import WallClock
 
 HOUR_S = 3600
 BATCH = 4
@@ -21,7 +22,7 @@ ONCE_MS = 60_000
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
-    pytest.mark.skipif(not can_be_built(), reason="the C compiler cc is not installed (packages gcc, libc6-dev)"),
+    needs_cc,
 ]
 
 

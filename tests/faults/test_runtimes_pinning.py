@@ -6,7 +6,6 @@ pictures are, would crash.
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from appliance.runtime_pool import RuntimePool
 from appliance.runtimes.cores import choose_cores
 from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.pinning import check_pinned, pinned_at_work, threads_now
+from tests.c_compiler import needs_cc
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 
 pytestmark = pytest.mark.faults
@@ -139,7 +139,7 @@ make_runtime(settings, read_bundle(open(sys.argv[2], "rb").read()))
 
 
 @needs_two_cores
-@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed")
+@needs_cc
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -15,13 +15,14 @@ from appliance.bundle.archive import read_bundle
 from appliance.clock import SystemClock
 from appliance.update.journal import Journal
 from tests.agent_place import LOOKS, ROOT
+from tests.c_compiler import needs_cc
 from tests.certificates import needs_openssl
 from tests.release_desk import ServedFolder
 from tests.stations import needs_mosquitto, until
 from tests.stick_desk import StickDesk
 from tests.stick_place import DEVICE, SITE, StickPlace, place_with_sticks
 from tests.tiny_releases import NAME
-from tests.wall_clock import WallClock, can_be_built
+from tests.wall_clock import WallClock
 from trainer.release.report import read_report
 
 pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long, pytest.mark.timeout(600)]
@@ -90,7 +91,7 @@ def test_a_running_agent_begins_at_once_what_a_stick_brings(desk_and_place: tupl
     assert (process.returncode, b"Traceback" in complaints) == (0, False), complaints
 
 
-@pytest.mark.skipif(not can_be_built(), reason="there is no C compiler for a clock that is set")
+@needs_cc
 def test_what_was_imported_in_time_is_installed_after_the_stick_has_expired(
     desk_and_place: tuple[StickDesk, StickPlace], tmp_path: Path
 ) -> None:

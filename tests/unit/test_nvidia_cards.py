@@ -13,10 +13,10 @@ from appliance.device_watch import DeviceWatch
 from appliance.latency_watch import LatencyWatch
 from appliance.nvidia_cards import BELOW_A_ROOT, Card, Cards, read_cards
 from appliance.throttling import read_throttling, signs
+from tests.c_compiler import needs_cc
 from tests.device_root import JETSON, PANEL_PC, write
-from tests.nvidia_card import A2000, TELLS, can_be_built, install_driver, tell
+from tests.nvidia_card import A2000, TELLS, install_driver, tell
 
-needs_cc = pytest.mark.skipif(not can_be_built(), reason="cc is not installed")
 ROOT = Path(__file__).parents[2]
 ASKED = "from appliance.nvidia_cards import read_cards; print(read_cards().power_limits())"
 

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.c_compiler import needs_cc
 from tests.release_desk import Desk
-from tests.wall_clock import WallClock, can_be_built
+from tests.wall_clock import WallClock
 from trainer.__main__ import main as trainer
 from trainer.release.shelf import Shelf
 
 FIRST = "models/boards/boards-1.bundle"
 DAY_S = 86_400
-
-needs_clock = pytest.mark.skipif(
-    not can_be_built(), reason="the C compiler cc is not installed (packages gcc, libc6-dev)"
-)
 
 
 @pytest.fixture
@@ -241,7 +238,7 @@ class Later:
 
 
 @pytest.mark.long
-@needs_clock
+@needs_cc
 def test_what_expires_is_told_in_time_and_what_has_expired_stops_everything(desk: Desk, tmp_path: Path) -> None:
     later = Later(tmp_path)
     verify, refresh = ["publish", "verify", *desk.at()], ["publish", "refresh", *desk.at(), *desk.keyed("online")]

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.c_compiler import needs_cc
 from tests.stick_desk import StickDesk, begun_desk, content, offer_second, ordered, stick_device
 from tests.usb_stick import UsbDevice
-from tests.wall_clock import WallClock, can_be_built
+from tests.wall_clock import WallClock
 from trainer.__main__ import main as trainer
 from trainer.release.request import contents, read_request
 
@@ -121,7 +122,7 @@ def test_a_stick_that_is_older_than_one_before_is_refused_and_the_newer_order_st
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not can_be_built(), reason="there is no C compiler for a clock that is set")
+@needs_cc
 def test_a_site_to_which_no_stick_went_for_long_is_in_nobodys_way(
     desk: StickDesk, device: UsbDevice, tmp_path: Path
 ) -> None:

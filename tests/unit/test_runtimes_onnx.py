@@ -1,6 +1,5 @@
 """What only the ONNX Runtime adapter must get right: providers, threads, steady memory."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from appliance.errors import ConfigError
 from appliance.runtimes.onnx import OnnxRuntime, available_providers, open_session
+from tests.c_compiler import needs_cc
 from tests.models import tiny_manifest, tiny_model
 
 AZURE = "AzureExecutionProvider"
@@ -76,7 +76,7 @@ def test_the_processor_computes_nothing_that_it_was_not_asked_for() -> None:
         OnnxRuntime(tiny_model(64, 64), tiny_manifest(), providers=[AZURE])
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed")
+@needs_cc
 def test_a_provider_that_fails_at_a_picture_is_not_replaced_in_silence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BundleTrustError, StorageError
+from tests.c_compiler import needs_cc
 from tests.small_disk import fill, small_disk
 from tests.tuf_repository import ALL_BUT_ROOT, Repository, in_days
 from tests.update_device import Device
 from tests.update_server import UpdateServer
-from tests.wall_clock import WallClock, can_be_built
+from tests.wall_clock import WallClock
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = b"the release before", b"the new release"
@@ -195,7 +196,7 @@ SINCE_1970_S = int(in_days(0).timestamp())
 TO_2038_S = 2_147_483_000 - SINCE_1970_S
 
 
-@pytest.mark.skipif(not can_be_built(), reason="the C compiler cc is not installed (packages gcc, libc6-dev)")
+@needs_cc
 @pytest.mark.parametrize(
     ("offset_s", "valid_days", "refused"),
     [
