@@ -8,7 +8,6 @@ from copy import deepcopy
 from typing import Annotated, Literal
 
 from pydantic import Field
-from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile, Targets
 
 from appliance.bundle.section import Section
@@ -160,14 +159,9 @@ def read_assignment(shelf: Shelf, name: str, target: TargetFile) -> Assignment:
     Raises:
         BundleTrustError: The file is missing or another one, or none.
     """
-    content = shelf.target(name, target)
-    if content is None:
-        raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
+    content = shelf.signed_target(name, target)
     try:
-        target.verify_length_and_hashes(content)
         assignment = parse(content, Assignment, schema=SCHEMA, origin=name, max_bytes=MAX_BYTES)
-    except LengthOrHashMismatchError as error:
-        raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
     except (BundleFormatError, ValueError) as error:
         raise BundleTrustError(f"{shelf.address}: {name}: {error}") from error
     if name.rpartition("/")[2] != f"{assignment.device_id}.json":

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from tuf.api.exceptions import DownloadHTTPError, LengthOrHashMismatchError, RepositoryError
+from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, TargetFile
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
@@ -164,12 +164,7 @@ def _check_targets(shelf: Shelf, standing: Standing, client: Updater) -> set[str
                 f"{shelf.address}: {name} is signed by {role}, and another role's word is asked for it"
             )
         _check_number(shelf, role, name, target)
-        if content is None:
-            raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
-        try:
-            found.verify_length_and_hashes(content)
-        except LengthOrHashMismatchError as error:
-            raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
+        content = shelf.as_signed(name, found, content)
         checked.add(name)
         if role == KINDS["model"] and name.endswith(FIGURES):
             _check_figures(shelf, name, standing.releases("model"), content)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile, Targets
 
 from appliance.errors import BundleTrustError, ConfigError
@@ -19,7 +18,7 @@ from trainer.progress import console
 from trainer.release.keys import printable
 from trainer.release.releases import FIGURES, PAGE
 from trainer.release.roles import KINDS, NO_REPORT, Kind, said_of
-from trainer.release.shelf import Shelf, target_path
+from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
 
 MOST_BYTES = 64_000_000
@@ -133,12 +132,10 @@ def without_report(standing: Standing) -> dict[str, str]:
 
 def _read_target(shelf: Shelf, name: str, target: TargetFile) -> bytes | None:
     """Return what was signed under a name; None if it is missing, or another content is there."""
-    content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
     try:
-        target.verify_length_and_hashes(content or b"")
-    except LengthOrHashMismatchError:
+        return shelf.signed_target(name, target)
+    except BundleTrustError:
         return None
-    return content
 
 
 def _check(path: Path, found: Mapping[str, bytes], digest: str, file: Path) -> None:

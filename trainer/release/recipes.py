@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile, Targets
 
 from appliance.bundle.recipe_package import GET_AGAIN, SUFFIX, read_recipe_package
@@ -22,7 +21,7 @@ from appliance.documents import Document, parse_document
 from appliance.errors import BundleTrustError, ConfigError
 from trainer.release.releases import Release
 from trainer.release.roles import CONTENT, KINDS, VERSION, said_of, seq_of, version_of, withdrawals
-from trainer.release.shelf import Shelf, target_path
+from trainer.release.shelf import Shelf
 from trainer.release.standing import Standing
 
 PLAIN = ".yaml"
@@ -88,14 +87,13 @@ def check_brought(shelf: Shelf, standing: Standing | None, newer: Targets) -> No
     for name, target in newer.targets.items():
         if name in held or not name.endswith(SUFFIX):
             continue
-        content = shelf.read(f"targets/{target_path(name, target.hashes['sha256'])}")
         try:
-            target.verify_length_and_hashes(content or b"")
-        except LengthOrHashMismatchError as error:
+            content = shelf.signed_target(name, target)
+        except BundleTrustError as error:
             raise BundleTrustError(
                 f"{shelf.address}: {name} is missing or damaged there; bring it again with `trainer publish release`"
             ) from error
-        check_recipe(name, newer.targets, content or b"")
+        check_recipe(name, newer.targets, content)
     check_order(newer)
 
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile
 
-from appliance.errors import ConfigError, StorageError
+from appliance.errors import BundleTrustError, ConfigError, StorageError
 from trainer.files import make_folder
 from trainer.stored_files import StoredFiles
 
@@ -92,6 +93,29 @@ class Shelf:
             StorageError: The address does not answer or refuses.
         """
         return self._files.read(f"targets/{target_path(name, target.hashes['sha256'])}")
+
+    def signed_target(self, name: str, target: TargetFile) -> bytes:
+        """Return a signed file as it was signed.
+
+        Raises:
+            BundleTrustError: It is missing, or another content is there.
+            StorageError: The address does not answer or refuses.
+        """
+        return self.as_signed(name, target, self.target(name, target))
+
+    def as_signed(self, name: str, target: TargetFile, content: bytes | None) -> bytes:
+        """Return what `target` gave, if it is what was signed.
+
+        Raises:
+            BundleTrustError: It is missing, or another content.
+        """
+        if content is None:
+            raise BundleTrustError(f"{self.address}: {name} is signed and missing; restore it from a copy")
+        try:
+            target.verify_length_and_hashes(content)
+        except LengthOrHashMismatchError as error:
+            raise BundleTrustError(f"{self.address}: {name} is damaged ({error}); restore it from a copy") from error
+        return content
 
     def next_version(self, role: str, standing: int) -> int:
         """Return the first version of a role that nobody has begun yet, also nobody who was killed then.

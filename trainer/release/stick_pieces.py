@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile
 
 from appliance.errors import BundleTrustError
@@ -54,18 +53,7 @@ def file_pieces(shelf: Shelf, sticks: Standing, site: str, assigned: Sequence[As
         wanted |= {chosen.path: sticks.releases(chosen.kind)[chosen.path] for chosen in assignment.releases}
     return {
         f"targets/{target_path(name, target.hashes['sha256'])}": Piece(
-            target.length, target.hashes["sha256"], partial(_read, shelf, name, target)
+            target.length, target.hashes["sha256"], partial(shelf.signed_target, name, target)
         )
         for name, target in wanted.items()
     }
-
-
-def _read(shelf: Shelf, name: str, target: TargetFile) -> bytes:
-    content = shelf.target(name, target)
-    if content is None:
-        raise BundleTrustError(f"{shelf.address}: {name} is signed and missing; restore it from a copy")
-    try:
-        target.verify_length_and_hashes(content)
-    except LengthOrHashMismatchError as error:
-        raise BundleTrustError(f"{shelf.address}: {name} is damaged ({error}); restore it from a copy") from error
-    return content
