@@ -9,7 +9,7 @@ from pathlib import Path
 from appliance import __version__
 from appliance.bundle.archive import Bundle
 from appliance.bundle.comparison import Detect, compare_all
-from appliance.bundle.limits import Limits, golden_lacks, one_sided, refuse_undecided
+from appliance.bundle.limits import Limits, golden_lacks, move_limits, refuse_undecided
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
 from appliance.certification.certificate import Certificate, Computed, Means, Subject, certify
@@ -330,7 +330,5 @@ def few_golden(bundle: Bundle, limits: Limits | None = None) -> str:
         limits: of the recipe; None for what they lack with any.
     """
     words = golden_lacks(bundle, limits)
-    remedy = "export the bundle anew"
-    if limits is not None and one_sided(bundle, limits):
-        remedy = f"move the recipe's limits nearer to the bundle's own, or {remedy}"
+    remedy = ", or ".join(filter(None, [move_limits(bundle, limits), "export the bundle anew"]))
     return f"{words}: {remedy}" if words else ""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from appliance.bundle.archive import Bundle, read_bundle
-from appliance.bundle.limits import Limits, golden_lacks, one_sided
+from appliance.bundle.limits import Limits, golden_lacks, move_limits
 from appliance.clock import SystemClock
 from appliance.config import Config, ProductSection, load_config
 from appliance.device_state import describe, read_device_state
@@ -178,9 +178,7 @@ def _product(
 def _golden(what: str, bundle: Bundle, limits: Limits | None) -> Finding:
     if few := golden_lacks(bundle, limits):
         remedy = "export the bundle anew with such pictures (trainer export), or know that its proof says little"
-        if limits is not None and one_sided(bundle, limits):
-            remedy = f"move the recipe's limits nearer to the bundle's own, {remedy}"
-        return Finding(what, False, few, remedy)
+        return Finding(what, False, few, ", ".join(filter(None, [move_limits(bundle, limits), remedy])))
     return Finding(what, True, f"{len(bundle.golden)}, of every kind")
 
 

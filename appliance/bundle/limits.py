@@ -118,6 +118,17 @@ def one_sided(bundle: Bundle, limits: Limits) -> str:
     return f"at the recipe's limits ({told}) no golden image is {'rejected' if True in verdicts else 'accepted'}"
 
 
+def move_limits(bundle: Bundle, limits: Limits | None) -> str:
+    """Return the remedy where these limits are one-sided; empty if they are not.
+
+    Args:
+        bundle: the release.
+        limits: of the recipe; None where none is known.
+    """
+    is_remedy = limits is not None and one_sided(bundle, limits)
+    return "move the recipe's limits nearer to the bundle's own" if is_remedy else ""
+
+
 def _accepted(bundle: Bundle, limits: Limits) -> set[bool]:
     """Return whether one of the golden images is accepted, and whether another is not, as the trainer found them."""
     return {verdict_of(image.detections, limits) is Verdict.ACCEPT for image in bundle.golden}
