@@ -18,12 +18,11 @@ HUNG_TAKEN = "hung taken"
 BROUGHT = "stick"
 """The journal's note of what a stick brought; see appliance.update.brought."""
 
-GOES_BACK = "is rolled back"
-"""What the answer to a wish says where it is fulfilled."""
-
-
 DISTRUSTED = "distrusted stick"
 """The journal's note of a stick's order that was dropped: words, and the server's number then."""
+
+GOES_BACK = "is rolled back"
+"""What the answer to a wish says where it is fulfilled."""
 
 
 def situation(journal: Journal) -> str:

@@ -153,12 +153,9 @@ def bring(shelf: Shelf, standing: Standing, release: Release, seq: int, said: Sa
         StorageError: The address does not answer or refuses.
     """
     role, lists = KINDS[release.kind], standing.targets.signed
-    held = standing.delegated.get(role)
-    content = deepcopy(held.signed) if held else Targets(expires=expires(role, standing.root.signed))
-    content.version, content.expires = (
-        shelf.next_version(role, standing.version(role)),
-        expires(role, standing.root.signed),
-    )
+    held, until = standing.delegated.get(role), expires(role, standing.root.signed)
+    content = deepcopy(held.signed) if held else Targets()
+    content.version, content.expires = shelf.next_version(role, standing.version(role)), until
     for ending, data in {release.ending: release.content, **release.beside}.items():
         name = release.path(seq, ending)
         target = TargetFile.from_data(name, data, ["sha256"])
