@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import cv2
+import pytest
 
 from appliance.__main__ import main as appliance
 from tests.inspections import SIDE_PX, make_document, view_document
@@ -23,6 +24,11 @@ KEYS = {
     "anna": "person", "ben": "person", "carla": "person", "quentin": "quality", "quirin": "quality", "ci": "ci",
     "online": "online", "ulm": "online",
 }  # fmt: skip
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command has complained of since this was asked last, on one line."""
+    return " ".join(capsys.readouterr().err.split())
 
 
 class ServedFolder(Mapping[str, bytes]):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError
-from tests.release_desk import PASSPHRASE, Desk
+from tests.release_desk import PASSPHRASE, Desk, said
 from trainer.__main__ import main as trainer
 from trainer.release.keys import fingerprint, read_public
 from trainer.release.request import contents, read_request
@@ -32,10 +32,6 @@ def waiting(desk: Desk) -> list[Path]:
     """Root and targets, not signed yet."""
     assert trainer(desk.ceremony_words()) == 0
     return desk.requests("ceremony")
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_a_key_lies_encrypted_for_its_owner_alone_and_is_never_written_over(

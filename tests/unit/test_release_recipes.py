@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from appliance.bundle.container import pack, unpack
 from appliance.bundle.recipe_package import MANIFEST, RECIPE, write_recipe_package
 from appliance.errors import BundleError, BundleTrustError, ConfigError
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, said
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.release.keys import open_signer
@@ -41,10 +41,6 @@ def device(desk: Desk) -> Iterator[Device]:
 @pytest.fixture
 def same(desk: Desk) -> Callable[[], bool]:
     return lambda: not desk.standing().releases("recipe")
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("words", [(), ("--kind", "recipe")])

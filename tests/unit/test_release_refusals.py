@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.c_compiler import needs_cc
-from tests.release_desk import Desk
+from tests.release_desk import Desk, said
 from tests.wall_clock import WallClock
 from trainer.__main__ import main as trainer
 from trainer.release.shelf import Shelf
@@ -24,10 +24,6 @@ def desk(tmp_path: Path) -> Desk:
     made.begin()
     assert made.release(made.bundle()) == 0
     return made
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 @pytest.fixture

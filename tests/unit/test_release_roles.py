@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, said
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
 from trainer.release.keys import read_public
@@ -33,10 +33,6 @@ def publish(desk: Desk, files: list[Path]) -> None:
     for name in ("anna", "ben"):
         assert desk.sign(name, *files) == 0
     assert desk.publish_signed(files) == 0
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 def signers(desk: Desk, role: str) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.c_compiler import needs_cc
+from tests.release_desk import said
 from tests.stick_desk import StickDesk, begun_desk, content, offer_second, ordered, stick_device
 from tests.usb_stick import UsbDevice
 from tests.wall_clock import WallClock
@@ -29,10 +30,6 @@ def desk(tmp_path: Path) -> StickDesk:
 @pytest.fixture
 def device(tmp_path: Path, desk: StickDesk) -> UsbDevice:
     return stick_device(tmp_path / "line-1", desk)
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 def signed_by(desk: StickDesk, folder: str, where: str) -> list[Path]:

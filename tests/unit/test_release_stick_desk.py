@@ -9,6 +9,7 @@ import pytest
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata
 
+from tests.release_desk import said
 from tests.stick_desk import StickDesk, begun_desk, stick_device
 from tests.usb_stick import UsbDevice
 from trainer.__main__ import main as trainer
@@ -31,10 +32,6 @@ def desk(tmp_path: Path) -> StickDesk:
 @pytest.fixture
 def device(tmp_path: Path, desk: StickDesk) -> UsbDevice:
     return stick_device(tmp_path / "line-1", desk)
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 def much_happens_at_the_server(desk: StickDesk) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.killed_at import GOING, STEPS, killed_at
+from tests.release_desk import said
 from tests.small_disk import small_disk
 from tests.stick_desk import StickDesk, begun_desk, content, offer_second, ordered, stick_device
 from tests.usb_stick import UsbDevice
@@ -19,10 +20,6 @@ def desk(tmp_path: Path) -> StickDesk:
 @pytest.fixture
 def device(tmp_path: Path, desk: StickDesk) -> UsbDevice:
     return stick_device(tmp_path / "line-1", desk)
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_a_stick_whose_writer_was_killed_anywhere_is_the_old_one_or_none_and_is_completed(

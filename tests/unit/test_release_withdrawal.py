@@ -9,7 +9,7 @@ import pytest
 
 from appliance.errors import BundleTrustError
 from tests.fleet import BACK, NEW, OLD, FleetDesk
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, said
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
@@ -36,10 +36,6 @@ def device(desk: Desk) -> Iterator[Device]:
 def withdraw(desk: Desk, path: str, *words: str, keys: tuple[str, ...] = SIGNERS) -> int:
     said = ["--by", "Anna", "--why", "it lets short circuits pass"]
     return trainer(["publish", "withdraw", path, *said, *desk.at(), *desk.keyed(*keys), *words])
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_a_device_finds_neither_what_is_withdrawn_nor_what_lay_beside(
