@@ -201,7 +201,7 @@ def test_an_agent_that_hangs_before_it_has_looked_at_anything_is_ended_too(tmp_p
 def test_a_child_process_that_takes_its_time_within_its_own_limit_is_no_hang(tmp_path: Path) -> None:
     with device_at_a_broker(tmp_path) as place:
         place.adopt()
-        slow_everywhere(place.fleet.folder / "tiny-2.bundle", rounds=200)
+        slow_everywhere(place.fleet.folder / "tiny-2.bundle", rounds=2000)
         place.offer(2)
         place.config.write_text(yaml.safe_dump(place.keys | {"silence_s": SILENCE_S, "limits": QUICK}))
         process = place.start()

@@ -25,7 +25,7 @@ def test_a_slow_proof_is_seen_by_everybody_and_a_rollback_ends_its_process(
 ) -> None:
     with device_at_a_broker(tmp_path) as place:
         old, plant = place.adopt(), Plant(place)
-        slow_everywhere(place.fleet.folder / "tiny-2.bundle", rounds=200)
+        slow_everywhere(place.fleet.folder / "tiny-2.bundle", rounds=2000)
         place.offer(2)
         process = place.start()
 
