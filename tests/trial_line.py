@@ -47,7 +47,7 @@ PICTURES, TRAPS, DEFECTS = 20, 4, 2
 MOST_MB = 1500
 """What a release may take beside the line, in its proof, and what the station's process may: see _starve."""
 
-REPEAT_MS, DEADLINE_MS = 2_000, 60_000
+REPEAT_MS, DEADLINE_MS = 2_000, 30_000
 """So patient that also a part whose trigger came while the station was away gets its one verdict."""
 
 CHALLENGE_EVERY_S = 1.0

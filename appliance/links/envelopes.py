@@ -58,10 +58,14 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What to hear; QoS 1 always. with_retained asks for what the broker kept from before."""
+    """What to hear; QoS 1 always.
+
+    with_retained: what the broker kept from before, too. is_optional: one that the broker refuses is done without.
+    """
 
     topic: str
     with_retained: bool = False
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

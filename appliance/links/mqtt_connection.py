@@ -279,7 +279,7 @@ class Connection:
         refused = [
             wanted.topic
             for wanted, reason in zip(self._introduction.subscriptions, self._notes.suback, strict=False)
-            if reason.value >= REFUSED
+            if reason.value >= REFUSED and not wanted.is_optional
         ]
         if refused:
             raise DeliveryError(

@@ -20,7 +20,8 @@ from appliance.links.envelopes import (
 )
 from appliance.links.mqtt_connection import Connection, Protocol, ProtocolRefusedError
 from appliance.links.settings import MqttSettings
-from appliance.links.topics import Topics
+from appliance.links.topics import UPDATE_COMMANDS, Topics
+from appliance.messages import StatusMessage
 from appliance.wire import as_json
 
 ANSWER_S = 10.0
@@ -42,7 +43,8 @@ def ask(
     """Send a command through the station's broker and wait for its answer.
 
     The client id is not the station's, whose connection therefore stays. The answer comes on reply/<station>, which the
-    shipped access list opens to the station's own certificate.
+    shipped access list opens to the station's own certificate. A station that is offline, or goes offline before it has
+    answered, is not waited for; what it did before that, it did.
 
     Args:
         settings: the station's.
@@ -71,9 +73,12 @@ class _Question:
         self._where = f"{settings.host}:{settings.port}"
         self._command, self._arguments = command, dict(arguments)
         self._topic, self._answer_topic = topics.command(command), topics.reply(settings.station)
-        self._correlation = new_id()
+        self._status_topic, self._correlation = topics.status, new_id()
         client_id = f"command-{settings.device_id}-{self._correlation[-8:]}"
-        self._connection = Connection(settings, Introduction(client_id, [Subscription(self._answer_topic)]), protocol)
+        wanted = [Subscription(self._answer_topic)]
+        if command not in UPDATE_COMMANDS:  # which the agent answers, with or without a station
+            wanted.append(Subscription(self._status_topic, with_retained=True, is_optional=True))
+        self._connection = Connection(settings, Introduction(client_id, wanted), protocol)
 
     def ask(self, timeout_s: float, meanwhile: Callable[[], None]) -> CommandReply:
         try:
@@ -123,8 +128,22 @@ class _Question:
                 )
             return None
         self._connection.acknowledge(event)
+        if event.topic == self._status_topic:
+            self._check_online(event)
+            return None
         try:
             reply = CommandReply.model_validate_json(event.payload)
         except ValidationError as error:
             raise DeliveryError(f"{event.topic}: an answer that cannot be read; who else writes there?") from error
         return reply if reply.correlation == self._correlation else None
+
+    def _check_online(self, event: Incoming) -> None:
+        try:
+            status = StatusMessage.model_validate_json(event.payload)
+        except ValidationError:
+            return  # of a later version, or somebody else's: then the answer, or its absence, will tell
+        if status.state == "offline":
+            raise DeliveryError(
+                f"the station is offline, {status.reason}: {self._topic} has no answer; start the station. What it did "
+                "nevertheless is in its log"
+            )

@@ -109,6 +109,8 @@ def test_the_updates_of_a_device_speak_with_the_stations_own_certificate(
     until(lambda: station.connected, "the station is up")
     assert ask(mine, command, {"by": "agent"}).ok
     link.close()
+    with pytest.raises(DeliveryError, match="the station is offline"):
+        ask(mine, command, {"by": "agent"})
 
 
 class Held:

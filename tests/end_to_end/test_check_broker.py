@@ -17,14 +17,13 @@ import yaml
 from appliance.__main__ import main
 from appliance.simulator.broker import EmbeddedBroker
 from tests.certificates import AS_ME, make_certificates, needs_openssl, tls_of
+from tests.dynamic_security import ALL_IS_ALLOWED, needs_plugin, with_plugin
 from tests.models import tiny_bundle
 from tests.plant import write_station
 from tests.stations import SmallStation, mqtt_settings, needs_mosquitto
 
 PLACE = mqtt_settings(1).model_dump(include={"device_id", "enterprise", "site", "area", "line", "station"})
 ACCESS_LIST = Path(__file__).resolve().parents[2] / "firmware-config" / "mosquitto.acl"
-PLUGIN = next(Path("/usr/lib").glob("**/mosquitto_dynamic_security.so"), None)
-UNSUBSCRIBED = {"subscribe": False, "unsubscribe": True, "publishClientSend": True, "publishClientReceive": True}
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +150,11 @@ def test_the_password_is_tried(
 
 
 @needs_mosquitto
-@pytest.mark.skipif(PLUGIN is None, reason="mosquitto_dynamic_security.so is not installed")
+@needs_plugin
 def test_a_subscription_that_the_broker_refuses_is_told(
     tmp_path: Path, station: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "security.json").write_text(json.dumps({"defaultACLAccess": UNSUBSCRIBED}))
-    lines = [AS_ME, "listener {port} 127.0.0.1", "allow_anonymous true", f"plugin {PLUGIN}",
-             f"plugin_opt_config_file {tmp_path}/security.json"]  # fmt: skip
-    with EmbeddedBroker("mosquitto", lines) as broker:
+    with EmbeddedBroker("mosquitto", with_plugin(tmp_path, ALL_IS_ALLOWED | {"subscribe": False})) as broker:
         found = finding(station, capsys, port=broker.port)
     assert re.search(r"does not let check-device-07 hear .*/trigger, .*/ack/\+, .*/command/\+", found["seen"]), found
     assert "access list" in found["remedy"]
