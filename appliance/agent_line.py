@@ -75,7 +75,8 @@ class MqttLine:
         problem = str(shadow.get("problem") or "")
         if shadow.get("state") not in RUNNING and not problem:
             return Beside()
-        return Beside(str(shadow.get("candidate")), problem, int(shadow.get("skipped", 0)))
+        skipped, is_unsound = int(shadow.get("skipped", 0)), shadow.get("unsound") is True
+        return Beside(str(shadow.get("candidate")), problem, skipped, is_unsound)
 
     def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
         """Let a release judge from the next part on, for each product that runs its name."""

@@ -38,11 +38,12 @@ class RuntimeFault(DeviceError):
 class AnswerFault(RuntimeFault):
     """The model answered outside its contract; asking it again makes that no better."""
 
-    def __init__(self, what: str) -> None:
-        """Take what the model answered with."""
+    def __init__(self, what: str, where: str = "") -> None:
+        """Take what the model answered with, and for which view, if that is known."""
+        place = f"view {where}: " if where else ""
         super().__init__(
-            f"the model answered with {what}; it may not judge: export it again, and go back to the release before, if "
-            "there is one"
+            f"{place}the model answered with {what}; it may not judge: export it again, and go back to the release "
+            "before, if there is one"
         )
         self.what = what
 

@@ -24,7 +24,13 @@ from appliance.recipe import load_recipe
 from appliance.update.line import Beside, Candidate, Gate, LineRefusedError, SeenPart
 from tests.models import spot_picture
 
-Flaw = Literal["refused", "faults", "late", "ends the line", "ends beside"]
+Flaw = Literal["refused", "faults", "late", "ends the line", "ends beside", "answers NaN beside"]
+
+ENDS: dict[Flaw, str] = {
+    "ends beside": "the child process crashed (SIGSEGV)",
+    "answers NaN beside": "the candidate answered with scores that are NaN",
+}
+"""What a candidate's process beside the line ends by, and what the line then says."""
 Pair: TypeAlias = dict[str, str]
 """Name -> digest, of the model that judges, then of the recipe."""
 
@@ -111,7 +117,8 @@ class SimulatedLine:
         self._answer("shadow_of", name)
         state = self.state
         (digest,) = state["beside"].values() or ("",)
-        return Beside(digest, state["problem"], state["skipped"])
+        is_unsound = state["problem"] == ENDS["answers NaN beside"]
+        return Beside(digest, state["problem"], state["skipped"], is_unsound)
 
     def decide_with(self, candidate: Candidate, *, is_rollback: bool = False, is_trial: bool = False) -> None:
         self._answer("decide_with", candidate.sha256)
@@ -151,8 +158,8 @@ class SimulatedLine:
                 self.restart()
                 return
             acted = self._judged(pair, len(state["parts"]))
-            if "ends beside" in self._flaws(beside):
-                state["problem"], beside = "the child process crashed (SIGSEGV)", {}
+            if found := self._flaws(beside) & ENDS.keys():
+                state["problem"], beside = ENDS[found.pop()], {}
             if beside and self.is_busy and state["parts"]:
                 state["skipped"], beside = state["skipped"] + 1, {}
             said = [*beside.values(), *self._judged(pair | beside, len(state["parts"]))] if beside else None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.errors import ApplianceError, RuntimeFault, StorageError
+from appliance.errors import AnswerFault, ApplianceError, RuntimeFault, StorageError
 from appliance.events import Frame, Inspection, Reason, Record, ShadowEnd, ShadowJudgement, Verdict, Versions
 from appliance.ports import Clock, ShadowLog
 from appliance.shadow.process import CandidateProcess
@@ -87,7 +87,7 @@ class Shadow:
         self._is_loaded = self._can_take = False
         self._because = ""
         self._end = threading.Event()
-        self._problem = ""
+        self._problem, self._is_unsound = "", False
         self._judged = self._skipped = self._differing = self._pinned = self._lost = self._unkept = 0
         self._unwritten: list[ShadowJudgement] = []
         self._written_s = 0.0
@@ -151,6 +151,7 @@ class Shadow:
             "judgements_lost": self._unkept,
             "ended": self._because,
             "problem": self._problem,
+            "unsound": self._is_unsound,
         }
 
     # -- its own thread ----------------------------------------------------------------------------------------------
@@ -171,6 +172,9 @@ class Shadow:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
+        except AnswerFault as error:
+            self._is_unsound = True
+            self._fail(f"the candidate answered with {error.what}; export it again")
         except (ApplianceError, OSError) as error:
             self._fail(str(error))
         except Exception as error:  # the guard of this thread: whatever a candidate does, the line goes on

@@ -13,7 +13,7 @@ from appliance.activation import Terms, activate
 from appliance.bundle.archive import Bundle
 from appliance.certification.folder import CertificateFolder
 from appliance.config import Config, load_config
-from appliance.errors import ApplianceError, ConfigError, RuntimeFault
+from appliance.errors import AnswerFault, ApplianceError, ConfigError, RuntimeFault
 from appliance.events import ViewResult
 from appliance.inspection import PartInspection
 from appliance.ports import Runtime
@@ -54,6 +54,8 @@ def serve(requests: int, answers: int, pictures: int) -> int:
                 say(judged=_judge(inspect, memory, part))
         except MemoryError:
             say(problem=NO_MEMORY)
+        except AnswerFault as error:
+            say(answered=error.what)
         except ApplianceError as error:
             is_full = any(sign in str(error).lower() for sign in SIGNS_OF_NO_MEMORY)
             say(problem=NO_MEMORY if is_full else str(error))

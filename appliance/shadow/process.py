@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from appliance.errors import RuntimeFault
+from appliance.errors import AnswerFault, RuntimeFault
 from appliance.events import Frame
 from appliance.runtimes.engines.child import how_it_ended, last_line
 from appliance.shadow.child import NO_MEMORY
@@ -112,6 +112,7 @@ class CandidateProcess:
             rested_s: tells how long it was stopped until now, which does not count.
 
         Raises:
+            AnswerFault: its model answered what no model may.
             RuntimeFault: it has a problem, crashed, hangs, or has too much memory; in words.
         """
         until = time.monotonic() + limit_s - rested_s()
@@ -164,6 +165,8 @@ def _word(line: bytes) -> dict[str, Any]:
         word = None
     if not isinstance(word, dict):
         raise RuntimeFault("it said something that is no answer")
+    if "answered" in word:
+        raise AnswerFault(str(word["answered"]))
     if "problem" in word:
         raise RuntimeFault(str(word["problem"]))
     return word

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from appliance.bundle.geometry import with_reference
 from appliance.bundle.manifest import Manifest
-from appliance.errors import RuntimeFault
+from appliance.errors import AnswerFault, RuntimeFault
 from appliance.events import Detection, Frame, Pixels
 from appliance.optics.detector import Detector
 from appliance.optics.tiles import Region, model_grid, whole
@@ -52,6 +52,8 @@ class Inference:
             pixels = with_reference(pixels, reference, self._picture_channels)
         try:
             return self._detectors[frame.view].detect(pixels)
+        except AnswerFault as error:
+            raise AnswerFault(error.what, frame.view) from error
         except RuntimeFault as error:
             raise RuntimeFault(f"view {frame.view}: {error}") from error
 

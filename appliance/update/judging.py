@@ -187,7 +187,7 @@ class JudgingKind:
         beside = self.line.shadow_of(candidate.name)
         is_there = beside.sha256 == candidate.sha256
         if is_there and beside.problem and update.is_waiting:
-            return Outcome(Event.LOST, beside.problem)
+            return failed(beside.problem) if beside.is_unsound else Outcome(Event.LOST, beside.problem)
         if beside.sha256 and not is_there and not beside.problem:
             return waits(f"somebody else's release {beside.sha256[:12]} judges beside the line; end it, or wait")
         since = self.line.last_seq() if update.since_seq is None else update.since_seq

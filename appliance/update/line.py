@@ -49,12 +49,13 @@ class SeenPart:
 class Beside:
     """What judges beside the line, or ended with a problem; SHA-256 and problem are empty if nothing does or did.
 
-    skipped: parts that it was too busy for, since it began.
+    skipped: parts that it was too busy for, since it began. is_unsound: its model answered what no model may.
     """
 
     sha256: str = ""
     problem: str = ""
     skipped: int = 0
+    is_unsound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,17 +94,18 @@ def test_a_release_that_finds_other_things_here_is_refused_by_its_proof(
 
 
 @pytest.mark.parametrize(
-    ("flaw", "words", "last"),
+    ("flaw", "words", "last", "tries"),
     [
-        ("refused", "is not acceptable here", "SHADOW"),
-        ("faults", "it could not judge (runtime)", "SHADOW"),
-        ("ends beside", "the child process crashed", "SHADOW"),
-        ("late", "answered too late", "CANARY"),
-        ("ends the line", "the line restarted", "CANARY"),
+        ("refused", "is not acceptable here", "SHADOW", 3),
+        ("faults", "it could not judge (runtime)", "SHADOW", 1),
+        ("ends beside", "the child process crashed", "SHADOW", 3),
+        ("answers NaN beside", "scores that are NaN", "SHADOW", 1),
+        ("late", "answered too late", "CANARY", 1),
+        ("ends the line", "the line restarted", "CANARY", 3),
     ],
 )
 def test_what_the_line_sees_wrong_with_a_release_brings_the_old_one_back(
-    device: Device, fleet: Fleet, flaw: str, words: str, last: str
+    device: Device, fleet: Fleet, flaw: str, words: str, last: str, tries: int
 ) -> None:
     before = device.in_force()
     new = fleet.offer(2)
@@ -112,7 +113,7 @@ def test_what_the_line_sees_wrong_with_a_release_brings_the_old_one_back(
     update = device.update()
     assert update.progress.outcome == "quarantined", update
     assert words in update.reason
-    assert states(device)[-7] == last
+    assert (states(device)[-7], states(device).count(last)) == (last, tries)
     assert device.in_force() == device.line.in_force(device.name) == before
     assert device.line.shadow_of(device.name).sha256 == ""
     assert not device.kind.keeps(device.name, new), "nobody goes back to it by mistake"
