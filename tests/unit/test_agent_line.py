@@ -13,8 +13,9 @@ from appliance.agent_station import Station
 from appliance.clock import SystemClock
 from appliance.errors import DeliveryError
 from appliance.update.journal import Journal
-from appliance.update.line import Candidate, LineRefusedError
+from appliance.update.line import Beside, Candidate, LineRefusedError
 from tests.agent_place import Place, device_at_a_broker
+from tests.answering_station import PRODUCT
 from tests.certificates import needs_openssl
 from tests.stations import needs_mosquitto, until
 from tests.tiny_releases import NAME
@@ -72,6 +73,15 @@ def test_what_a_station_refuses_for_good_is_no_matter_of_patience(place: Place) 
     place.station.refuses["release"] = "it is older than what is in force"
     with pytest.raises(LineRefusedError, match="older"):
         line(place, 60).decide_with(Candidate(NAME, place.current, place.in_force()))
+
+
+@pytest.mark.parametrize("unsound", [True, False, None])
+def test_what_ended_beside_the_line_is_unsound_only_where_the_station_says_so(
+    place: Place, unsound: bool | None
+) -> None:
+    ended = {"state": "ended", "product": PRODUCT, "candidate": "c" * 64, "skipped": 7, "problem": "it says NaN"}
+    place.station.shadow = ended if unsound is None else ended | {"unsound": unsound}
+    assert line(place, 60).shadow_of(NAME) == Beside("c" * 64, "it says NaN", 7, is_unsound=unsound is True)
 
 
 def test_who_waits_for_an_answer_says_often_that_it_gets_on(place: Place) -> None:
