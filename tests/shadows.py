@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 
 from appliance.bundle.manifest import DefectClass
+from appliance.events import Challenge
 from appliance.ports import TriggerRequest
 from appliance.stores.update_queries import ShadowPair, ShadowRun, UpdateReader
 from appliance.wiring import Appliance, build
@@ -54,10 +55,10 @@ def show(config: Path, *pictures: Any) -> None:
         cv2.imwrite(str(config.parent / "pictures" / f"{number}.png"), pixels)
 
 
-def part(appliance: Appliance, name: str) -> float:
+def part(appliance: Appliance, name: str, known_as: Challenge | None = None) -> float:
     """Send a part; returns the seconds until its verdict is on record."""
     begun = time.monotonic()
-    appliance.station.on_trigger(TriggerRequest(f"t-{name}", name))
+    appliance.station.on_trigger(TriggerRequest(f"t-{name}", name, challenge=known_as))
     assert eventually(lambda: appliance.ledger.find(f"t-{name}") is not None)
     return time.monotonic() - begun
 

@@ -29,6 +29,9 @@ MOST_UNWRITTEN = 1000
 MOST_PINNED = 200
 """Parts of one shadow whose pictures are kept because the verdicts differ; a bad candidate differs everywhere."""
 
+MOST_KNOWN = 4
+"""Parts that people know, and put in on purpose, wait for a busy candidate, so many with the one that it judges."""
+
 Pin = Callable[[Inspection, Mapping[str, Frame]], int]
 """Keeps the pictures of a part; returns how many of them are lost."""
 
@@ -59,7 +62,10 @@ class _Part:
 
 
 class Shadow:
-    """Judges parts that were judged already, one at a time; what comes meanwhile is skipped and counted."""
+    """Judges parts that were judged already, one at a time; what comes meanwhile is skipped and counted.
+
+    Challenge parts wait instead: they are few, and each says for certain what chance would have to show.
+    """
 
     def __init__(
         self, candidate: Candidate, ledger: ShadowLog, pin: Pin, clock: Clock,
@@ -84,7 +90,7 @@ class Shadow:
         self._rest = Rest() if rest is None else rest
         self._parts: queue.SimpleQueue[_Part] = queue.SimpleQueue()
         self._turn = threading.Lock()
-        self._is_loaded = self._can_take = False
+        self._is_loaded, self._taken = False, 0
         self._because = ""
         self._end = threading.Event()
         self._problem, self._is_unsound = "", False
@@ -99,7 +105,7 @@ class Shadow:
         self._thread.start()
 
     def offer(self, inspection: Inspection, record: Record) -> None:
-        """Show a part whose action has left, if the candidate has nothing else to do; never waits.
+        """Show a part whose action has left, if the candidate has nothing else to do or the part is known; never waits.
 
         Args:
             inspection: with the camera's very pictures.
@@ -115,10 +121,10 @@ class Shadow:
         with self._turn:
             if not self._is_loaded or self._end.is_set():
                 return
-            if not self._can_take:
+            if self._taken >= (1 if inspection.trigger.challenge is None else MOST_KNOWN):
                 self._skipped += 1
                 return
-            self._can_take = False
+            self._taken += 1
             self._parts.put(_Part(inspection, record.seq, frames))
 
     def end(self, because: str) -> None:
@@ -198,7 +204,7 @@ class Shadow:
         number = self._ledger.begin_shadow(self._clock.utc(), wanted.who, wanted.product, wanted.digest, revision)
         log.info("revision %d (%s) judges beside the line, asked for by %s", revision, wanted.digest[:12], wanted.who)
         with self._turn:
-            self._is_loaded = self._can_take = True
+            self._is_loaded = True
         self.ready.set_result(revision)
         return number
 
@@ -216,7 +222,7 @@ class Shadow:
             if answer is not None:
                 self._take(part, answer["judged"])
             with self._turn:
-                self._can_take = True
+                self._taken -= 1
         if time.monotonic() - self._written_s > WRITE_EVERY_S:
             self._write()
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from appliance.events import Challenge
+from appliance.shadow.beside import MOST_KNOWN
 from appliance.wiring import build
 from tests.line import eventually
 from tests.models import spot_picture
@@ -19,6 +21,7 @@ from tests.shadows import (
     QUICK_ENOUGH_S,
     candidate,
     children,
+    endless,
     faults,
     pairs,
     part,
@@ -102,6 +105,29 @@ def test_parts_that_come_while_the_candidate_is_busy_are_skipped_and_counted(con
     assert faults(config) == 0
     assert told["skipped"] >= 1
     assert told["judged"] + told["skipped"] in (7, 8)  # one may be on its way
+
+
+def test_challenge_parts_wait_for_a_busy_candidate(config: Path) -> None:
+    path = slow_bundle(config.parent / "releases" / "slow.bundle", lasts_s=1.0, revision=6)
+    prove_release(config, path)
+    show(config, slow_picture())
+    with shadowed(config, path) as appliance:
+        part(appliance, "first")
+        for number in range(MOST_KNOWN - 1):
+            part(appliance, f"known-{number}", Challenge.GOOD)
+        assert eventually(lambda: status(appliance)["judged"] == MOST_KNOWN)
+        assert status(appliance)["skipped"] == 0
+    assert [each.decided.seq for each in pairs(config, sha256(path))] == [1, 2, 3, 4]
+
+
+def test_so_many_of_them_and_no_others(config: Path) -> None:
+    with shadowed(config, endless(config)) as appliance:
+        part(appliance, "first")
+        for number in range(MOST_KNOWN + 1):
+            part(appliance, f"known-{number}", Challenge.BAD)
+        part(appliance, "last")
+        told = status(appliance)
+        assert (told["judged"], told["skipped"]) == (0, 3)
 
 
 def test_a_shadow_ends_with_the_release_that_it_stands_beside(config: Path) -> None:
