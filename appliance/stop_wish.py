@@ -2,6 +2,10 @@
 
 import queue
 import threading
+import time
+
+LOOK_EVERY_S = 0.5
+"""A handler that nothing wakes runs so late at most; see StopWish."""
 
 
 class StopWish(threading.Event):
@@ -10,8 +14,11 @@ class StopWish(threading.Event):
     A handler runs within whatever its thread is doing. If that is the Event's own wait(), its lock may be held just
     then, by the very thread that set() would wait for: for ever. A SimpleQueue's put() is made for that.
 
+    Handlers run in the main thread. A signal that another thread took, or that came right before the main thread began
+    to wait, does not end that wait: it is looked up from time to time.
+
     Source:
-        Python's documentation of queue.SimpleQueue.put: reentrant.
+        Python's documentation of queue.SimpleQueue.put: reentrant; and of signal, "Signals and threads".
     """
 
     def __init__(self) -> None:
@@ -35,11 +42,14 @@ class StopWish(threading.Event):
         Args:
             timeout: seconds; None waits as long as it takes.
         """
-        if self._is_made:
-            return True
-        try:
-            self._wish.get(timeout=None if timeout is None else max(0.0, timeout))
-        except queue.Empty:
-            return self._is_made
-        self._wish.put(None)  # for the next one who waits
-        return True
+        until = None if timeout is None else time.monotonic() + max(0.0, timeout)
+        while not self._is_made:
+            left_s = LOOK_EVERY_S if until is None else max(0.0, min(LOOK_EVERY_S, until - time.monotonic()))
+            try:
+                self._wish.get(timeout=left_s)
+            except queue.Empty:
+                if until is not None and time.monotonic() >= until:
+                    break
+            else:
+                self._wish.put(None)  # for the next one who waits
+        return self._is_made

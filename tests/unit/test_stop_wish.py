@@ -17,9 +17,24 @@ for number in range(3000):
         pass
 """
 
+TAKEN_BY_ANOTHER_THREAD = """
+import signal, threading
+from appliance.stop_wish import StopWish
+wish = StopWish()
+signal.signal(signal.SIGTERM, lambda *_: wish.set())
+def take_it():
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Timer(0.2, take_it).start()
+wish.wait()
+"""
+
 
 def test_a_handler_may_make_it_within_a_wait_for_it() -> None:
     subprocess.run([sys.executable, "-c", SIGNALLED.format(made="StopWish")], check=True, timeout=60)
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_ends_its_wait_all_the_same() -> None:
+    subprocess.run([sys.executable, "-c", TAKEN_BY_ANOTHER_THREAD], check=True, timeout=20)
 
 
 def test_everybody_who_waits_is_told() -> None:
