@@ -89,6 +89,7 @@ class Plant:
         self.broker = EmbeddedBroker(broker)  # type: ignore[arg-type]
         self.process: subprocess.Popen[bytes] | None = None
         self.records: list[ReceivedRecord] = []
+        self.recorded: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
         self.announced_ns: dict[str, int] = {}
         self._changed = threading.Condition()
@@ -187,6 +188,7 @@ class Plant:
     def _take(self, record: ReceivedRecord) -> None:
         with self._changed:
             self.records.append(record)
+            self.recorded.add(record.message.part_id)
             self._changed.notify_all()
 
     def wait_for_records(self, count: int, timeout_s: float = 30.0) -> None:

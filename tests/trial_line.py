@@ -54,7 +54,7 @@ CHALLENGE_EVERY_S = 1.0
 LONGEST_WORK_S = 120.0
 
 AT_ONCE = 8
-"""Parts that are announced and not yet answered."""
+"""Parts that are announced and have neither an answer nor a record yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,10 +298,13 @@ class TrialLine:
         return round((changed - decided).total_seconds(), 3)
 
     def _announce(self) -> None:
-        """Announce parts at a steady rate, never more than AT_ONCE that nobody has answered."""
-        waiting: deque[Future[Outcome]] = deque()
+        """Announce parts at a steady rate, never more than AT_ONCE that have neither an answer nor a record.
+
+        A part that a restart cost has its record soon, and its line hears nothing of it until its deadline.
+        """
+        waiting: deque[tuple[str, Future[Outcome]]] = deque()
         while not self._stopped.wait(1 / self._rate_hz):
-            while waiting and waiting[0].done():
+            while waiting and (waiting[0][1].done() or waiting[0][0] in self.plant.recorded):
                 waiting.popleft()
             if not self._calls.empty():  # waits until every part has its answer; meanwhile none is announced
                 if not waiting:
@@ -309,7 +312,8 @@ class TrialLine:
                     call()
                     done.set()
             elif len(waiting) < AT_ONCE and self.plant.consumer.station_state == "online":
-                waiting.append(self._announced_part())
+                answer = self._announced_part()
+                waiting.append((f"part-{self._announced}", answer))
 
     def _starve(self) -> None:
         """End the station as the kernel does when memory is short."""
