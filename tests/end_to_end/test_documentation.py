@@ -91,19 +91,20 @@ def test_a_command_that_is_not_run_for_real_says_why() -> None:
 
 
 class Shell:
-    """Runs documented commands in a user's folder, each once."""
+    """Runs documented commands in a user's folder, each once; those that are run here as others are, with them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ended: dict[str, subprocess.CompletedProcess[str]] = {}
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        if command not in self._ended:
-            how = COMMANDS[command]
+        how = COMMANDS[command]
+        words = how.run or ""
+        if words not in self._ended:
             if how.after:
                 assert self.run(how.after).returncode == 0, how.after
-            self._ended[command] = self._run(shlex.split(self._here(how.run or "")))
-        return self._ended[command]
+            self._ended[words] = self._run(shlex.split(self._here(words)))
+        return self._ended[words]
 
     def _here(self, text: str) -> str:
         stored = next((self.folder / "kept" / "versions").glob("*.json"))
