@@ -22,7 +22,7 @@ LONGEST_ROLLBACK_S = 5.0
 
 pytestmark = [
     needs_mosquitto,
-    pytest.mark.timeout(2 * LIMIT_S),  # three crashes take minutes: the agent waits for a station that is away
+    pytest.mark.timeout(2 * LIMIT_S),  # a release may end the station three times, and much else may run
 ]
 
 

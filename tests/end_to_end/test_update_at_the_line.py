@@ -26,11 +26,11 @@ from tests.update_server import UpdateServer
 
 @contextmanager
 def parts_passing(plant: Plant, *, bad_ones_are_known: bool = False) -> Iterator[None]:
-    """Announce a part every 0.15 s, until the block ends; every second one is bad."""
+    """Announce a part every 0.05 s, until the block ends; every second one is bad."""
     stopped = threading.Event()
 
     def announce() -> None:
-        while not stopped.wait(0.15):
+        while not stopped.wait(0.05):
             number = len(plant.announced_ns) + 1
             is_known = bad_ones_are_known and number % 2 == 0
             plant.announce(f"part-{number}", 5000, challenge=Challenge.BAD if is_known else None)
