@@ -58,7 +58,7 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
     if not boxes:
         raise ConfigError(f"{path}: has no images; is it the right file?")
     for where, entry in entries["annotations"]:
-        image, category = _field(entry, "image_id", int, where), _field(entry, "category_id", int, where)
+        image, category = _number(entry, "image_id", where), _number(entry, "category_id", where)
         if image not in boxes:
             raise ConfigError(f"{where}: there is no image {image}; remove the annotation or restore the image")
         if category not in names:
@@ -128,9 +128,18 @@ def _entries(path: Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
 
 
 def _new_id(entry: dict[str, Any], known: Container[int], where: str) -> int:
-    number: int = _field(entry, "id", int, where)
+    number = _number(entry, "id", where)
     if number in known:
         raise ConfigError(f"{where}: id {number} is used twice; give each its own")
+    return number
+
+
+def _number(entry: dict[str, Any], name: str, where: str) -> int:
+    """Return a whole number; tools that go through tables write 7 as 7.0."""
+    value = entry.get(name)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    number: int = _field(entry, name, int, where)
     return number
 
 

@@ -69,9 +69,28 @@ def test_coco_pictures_may_lie_in_the_images_folder(tmp_path: Path) -> None:
     assert read_coco(path).pictures[0].path == tmp_path / "images" / "a.png"
 
 
+def test_whole_numbers_may_be_written_as_tables_write_them_and_a_byte_order_mark_is_none_of_the_text(
+    tmp_path: Path,
+) -> None:
+    before = read_coco(write_coco(tmp_path))
+
+    def change(content: Content) -> None:
+        for entry in (*content["images"], *content["annotations"], *content["categories"]):
+            entry |= {key: float(value) for key, value in entry.items() if key.endswith("id")}
+
+    path = write_coco(tmp_path, change)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    after = read_coco(path)
+    assert [(picture.path, picture.boxes) for picture in after.pictures] == [
+        (picture.path, picture.boxes) for picture in before.pictures
+    ]
+    assert list(after.classes) == list(before.classes)
+
+
 @pytest.mark.parametrize(
     ("key", "index", "change", "says"),
     [
+        ("annotations", 1, {"image_id": 8.5}, "'image_id' must be int, found 8.5"),
         ("annotations", 1, {"bbox": [8, 8, -1, 10]}, "no area"),
         ("annotations", 1, {"bbox": [8, 8, 1]}, "bbox"),
         ("annotations", 1, {"bbox": ["8", 8, 1, 1]}, "bbox"),
