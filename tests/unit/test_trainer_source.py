@@ -229,6 +229,37 @@ def test_folders_that_name_no_parts_are_no_groups(
         assert any(sample.is_good for sample in half.samples)
 
 
+def test_good_parts_of_one_folder_are_on_both_sides_of_the_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiny_boards(tmp_path, pictures=24)
+    content = json.loads(path.read_text())
+    bad = {annotation["image_id"] for annotation in content["annotations"]}
+    good = [image["file_name"] for image in content["images"] if image["id"] not in bad]
+    content["images"] = [image | {"group": None} for image in content["images"] if image["id"] in bad]
+    path.write_text(json.dumps(content))
+    (tmp_path / "images").mkdir()
+    for name in good:
+        (tmp_path / name).rename(tmp_path / "images" / name)
+    (tmp_path / "good.txt").write_text("".join(f"images/{name}\n" for name in good))
+    split = split_by_group(read_dataset(Source(tmp_path, good_list=Path("good.txt"))))
+    assert "all good parts are of the group 'images'" in " ".join(capsys.readouterr().err.split())
+    assert len(split.whole().groups()) == 24
+    assert all(any(sample.is_good for sample in half.samples) for half in (split.train, split.validation))
+
+
+def test_pictures_that_no_good_list_names_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_boards(tmp_path, groups=3)
+    (tmp_path / "good.txt").write_text("003.png\n007.png\n")
+    read_dataset(Source(tmp_path, good_list=Path("good.txt")))
+    assert "trainer: 1 pictures without boxes are not in" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "good.txt").write_text("003.png\n007.png\n011.png\n")
+    read_dataset(Source(tmp_path, good_list=Path("good.txt")))
+    assert "without boxes" not in capsys.readouterr().err
+
+
 def test_export_asks_for_the_data_that_its_list_belongs_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "run", "--out", str(tmp_path / "b.bundle"), "--list", "test.txt"]) == 78
     assert "name that too" in capsys.readouterr().err

@@ -61,7 +61,14 @@ def read_dataset(source: AnySource | Path) -> Dataset:
             "group of its own; name parts, days or cameras as groups if there are any",
             soft_wrap=True,
         )
-        samples = tuple(replace(s, group=f"{s.image.parent.name}/{s.image.name}") for s in samples)
+        samples = tuple(map(_by_itself, samples))
+    elif annotations.layout == "coco" and (group := _all_good_parts(samples)) is not None:
+        console.print(
+            f"trainer: all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group "
+            "of its own then, so that some can be held out; name parts, days or cameras as groups if there are any",
+            soft_wrap=True,
+        )
+        samples = tuple(_by_itself(s) if s.group == group else s for s in samples)
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
 
 
@@ -80,6 +87,19 @@ def _are_kinds(samples: tuple[Sample, ...]) -> bool:
     groups = {sample.group for sample in samples}
     is_one_place_each = all(len(found) == 1 for found in places.values())
     return len(samples) > 1 and (len(groups) == 1 or (is_one_place_each and len(groups) <= len(places) + 1))
+
+
+def _all_good_parts(samples: tuple[Sample, ...]) -> str | None:
+    """Return the group that is all good parts and nothing else: held out or not, one half would have none."""
+    good = {sample.group for sample in samples if sample.is_good}
+    if len(good) != 1 or good & {sample.group for sample in samples if not sample.is_good}:
+        return None
+    (group,) = good
+    return group if sum(sample.is_good for sample in samples) > 1 else None
+
+
+def _by_itself(sample: Sample) -> Sample:
+    return replace(sample, group=f"{sample.image.parent.name}/{sample.image.name}")
 
 
 def bundle_name(name: str, where: str) -> str:

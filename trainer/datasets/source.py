@@ -15,6 +15,7 @@ from appliance.arguments import names
 from appliance.errors import ConfigError
 from trainer.datasets.address import VersionAddress, place
 from trainer.datasets.stored import StoredSource, usual_cache
+from trainer.progress import console
 
 DATA_HELP = (
     "a COCO file (.json) or a folder with one; DeepPCB's layout: its folder, or a list file such as trainval.txt; or "
@@ -61,7 +62,15 @@ class Source:
         good_list = self._good_list()
         if good_list is None:
             return found
-        return with_good_parts(found, read_good_list(good_list, self._root()))
+        named = with_good_parts(found, read_good_list(good_list, self._root()))
+        left_out = len(found.pictures) - len({p.path for p in found.pictures} & {p.path for p in named.pictures})
+        if left_out and found.layout == "coco":  # DeepPCB's templates are references, then
+            console.print(
+                f"trainer: {left_out} pictures without boxes are not in {good_list} and are left out: nothing says "
+                "that their parts are good",
+                soft_wrap=True,
+            )
+        return named
 
     def _read(self) -> Annotations:
         listing = self._listing()
