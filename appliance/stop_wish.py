@@ -1,5 +1,6 @@
 """The wish to end, as a signal's handler may make it."""
 
+import math
 import queue
 import threading
 import time
@@ -42,13 +43,12 @@ class StopWish(threading.Event):
         Args:
             timeout: seconds; None waits as long as it takes.
         """
-        until = None if timeout is None else time.monotonic() + max(0.0, timeout)
+        until = math.inf if timeout is None else time.monotonic() + timeout
         while not self._is_made:
-            left_s = LOOK_EVERY_S if until is None else max(0.0, min(LOOK_EVERY_S, until - time.monotonic()))
             try:
-                self._wish.get(timeout=left_s)
+                self._wish.get(timeout=max(0.0, min(LOOK_EVERY_S, until - time.monotonic())))
             except queue.Empty:
-                if until is not None and time.monotonic() >= until:
+                if time.monotonic() >= until:
                     break
             else:
                 self._wish.put(None)  # for the next one who waits
