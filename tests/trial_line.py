@@ -251,14 +251,14 @@ class TrialLine:
         for number in range(PICTURES):
             self._paint(number, picture(GLINT))
         for known_as in (None, Challenge.BAD):
-            self._announced_part(known_as).result(2 * DEADLINE_MS / 1000)
+            self._announced_part(known_as)[1].result(2 * DEADLINE_MS / 1000)
         for number, content in enumerate(pictures):
             self._replace(number, content)
 
-    def _announced_part(self, known_as: Challenge | None = None) -> "Future[Outcome]":
+    def _announced_part(self, known_as: Challenge | None = None) -> "tuple[str, Future[Outcome]]":
         self._announced += 1
         part = f"part-{self._announced}"
-        return self.plant.consumer.announce(part, DEADLINE_MS, f"t-{self._announced}", REPEAT_MS, known_as)
+        return part, self.plant.consumer.announce(part, DEADLINE_MS, f"t-{self._announced}", REPEAT_MS, known_as)
 
     def _counted(self) -> "_Counted":
         """Count, at a moment at which no part is on its way."""
@@ -312,8 +312,7 @@ class TrialLine:
                     call()
                     done.set()
             elif len(waiting) < AT_ONCE and self.plant.consumer.station_state == "online":
-                answer = self._announced_part()
-                waiting.append((f"part-{self._announced}", answer))
+                waiting.append(self._announced_part())
 
     def _starve(self) -> None:
         """End the station as the kernel does when memory is short."""

@@ -63,7 +63,7 @@ class Source:
         if good_list is None:
             return found
         named = with_good_parts(found, read_good_list(good_list, self._root()))
-        left_out = len(found.pictures) - len({p.path for p in found.pictures} & {p.path for p in named.pictures})
+        left_out = len({picture.path for picture in found.pictures} - {picture.path for picture in named.pictures})
         if left_out and found.layout == "coco":  # DeepPCB's templates are references, then
             console.print(
                 f"trainer: {left_out} pictures without boxes are not in {good_list} and are left out: nothing says "
