@@ -26,6 +26,8 @@ from appliance.ports import TriggerRequest
 from appliance.simulator.broker import find_mosquitto
 
 needs_mosquitto = pytest.mark.skipif(find_mosquitto() is None, reason="the mosquitto broker is not installed")
+BOTH_BROKERS = [pytest.param("mosquitto", marks=needs_mosquitto), "amqtt"]
+"""Parameters of a fixture: MQTT 5, and 3.1.1 only."""
 
 WAIT_S = 30.0
 _TICK = threading.Event()

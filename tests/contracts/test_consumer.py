@@ -15,14 +15,12 @@ from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.topics import Topics
 from appliance.ports import TriggerRequest
-from appliance.simulator.broker import EmbeddedBroker, find_mosquitto
-from tests.stations import Line, Outbox, SmallStation, action, mqtt_settings, records, until
+from appliance.simulator.broker import EmbeddedBroker
+from tests.stations import BOTH_BROKERS, Line, Outbox, SmallStation, action, mqtt_settings, records, until
 
 
-@pytest.fixture(params=["mosquitto", "amqtt"])
+@pytest.fixture(params=BOTH_BROKERS)
 def broker(request: pytest.FixtureRequest) -> Iterator[EmbeddedBroker]:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("the mosquitto broker is not installed")
     with EmbeddedBroker(request.param) as running:
         yield running
 

@@ -11,8 +11,18 @@ from appliance.events import Challenge, Verdict
 from appliance.links.announcements import StationState
 from appliance.links.mqtt import MqttLink
 from appliance.links.topics import Topics
-from appliance.simulator.broker import EmbeddedBroker, find_mosquitto
-from tests.stations import Line, Outbox, SmallStation, action, mqtt_settings, needs_mosquitto, records, until
+from appliance.simulator.broker import EmbeddedBroker
+from tests.stations import (
+    BOTH_BROKERS,
+    Line,
+    Outbox,
+    SmallStation,
+    action,
+    mqtt_settings,
+    needs_mosquitto,
+    records,
+    until,
+)
 
 
 @dataclass
@@ -25,10 +35,8 @@ class Stage:
     line: Line
 
 
-@pytest.fixture(params=["mosquitto", "amqtt"])
+@pytest.fixture(params=BOTH_BROKERS)
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("the mosquitto broker is not installed")
     with EmbeddedBroker(request.param) as broker:
         settings = mqtt_settings(broker.port)
         station = SmallStation()

@@ -12,9 +12,9 @@ from appliance.links.envelopes import Introduction, Subscription
 from appliance.links.mqtt_connection import Connection
 from appliance.links.question import ask
 from appliance.links.topics import Topics
-from appliance.simulator.broker import EmbeddedBroker, find_mosquitto
+from appliance.simulator.broker import EmbeddedBroker
 from tests.dynamic_security import ALL_IS_ALLOWED, needs_plugin, with_plugin
-from tests.stations import SmallStation, mqtt_settings, needs_mosquitto, until
+from tests.stations import BOTH_BROKERS, SmallStation, mqtt_settings, needs_mosquitto, until
 
 LONG_S = 600.0
 """Nobody waits so long in a test: what ends earlier ended for another reason."""
@@ -33,10 +33,8 @@ class ThinkingStation(SmallStation):
         return told
 
 
-@pytest.fixture(params=["mosquitto", "amqtt"])
+@pytest.fixture(params=BOTH_BROKERS)
 def broker(request: pytest.FixtureRequest) -> Iterator[EmbeddedBroker]:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("the mosquitto broker is not installed")
     with EmbeddedBroker(request.param) as running:
         yield running
 

@@ -20,14 +20,13 @@ from appliance.events import Verdict
 from appliance.health import EXIT_HUNG
 from appliance.links.topics import Topics
 from appliance.processor import LATENCY_DEVICE
-from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests import planted
 from tests.ledger_inspections import make_inspection, make_trigger
 from tests.models import golden_of_all_kinds, spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
+from tests.stations import BOTH_BROKERS, needs_mosquitto, until
 from tests.stations import Line as HeardLine
-from tests.stations import until
 
 COMMANDS = ("run", "demo", "replay", "check", "prove", "changeover", "bench", "export", "simulate")
 
@@ -293,10 +292,8 @@ def test_a_demo_does_not_mix_with_an_earlier_ones_ledger(recorded: Path, tmp_pat
     assert_refused_in_words(appliance(*words), 78, str(folder))
 
 
-@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
+@pytest.mark.parametrize("broker", BOTH_BROKERS)
 def test_the_demo_ends_by_itself_with_one_verdict_per_trigger(broker: str, recorded: Path, tmp_path: Path) -> None:
-    if broker == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
     report, picture = tmp_path / "report.json", tmp_path / "screen.svg"
     ended = appliance(
         "demo", "--images", recorded, "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--parts", 16, "--rate", 4,
@@ -315,7 +312,7 @@ def test_the_demo_ends_by_itself_with_one_verdict_per_trigger(broker: str, recor
     assert "REJECT" in picture.read_text()
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_station_that_is_asked_to_stop_stops_with_nothing_left_open(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         for number in range(20):
@@ -333,7 +330,7 @@ def test_a_station_that_is_asked_to_stop_stops_with_nothing_left_open(tmp_path: 
     assert np.array_equal(rejected[:, :, None], spot_picture(64, 64, [(1, 1, 200)]))
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_running_station_keeps_the_processor_awake_if_it_may_and_says_so(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         while "takes parts" not in plant.log():  # said once everything is set up, a little after it is online
@@ -372,7 +369,7 @@ def test_check_finds_an_altered_record(station: Path) -> None:
     assert "record 2" in findings["ledger"]["seen"]
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_running_station_tells_how_it_is(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         heard = HeardLine(plant.broker.port, Topics.of(plant.settings()))

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from appliance.config import RuntimeSection
-from appliance.simulator.broker import find_mosquitto
 from tests.models import spot_picture, tiny_bundle
 from tests.plant import Plant
+from tests.stations import needs_mosquitto
 
 MOST_MS_PER_PART = 4.0
 """Of the processor, where 0.9 were seen: at 100 parts a second still less than half of one core of the two."""
@@ -58,7 +58,7 @@ def test_a_runtime_that_cannot_be_is_refused_before_anything_runs(
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_the_line_around_a_station_needs_little_of_the_processor_for_a_part(tmp_path: Path) -> None:
     parts = 200
     with Plant(tmp_path) as plant:

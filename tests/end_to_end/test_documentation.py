@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from appliance.__main__ import main as appliance
 from appliance.demo.station import SHIPPED_BUNDLE
-from appliance.simulator.broker import find_mosquitto
 from appliance.simulator.dataset import write_dataset
 from tests.feedback import box, judge, write_judging_station
 from tests.fleet import FleetDesk
@@ -25,6 +24,7 @@ from tests.plant import PLACE, Plant, write_station
 from tests.planted import write
 from tests.products import with_products, write_products
 from tests.release_desk import Desk
+from tests.stations import needs_mosquitto
 from tests.stick_desk import StickDesk
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
@@ -194,7 +194,7 @@ def test_the_demo_of_the_readme_writes_its_report(shell: Shell) -> None:
     assert not any(document["losses"].values())
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_documented_station_runs(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         plant.announce("part-1", deadline_ms=5000)
@@ -202,7 +202,7 @@ def test_a_documented_station_runs(tmp_path: Path) -> None:
     assert "part-1" in plant.outcomes
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_the_documented_python_consumer_passes_a_good_part(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "messages.md").read_text(), re.DOTALL)
     with Plant(tmp_path) as plant:

@@ -20,7 +20,6 @@ from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Tolerance
 from appliance.certification.certificate import read_certificate
 from appliance.links.topics import Topics
-from appliance.simulator.broker import find_mosquitto
 from tests.models import golden_of_all_kinds, spot_detection, spot_picture, tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import RECIPE, Plant, write_station
 from tests.planted import (
@@ -33,7 +32,7 @@ from tests.planted import (
     wrong_normalisation,
 )
 from tests.products import with_products, write_products
-from tests.stations import Line, until
+from tests.stations import Line, needs_mosquitto, until
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
@@ -293,7 +292,7 @@ def test_check_names_what_the_golden_images_do_not_tell(station: Path, capsys: p
     }
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_running_station_publishes_its_certificate_and_the_next_start_finds_it(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         (kept,) = certificates(tmp_path / "config.yaml")

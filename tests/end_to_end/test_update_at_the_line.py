@@ -13,12 +13,11 @@ from appliance.agent_line import MqttLine
 from appliance.agent_station import Station
 from appliance.bundle.archive import read_bundle
 from appliance.events import Challenge
-from appliance.simulator.broker import find_mosquitto
 from appliance.update.statistical import make_judge
 from tests.agent_place import GATES
 from tests.plant import START_S, Plant
 from tests.releases import BUNDLES
-from tests.stations import until
+from tests.stations import needs_mosquitto, until
 from tests.tiny_releases import NAME
 from tests.update_agent import Device, Fleet
 from tests.update_server import UpdateServer
@@ -77,7 +76,7 @@ def take_to_its_end(device: Device) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_release_reaches_a_running_station_and_is_taken_back(tmp_path: Path) -> None:
     with running(tmp_path) as (plant, device, fleet):
         old, new = device.in_force(), fleet.offer(2, gates=GATES)
@@ -98,7 +97,7 @@ def test_a_release_reaches_a_running_station_and_is_taken_back(tmp_path: Path) -
 
 
 @pytest.mark.long
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_challenge_parts_that_are_asked_for_decide_when_the_line_announces_them(tmp_path: Path) -> None:
     gates = GATES | {"challenge_parts": 3, "patience": 15, "least_reject_ratio": 0}
     with running(tmp_path) as (plant, device, fleet):

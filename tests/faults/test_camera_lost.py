@@ -8,11 +8,11 @@ import pytest
 
 from appliance.events import moment_of
 from appliance.messages import RecordMessage
-from appliance.simulator.broker import find_mosquitto
 from tests.action_tap import ActionTap
 from tests.camera_process import CameraProcess
 from tests.line import eventually
 from tests.plant import Plant
+from tests.stations import needs_mosquitto
 
 PARTS = 5
 DEADLINE_MS = 5000
@@ -24,7 +24,7 @@ LOSSES: dict[str, tuple[Callable[[CameraProcess], None], Callable[[CameraProcess
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
 ]
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from appliance.command_messages import CommandReply
 from appliance.errors import DeliveryError
-from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.plant import DEVICE_ID, START_S, Plant
 from tests.products import write_products
+from tests.stations import needs_mosquitto
 
 KILLS = int(os.environ.get("FAULT_CHANGEOVERS", "6"))
 LONGEST_WAIT_S = 0.03
@@ -24,7 +24,7 @@ LONGEST_WAIT_S = 0.03
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(420),
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
 ]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from appliance.events import moment_of, utc_now
-from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.action_tap import ActionTap
 from tests.c_compiler import needs_cc
 from tests.plant import CONSUMER, DEVICE_ID, RECIPE, Plant
+from tests.stations import needs_mosquitto
 from tests.wall_clock import WallClock
 
 HOUR_S = 3600
@@ -21,7 +21,7 @@ ONCE_MS = 60_000
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
     needs_cc,
 ]
 

@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
-from appliance.simulator.broker import find_mosquitto
 from tests.action_tap import ActionTap, accepts_in_time
 from tests.line import eventually
 from tests.plant import RECIPE, Plant
 from tests.small_disk import fill, small_disk
+from tests.stations import needs_mosquitto
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
 ]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.action_tap import ActionTap, accepts_in_time
 from tests.plant import DEVICE_ID, Plant
+from tests.stations import needs_mosquitto
 
 PARTS = int(os.environ.get("FAULT_PARTS", "5000"))
 RATE_HZ = 80.0
@@ -24,7 +24,7 @@ DEADLINE_MS, ANSWER_RESERVE_MS = 2500, 1000
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(420),
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
 ]
 
 

@@ -13,12 +13,11 @@ import yaml
 
 from appliance.command_messages import CommandReply
 from appliance.errors import DeliveryError
-from appliance.simulator.broker import find_mosquitto
 from appliance.stores.ledger import SqliteLedger
 from tests.models import tiny_bundle
 from tests.plant import DEVICE_ID, START_S, Plant
 from tests.releases import BUNDLES, children_of, prove_release, release_file, sha256
-from tests.stations import until
+from tests.stations import needs_mosquitto, until
 
 KILLS = int(os.environ.get("FAULT_RELEASES", "5"))
 LONGEST_WAIT_S = 0.4
@@ -30,7 +29,7 @@ PARTS = 12
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(420),
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
 ]
 
 

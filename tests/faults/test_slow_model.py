@@ -5,12 +5,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from appliance.simulator.broker import find_mosquitto
 from tests.action_tap import ActionTap
 from tests.line import eventually
 from tests.models import spot_picture
 from tests.plant import Plant
 from tests.slow_model import slow_bundle, slow_picture
+from tests.stations import needs_mosquitto
 
 DEADLINE_MS, ANSWER_RESERVE_MS = 1600, 600
 MODEL_LASTS_S = 4.0
@@ -18,7 +18,7 @@ ONCE_MS = 60_000
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_mosquitto,
 ]
 
 

@@ -22,8 +22,8 @@ from appliance.links.consumer import LineConsumer
 from appliance.links.mqtt import MqttLink
 from appliance.links.topics import Topics
 from appliance.ports import TriggerRequest
-from appliance.simulator.broker import EmbeddedBroker, find_mosquitto
-from tests.stations import Line, SmallStation, action, mqtt_settings, needs_mosquitto, until
+from appliance.simulator.broker import EmbeddedBroker
+from tests.stations import BOTH_BROKERS, Line, SmallStation, action, mqtt_settings, needs_mosquitto, until
 
 HEARD_BY_THEN_MS = 2000
 """Until when the line waits for a better answer than the one that it hears and does not obey."""
@@ -49,10 +49,8 @@ class Scene:
         return dict(json.loads(fresh.payload)) | changes
 
 
-@pytest.fixture(params=["mosquitto", "amqtt"])
+@pytest.fixture(params=BOTH_BROKERS)
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("the mosquitto broker is not installed")
     with EmbeddedBroker(request.param) as broker:
         settings = mqtt_settings(broker.port)
         station = SmallStation()

@@ -10,10 +10,10 @@ import pytest
 from appliance.__main__ import main
 from appliance.events import ReleaseChange, UpdateEvent
 from appliance.messages import RecordMessage
-from appliance.simulator.broker import find_mosquitto
 from tests.feedback import MONDAY, records, write_judging_station
 from tests.ledger_inspections import open_ledger
 from tests.plant import Plant
+from tests.stations import needs_mosquitto
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_folder_that_is_there_is_kept(station: Path, capsys: pytest.CaptureFix
     assert [path.name for path in out.iterdir()] == ["mine"]
 
 
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+@needs_mosquitto
 def test_a_running_station_is_exported_and_goes_on(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         for number in range(4):

@@ -10,7 +10,7 @@ import pytest
 from appliance.errors import ConfigError, DeviceError
 from appliance.simulator import amqtt_process
 from appliance.simulator.broker import EmbeddedBroker, find_mosquitto, free_port
-from tests.stations import needs_mosquitto, until
+from tests.stations import BOTH_BROKERS, needs_mosquitto, until
 
 
 def is_open(port: int) -> bool:
@@ -18,10 +18,8 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+@pytest.mark.parametrize("kind", BOTH_BROKERS)
 def test_a_broker_can_be_killed_and_started_again_on_the_same_port(kind: str) -> None:
-    if kind == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("the mosquitto broker is not installed")
     with EmbeddedBroker(kind) as broker:  # type: ignore[arg-type]
         assert broker.kind == kind
         assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
