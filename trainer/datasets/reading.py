@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os.path import commonpath
 from pathlib import Path
 
 import numpy as np
@@ -61,14 +62,14 @@ def read_dataset(source: AnySource | Path) -> Dataset:
             "group of its own; name parts, days or cameras as groups if there are any",
             soft_wrap=True,
         )
-        samples = tuple(map(_by_itself, samples))
+        samples = _each_by_itself(samples)
     elif annotations.layout == "coco" and (group := _all_good_parts(samples)) is not None:
         console.print(
             f"trainer: all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group "
             "of its own then, so that some can be held out; name parts, days or cameras as groups if there are any",
             soft_wrap=True,
         )
-        samples = tuple(_by_itself(s) if s.group == group else s for s in samples)
+        samples = _each_by_itself(samples, group)
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
 
 
@@ -98,8 +99,13 @@ def _all_good_parts(samples: tuple[Sample, ...]) -> str | None:
     return group if sum(sample.is_good for sample in samples) > 1 else None
 
 
-def _by_itself(sample: Sample) -> Sample:
-    return replace(sample, group=f"{sample.image.parent.name}/{sample.image.name}")
+def _each_by_itself(samples: tuple[Sample, ...], group: str | None = None) -> tuple[Sample, ...]:
+    """Make each picture, or each of one group, a group named by its place among the others: the data may move."""
+    top = commonpath(sample.image.parent.absolute() for sample in samples)
+    return tuple(
+        replace(s, group=s.image.absolute().relative_to(top).as_posix()) if group in (None, s.group) else s
+        for s in samples
+    )
 
 
 def bundle_name(name: str, where: str) -> str:
