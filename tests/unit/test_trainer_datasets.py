@@ -285,5 +285,15 @@ def test_a_drawn_split_holds_out_about_the_same_share_of_every_kind() -> None:
         half = split_by_group(dataset, seed=seed).validation
         share = len(half.samples) / len(samples)
         for name, count in half.boxes_per_class().items():
-            tolerance = max(0.05, 2 * (share * (1 - share) / whole[name]) ** 0.5)
+            tolerance = max(0.05, (share * (1 - share) / whole[name]) ** 0.5)
             assert abs(count / whole[name] - share) <= tolerance + 1e-9
+
+
+def test_a_kind_that_one_group_alone_has_is_learned_and_not_held_out() -> None:
+    often, rare, nothing = (np.array(labels, np.int64) for labels in ([0], [1], []))
+    samples = [Sample(Path("p"), np.zeros((1, 4), np.float32), often, f"g{at}", is_good=False) for at in range(8)]
+    samples += [Sample(Path("p"), np.zeros((0, 4), np.float32), nothing, f"g{at}", is_good=True) for at in range(8, 11)]
+    samples.append(Sample(Path("p"), np.zeros((1, 4), np.float32), rare, "g11", is_good=False))
+    for seed in range(30):
+        split = split_by_group(Dataset(("often", "rare"), tuple(samples)), seed=seed)
+        assert split.train.boxes_per_class()["rare"] == 1

@@ -138,17 +138,21 @@ def _halves(tally: dict[str, Counts], held: set[str]) -> tuple[Counts, Counts]:
 
 
 def _lacking(tally: dict[str, Counts], held: set[str]) -> int:
-    """Count what the halves lack: defects at all weigh most, then each class, then good parts."""
-    missing = [half == 0 for half in _halves(tally, held)]
-    return sum(int(100 * half[1] + half[2] + 2 * half[3:].sum()) for half in missing)
+    """Count what the halves lack: defects at all weigh most, then each class, then good parts.
+
+    What cannot be learned weighs more than what cannot be judged: a class that one group alone has is learned.
+    """
+    train, validation = (half == 0 for half in _halves(tally, held))
+    classes = 3 * train[3:].sum() + 2 * validation[3:].sum()
+    return int(100 * (train[1] | validation[1]) + (train[2] | validation[2]) + classes)
 
 
 def _unevenness(tally: dict[str, Counts], held: set[str]) -> float:
-    """Return how much more the shares of classes and good parts differ than chance would have it; 0 if not at all."""
+    """Return how much more the shares of classes and good parts differ than is usual by chance; 0 if not at all."""
     train, validation = _halves(tally, held)
     whole = np.maximum(train + validation, 1)
     share = validation[0] / whole[0]
-    chance = np.maximum(EVEN_ENOUGH, 2 * np.sqrt(share * (1 - share) / whole[2:]))
+    chance = np.maximum(EVEN_ENOUGH, np.sqrt(share * (1 - share) / whole[2:]))
     return float(np.maximum(np.abs(validation[2:] / whole[2:] - share) - chance, 0.0).max())
 
 
