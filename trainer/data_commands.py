@@ -11,6 +11,7 @@ from appliance.errors import EXIT_REFUSED
 from trainer.datasets.check_page import page
 from trainer.datasets.examination import Examined, examine
 from trainer.datasets.findings import Finding, findings_as_dict
+from trainer.datasets.layouts.boxes import taken_otherwise
 from trainer.datasets.layouts.coco_file import check_is_new, write_coco
 from trainer.datasets.layouts.found import Found, Wishes
 from trainer.datasets.layouts.readers import read_layout
@@ -99,9 +100,10 @@ def _show_findings(examined: Examined, findings: list[Finding]) -> None:
 
 
 def _remarks(found: Found) -> list[str]:
-    boxes = {defect.label for picture in found.pictures for defect in picture.defects}
+    defects = [defect for picture in found.pictures for defect in picture.defects]
+    boxes = {defect.label for defect in defects}
     unseen = [name for name in found.classes if name not in boxes]
-    remarks = [*found.remarks]
+    remarks = [*found.remarks, *filter(None, [taken_otherwise(defects)])]
     if not boxes:
         remarks.append("no picture shows a defect: nothing can be learned from these alone")
     elif unseen:

@@ -105,8 +105,7 @@ def test_yolo_boxes_and_polygons_become_coco_and_the_pictures_stay_where_they_ar
         ("0 32 24 10 10", "export it normalised"),
         ("0 nan 0.5 0.5 0.5", "export it normalised"),
         ("0 0.9 0.5 0.5 0.5", "leaves the picture of 64 x 48"),
-        ("0 0.5 0.5 0 0.5", "no area"),
-        ("0 -0.005 0.5 0.01 0.5", "no area inside its picture"),
+        ("0 0.5 0.5 -0.1 0.5", "no area"),
     ],
 )
 def test_a_broken_yolo_line_is_refused_with_file_and_line(
@@ -375,6 +374,21 @@ def test_what_is_not_taken_as_it_is_written_is_told_at_the_import(
     taken(tmp_path / "pcb", "deeppcb")
     said = " ".join(capsys.readouterr().err.split())
     assert f"1 labels are not taken as they are written; the first is {labels}:1: box 10.0, 20.0, 10.0, 60.0" in said
+
+
+def test_a_line_is_one_pixel_wide_and_told_whatever_layout_it_comes_from(
+    yolo: Path, voc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (yolo / "labels/val/c.txt").write_text("0 0.5 0.5 0 0.5\n0 -0.005 0.5 0.01 0.5\n1 0.25 0.25 0.0001 0.5\n")
+    lines = [("dent", (32, 12, 33, 36)), ("dent", (0, 12, 1, 36)), ("scratch", (16, 0, 17, 24))]
+    assert boxes(taken(yolo, "yolo"))["c.png"] == lines
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"3 labels are not taken as they are written; the first is {yolo}/labels/val/c.txt:1: box 32.0, 12" in said
+    path = voc / "Annotations/a.xml"
+    path.write_text(path.read_text().replace("<xmin>1<", "<xmin>31<"))
+    assert boxes(taken(voc, "voc"))["a.png"] == [("scratch", (30, 10, 31, 20))]
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the first is {path}:6: box 30.0, 10.0, 30.0, 20.0 has no area; it is taken as one pixel wide" in said
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

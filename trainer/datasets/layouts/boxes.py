@@ -1,18 +1,19 @@
 """Boxes held against their picture: here alone is settled what a line is, and what a tool's rounding leaves outside.
 
-Of COCO and DeepPCB, which are learned from as they are, a line is taken as one pixel wide and told (`fitted_boxes`).
-Layouts that are only imported (YOLO, VOC, feedback) say of no label that it is taken otherwise: there a line is refused
-(`placed`).
+A line is taken as one pixel wide and told, of every layout alike: of those that are learned from as they are
+(`fitted_boxes`), and of those that are imported (`placed`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
 from appliance.annotations.pictures import TruthBox, check_corners
 from appliance.errors import ConfigError
 from appliance.events import Box
+from trainer.datasets.layouts.found import Defect, Outline
 
 ROUNDING_PX = 1.0
 """Labelling tools round: so far may a box leave its picture, and is cut off there."""
@@ -90,35 +91,32 @@ def fitted_boxes(boxes: Iterable[TruthBox], size: tuple[int, int]) -> tuple[Trut
     return tuple(found)
 
 
-def taken_otherwise(boxes: Iterable[TruthBox]) -> str:
+def taken_otherwise(labels: Iterable[TruthBox | Defect]) -> str:
     """Say how many labels are not taken as they are written, and what of the first; empty if all are.
 
     Args:
-        boxes: as `fitted_boxes` gives them.
+        labels: as `fitted_boxes` or `placed` gives them.
     """
-    found = [truth for truth in boxes if truth.taken_as]
+    found = [label for label in labels if label.taken_as]
     if not found:
         return ""
     return f"{len(found)} labels are not taken as they are written; the first is {found[0].where}: {found[0].taken_as}"
 
 
-def placed(box: Box, size: tuple[int, int], where: str) -> Box:
-    """Return a box with an area inside its picture, rounded to 1/64 pixel: so x + width is exact in every reader.
+def placed(truth: TruthBox, size: tuple[int, int], outlines: tuple[Outline, ...] = ()) -> Defect:
+    """Hold a label that is imported against its picture, as `fitted` does, whatever layout it comes from.
 
     Args:
-        box: as `fitted` takes it.
-        size: as `fitted` takes it.
-        where: as `fitted` takes it.
+        truth: as it is written.
+        size: width and height of the picture in pixels.
+        outlines: its polygons, if they are known.
 
     Returns:
-        The box inside the picture.
+        The defect; its box is rounded to 1/64 pixel, so that x + width is exact in every reader.
 
     Raises:
-        ConfigError: The box is a line, also one that the cut makes, or as `fitted` raises it.
+        ConfigError: As `fitted` raises it.
     """
-    check_corners(box, where)
-    x1, y1, x2, y2 = (round(edge * 64) / 64 for edge in box)
-    inside, _ = fitted((x1, y1, x2, y2), size, where)
-    if _is_line(_cut((x1, y1, x2, y2), size)):
-        raise ConfigError(f"{where}: box {box} has no area inside its picture; repair or remove it")
-    return inside
+    (inside,) = fitted_boxes([truth], size)
+    x1, y1, x2, y2 = (math.floor(edge * 64 + 0.5) / 64 for edge in inside.box)
+    return Defect(truth.label, (x1, y1, x2, y2), outlines, truth.where, inside.taken_as)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from appliance.annotations.pictures import Annotations, TruthBox
+from appliance.annotations.pictures import Annotations
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.boxes import fitted_boxes, placed, taken_otherwise
+from trainer.datasets.layouts.boxes import placed
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes
 from trainer.datasets.sample import picture_size
 from trainer.files import make_folder
@@ -27,25 +28,19 @@ def found_in(annotations: Annotations, wishes: Wishes) -> Found:
         wishes: classes and groups.
 
     Returns:
-        What was found, with a remark if a label is not taken as it is written.
+        What was found.
 
     Raises:
         ConfigError: A box leaves its picture, or a class is not among those wished; names file and line.
     """
     found = []
-    fitted: list[TruthBox] = []
     for picture in tracked(annotations.pictures, "reading pictures"):
         size = picture_size(picture.path, picture.where)
         group = wishes.group(Path(picture.path.name)) if wishes.group_pattern else picture.group
-        boxes = fitted_boxes(picture.boxes, size)
-        fitted += boxes
-        defects = tuple(
-            Defect(wishes.label(truth.label, truth.where), placed(truth.box, size, truth.where)) for truth in boxes
-        )
+        labelled = [replace(truth, label=wishes.label(truth.label, truth.where)) for truth in picture.boxes]
+        defects = tuple(placed(truth, size) for truth in labelled)
         found.append(FoundPicture(picture.path, size, group, defects, picture.reference, camera=picture.camera))
-    words = taken_otherwise(fitted)
-    remarks = (f"{words} (`trainer data check` of the source lists them)",) if words else ()
-    return Found(wishes.classes or tuple(annotations.classes), tuple(found), remarks)
+    return Found(wishes.classes or tuple(annotations.classes), tuple(found))
 
 
 def check_is_new(folder: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from appliance.annotations.feedback import HumanBox, HumanVerdict, JudgedPart, read_feedback
+from appliance.annotations.pictures import TruthBox
 from appliance.bundle.matching import iou
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.boxes import placed
-from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes
+from trainer.datasets.layouts.found import Found, FoundPicture, Wishes
 from trainer.datasets.sample import picture_size
 
 SAME_BOX_IOU = 0.5
@@ -113,7 +114,7 @@ def _pictures(part: JudgedPart, truth: _Truth, last: list[Said], group: str, wis
     for view, path in part.pictures.items():
         size = picture_size(path, truth.where)
         defects = tuple(
-            Defect(wishes.label(box.label, truth.where), placed(box.box_px, size, truth.where))
+            placed(TruthBox(wishes.label(box.label, truth.where), box.box_px, truth.where), size)
             for box in truth.boxes
             if box.view == view
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,11 +16,16 @@ Outline = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One defect: box is x1, y1, x2, y2 in pixels, outlines its polygons if they are known."""
+    """One defect: box is x1, y1, x2, y2 in pixels, outlines its polygons if they are known.
+
+    where: file and line that say so. taken_as: how it was read, in words, where that is not just as it is written.
+    """
 
     label: str
     box: Box
     outlines: tuple[Outline, ...] = ()
+    where: str = field(default="", compare=False)
+    taken_as: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from appliance.annotations.pictures import existing
+from appliance.annotations.pictures import TruthBox, existing
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.boxes import placed
@@ -92,7 +92,8 @@ def _defect(entry: Element, size: tuple[int, int], wishes: Wishes) -> Defect:
         raise ConfigError(f"{name.where}: <name> is empty; name the class, or remove the object")
     box = entry.only("bndbox")
     x1, y1, x2, y2 = (_number(box.only(corner)) for corner in ("xmin", "ymin", "xmax", "ymax"))
-    return Defect(wishes.label(name.text.strip(), name.where), placed((x1 - 1, y1 - 1, x2, y2), size, box.where))
+    label = wishes.label(name.text.strip(), name.where)
+    return placed(TruthBox(label, (x1 - 1, y1 - 1, x2, y2), box.where), size)
 
 
 def _number(entry: Element) -> float:

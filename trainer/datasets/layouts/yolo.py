@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from appliance.annotations.pictures import read_text
+from appliance.annotations.pictures import TruthBox, read_text
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.boxes import placed
@@ -89,11 +89,11 @@ def read_yolo_labels(path: Path, classes: tuple[str, ...], size: tuple[int, int]
         if is_polygon:
             box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
             inside = tuple(round(min(max(value, 0.0), size[at % 2]), 2) for at, value in enumerate(points))
-            found.append(Defect(classes[kind], placed(box, size, where), (inside,)))
+            found.append(placed(TruthBox(classes[kind], box, where), size, (inside,)))
         else:
             x, y, width, height = points
             box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-            found.append(Defect(classes[kind], placed(box, size, where)))
+            found.append(placed(TruthBox(classes[kind], box, where), size))
     return tuple(found)
 
 
