@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from appliance.events import Box
 from appliance.optics.detections import ious
-from trainer.metrics import PROTOCOL_IOU, Judged
+from trainer.metrics import PROTOCOL_IOU, Judged, Matched
 
 MOST_CASES = 12
 SURE = 0.9
@@ -34,7 +34,7 @@ class Case:
 
 
 def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.float64]) -> dict[str, list[Case]]:
-    """Sort out the cases, the worst first.
+    """Sort out the cases, the worst first; what is found and what is missed is as the protocol counts it.
 
     Args:
         judged: the pictures, with every detection.
@@ -50,11 +50,12 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
         "Taken for another kind": [],
         "Labels to look at again": [],
     }
-    for picture, part in enumerate(judged):
+    hits = Matched.of(judged).hits(limits)
+    for picture, (part, is_found) in enumerate(zip(judged, hits, strict=True)):
         overlap = ious(part.boxes, part.true_boxes)
         counts = part.scores >= limits[part.labels]
-        for number in range(len(part.true_labels)):
-            _look_at_truth(found, picture, part, (overlap[:, number], counts, number), names)
+        for number in np.flatnonzero(~is_found):
+            _look_at_missed(found, picture, part, (overlap[:, number], counts, int(number)), names)
         for alone in np.flatnonzero(counts & (overlap.max(axis=1, initial=0.0) <= PROTOCOL_IOU)):
             words = f"{names[part.labels[alone]]} {part.scores[alone]:.2f}"
             case = Case(picture, as_box(part.boxes[alone]), words, float(part.scores[alone]))
@@ -66,7 +67,7 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
     }
 
 
-def _look_at_truth(
+def _look_at_missed(
     found: dict[str, list[Case]],
     picture: int,
     part: Judged,
@@ -77,15 +78,18 @@ def _look_at_truth(
     near = overlap > PROTOCOL_IOU
     label = part.true_labels[number]
     box = as_box(part.true_boxes[number])
-    if (near & counts & (part.labels == label)).any():
-        return
-    others = np.flatnonzero(near & counts)
+    others = np.flatnonzero(near & counts & (part.labels != label))
     if len(others):
         best = others[part.scores[others].argmax()]
         words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"
         found["Taken for another kind"].append(Case(picture, box, words, float(part.scores[best])))
         return
-    score = float(part.scores[near & (part.labels == label)].max(initial=0.0))
+    mine = near & (part.labels == label)
+    if (mine & counts).any():
+        words = f"{names[label]}, lies with another in one detection"
+        found["Missed"].append(Case(picture, box, words, 0.0))
+        return
+    score = float(part.scores[mine].max(initial=0.0))
     found["Missed"].append(Case(picture, box, f"{names[label]}, best score {score:.2f}", 1.0 - score))
 
 

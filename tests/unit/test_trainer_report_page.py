@@ -1,6 +1,7 @@
 """The page shows what a person must look at, opens without a network, and trusts no name that the data brings."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.models import tiny_bundle
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.gallery import find_cases
-from trainer.metrics import Judged
+from trainer.metrics import Judged, Matched
 from trainer.page import Page, cut_out
 
 NAMES = ("open", "short")
@@ -44,6 +45,14 @@ def test_each_case_is_told_once_and_the_worst_comes_first() -> None:
         "Taken for another kind": [(0, "short, taken for open 0.80")],
         "Labels to look at again": [(0, "short 0.95")],
     }
+
+
+def test_two_defects_in_one_detection_are_one_that_is_found_and_one_that_is_missed() -> None:
+    both = np.array([[0, 0, 20, 20], [0, 6, 20, 20]], np.float32)
+    part = replace(judged([(0, 0.9, 0)], [(0, 0)]), true_boxes=both, true_labels=np.zeros(2, int))
+    (case,) = find_cases([part], NAMES, LIMITS)["Missed"]
+    assert (case.box, case.words) == ((0.0, 6.0, 20.0, 20.0), "open, lies with another in one detection")
+    assert Matched.of([part]).hits(LIMITS)[0].tolist() == [True, False]
 
 
 def test_nothing_to_look_at_has_no_heading() -> None:
