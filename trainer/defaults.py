@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from appliance.errors import ConfigError
-from trainer.datasets.sample import Dataset
+from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
 from trainer.pictures import steps_per_pass
 from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, USUAL_STEPS, Plan
@@ -59,14 +59,21 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
 def usual_side_px(train: Dataset) -> int:
     """Return a crop's side in which large defects of every class have room, 320 to 640.
 
+    No larger than the largest picture, because the rest of the crop would be empty.
+
     Args:
         train: the training half.
+
+    Raises:
+        ConfigError: A picture cannot be read.
     """
     wanted = 0.0
     for label in range(len(train.classes)):
         boxes = np.concatenate([np.zeros((0, 4), np.float32), *(s.boxes[s.labels == label] for s in train.samples)])
         if len(boxes):
             wanted = max(wanted, DEFECT_ROOM * float(np.quantile((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 0.9)))
+    if wanted > USUAL_SIDE_PX:
+        wanted = min(wanted, max(max(picture_size(s.image, "the data set")) for s in train.samples))
     return int(min(LARGEST_SIDE_PX, max(USUAL_SIDE_PX, -(-wanted // 32) * 32)))
 
 

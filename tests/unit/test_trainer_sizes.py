@@ -163,9 +163,15 @@ def test_a_run_that_nobody_measured_takes_ten_thousand_steps_in_epochs_worth_a_c
     assert plan.epochs * steps == pytest.approx(10_000, rel=0.02)
 
 
-def test_crops_have_room_for_the_large_defects_of_a_rare_kind() -> None:
+@pytest.mark.parametrize(("size", "side_px"), [((700, 200), 480), ((200, 390), 416), ((310, 200), 320)])
+def test_crops_have_room_for_the_large_defects_of_a_rare_kind_and_are_no_larger_than_the_largest_picture(
+    tmp_path: Path, size: tuple[int, int], side_px: int
+) -> None:
+    pictures = tmp_path / "small.png", tmp_path / "large.png"
+    for path, (width, height) in zip(pictures, [(100, 100), size], strict=True):
+        assert cv2.imwrite(str(path), np.zeros((height, width), np.uint8))
     small, large = (np.array([[0, 0, side, 20]], np.float32) for side in (30, 300))
-    samples = [Sample(Path("p"), small, np.array([0]), "g", is_good=False)] * 95
-    samples += [Sample(Path("p"), large, np.array([1]), "g", is_good=False)] * 5
-    assert usual_side_px(Dataset(("a", "b"), tuple(samples))) == 480
+    samples = [Sample(pictures[0], small, np.array([0]), "g", is_good=False)] * 95
+    samples += [Sample(pictures[1], large, np.array([1]), "g", is_good=False)] * 5
+    assert usual_side_px(Dataset(("a", "b"), tuple(samples))) == side_px
     assert usual_side_px(Dataset(("a", "b"), tuple(samples[:95]))) == 320
