@@ -87,4 +87,10 @@ def doubts(split: Split) -> list[str]:
     small = sum(side < STRIDE for side in sides)
     if small:
         found.append(f"{small} of {len(sides)} boxes are thinner than {STRIDE} pixels: use a lens that shows more")
+    crowded = [sample for sample in split.whole().samples if len(sample.boxes) > CANDIDATES]
+    if crowded:
+        found.append(
+            f"{len(crowded)} pictures have more boxes than the {CANDIDATES} that the model tells of all that it takes "
+            f"at once, the first {crowded[0].image}: draw one box around those that lie together"
+        )
     return found

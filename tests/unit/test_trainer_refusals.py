@@ -243,6 +243,17 @@ def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
     assert any("1 of 18 boxes are thinner than 8 pixels" in words for words in doubts(split))
 
 
+@pytest.mark.parametrize(("boxes", "is_said"), [(100, False), (101, True)])
+def test_more_defects_than_the_model_tells_are_doubtful(tmp_path: Path, boxes: int, is_said: bool) -> None:
+    def crowd(content: Content) -> None:
+        first = content["annotations"][0]
+        others = [entry for entry in content["annotations"] if entry["image_id"] != first["image_id"]]
+        content["annotations"] = others + [first | {"id": 1000 + number} for number in range(boxes)]
+
+    split = split_by_group(read_dataset(_boards(tmp_path, crowd)), ("family0",))
+    assert any("1 pictures have more boxes than the 100 that the model tells" in it for it in doubts(split)) == is_said
+
+
 def test_a_bar_shows_only_what_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(tracked(range(5), "quick")) == list(range(5))
     assert list(tracked(np.arange(5).tolist(), "slow", shown_after_s=0.0)) == list(range(5))
