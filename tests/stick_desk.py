@@ -67,7 +67,7 @@ class StickDesk:
 
     def verify(self, out: Path | None = None) -> int:
         """Call `trainer publish verify` for a stick; returns its exit code."""
-        return trainer(["publish", "verify", *self.at_stick(out)])
+        return trainer(["publish", "verify", "--stick", *self.at_stick(out)])
 
     def at_stick(self, out: Path | None = None) -> list[str]:
         """The words that name a stick."""

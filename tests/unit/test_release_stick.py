@@ -142,9 +142,9 @@ def test_a_site_to_which_no_stick_went_for_long_is_in_nobodys_way(
     assert later("trainer", *desk.words()) == 0
     assert later("appliance", "agent", "import", str(desk.stick), "--config", str(device.config)) == 0
     assert device.has() == [content(desk)]
-    assert later("trainer", "publish", "verify", *desk.at_stick()) == 0
+    assert later("trainer", "publish", "verify", "--stick", *desk.at_stick()) == 0
     clock.set_by(65 * 86400)
-    assert later("trainer", "publish", "verify", *desk.at_stick()) == 1, "its own lists have five days left"
+    assert later("trainer", "publish", "verify", "--stick", *desk.at_stick()) == 1, "its own lists have five days left"
 
 
 def test_an_old_stick_is_replaced_and_what_only_it_needed_is_gone(desk: StickDesk, device: UsbDevice) -> None:

@@ -1,5 +1,6 @@
 """The desk at which sticks are written: keys that go, clocks that go on, and what verify says of a stick."""
 
+import shutil
 from copy import deepcopy
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata
 
 from tests.release_desk import said
-from tests.stick_desk import StickDesk, begun_desk, stick_device
+from tests.stick_desk import StickDesk, begun_desk, offer_second, stick_device
 from tests.usb_stick import UsbDevice
 from trainer.__main__ import main as trainer
 from trainer.release.keys import open_signer
@@ -171,3 +172,45 @@ def test_a_stick_says_until_when_what_is_copied_to_it_was_valid(
         until = f"{signed.signed.expires:%Y-%m-%d %H:%M} UTC"
         assert f"{role} {signed.signed.version} until {until}" in " ".join(told.out.split())
     assert "beware" not in told.err
+
+
+def test_a_file_that_nobody_signed_makes_no_stick_of_an_old_state_of_the_sticks_repository(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever can write to the store puts last month's state back, and what only a stick has."""
+    timestamp = Path(desk.sticks.address) / "metadata" / "timestamp.json"
+    assert desk.write() == 0
+    old = timestamp.read_bytes()
+    offer_second(desk)
+    assert desk.write() == 0
+    assert desk.sticks.verify() == 0
+    timestamp.chmod(0o644)
+    timestamp.write_bytes(old)
+    shutil.copy(desk.stick / "STICK.txt", desk.sticks.address)
+    capsys.readouterr()
+    assert desk.sticks.verify() == 65
+    told = said(capsys)
+    assert "older than this publisher has seen" in told
+    assert "if this is a USB stick, add --stick" in told
+
+
+def test_a_stick_of_which_a_person_says_so_may_be_an_older_one_in_the_place_of_the_newest(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.write() == 0
+    old = desk.stick.rename(desk.folder / "old-stick")
+    offer_second(desk)
+    assert desk.write() == 0
+    assert trainer(["publish", "verify", *desk.at_stick()]) == 0, "looked at as the repository, and remembered as it"
+    desk.stick.rename(desk.folder / "new-stick")
+    old.rename(desk.stick)
+    assert trainer(["publish", "verify", *desk.at_stick()]) == 65
+    assert desk.verify() == 0
+
+
+def test_a_servers_repository_is_no_stick_whatever_a_person_says(
+    desk: StickDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert desk.online.verify("--stick") == 78
+    assert "is for a server" in said(capsys)

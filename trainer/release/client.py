@@ -28,7 +28,7 @@ from trainer.release.recipes import check_order, check_recipe
 from trainer.release.releases import FIGURES
 from trainer.release.roles import ASSIGN, KINDS, TOP, said_of, seq_of, terms_under
 from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, is_stick
+from trainer.release.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def expiries(standing: Standing) -> list[Expiry]:
     return sorted(found, key=lambda expiry: expiry.until)
 
 
-def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
+def look(shelf: Shelf, standing: Standing, pinned: bytes, *, is_stick: bool = False) -> tuple[int, int]:
     """Do what a device does, for everything that is there.
 
     In the repository of sticks, and on a stick, lie only those files that a device there needs; on a stick all of them.
@@ -116,6 +116,7 @@ def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
         shelf: where the repository lies.
         standing: what stands there.
         pinned: root.json of the devices' image.
+        is_stick: whether it is a stick, which a person says and no file there.
 
     Returns:
         How many files and how many assignments were checked.
@@ -138,7 +139,7 @@ def look(shelf: Shelf, standing: Standing, pinned: bytes) -> tuple[int, int]:
     if wrong := [words for assignment in found for words in differences(assignment, standing)]:
         raise BundleTrustError(f"{shelf.address}: devices refuse assignments: {'; '.join(wrong[:5])}")
     lacks = [chosen.path for each in found for chosen in each.releases if chosen.path not in checked]
-    if lacks or (is_stick(shelf, pinned) and not found):
+    if lacks or (is_stick and not found):
         raise BundleTrustError(
             f"{shelf.address}: {', '.join(sorted(set(lacks))) or 'every assignment'} is missing, so no device can take "
             "what it is to have; write the stick anew"

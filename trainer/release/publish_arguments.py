@@ -32,6 +32,9 @@ def add_publish(commands: Commands, epilog: str) -> None:
     _add_track(signed)
     verify = add_task(tasks, "verify", "look at it as a device does", epilog, "publish_commands", "verify")
     add_repository(verify)
+    verify.add_argument(
+        "--stick", action="store_true", help="it is a USB stick: an older one than the newest may be right, too"
+    )
     verify.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
 
 

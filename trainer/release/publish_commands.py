@@ -34,9 +34,9 @@ from trainer.release.publication import Change, check_parts, publish
 from trainer.release.recipes import check_brought, check_version
 from trainer.release.releases import bring, check_may_release, is_newest, next_seq, other_beside
 from trainer.release.request import Request, as_bytes, collected, write_request
-from trainer.release.roles import KINDS, seq_of
-from trainer.release.shelf import Shelf
-from trainer.release.standing import Standing, check_is_no_copy, is_stick, parse_root, stands
+from trainer.release.roles import KINDS, is_for_sticks, seq_of
+from trainer.release.shelf import MARK_OF_A_STICK, Shelf
+from trainer.release.standing import Standing, check_is_no_copy, parse_root, stands
 from trainer.release.stick_list import is_to_be_copied
 from trainer.release.withdrawal import newly_withdrawn
 from trainer.rollout.uses import check_unused
@@ -180,11 +180,15 @@ def verify(arguments: argparse.Namespace) -> int:
     """
     shelf, pinned = Shelf(arguments.repository), read_small(arguments.root)
     # of sticks older ones are still under way when the newest is written: a device tells which it has not seen yet
-    if is_stick(shelf, pinned):
+    if arguments.stick:
         standing = stands(shelf, pinned)
+        _check_is_for_sticks(arguments, standing)
         needed = needed_on_stick(shelf, standing)
         found = [expiry for expiry in expiries(standing) if expiry.role in needed]
     else:
+        if is_for_sticks(parse_root(pinned).signed) and shelf.read(MARK_OF_A_STICK) is not None:
+            words = f"{MARK_OF_A_STICK} lies there, which nobody signed: if this is a USB stick, add --stick"
+            _err.print(f"trainer: {shelf.address}: {words}", soft_wrap=True)
         standing = remembered(shelf, arguments.root)
         found = expiries(standing)
     table = Table("role", "version", "valid until (UTC)", "days left", title="what expires when")
@@ -192,7 +196,7 @@ def verify(arguments: argparse.Namespace) -> int:
         words = f"{expiry.left.total_seconds() / 86400:.1f}{'  ACT NOW' if expiry.is_alarming else ''}"
         table.add_row(expiry.role, str(expiry.version), f"{expiry.until:%Y-%m-%d %H:%M}", words)
     _out.print(table)
-    targets, assigned = look(shelf, standing, pinned)
+    targets, assigned = look(shelf, standing, pinned, is_stick=arguments.stick)
     _out.print(f"{targets} files are what was signed, {assigned} assignments choose among them")
     lacking = without_report(standing)
     for name, why in lacking.items():
@@ -206,6 +210,13 @@ def verify(arguments: argparse.Namespace) -> int:
         _err.print(f"trainer: {'; '.join(alarms)}", soft_wrap=True)
         return EXIT_REFUSED
     return 0
+
+
+def _check_is_for_sticks(arguments: argparse.Namespace, standing: Standing) -> None:
+    if not standing.is_for_sticks:
+        raise ConfigError(
+            f"--stick: the root of {arguments.root} is for a server; name the one of sticks, or leave --stick out"
+        )
 
 
 def _alarm(expiry: Expiry, is_for_sticks: bool) -> str:

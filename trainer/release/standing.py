@@ -19,7 +19,7 @@ from tuf.api.serialization import DeserializationError
 from appliance.errors import BundleTrustError, ConfigError
 from trainer.release.roles import KINDS, Kind, is_for_sticks, withdrawals
 from trainer.release.rules import check_rules
-from trainer.release.shelf import MARK_OF_A_STICK, Mark, Shelf
+from trainer.release.shelf import Mark, Shelf
 
 MOST_ROOTS = 1000
 
@@ -95,20 +95,6 @@ def stands(shelf: Shelf, pinned: bytes, *, after_a_kill: bool = False) -> Standi
             hint = "; if new keys were just being published, repeat that `trainer publish signed`" * (len(roots) > 1)
             raise BundleTrustError(f"{error}{hint}") from error
         return _below(shelf, roots[-1], candidates[0], mark)
-
-
-def is_stick(shelf: Shelf, pinned: bytes) -> bool:
-    """Tell whether an address is a USB stick; its mark alone, which nobody signed, makes none of a server's repository.
-
-    Args:
-        shelf: where it lies.
-        pinned: root.json of the devices' image, which says for what the repository is.
-
-    Raises:
-        ConfigError: The pinned root is none.
-        StorageError: The address does not answer or refuses.
-    """
-    return is_for_sticks(parse_root(pinned).signed) and shelf.read(MARK_OF_A_STICK) is not None
 
 
 def check_is_no_copy(shelf: Shelf, standing: Standing, what: str) -> None:

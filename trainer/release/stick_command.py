@@ -55,7 +55,7 @@ def write_stick(arguments: argparse.Namespace) -> int:
         first = _first_expiry(sticks, site, assigned)
         write_pieces(out, pieces, _about(site, assigned, first))
     written, pinned = Shelf(str(out)), read_small(arguments.stick_root)
-    files, count = look(written, stands(written, pinned), pinned)
+    files, count = look(written, stands(written, pinned), pinned, is_stick=True)
     _out.print(source, soft_wrap=True)
     for assignment in assigned:
         _out.print(f"{assignment.device_id}: assignment {assignment.seq}, rollout {assignment.rollout}", soft_wrap=True)
