@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import platform
 import shutil
@@ -21,11 +20,15 @@ from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from appliance.update.bounded import Bounds, Ended, run_bounded
 from appliance.update.durable import in_words
+from appliance.update.slots import digest_of
 
 MEGABYTE = 10**6
 MAX_FILE_BYTES = 8 * 2**30
-READ_BYTES = 2**20
 NO_SPACE = "No space left on device"
+
+
+class DamagedPackageError(BundleDigestError):
+    """The package on disk is not the one that was signed, and was: the disk is to blame, and not the release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,12 @@ class AppBuilder:
             What it is.
 
         Raises:
-            BundleError: it is not what was signed, no package, or for another device.
+            DamagedPackageError: it is gone, or not what was signed.
+            BundleError: it is no package, or for another device.
+            StorageError: it cannot be read.
         """
-        digest = hashlib.sha256()
-        try:
-            with package.open("rb") as file:
-                while chunk := file.read(READ_BYTES):
-                    digest.update(chunk)
-                    self.on_step()
-        except OSError as error:
-            raise StorageError(f"{package}: {error.strerror}; check the disk and the rights") from error
-        if digest.hexdigest() != sha256:
-            raise BundleDigestError(f"{package} is not the file that was signed; it is fetched anew")
+        if digest_of(package, self.on_step) != sha256:
+            raise DamagedPackageError(f"{package} is not the file that was signed; it is fetched anew")
         manifest = read_app(package, on_step=self.on_step)
         here = (f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine())
         if (manifest.python, manifest.architecture) != here:

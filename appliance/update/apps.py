@@ -6,7 +6,7 @@ from pathlib import Path
 from appliance import launch
 from appliance.errors import BundleTrustError
 from appliance.ports import Clock
-from appliance.update.app_build import AppBuilder
+from appliance.update.app_build import AppBuilder, DamagedPackageError
 from appliance.update.app_programs import Looked, programs_of
 from appliance.update.app_settings import AppLimits
 from appliance.update.app_slots import AppSlots
@@ -14,7 +14,6 @@ from appliance.update.durable import remove
 from appliance.update.kinds import Outcome, Update, done, failed, waits
 from appliance.update.lifecycle import Event, State
 from appliance.update.orders import Orders
-from appliance.update.slots import digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,11 @@ class Apps:
 
     def verify(self, update: Update) -> Outcome:
         """Judge the file on disk: whether it is a package for this device, and of the release that was signed."""
-        release, path = update.release, self._file(update)
-        if digest_of(path, self.builder.on_step) != release.sha256:
-            return Outcome(Event.RETRY, f"{path} is damaged on disk")
-        manifest = self.builder.verify(path, release.sha256)
+        release = update.release
+        try:
+            manifest = self.builder.verify(self._file(update), release.sha256)
+        except DamagedPackageError as error:
+            return Outcome(Event.RETRY, str(error))
         if (manifest.name, manifest.seq) != (release.name, release.seq):
             return failed(
                 f"{release.path} says that it is {manifest.name} number {manifest.seq}, and was signed as "
@@ -68,12 +68,17 @@ class Apps:
 
     def stage(self, update: Update) -> Outcome:
         """Unpack it beside the slots."""
-        self.builder.stage(self._file(update), update.release.sha256)
+        try:
+            self.builder.stage(self._file(update), update.release.sha256)
+        except DamagedPackageError as error:
+            return Outcome(Event.RETRY, str(error))
         return done()
 
     def build(self, update: Update) -> Outcome:
         """Make the slot that is not in force an environment of it, in child processes."""
-        self.builder.stage(self._file(update), update.release.sha256)
+        unpacked = self.stage(update)
+        if unpacked.event is not Event.DONE:
+            return unpacked
         return done(self.builder.build(update.release.sha256))
 
     def prove(self, update: Update) -> Outcome:

@@ -20,10 +20,11 @@ from appliance.errors import (
     StorageError,
 )
 from appliance.launch import BUILT, PROVED
-from appliance.update.app_build import READ_BYTES, AppBuilder
+from appliance.update.app_build import AppBuilder
 from appliance.update.app_settings import AppWork
 from appliance.update.app_slots import AppSlots
 from appliance.update.kinds import InterruptedWorkError
+from appliance.update.slots import READ_BYTES
 from tests.app_releases import Wheels, make_slot
 from tests.small_disk import fill, small_disk
 
