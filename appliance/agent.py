@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -91,7 +91,7 @@ def _installed() -> Iterator[None]:
         raise ConfigError(NOT_INSTALLED) from error
 
 
-def _repository(config: "AgentConfig") -> "TrustedRepository":
+def _repository(config: "AgentConfig", meanwhile: Callable[[], None] = lambda: None) -> "TrustedRepository":
     with _installed():
         from appliance.update.repository import TrustedRepository
     return TrustedRepository(
@@ -99,7 +99,8 @@ def _repository(config: "AgentConfig") -> "TrustedRepository":
         config.make_metadata_source(),
         config.metadata,
         root=config.read_root(),
-        floor=config.make_floor(),
+        floor=config.make_floor(meanwhile),
         clock=SystemClock(),
         elsewhere=[config.files, config.stick_metadata],
+        meanwhile=meanwhile,
     )

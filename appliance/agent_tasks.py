@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from appliance.agent_beats import Beats
 from appliance.agent_commands import ANSWER_S, hold, is_over, only_name, release_hold
@@ -38,7 +39,7 @@ from appliance.update.durable import in_words as disk_in_words
 from appliance.update.journal import Journal
 from appliance.update.judging import MODEL, RECIPE, Content, JudgingKind, Workshop
 from appliance.update.kinds import InterruptedWorkError, Kind
-from appliance.update.lock import held_if_free
+from appliance.update.lock import held_if_free, nothing
 from appliance.update.orders import FindsTargets, Orders
 from appliance.update.reports import Reports
 from appliance.update.service import Left, Meanwhile, Service
@@ -50,22 +51,20 @@ from appliance.update.work_progress import WorkProgress
 
 JUDGING: Mapping[JudgingKindName, Content] = {"model": MODEL, "recipe": RECIPE}
 
+Opens: TypeAlias = Callable[[Callable[[], None]], FindsTargets]
+
 GLANCE_S = 0.1
 BUSY_S = 2.0
 """How often a worker looks whether another agent still works."""
 
 
-def nothing() -> None:
-    """Do nothing meanwhile."""
-
-
-def execute(arguments: argparse.Namespace, config: AgentConfig, repository: Callable[[], FindsTargets]) -> int:
+def execute(arguments: argparse.Namespace, config: AgentConfig, repository: Opens) -> int:
     """Do one of the tasks.
 
     Args:
         arguments: of the command line.
         config: agent.yaml.
-        repository: opens the trusted repository.
+        repository: opens the trusted repository; told what is called often while another process uses it.
     """
     if "by" in arguments and not 0 < len(arguments.by.strip()) <= MOST_CHARACTERS:
         raise ConfigError(f"--by is {arguments.by[:80]!r}; say who wants it, in 1 to {MOST_CHARACTERS} characters")
@@ -79,7 +78,7 @@ class Agent:
 
     config: AgentConfig
     journal: Journal
-    repository: Callable[[], FindsTargets]
+    repository: Opens
 
     @property
     def who(self) -> AssignmentSection:
@@ -125,19 +124,17 @@ class Agent:
 
         Args:
             meanwhile: called while a file comes; what it raises breaks that off.
-            on_step: called while an assignment comes.
+            on_step: called while an assignment comes, or another process has what is asked.
         """
         config = self.config
         targets = config.make_targets_source()
         store = TargetStore(config.files, targets, config.reserve_bytes, meanwhile)
         papers = TargetStore(config.orders, targets, meanwhile=on_step)
-        floor = config.make_floor()
+        floor = config.make_floor(on_step)
         who, has_server = self.who, config.has_server
         last_stick = LastStick(self.journal, floor, who.site, who.device_id, config.allowed, has_server)
-        return Orders(
-            self.repository() if has_server else None, store, papers, floor, who.site, who.device_id, config.allowed,
-            last_stick,
-        )  # fmt: skip
+        repository = self.repository(on_step) if has_server else None
+        return Orders(repository, store, papers, floor, who.site, who.device_id, config.allowed, last_stick)
 
     def kinds(
         self, orders: Orders, station: Station, stopped: threading.Event, meanwhile: Callable[[], None],

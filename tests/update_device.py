@@ -1,6 +1,7 @@
 """A device that knows one repository, with a clock that a test sets."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,6 +10,7 @@ from appliance.events import utc_now
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
 from appliance.update.https import HttpsSource
+from appliance.update.lock import nothing
 from appliance.update.pace import TransferLimits
 from appliance.update.repository import TrustedRepository
 from appliance.update.transport import Transport
@@ -46,6 +48,7 @@ class Device:
     limits: TransferLimits = field(default_factory=TransferLimits)
     not_before: datetime = BUILT_AT
     reserve_bytes: int = 0
+    meanwhile: Callable[[], None] = nothing
 
     @property
     def metadata(self) -> Path:
@@ -57,7 +60,7 @@ class Device:
 
     @property
     def floor(self) -> Floor:
-        return Floor(self.folder / "floor.json", self.not_before)
+        return Floor(self.folder / "floor.json", self.not_before, self.meanwhile)
 
     @property
     def transport(self) -> Transport:
@@ -67,7 +70,7 @@ class Device:
     def repository(self) -> TrustedRepository:
         return TrustedRepository(
             "online", HttpsSource(self.server.metadata_url, self.transport), self.metadata, root=self.root,
-            floor=self.floor, clock=self.clock, elsewhere=[self.files],
+            floor=self.floor, clock=self.clock, elsewhere=[self.files], meanwhile=self.meanwhile,
         )  # fmt: skip
 
     @property

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ from typing import IO
 from appliance.bundle.whole_file import sync
 from appliance.errors import BundleTrustError, StorageError
 from appliance.update.durable import in_words
-from appliance.update.lock import locked
+from appliance.update.lock import locked, nothing
 from appliance.update.repository import Target
 from appliance.update.source import CannotGoOnError, Source, ends_early
 
@@ -64,7 +65,7 @@ class TargetStore:
     folder: Path
     source: Source
     reserve_bytes: int = 0
-    meanwhile: Callable[[], None] = lambda: None
+    meanwhile: Callable[[], None] = nothing
 
     def fetch(self, target: Target) -> Path:
         """Return the target's file, from the store or from the source.
@@ -87,7 +88,7 @@ class TargetStore:
         path = self.folder / target.digests.get("sha256", next(iter(target.digests.values())))
         with in_words(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder / ".lock", self.meanwhile):
+            with locked(self.folder / ".lock", self.meanwhile, math.inf):  # a large file from a slow stick
                 if self._holds(path, target):
                     return path
                 part = path.with_name(f".{path.name}.part")

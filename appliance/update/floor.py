@@ -5,7 +5,7 @@ It lies outside the repository's own folder, so that torn or restored metadata i
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -18,7 +18,7 @@ from appliance.bundle import strict_json
 from appliance.bundle.section import Section
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import BundleFormatError, ReplayError, StorageError
-from appliance.update.lock import locked
+from appliance.update.lock import locked, nothing
 
 log = logging.getLogger(__name__)
 
@@ -206,11 +206,13 @@ def _refuse_older(repository: str, role: str, offered: int, seen: int) -> None:
 class Floor:
     """The file with the floor; every change is on disk before it counts. Its folder is never made here.
 
-    not_before: when the device's image was built; no time before it is believed.
+    not_before: when the device's image was built; no time before it is believed. meanwhile: called often while another
+    process writes it.
     """
 
     path: Path
     not_before: datetime
+    meanwhile: Callable[[], None] = nothing
 
     def read(self) -> FloorState:
         """Return the floor; that of a new device if there is no file yet.
@@ -330,7 +332,7 @@ class Floor:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._check_folder()
-        with locked(self._file.with_name(self._file.name + ".lock")):
+        with locked(self._file.with_name(self._file.name + ".lock"), self.meanwhile):
             yield
 
     @property

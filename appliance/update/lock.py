@@ -1,44 +1,53 @@
-"""One process at a time in a folder; the others wait."""
+"""One process at a time in a folder; the others wait, do something meanwhile, and say who keeps them waiting."""
 
 import fcntl
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.errors import StorageError
 
+log = logging.getLogger(__name__)
+
 LOOK_S = 0.2
-"""How often whoever does something meanwhile looks whether a lock is free."""
+"""How often whoever waits looks whether a lock is free, and does something meanwhile."""
+
+WAIT_S = 120.0
+"""So long at most for who writes one small file, also where the disk is slow or the line comes first."""
+
+TELL_S = 10.0
+"""After so long it is told who keeps a lock."""
+
+MOST_SHOWN = 200
+"""Characters of a command line."""
+
+
+def nothing() -> None:
+    """Do nothing meanwhile."""
 
 
 @contextmanager
-def locked(path: Path, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(path: Path, meanwhile: Callable[[], None] = nothing, wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold a lock, which ends with the process at the latest.
 
     Args:
         path: a file that is only there for this, in a folder that is there.
         meanwhile: called every LOOK_S while somebody else holds it; what it raises ends the wait.
+        wait_s: so long somebody else may hold it.
 
     Yields:
-        When nobody else holds it; who holds it is bounded by the limits of transfers.
+        When nobody else holds it.
 
     Raises:
-        StorageError: the folder refuses a file.
+        StorageError: somebody else has held it for too long, or the folder refuses a file.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; check the folder, space and rights") from error
-    try:
-        while meanwhile is not None and not _is_taken(descriptor):
-            meanwhile()
-            threading.Event().wait(LOOK_S)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _opened(path) as descriptor:
+        _wait_for(descriptor, path, meanwhile, wait_s)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def held_if_free(path: Path) -> Iterator[bool]:
     """Hold a lock if nobody does; never waits.
 
     Args:
-        path: see locked.
+        path: see locked; its folder is made if it is not there.
 
     Yields:
         Whether this process holds it.
@@ -56,13 +65,42 @@ def held_if_free(path: Path) -> Iterator[bool]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+    with _opened(path) as descriptor:
+        yield _is_taken(descriptor)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; check the folder, space and rights") from error
+        raise _refused(path, error) from error
     try:
-        yield _is_taken(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path}: {error.strerror}; check the folder, space and rights")
+
+
+def _wait_for(descriptor: int, path: Path, meanwhile: Callable[[], None], wait_s: float) -> None:
+    began, is_told = time.monotonic(), False
+    while not _is_taken(descriptor):
+        waited_s = time.monotonic() - began
+        if waited_s >= wait_s:
+            raise StorageError(
+                f"{path}: {_who_holds(descriptor)} has held it for {wait_s:g} s and longer; wait until that has "
+                "ended, or end it if it hangs, and try again"
+            )
+        if waited_s >= TELL_S and not is_told:
+            log.warning("%s is waited for: %s holds it", path, _who_holds(descriptor))
+            is_told = True
+        meanwhile()
+        threading.Event().wait(LOOK_S)
 
 
 def _is_taken(descriptor: int) -> bool:
@@ -71,3 +109,17 @@ def _is_taken(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _who_holds(descriptor: int) -> str:
+    """As far as the system says so: not in a container of its own, nor on every file system."""
+    try:
+        file = os.fstat(descriptor)
+        place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+        for words in map(str.split, Path("/proc/locks").read_text(encoding="ascii").splitlines()):
+            if words[1] == "FLOCK" and words[5] == place:
+                said = Path(f"/proc/{words[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                return f"process {words[4]} ({' '.join(said.split())[:MOST_SHOWN]})"
+    except (OSError, ValueError, IndexError) as error:
+        log.debug("nothing says who holds the lock: %s", error)
+    return "another process"

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,7 @@ from tuf.api.metadata import TargetFile
 from appliance.errors import BundleTrustError, ConfigError, DeliveryError, ReplayError, StorageError
 from appliance.update.conventions import OURS, Conventions
 from appliance.update.floor import MOST_AHEAD, Floor, Release, Versions, Voucher
-from appliance.update.lock import locked
+from appliance.update.lock import locked, nothing
 from appliance.update.source import Source
 from appliance.update.tuf_client import Client, Fetcher
 
@@ -74,6 +74,7 @@ class TrustedRepository:
         clock: "Clock",
         elsewhere: Sequence[Path] = (),
         conventions: Conventions = OURS,
+        meanwhile: Callable[[], None] = nothing,
     ) -> None:
         """Take the device's settings; nothing is read or asked yet.
 
@@ -87,9 +88,11 @@ class TrustedRepository:
             elsewhere: folders of fetched files and of other repositories' metadata; what lies there shows that the
                 device is not new.
             conventions: what it says beyond TUF, and what is held against it.
+            meanwhile: called often while another process uses the folder.
         """
         self._name, self._source, self._folder, self._root = name, source, folder, root
         self._floor, self._clock, self._elsewhere, self._conventions = floor, clock, elsewhere, conventions
+        self._meanwhile = meanwhile
 
     def refresh(self) -> Versions:
         """Bring the metadata up to date.
@@ -194,7 +197,8 @@ class TrustedRepository:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with locked(self._folder.with_name(f".{self._folder.name}.lock")):
+        path = self._folder.with_name(f".{self._folder.name}.lock")
+        with locked(path, self._meanwhile, self._source.limits.longest_s):
             yield
 
     @contextmanager

@@ -14,6 +14,7 @@ from appliance.update.assignment import Word
 from appliance.update.doors import Window
 from appliance.update.floor import Floor, Moment, as_moment
 from appliance.update.https import HttpsSource
+from appliance.update.lock import nothing
 from appliance.update.pace import TransferLimits
 from appliance.update.places import Places
 from appliance.update.proxy import Proxy
@@ -108,9 +109,9 @@ class AgentConfig(Places, Section):
         """Seconds in which the agent at work must get further; where nobody says, as many as `limits` ask for."""
         return max(SILENCE_S, self.limits.longest_s) if self.silence_s is None else self.silence_s
 
-    def make_floor(self) -> Floor:
-        """Return what this device never goes back behind."""
-        return Floor(self.floor, as_moment(self.built_at))
+    def make_floor(self, meanwhile: Callable[[], None] = nothing) -> Floor:
+        """Return what this device never goes back behind; meanwhile: called often while another process writes it."""
+        return Floor(self.floor, as_moment(self.built_at), meanwhile)
 
     def make_transport(self) -> Transport:
         """Return how files get here."""

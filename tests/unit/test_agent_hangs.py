@@ -1,5 +1,6 @@
 """A worker that gets no further is ended with all that it started, and the next one goes on; no line notices."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -212,6 +213,28 @@ def test_a_child_process_that_takes_its_time_within_its_own_limit_is_no_hang(tmp
                 process.wait(SILENCE_S + 3)
             assert workers(process) == [first]
             assert journal.latest()[0].progress.state is State.PROVE, "it was slow enough to show something"
+        process.terminate()
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
+
+
+@needs_openssl
+@needs_mosquitto
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["floor/floor.json.lock", "agent/.metadata.lock"])
+def test_an_agent_that_waits_for_another_process_is_no_hang(tmp_path: Path, name: str) -> None:
+    with device_at_a_broker(tmp_path) as place:
+        place.adopt()
+        second = place.offer(2)
+        place.config.write_text(
+            yaml.safe_dump(place.keys | {"silence_s": SILENCE_S, "limits": QUICK | {"refresh_s": 5}})
+        )
+        with (place.folder / name).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            process = place.start()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_S / 4)
+        until(lambda: place.in_force() == second, "the release is in force", PATIENCE_S)
         process.terminate()
         process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
