@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -86,7 +87,7 @@ class LastStick:
             NothingBroughtError: none did, or it does not hold any more.
             StorageError: the journal or the floor cannot be read.
         """
-        brought = self._noted()
+        brought = _parsed(self.journal.noted(BROUGHT))
         try:
             self._check(brought)
         except (BundleTrustError, ReplayError) as error:
@@ -121,9 +122,10 @@ class LastStick:
         if told is not None and assignment.seq > told["seq"]:
             self.journal.note(DISTRUSTED, None)
         try:
-            brought = self._noted()
+            noted = self.journal.noted(BROUGHT)  # another stick may be imported meanwhile, and its order stays
+            brought = _parsed(noted)
             if brought.assignment.seq < assignment.seq:
-                self.journal.note(BROUGHT, None)  # for good, also where the server's numbers begin anew
+                self.journal.drop(BROUGHT, noted)  # for good, also where the server's numbers begin anew
             if brought.assignment.seq <= assignment.seq:
                 return
             self._check(brought)
@@ -138,18 +140,7 @@ class LastStick:
             )
             log.error("%s", words)
             self.journal.note(DISTRUSTED, {"words": words, "seq": assignment.seq})
-            self.journal.note(BROUGHT, None)
-
-    def _noted(self) -> Brought:
-        noted = self.journal.noted(BROUGHT)
-        if noted is None:
-            raise NothingBroughtError("no stick has brought an assignment yet")
-        try:
-            return Brought.model_validate_json(json.dumps(noted))
-        except ValidationError as error:  # of another version of the agent
-            raise NothingBroughtError(
-                "what the last stick brought cannot be read by this version; import it once more"
-            ) from error
+            self.journal.drop(BROUGHT, noted)
 
     def _check(self, brought: Brought) -> None:
         origin, own = f"assignment {brought.assignment.seq}", counted_as(self.site, REPOSITORY)
@@ -159,6 +150,17 @@ class LastStick:
         self.floor.check_releases(brought.counted)
         if self.has_server:
             check_against_server(brought.assignment, self.floor, self.site)
+
+
+def _parsed(noted: Any) -> Brought:
+    if noted is None:
+        raise NothingBroughtError("no stick has brought an assignment yet")
+    try:
+        return Brought.model_validate_json(json.dumps(noted))
+    except ValidationError as error:  # of another version of the agent
+        raise NothingBroughtError(
+            "what the last stick brought cannot be read by this version; import it once more"
+        ) from error
 
 
 def check_against_server(assignment: Assignment, floor: Floor, site: str) -> None:

@@ -267,6 +267,11 @@ class Journal:
             if value is not None:
                 rows.execute("INSERT INTO note VALUES (?, ?)", (key, json.dumps(value)))
 
+    def drop(self, key: str, value: Any) -> None:
+        """Remove the value of a key, unless another process has noted another one since it was read."""
+        with self._transaction(f"dropping {key}") as rows:
+            rows.execute("DELETE FROM note WHERE key = ? AND value = ?", (key, json.dumps(value)))
+
     def noted(self, key: str) -> Any:
         """Return the value of a key; None if there is none."""
         with self._reading(f"reading {key}") as rows:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,6 +58,67 @@ def _traces(folder: Path) -> list[Path]:
     newer_roots = sorted(folder.glob("root_history/*.root.json"))[1:]
     found = [path for path in sorted(folder.glob("[!.]*")) if path.name not in ("root.json", "root_history")]
     return [*(path for path in found if not LITTER.fullmatch(path.name)), *newer_roots]
+
+
+@dataclass(frozen=True, slots=True)
+class UpToDate:
+    """A repository at one moment; see TrustedRepository.up_to_date.
+
+    repository: its name. client: which has verified it. floor, conventions: see TrustedRepository.
+    """
+
+    repository: str
+    client: Client
+    floor: Floor
+    conventions: Conventions
+
+    def find(self, name: str) -> Target:
+        """Look a target up; see TrustedRepository.find."""
+        target = self._look_up(name)
+        if target is None:
+            raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
+        self.floor.check_releases(target.releases)
+        return target
+
+    def offers(self, name: str) -> bool:
+        """Tell whether anybody vouches for a target."""
+        return self.client.is_listed(name)
+
+    def find_all(self, may_expire: str = "") -> list[Target]:
+        """Look everything up that it offers; old releases, too.
+
+        Args:
+            may_expire: lists of names that all begin so are left out if they have expired.
+
+        Raises:
+            BundleTrustError: something is offered in a way that cannot be checked here.
+        """
+        found = [self._look_up(name) for name in self.client.offered(may_expire)]
+        return [target for target in found if target is not None]
+
+    def issued_at(self) -> datetime | None:
+        """Return when it was signed; None if it does not say."""
+        return self.conventions.issued_at(self.client.said_beyond_tuf(), self.client.expires())
+
+    def _look_up(self, name: str) -> Target | None:
+        found = self.client.get_targetinfo(name)
+        return None if found is None else self._as_target(found)
+
+    def _as_target(self, found: TargetFile) -> Target:
+        """Take over what python-tuf found, as far as it can be checked and asked for here."""
+        name = found.path
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise BundleTrustError(f"{name!r}: no path below the targets' address; publish it under another name")
+        for algorithm, digest in found.hashes.items():
+            if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
+                raise BundleTrustError(
+                    f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512"
+                )
+        voucher = self.client.voucher(self.repository, name)
+        numbered = self.conventions.numbered(name, found.custom)
+        releases = {counted: voucher.numbered(sequence) for counted, sequence in numbered.items()}
+        path = quote(self.client.where(found), safe=URL_SAFE)
+        return Target(name, path, found.length, found.hashes, releases, voucher, self.issued_at())
 
 
 class TrustedRepository:
@@ -124,75 +185,23 @@ class TrustedRepository:
             ReplayError: it is an older release than this device has taken.
             DeliveryError, StorageError, ConfigError: see refresh.
         """
-        (target,) = self.find_each([name])
-        return target
+        with self.up_to_date() as now:
+            return now.find(name)
 
-    def find_each(self, names: Iterable[str]) -> Iterator[Target]:
-        """Bring the metadata up to date once and look targets up in it, each when it is asked for.
+    @contextmanager
+    def up_to_date(self) -> "Iterator[UpToDate]":
+        """Bring the metadata up to date once, for as many targets as are looked up in it.
 
-        Until the last one, no other process can use the folder.
-
-        Args:
-            names: TUF paths, as for find.
+        Until its end, no other process can use the folder: what takes long comes after it.
 
         Yields:
-            What the repository vouches for, in the order of names.
-
-        Raises:
-            BundleTrustError, ReplayError, DeliveryError, StorageError, ConfigError: see find.
-        """
-        with self._refreshed() as client:
-            for name in names:
-                target = self._look_up(client, name)
-                if target is None:
-                    raise BundleTrustError(f"{name}: nobody whom this device trusts vouches for it; check the name")
-                self._floor.check_releases(target.releases)
-                yield target
-
-    def offers(self, name: str) -> bool:
-        """Bring the metadata up to date and tell whether anybody vouches for a target now.
+            What holds now; what goes wrong there is told in words, as here.
 
         Raises:
             BundleTrustError, ReplayError, DeliveryError, StorageError, ConfigError: see refresh.
         """
         with self._refreshed() as client:
-            return client.is_listed(name)
-
-    def find_all(self, may_expire: str = "") -> list[Target]:
-        """Bring the metadata up to date and look everything up that it offers; old releases, too.
-
-        Args:
-            may_expire: lists of names that all begin so are left out if they have expired.
-
-        Raises:
-            BundleTrustError: something is offered in a way that cannot be checked here.
-            DeliveryError, StorageError, ConfigError: see refresh.
-        """
-        with self._refreshed() as client:
-            found = [self._look_up(client, name) for name in client.offered(may_expire)]
-        return [target for target in found if target is not None]
-
-    def _look_up(self, client: Client, name: str) -> Target | None:
-        found = client.get_targetinfo(name)
-        return None if found is None else self._as_target(found, client)
-
-    def _as_target(self, found: TargetFile, client: Client) -> Target:
-        """Take over what python-tuf found, as far as it can be checked and asked for here."""
-        name = found.path
-        if any(part in ("", ".", "..") for part in name.split("/")):
-            raise BundleTrustError(f"{name!r}: no path below the targets' address; publish it under another name")
-        for algorithm, digest in found.hashes.items():
-            if not re.fullmatch(rf"[0-9a-f]{{{CHECKED_HASHES.get(algorithm, 0)}}}", digest):
-                raise BundleTrustError(
-                    f"{name}: its {algorithm} cannot be checked here; publish it with sha256 or sha512"
-                )
-        voucher, numbered = client.voucher(self._name, name), self._conventions.numbered(name, found.custom)
-        releases = {counted: voucher.numbered(sequence) for counted, sequence in numbered.items()}
-        path, issued_at = quote(client.where(found), safe=URL_SAFE), self._issued_at(client)
-        return Target(name, path, found.length, found.hashes, releases, voucher, issued_at)
-
-    def _issued_at(self, client: Client) -> datetime | None:
-        return self._conventions.issued_at(client.said_beyond_tuf(), client.expires())
+            yield UpToDate(self._name, client, self._floor, self._conventions)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -236,7 +245,7 @@ class TrustedRepository:
             raise
 
     def _rise_to_time(self, client: Client, now: datetime) -> None:
-        issued_at = self._issued_at(client)
+        issued_at = UpToDate(self._name, client, self._floor, self._conventions).issued_at()
         is_behind = self._floor.time(now) > now + MOST_AHEAD  # less is what an earlier one may have moved it
         if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
             log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)

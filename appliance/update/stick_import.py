@@ -5,15 +5,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.errors import ReplayError
+from appliance.errors import ReplayError, StorageError
 from appliance.update.assignment import assignment_name
 from appliance.update.brought import REPOSITORY
 from appliance.update.download import TargetStore
 from appliance.update.floor import Floor
+from appliance.update.lock import held_if_free
 from appliance.update.repository import Target, TrustedRepository
 from appliance.update.settings import AgentConfig
 from appliance.update.stick import FolderSource
-from appliance.update.stick_orders import ASSIGNMENTS, check_is_for_nobody, import_orders
+from appliance.update.stick_orders import ASSIGNMENTS, StickOrder, check_is_for_nobody
 
 if TYPE_CHECKING:
     from appliance.ports import Clock  # which brings numpy into a process that needs none of it
@@ -56,17 +57,29 @@ def import_from(stick: Path, names: Sequence[str], config: AgentConfig, clock: "
         BundleTrustError: it is not signed as it must be, has expired, has other files than were signed, or is for
             other devices.
         DeliveryError: it is not there, damaged or was pulled out; the next call goes on.
-        StorageError: the disk said no, or has too little space.
+        StorageError: another import runs, or the disk said no, or has too little space.
         ConfigError: no root is named for sticks, or it is none.
     """
-    repository, floor = stick_repository(stick, config, clock), config.make_floor()
-    who = config.assignment
-    if not names and who is not None and repository.offers(assignment_name(who.site, who.device_id)):
-        yield from import_orders(stick, repository, who, config, clock)
+    with held_if_free(config.state / ".import.lock") as is_free:
+        if not is_free:
+            raise StorageError(
+                f"another import runs in {config.state}; wait until it has ended, and repeat this one with its stick"
+            )
+        yield from _import_alone(stick, names, config, clock)
+
+
+def _import_alone(stick: Path, names: Sequence[str], config: AgentConfig, clock: "Clock") -> Iterator[str]:
+    repository, floor, who, order = stick_repository(stick, config, clock), config.make_floor(), config.assignment, None
+    with repository.up_to_date() as now:
+        if not names and who is not None and now.offers(assignment_name(who.site, who.device_id)):
+            order = StickOrder.read(stick, now, who, config)
+        else:
+            offered = [] if names else now.find_all(may_expire=ASSIGNMENTS)
+            check_is_for_nobody(stick, [target.name for target in offered], who)
+            targets = [now.find(name) for name in names] if names else newest(offered, floor)
+    if order is not None:
+        yield from order.take(config, clock)
         return
-    offered = [] if names else repository.find_all(may_expire=ASSIGNMENTS)
-    check_is_for_nobody(stick, [target.name for target in offered], who)
-    targets = [*repository.find_each(names)] if names else newest(offered, floor)
     store = TargetStore(config.files, FolderSource(stick, "targets", config.limits), config.reserve_bytes)
     for target in targets:
         path = store.fetch(target)

@@ -103,8 +103,9 @@ class Device:
         """Fetch targets into the folder, up to the first that is refused; one that is there already stays untouched."""
         repository = self.repository(url)
         folder.mkdir(parents=True, exist_ok=True)
-        for target in repository.find_each(names):
-            self.fetch(target, targets_url, folder)
+        with repository.up_to_date() as now:
+            for name in names:
+                self.fetch(now.find(name), targets_url, folder)
 
     def fetch(self, target: Target, targets_url: str, folder: Path) -> Path:
         """Fetch one that the repository vouches for, unless it is there; returns where it lies."""
