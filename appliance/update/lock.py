@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.errors import StorageError
+from appliance.update.lock_holder import who_holds
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +22,6 @@ WAIT_S = 120.0
 
 TELL_S = 10.0
 """After so long it is told who keeps a lock."""
-
-MOST_SHOWN = 200
-"""Characters of a command line."""
 
 
 def nothing() -> None:
@@ -93,11 +91,11 @@ def _wait_for(descriptor: int, path: Path, meanwhile: Callable[[], None], wait_s
         waited_s = time.monotonic() - began
         if waited_s >= wait_s:
             raise StorageError(
-                f"{path}: {_who_holds(descriptor)} has held it for {wait_s:g} s and longer; wait until that has "
+                f"{path}: {who_holds(descriptor)} has held it for {wait_s:g} s and longer; wait until that has "
                 "ended, or end it if it hangs, and try again"
             )
         if waited_s >= TELL_S and not is_told:
-            log.warning("%s is waited for: %s holds it", path, _who_holds(descriptor))
+            log.warning("%s is waited for: %s holds it", path, who_holds(descriptor))
             is_told = True
         meanwhile()
         threading.Event().wait(LOOK_S)
@@ -109,17 +107,3 @@ def _is_taken(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _who_holds(descriptor: int) -> str:
-    """As far as the system says so: not in a container of its own, nor on every file system."""
-    try:
-        file = os.fstat(descriptor)
-        place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
-        for words in map(str.split, Path("/proc/locks").read_text(encoding="ascii").splitlines()):
-            if words[1] == "FLOCK" and words[5] == place:
-                said = Path(f"/proc/{words[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                return f"process {words[4]} ({' '.join(said.split())[:MOST_SHOWN]})"
-    except (OSError, ValueError, IndexError) as error:
-        log.debug("nothing says who holds the lock: %s", error)
-    return "another process"
