@@ -86,7 +86,12 @@ def main() -> int:
     except Cancelled:
         return EXIT_TERMINATED
     except MemoryError:
-        say(result={"refused": f"it needs more than {given.memory_mb} MB of memory", "code": 69})
+        say(
+            result={
+                "refused": f"it needs more than {given.memory_mb} MB of memory; raise `work.memory_mb` in agent.yaml",
+                "code": 69,
+            }
+        )
     except ApplianceError as error:
         say(result={"refused": str(error), "code": exit_code(error)})
     else:

@@ -60,7 +60,9 @@ class MqttLine:
         self._judging(status)
         product = str(status.get("product"))
         if product not in self._products(candidate.name):
-            raise DeliveryError(f"product {product} is in force and does not run {candidate.name}; this goes on later")
+            raise DeliveryError(
+                f"product {product} is in force and does not run {candidate.name}; goes on when one does"
+            )
         self._ask("shadow", product, **self._named(candidate))
 
     def end_shadow(self, name: str) -> None:
@@ -127,7 +129,9 @@ class MqttLine:
         """Return what of the kind judges each product; a station of an older version knows nothing of recipes."""
         judging = status.get(f"{self._key}s")
         if not isinstance(judging, dict):
-            raise DeliveryError(f"the station does not say which {self._key}s are in force; update its software")
+            raise DeliveryError(
+                f"the station does not say which {self._key}s are in force; install a newer version there"
+            )
         return judging
 
     def _status(self) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from appliance.update.slots import Slots, digest_of
 from appliance.update.work_progress import WorkSeen, progress_of, read_progress
 
 _SHOWN_OF_A_DIGEST = 12
+_TRY_AGAIN = "once the cause is gone, `appliance agent release-quarantine` lets it be tried again"
 
 
 def status_of(config: AgentConfig, journal: Journal) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def in_words(status: dict[str, Any]) -> str:
         what = f"update of {kind}{update['name']} to release {update['seq']}"
         lines.append(f"{what}: {update['outcome']} in {update['state']}{far}{why}{waits}")
     for digest, reason in status["quarantine"].items():
-        lines.append(f"in quarantine: {digest} ({reason})")
+        lines.append(f"in quarantine: {digest} ({reason}); {_TRY_AGAIN}")
     if hung := status["hung"]:
         lines.append(f"the agent was ended at {hung['at']}: {hung['words']}")
     for key in ("closed", "problem"):

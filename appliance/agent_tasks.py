@@ -184,10 +184,10 @@ class Agent:
         def why_not(name: str) -> str:
             current = config.slots(content.kind, name).current
             if not station.files_of(current):
-                return f"no product of the station has `{current.suffix[1:]}: {current}`; name it there"
+                return f"no product of the station has `{current.suffix[1:]}: {current}`; add it there"
             releases = station.config.releases
             if releases is None or not current.parent.resolve().is_relative_to(releases.resolve()):
-                return f"{current.parent} does not lie in the station's folder of `releases`; name {config.slots_root}"
+                return f"{current.parent} does not lie in the station's `releases`; let that be {config.slots_root}"
             return ""
 
         folder = config.slots_folder(content.kind)

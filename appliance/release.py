@@ -195,8 +195,8 @@ class Releases:
         (name, number, _), (released, its_number, digest) = now.released(kind), after
         if released != name:
             raise ConfigError(
-                f"{file} is a release of {released}, and {now.product} is judged by {kind} {name}: nobody can say "
-                "which is older; name it in the configuration, and start the station again"
+                f"{file} is a release of {released}, and {now.product} is judged by {kind} {name}: if "
+                "that is to change, name the file in the configuration, and start the station again"
             )
         if its_number < number and not request.rollback:
             raise BundleError(

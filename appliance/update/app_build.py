@@ -117,7 +117,9 @@ class AppBuilder:
         if slot is not None and slot.sha256 == sha256 and not launch.why_it_cannot_run(folder):
             return f"slot {name} has it"
         if name == launch.current_slot(self.slots.folder):
-            raise StorageError(f"{folder} is what is started, and does not run; roll back to another release first")
+            raise StorageError(
+                f"{folder} is what is started, and does not run; go back first (`appliance agent rollback --kind app`)"
+            )
         manifest = self._manifest(sha256)
         with in_words(self.slots.folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -189,8 +191,12 @@ class AppBuilder:
         if NO_SPACE in ended.said:
             raise StorageError(f"{self.slots.folder}: the disk is full; free some space")
         if "MemoryError" in ended.said:
-            raise RuntimeFault(f"it needs more than {self.work.memory_mb} MB of memory; raise memory_mb")
-        raise BundleFormatError(f"its wheels cannot be installed here: {ended.said[-600:].strip()}")
+            raise RuntimeFault(
+                f"it needs more than {self.work.memory_mb} MB of memory; raise `apps.work.memory_mb` in agent.yaml"
+            )
+        raise BundleFormatError(
+            f"its wheels cannot be installed here; pack it for this device: {ended.said[-600:].strip()}"
+        )
 
     def _try(self, folder: Path, *arguments: str) -> Ended:
         bounds = self._bounds(self.work.smoke_s)

@@ -116,7 +116,7 @@ class AppSlots:
             return Health("healthy", "it is in force")
         trial = self.trial()
         if trial is None or trial.sha256 != sha256:
-            return Health("failed", "it is not on trial")
+            return Health("failed", f"{self.folder / 'trial.json'} no longer says that it is on trial; check the disk")
         stands = [_health_of(unit, path, trial) for unit, path in self.units.items()]
         stands.sort(key=lambda each: each.is_untried)
         for state in ("failed", "waits"):
@@ -236,7 +236,7 @@ def _health_of(unit: str, path: Path, trial: Trial) -> Health:
     try:
         starts = launch.read_note(path, Starts, STARTS)
     except (OSError, ValueError) as error:
-        return Health("failed", f"{unit}: {error}")
+        return Health("failed", f"{unit}: its starts cannot be counted ({error}); check the disk")
     if starts is None or starts.trial != trial.id:
         words = f"{unit} has not been started with it yet; restart the unit if that does not come"
         return Health("waits", words, is_untried=True)
@@ -245,5 +245,5 @@ def _health_of(unit: str, path: Path, trial: Trial) -> Health:
         return Health("healthy", unit)
     why = starts.why or ("it is being watched" if is_there else "its process is gone")
     if starts.tries_left <= 0 and (starts.phase == FAILED or not is_there):
-        return Health("failed", f"{unit}: {why}, and no start is left")
+        return Health("failed", f"{unit}: {why}, and no start is left; look at the unit's log")
     return Health("waits", f"{unit}: {starts.phase}, {why}, {starts.tries_left} starts left")

@@ -15,6 +15,9 @@ from appliance.update.kinds import Outcome, Update, done, failed, waits
 from appliance.update.lifecycle import Event, State
 from appliance.update.orders import Orders
 
+GONE = "no slot has this release any more; check the disk"
+SEE_LOG = "look at the units' logs (`journalctl -u UNIT`)"
+
 
 @dataclass(frozen=True, slots=True)
 class Apps:
@@ -49,7 +52,7 @@ class Apps:
     def download(self, update: Update) -> Outcome:
         """Fetch the file; goes on where it was."""
         if update.signed is None:
-            raise BundleTrustError(f"{update.release.path} was not checked; it is begun anew")
+            raise BundleTrustError(f"{update.release.path} was never compared with its signature; assign it again")
         return done(f"in {self.source.fetch(update.release, update.signed).parent}")
 
     def verify(self, update: Update) -> Outcome:
@@ -62,7 +65,7 @@ class Apps:
         if (manifest.name, manifest.seq) != (release.name, release.seq):
             return failed(
                 f"{release.path} says that it is {manifest.name} number {manifest.seq}, and was signed as "
-                f"{release.name} number {release.seq}"
+                f"{release.name} number {release.seq}; publish the one that was meant"
             )
         return done(f"{manifest.name} {manifest.version}")
 
@@ -85,7 +88,7 @@ class Apps:
         """Try it beside the running line, in child processes."""
         slots = [slot for name in launch.SLOTS if (slot := self.slots.read(name)) is not None]
         if update.release.sha256 not in {slot.sha256 for slot in slots}:
-            return Outcome(Event.RETRY, f"{self.slots.folder}: no slot has it any more")
+            return Outcome(Event.RETRY, f"{self.slots.folder}: {GONE}")
         return done(self.builder.prove(update.release.sha256, self.station))
 
     def shadow(self, update: Update) -> Outcome:
@@ -95,13 +98,13 @@ class Apps:
     def canary(self, update: Update) -> Outcome:
         """Let every unit start it, counted, and wait until it was well for long enough."""
         if not update.is_waiting:  # on disk first: the restart may end this agent, too, and breaks nothing off
-            return waits("its units are restarted with it next")
+            return waits("its units are about to be restarted with it")
         if update.looked is None:
             if not self.slots.holder(update.release.sha256):
-                return failed(f"{self.slots.folder}: no slot has it any more")
+                return failed(f"{self.slots.folder}: {GONE}")
             self.slots.begin_trial(update.release.sha256)
             looked = Looked.of(None, self.clock.utc())
-            return waits("its units are restarted with it", since_seq=0, looked=looked.kept())
+            return waits("its units are being restarted with it", since_seq=0, looked=looked.kept())
         return self._trial(update)
 
     def commit(self, update: Update) -> Outcome:
@@ -114,19 +117,23 @@ class Apps:
     def watch(self, update: Update) -> Outcome:
         """Watch its programs: they run, and are not started again and again."""
         if self.slots.in_force() != update.release.sha256:
-            return Outcome(Event.LOST, "another release was put in force")
+            return Outcome(Event.LOST, "somebody put another release in force, so this one goes back")
         programs = programs_of(self.slots.folder / self.slots.current())
         missing, asked_s = len(self.slots.units) - len(programs), update.gates.watch_h * 3600
         before, patience_s = Looked.of(update.looked, self.clock.utc()), self.limits.trial_min * 60
         looked = before.after(self.clock.utc(), asked_s if missing <= 0 else patience_s, programs, is_well=missing <= 0)
         kept = looked.kept()
         if looked.restarts > self.limits.most_restarts:
-            return failed(f"its programs were started anew {looked.restarts} times", looked=kept)
+            most = self.limits.most_restarts
+            words = f"its programs were started anew {looked.restarts} times, and {most} are allowed; {SEE_LOG}"
+            return failed(words, looked=kept)
         if missing > 0 and looked.away_s >= patience_s:
-            return Outcome(Event.LOST, f"{missing} of its programs did not run any more", {"looked": kept})
+            words = f"{missing} of its programs did not run for {self.limits.trial_min:g} min; {SEE_LOG}"
+            return Outcome(Event.LOST, words, {"looked": kept})
         if missing > 0:
-            return waits(f"{missing} of {len(self.slots.units)} programs do not run; start the unit", looked=kept)
-        words = f"{looked.well_s / 3600:.1f} of {update.gates.watch_h:g} h, {looked.restarts} restarts"
+            words = f"{missing} of {len(self.slots.units)} programs do not run; start their units"
+            return waits(f"{words}, or it goes back after {self.limits.trial_min:g} min", looked=kept)
+        words = f"has run well for {looked.well_s / 3600:.1f} of {update.gates.watch_h:g} h, {looked.restarts} restarts"
         return done(words, looked=kept) if looked.well_s >= asked_s else waits(words, looked=kept)
 
     def cleanup(self, update: Update) -> Outcome:
@@ -147,11 +154,13 @@ class Apps:
     def verify_rollback(self, update: Update) -> Outcome:
         """Look whether it is what is started, and what runs."""
         if not self.slots.keeps(update.previous):
-            return failed("no slot has the release before any more; what is in force stays")
+            return failed("no slot has the release before any more; what is in force stays: assign another release")
         if self.slots.in_force() != update.previous:
-            return Outcome(Event.RETRY, f"{self.slots.folder / 'current'} is not the release before")
+            return Outcome(
+                Event.RETRY, f"{self.slots.folder / 'current'} is not the release before; it is tried again by itself"
+            )
         if update.progress.has_judged and self.slots.is_other_running(update.previous):
-            return waits("another release still runs; restart the units if that does not end")
+            return waits("a program of another release still runs; restart the units if that does not end")
         return done("the application is as it was before")
 
     def _trial(self, update: Update) -> Outcome:
@@ -169,7 +178,7 @@ class Apps:
             reason = f"{health.reason}; {words}: look at the unit's log, and assign it anew"
             return Outcome(Event.LACKING, reason, {"looked": kept})
         if looked.well_s >= limit_s:
-            return failed(f"{health.reason}; not well within {self.limits.trial_min:g} min", looked=kept)
+            return failed(f"{health.reason}; not well within {self.limits.trial_min:g} min: {SEE_LOG}", looked=kept)
         return waits(health.reason, looked=kept)
 
     def _file(self, update: Update) -> Path:

@@ -86,7 +86,9 @@ def _heard(process: "subprocess.Popen[bytes]", command: Sequence[str | Path], bo
             return process.communicate(timeout=max(0.0, min(LOOK_S, until - time.monotonic())))[0]
         except subprocess.TimeoutExpired as error:
             if time.monotonic() >= until:
-                raise RuntimeFault(f"{_name(command)} took more than {bounds.seconds:g} s and was ended") from error
+                raise RuntimeFault(
+                    f"{_name(command)} took more than {bounds.seconds:g} s and was ended; see `apps.work` in agent.yaml"
+                ) from error
         if bounds.is_wanted():
             raise InterruptedWorkError(f"{_name(command)} was broken off; it is done again")
 

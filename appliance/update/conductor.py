@@ -12,6 +12,8 @@ from appliance.update.kinds import Kind, Outcome, Update, done, waits
 from appliance.update.lifecycle import (
     AT_THE_LINE,
     ENDING,
+    MOST_CRASHES,
+    MOST_TRIES,
     PREPARING,
     TRANSITIONS,
     WAY_BACK,
@@ -25,6 +27,7 @@ from appliance.update.situation import GOES_BACK, HOLD, HUNG, HUNG_TAKEN
 log = logging.getLogger(__name__)
 
 NOTHING_BEFORE = "nothing to roll back"
+PUT_IN_FORCE = "assign the one that is wanted"
 
 _ACTIONS: Mapping[State, Callable[[Kind, Update], Outcome]] = {
     State.CHECK: lambda kind, update: kind.check(update),
@@ -86,7 +89,8 @@ class Conductor:
                 progress = after(update.progress, Event.RESTARTED)
                 why = f": {hung['words']}" if hung.get("at", "") >= update.since else ""
                 if progress != update.progress:
-                    self._journal.move(update, progress, f"the agent ended within {update.progress.state.value}{why}")
+                    words = f"the agent ended within {update.progress.state.value}{why}"
+                    self._journal.move(update, progress, _with_count(words, update.progress, progress))
 
     def _take_hung(self) -> dict[str, str]:
         """Return how the agent before ended, if it hung; once, as the note stays for people to see."""
@@ -104,7 +108,9 @@ class Conductor:
             if update is None:
                 self._begin(release, assignment)
             elif update.release.sha256 != release.sha256:
-                self._abort(update, f"assignment {assignment.seq} asks for release {release.seq} instead")
+                self._abort(
+                    update, f"assignment {assignment.seq} asks for release {release.seq} instead; this one is given up"
+                )
 
     def advance(self) -> None:
         """Take up people's wishes, then let every open update go as far as it can now, the most urgent one first."""
@@ -145,7 +151,7 @@ class Conductor:
     def _begin(self, release: AssignedRelease, assignment: Assignment) -> None:
         kind = self._kinds.get(release.kind)
         if kind is None:
-            log.warning("%s %s: this device installs no %s", release.kind, release.name, release.kind)
+            log.warning("%s %s: %s", release.kind, release.name, _no_kind(release.kind))
             return
         in_force = kind.in_force(release.name)
         if in_force == release.sha256 or self._why_not(release, assignment):
@@ -185,9 +191,9 @@ class Conductor:
         kind = self._kinds[wish.kind]
         installed = self._installed(wish.kind, wish.name)
         if installed is None:
-            return f"{NOTHING_BEFORE}: what is in force of {wish.name} did not come by the agent"
+            return f"{NOTHING_BEFORE}: what is in force of {wish.name} did not come by the agent; {PUT_IN_FORCE}"
         if not kind.keeps(wish.name, installed.previous):
-            return f"{NOTHING_BEFORE}: the release before is no longer here"
+            return f"{NOTHING_BEFORE}: the release before is no longer here; {PUT_IN_FORCE}"
         if later := self._came_later(installed):
             return f"{NOTHING_BEFORE}: {_in_words(later)} came later, and was proved with it; roll that back first"
         for each in self._tried_together(installed):
@@ -246,6 +252,8 @@ class Conductor:
 
     def _move(self, update: Update, event: Event, reason: str, **changes: object) -> Update:
         progress = after(update.progress, event)
+        if event in (Event.RETRY, Event.LOST):
+            reason = _with_count(reason, update.progress, progress)
         if reason and event is not Event.DONE:
             log.warning("%s %s: %s", update.release.name, update.progress.state.value, reason)
         if progress == update.progress:
@@ -256,7 +264,7 @@ class Conductor:
         self._on_action()
         state, kind = update.progress.state, self._kinds.get(update.release.kind)
         if kind is None:
-            return waits(f"this version installs no {update.release.kind}")
+            return waits(_no_kind(update.release.kind))
         if state is State.FAILURE:
             return self._fail(update)
         return _possible(state, _tried(_ACTIONS[state], kind, update))
@@ -282,7 +290,7 @@ class Conductor:
         ahead = self._journal.open_updates() if update.progress.state is State.PROVE else self._tried_together(update)
         for each in ahead:
             if each.number < update.number and self._judge_together(each.release, update.release):
-                return f"{_in_words(each.release)} is under way; it is the next"
+                return f"{_in_words(each.release)} is under way; this one goes on by itself when that has ended"
         return ""
 
     def _who_is_at_the_line(self, update: Update) -> str:
@@ -290,7 +298,7 @@ class Conductor:
         for each in self._journal.open_updates():
             state, is_other = each.progress.state, each.number != update.number
             if is_other and (state is State.COMMIT or (state is State.CANARY and each.since_seq is not None)):
-                return f"release {each.release.seq} of {each.release.name} is on trial at the line; it is the next"
+                return f"{_in_words(each.release)} is on trial at the line; this one goes on by itself after that"
         return ""
 
     def _fail(self, update: Update) -> Outcome:
@@ -315,6 +323,23 @@ def _possible(state: State, outcome: Outcome) -> Outcome:
     if outcome.event is None or outcome.event in TRANSITIONS[state]:
         return outcome
     return waits(outcome.reason, **outcome.changes)
+
+
+def _with_count(reason: str, before: Progress, now: Progress) -> str:
+    """Say which try it was, where tries are counted, and whether there is another one."""
+    if now.verdict == "quarantined" and not before.verdict:
+        return f"{reason} (tried too often: it goes back and is quarantined)"
+    for count, failed, most in ((before.tries, now.tries, MOST_TRIES), (before.crashes, now.crashes, MOST_CRASHES)):
+        if failed > count:
+            return f"{reason} (try {failed} of {most} failed; the next comes by itself)"
+    return reason
+
+
+def _no_kind(kind: str) -> str:
+    """Say why nothing of a kind is done here: agent.yaml is without it, or an older agent than the one that began."""
+    if kind == "app":
+        return "agent.yaml has no section `apps`, so no application is installed; put it there and restart the agent"
+    return f"this version of the agent cannot install a release of kind {kind}; install a newer version of it"
 
 
 def _told(update: Update, event: Event, reason: str) -> str:

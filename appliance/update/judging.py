@@ -25,6 +25,9 @@ LONGEST_MS = 3_600_000.0
 REFERENCE_PARTS = 5000
 """So many parts before CANARY, and before WATCH, say what the release before diverted."""
 
+ASSIGN_AGAIN = "then assign it again"
+SEE_LOG = "look at the station's log"
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -134,32 +137,35 @@ class JudgingKind:
         """Compare what was assigned with what the kind's role signed."""
         name = update.release.name
         if not update.previous:
-            return failed(f"nothing is in force as {name}; call `appliance agent adopt` with what the station runs")
+            return failed(
+                f"nothing is in force as {name}; adopt what the station runs (`appliance agent adopt`), {ASSIGN_AGAIN}"
+            )
         if why := self.why_not(name):
-            return failed(why)
+            return failed(f"{why}, {ASSIGN_AGAIN}")
         try:
             self.make_judge("watch", update.gates, Grounds(LONGEST_MS))
         except ConfigError as error:  # only another assignment helps
-            return failed(f"assignment {update.assignment_seq}: {error}")
+            return failed(f"assignment {update.assignment_seq}: {error}, {ASSIGN_AGAIN}")
         return done(signed=self.source.check(update.release))
 
     def download(self, update: Update) -> Outcome:
         """Fetch the file; goes on where it was."""
         if update.signed is None:
-            raise BundleTrustError(f"{update.release.path} was not checked; it is begun anew")
+            raise BundleTrustError(f"{update.release.path} was never compared with its signature; assign it again")
         return done(f"in {self.source.fetch(update.release, update.signed).parent}")
 
     def verify(self, update: Update) -> Outcome:
         """Judge the file on disk, without the network."""
         path = self._file(update)
         if digest_of(path) != update.release.sha256:
-            return Outcome(Event.RETRY, f"{path} is damaged on disk")
+            return Outcome(Event.RETRY, f"{path} is damaged on disk; check the disk")
         name, number = self.content.identify(path)
         current = self.slots(update.release.name).current
         with of_the_device():
             now, _ = self.content.identify(current)
         if name != now:
-            return failed(f"it is a release of {name}, and {now} is in force: nobody can say which is older")
+            kind = self.content.kind
+            return failed(f"the file is {kind} {name}, and {kind} {now} is in force here: assign a release of {now}")
         return done(f"{name} {self.content.number_is} {number}")
 
     def stage(self, update: Update) -> Outcome:
@@ -167,7 +173,7 @@ class JudgingKind:
         slots = self.slots(update.release.name)
         slots.stage(self._file(update))
         if digest_of(slots.candidate) != update.release.sha256:
-            return Outcome(Event.RETRY, f"{slots.candidate} is damaged on disk")
+            return Outcome(Event.RETRY, f"{slots.candidate} is damaged on disk; check the disk")
         return done()
 
     def build(self, update: Update) -> Outcome:
@@ -187,9 +193,11 @@ class JudgingKind:
         beside = self.line.shadow_of(candidate.name)
         is_there = beside.sha256 == candidate.sha256
         if is_there and beside.problem and update.is_waiting:
-            return failed(beside.problem) if beside.is_unsound else Outcome(Event.LOST, beside.problem)
+            words = f"beside the line it came to an end: {beside.problem}"
+            return failed(words) if beside.is_unsound else Outcome(Event.LOST, words)
         if beside.sha256 and not is_there and not beside.problem:
-            return waits(f"somebody else's release {beside.sha256[:12]} judges beside the line; end it, or wait")
+            other = f"another release, {beside.sha256[:12]}, judges beside the line"
+            return waits(f"{other}; wait for its end, or end it with the station's command `shadow` (`stop`: true)")
         since = self.line.last_seq() if update.since_seq is None else update.since_seq
         if not is_there or beside.problem:  # also after the line was restarted, which is nobody's fault
             if damage := self._damage(candidate):
@@ -223,13 +231,13 @@ class JudgingKind:
         now = Candidate(release.name, slots.current, release.sha256)
         self.line.decide_with(now, is_rollback=self._is_lower(update), is_trial=True)
         if self.line.in_force(release.name) != release.sha256:
-            return Outcome(Event.LOST, "the line judges with another release than it was told")
+            return Outcome(Event.LOST, f"the line judges with another release than it was told; {SEE_LOG}")
         return done(f"{slots.current} is {slots.slot()}{slots.suffix}")
 
     def watch(self, update: Update) -> Outcome:
         """Watch it in force."""
         if self.line.in_force(update.release.name) != update.release.sha256:
-            return Outcome(Event.LOST, "the line judges with another release than was committed")
+            return Outcome(Event.LOST, f"the line judges with another release than this one; {SEE_LOG}")
         since = self.line.last_seq() if update.since_seq is None else update.since_seq
         return self._look(update, "watch", since)
 
@@ -263,9 +271,13 @@ class JudgingKind:
         """Look whether what was in force before is."""
         name, previous = update.release.name, update.previous
         if self.in_force(name) != previous:
-            return Outcome(Event.RETRY, f"{self.slots(name).current} is not the release before")
+            return Outcome(
+                Event.RETRY, f"{self.slots(name).current} is not the release before; it is tried again by itself"
+            )
         if update.progress.has_judged and self.line.in_force(name) != previous:
-            return Outcome(Event.RETRY, "the line does not judge with the release before")
+            return Outcome(
+                Event.RETRY, "the line does not judge with the release before yet; restart the station if that stays"
+            )
         return done(f"{name} is as it was before" if previous else "nothing was in force before")
 
     def _look(self, update: Update, gate: Gate, since: int, skipped: int = 0) -> Outcome:
@@ -319,7 +331,9 @@ class JudgingKind:
         """Give up what the disk has damaged since it was proved: that is the device's fault, and not the release's."""
         if digest_of(candidate.path) == candidate.sha256:
             return None
-        return Outcome(Event.ABORTED, f"{candidate.path} was damaged on disk since it was proved; check the disk")
+        return Outcome(
+            Event.ABORTED, f"{candidate.path} was damaged on disk since it was proved; check the disk, {ASSIGN_AGAIN}"
+        )
 
     def _file(self, update: Update) -> Path:
         return self.source.store.folder / update.release.sha256
@@ -331,5 +345,5 @@ class JudgingKind:
         found = {digest_of(path): path for path in paths}
         new, old = (found.get(digest) for digest in (update.release.sha256, update.previous))
         if new is None or old is None:
-            raise BundleFormatError(f"{slots.folder}: a slot has another release than the journal says")
+            raise BundleFormatError(f"{slots.folder} lacks a release that the agent put there; find out who changed it")
         return self.content.identify(new)[1] < self.content.identify(old)[1]

@@ -223,7 +223,7 @@ def test_a_folder_of_releases_without_the_recipes_is_told_when_the_recipe_is_ado
     with factory(tmp_path) as made:
         made.write(releases=str(tmp_path / "agent" / "slots" / "models"), recipe=str(made.current))
         assert made.agent("adopt", str(made.recipe(1)), "--name", "spots", "--by", "Ann") == 78
-        words = f"does not lie in the station's folder of `releases`; name {tmp_path / 'agent' / 'slots'}"
+        words = f"does not lie in the station's `releases`; let that be {tmp_path / 'agent' / 'slots'}"
         assert words in capsys.readouterr().err
 
 
@@ -244,7 +244,7 @@ def without_a_limit_that_the_model_has(made: Factory) -> bytes:
     ("content", "at", "words"),
     [
         (damaged, "VERIFY", "is no package of a recipe"),
-        (of_another_product, "VERIFY", "it is a release of stains, and spots is in force"),
+        (of_another_product, "VERIFY", "the file is recipe stains, and recipe spots is in force here"),
         (without_a_limit_that_the_model_has, "PROVE", "has no class `scratch`"),
     ],
 )

@@ -192,7 +192,7 @@ def test_a_release_that_is_not_well_gives_way_to_the_one_before(
     assert why in said
     assert (trial.phase, trial.note.tries_left, trial.note.why) == (FAILED, 0, why)
     health = trial.app.health(sha256)
-    assert (health.state, health.reason) == ("failed", f"run: {why}, and no start is left")
+    assert (health.state, health.reason) == ("failed", f"run: {why}, and no start is left; look at the unit's log")
     assert trial.start_until("1.0").count("is not tried again") == 1
 
 

@@ -274,7 +274,10 @@ def edited_recipe(config: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (another_name, "is a release of other, and spots is judged by bundle tiny: nobody can say which is older"),
+        (
+            another_name,
+            "is a release of other, and spots is judged by bundle tiny: if that is to change, name the file",
+        ),
         (other_classes, "the model takes exactly 128x128 and the inspected part is 64x64"),
         (unproved, "tiny revision 7 has no valid certificate of this device: "),
         (outside, "does not lie in"),

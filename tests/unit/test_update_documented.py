@@ -1,4 +1,4 @@
-"""The lists of attacks and faults in docs/updates.md: each row names tests that there are, and none is left out."""
+"""docs/updates.md: each attack and fault in its lists names tests that there are; what the agent says, it does say."""
 
 import ast
 import re
@@ -80,6 +80,22 @@ LIKE_PYTHON_TUF = {
 """Name of an attack in python-tuf's own tests -> the test here that does the same to this client."""
 
 
+AGENT = [*ROOT.glob("appliance/update/*.py"), *ROOT.glob("appliance/agent*.py"), ROOT / "appliance/links/question.py"]
+
+
+def said(node: ast.AST) -> str:
+    """A text of the code, with … for each value in it."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(said(part) for part in node.values)
+    return str(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
+
+
+TEXTS = [
+    said(node) for path in AGENT for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.JoinedStr | ast.Constant)
+]  # fmt: skip
+
+
 def section(title: str) -> list[str]:
     """The rows of the table under a heading of the page."""
     text = DOC.split(f"\n### {title}\n")[1].split("\n#")[0]
@@ -101,3 +117,12 @@ def test_each_attack_and_fault_names_a_test(title: str, least: int) -> None:
 
 def test_each_attack_of_python_tufs_own_tests_is_done_to_this_client() -> None:
     assert set(LIKE_PYTHON_TUF.values()) - TESTS == set()
+
+
+@pytest.mark.parametrize(("title", "least"), [("Waits", 20), ("Refused", 15), ("Rolled back", 14)])
+def test_each_reason_that_the_page_explains_is_one_that_the_agent_gives(title: str, least: int) -> None:
+    cells = [row.split(" | ")[0] for row in section(title)]
+    reasons = [words for cell in cells for words in re.findall(r"`([^`]+)`", cell)]
+    assert len(reasons) >= least
+    patterns = {words: ".*".join(map(re.escape, words.split("…"))) for words in reasons}
+    assert [words for words in reasons if not any(re.search(patterns[words], text) for text in TEXTS)] == []

@@ -81,7 +81,7 @@ def test_somebody_elses_shadow_is_waited_for(device: Device, fleet: Fleet) -> No
     new = fleet.offer(2)
     update = device.update(5)
     assert (update.progress.state, update.progress.crashes) == (State.SHADOW, 0)
-    assert "judges beside the line; end it, or wait" in update.waits_for
+    assert "judges beside the line; wait for its end, or end it" in update.waits_for
     device.line.end_shadow("tiny")
     assert device.update().progress.outcome == "success"
     assert device.in_force() == new

@@ -121,7 +121,8 @@ def test_what_goes_back_waits_for_what_began_before_and_is_on_its_way_back_too(t
     both.journal.wish("model", "boards", "Ann")
     both.conductor.advance()
     assert both.states() == (State.ROLLBACK, State.ROLLBACK)
-    assert both.waits_for("model") == "release 2 of recipe spots is under way; it is the next"
+    words = "release 2 of recipe spots is under way; this one goes on by itself when that has ended"
+    assert both.waits_for("model") == words
     assert ("boards", "rollback") not in both.kinds["model"].asked
     both.script("recipe", "rollback", done())
     both.conductor.advance()

@@ -72,11 +72,11 @@ def test_a_try_that_failed_counts_once_and_keeps_its_reason(agent: Agent) -> Non
     for tries in (1, 2):
         for update in (agent.call(), agent.start_and_end(), agent.start_and_end()):
             assert (update.progress.state, update.progress.tries) == (State.VERIFY, tries)
-            assert update.reason == "the child ran out of memory"
+            assert update.reason == f"the child ran out of memory (try {tries} of 3 failed; the next comes by itself)"
     assert agent.call().progress.state is State.ROLLBACK
     update = agent.call()
     assert (update.progress.outcome, update.progress.tries) == ("quarantined", 3)
-    assert "the child ran out of memory" in update.reason
+    assert update.reason == "the child ran out of memory (tried too often: it goes back and is quarantined)"
 
 
 @pytest.mark.parametrize("event", [Event.RETRY, Event.LOST])
@@ -85,7 +85,7 @@ def test_what_the_line_refused_or_lost_counts_once_too(agent: Agent, state: str,
     agent.in_state(state, Outcome(event, "the line says no"))
     for update in (agent.call(), agent.start_and_end(), agent.start_and_end()):
         assert (update.progress.state.value, update.progress.crashes) == (state.upper(), 1)
-        assert update.reason == "the line says no"
+        assert update.reason == "the line says no (try 1 of 3 failed; the next comes by itself)"
 
 
 @pytest.mark.parametrize(("state", "count"), [("verify", "tries"), ("shadow", "crashes")])
@@ -97,7 +97,7 @@ def test_what_is_broken_off_while_it_is_tried_again_counts(agent: Agent, state: 
         agent.call()
     update = agent.start_and_end()
     assert getattr(update.progress, count) == 2
-    assert update.reason == f"the agent ended within {state.upper()}"
+    assert update.reason == f"the agent ended within {state.upper()} (try 2 of 3 failed; the next comes by itself)"
 
 
 def test_a_hang_is_told_of_the_end_that_it_was_and_of_no_later_one(agent: Agent) -> None:
@@ -108,9 +108,10 @@ def test_a_hang_is_told_of_the_end_that_it_was_and_of_no_later_one(agent: Agent)
     agent.journal.note(HUNG, hung)
     with pytest.raises(KilledError):
         agent.call()
-    assert agent.newest().reason == "the agent ended within VERIFY: it got no further for 900 s"
+    assert agent.newest().reason.startswith("the agent ended within VERIFY: it got no further for 900 s (try 1 of 3")
     update = agent.start_and_end()  # after the power was cut
-    assert (update.reason, update.progress.tries) == ("the agent ended within VERIFY", 2)
+    words = "the agent ended within VERIFY (try 2 of 3 failed; the next comes by itself)"
+    assert (update.reason, update.progress.tries) == (words, 2)
     assert agent.journal.noted(HUNG) == hung, "people still see it"
     agent.journal.note(HUNG, hung | {"at": iso(SetClock().utc())})
     assert "900 s" in agent.start_and_end().reason
