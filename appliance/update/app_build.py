@@ -62,7 +62,8 @@ class AppBuilder:
         """
         if digest_of(package, self.on_step) != sha256:
             raise DamagedPackageError(f"{package} is not the file that was signed; it is fetched anew")
-        manifest = read_app(package, on_step=self.on_step)
+        with in_words(package):
+            manifest = read_app(package, on_step=self.on_step)
         here = (f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine())
         if (manifest.python, manifest.architecture) != here:
             raise BundleFormatError(
@@ -90,7 +91,10 @@ class AppBuilder:
             self._clear(self.slots.folder / "staged")
             self._check_space(sum(wheel.length for wheel in manifest.wheels) + manifest.installed_bytes)
             draft.mkdir(parents=True)
-            read_app(package, draft, self.on_step)
+            if read_app(package, draft, self.on_step) != manifest:
+                raise DamagedPackageError(
+                    f"{package} is not the file that was verified a moment ago; it is fetched anew"
+                )
             write_whole(draft / "manifest.json", strict_json.dump(manifest))
             lines = [f"./{wheel.file} --hash=sha256:{wheel.sha256}\n" for wheel in manifest.wheels
                      if wheel.distribution != INSTALLER]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from appliance.bundle.section import Section
-from appliance.errors import BundleTrustError, DeliveryError, ReplayError
+from appliance.errors import ApplianceError, BundleTrustError, DeliveryError, ReplayError
 from appliance.events import moment_of
 from appliance.update.assignment import AssignedRelease, Assignment, check_is_for, counted_as
 from appliance.update.floor import MOST_AHEAD, Floor, Release
@@ -55,14 +55,30 @@ class Brought(Section):
         return issued_at > moment_of(self.known_at) + MOST_AHEAD
 
 
-def note_brought(journal: Journal, brought: Brought) -> None:
-    """Keep what a stick brought, in place of what the one before did.
+def note_brought(journal: Journal, brought: Brought, floor: Floor, taken: Mapping[str, Release]) -> None:
+    """Keep what a stick brought, in place of what the one before did, and let nothing older in after it.
+
+    At every moment one of both orders holds: the floor, below which the one before does not, rises after the new one is
+    noted. Killed in between, LastStick.read lets it rise.
+
+    Args:
+        journal: the agent's.
+        brought: whose files are all here.
+        floor: rises to it.
+        taken: what the floor is to count of it.
 
     Raises:
-        StorageError: the journal cannot be written.
+        ReplayError: something newer was taken meanwhile; what was there before stays.
+        StorageError: the journal or the floor cannot be written; the same.
     """
-    journal.note(DISTRUSTED, None)
+    before = journal.noted(BROUGHT)
     journal.note(BROUGHT, json.loads(brought.model_dump_json(by_alias=True)))
+    try:
+        floor.rise_to_releases(taken)
+    except ApplianceError:
+        journal.note(BROUGHT, before)
+        raise
+    journal.note(DISTRUSTED, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +101,12 @@ class LastStick:
 
         Raises:
             NothingBroughtError: none did, or it does not hold any more.
-            StorageError: the journal or the floor cannot be read.
+            StorageError: the journal or the floor cannot be read or written.
         """
         brought = _parsed(self.journal.noted(BROUGHT))
         try:
             self._check(brought)
+            self.floor.rise_to_releases(brought.counted)  # an import that was killed may have come no further than here
         except (BundleTrustError, ReplayError) as error:
             raise NothingBroughtError(f"what the last stick brought does not hold: {error}") from error
         return brought
@@ -98,7 +115,7 @@ class LastStick:
         """Return what it brought; None, with words in the log, if that does not hold.
 
         Raises:
-            StorageError: the journal or the floor cannot be read.
+            StorageError: the journal or the floor cannot be read or written.
         """
         if self.journal.noted(BROUGHT) is None:
             return None
@@ -139,8 +156,7 @@ class LastStick:
                 "stick, and revoke them (`trainer keys revoke`)"
             )
             log.error("%s", words)
-            self.journal.note(DISTRUSTED, {"words": words, "seq": assignment.seq})
-            self.journal.drop(BROUGHT, noted)
+            self.journal.drop(BROUGHT, noted, {DISTRUSTED: {"words": words, "seq": assignment.seq}})
 
     def _check(self, brought: Brought) -> None:
         origin, own = f"assignment {brought.assignment.seq}", counted_as(self.site, REPOSITORY)

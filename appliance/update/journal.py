@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from appliance.bundle.gate_settings import Gates
@@ -267,10 +268,19 @@ class Journal:
             if value is not None:
                 rows.execute("INSERT INTO note VALUES (?, ?)", (key, json.dumps(value)))
 
-    def drop(self, key: str, value: Any) -> None:
-        """Remove the value of a key, unless another process has noted another one since it was read."""
+    def drop(self, key: str, value: Any, because: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Remove the value of a key, unless another process has noted another one since it was read.
+
+        Args:
+            key: whose value is removed.
+            value: as it was read.
+            because: key -> value that is noted in the same moment, and only where something was removed.
+        """
         with self._transaction(f"dropping {key}") as rows:
-            rows.execute("DELETE FROM note WHERE key = ? AND value = ?", (key, json.dumps(value)))
+            gone = rows.execute("DELETE FROM note WHERE key = ? AND value = ?", (key, json.dumps(value))).rowcount
+            if gone:
+                told = [(each, json.dumps(its)) for each, its in because.items()]
+                rows.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", told)
 
     def noted(self, key: str) -> Any:
         """Return the value of a key; None if there is none."""

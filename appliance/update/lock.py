@@ -91,7 +91,7 @@ def _wait_for(descriptor: int, path: Path, meanwhile: Callable[[], None], wait_s
         waited_s = time.monotonic() - began
         if waited_s >= wait_s:
             raise StorageError(
-                f"{path}: {who_holds(descriptor)} has held it for {wait_s:g} s and longer; wait until that has "
+                f"{path}: was waited for for {wait_s:g} s, and {who_holds(descriptor)} has it; wait until that has "
                 "ended, or end it if it hangs, and try again"
             )
         if waited_s >= TELL_S and not is_told:

@@ -225,6 +225,7 @@ class TrustedRepository:
             finally:
                 self._rise(client)  # a failed refresh, too, may have verified something newer, or something older
             self._rise_to_time(client, now)
+            client.judge_at(self._floor.time(now))  # what is delegated is read from here on, and not by an older time
             yield client
 
     def _open(self) -> Client:

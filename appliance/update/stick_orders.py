@@ -83,14 +83,13 @@ class StickOrder:
                 continue
             yield f"{release.path} {self.orders.fetch_uncounted(release, self.signed[release.path])}"
         chosen = {name: each for file in self.signed.values() for name, each in file.releases.items()}
-        floor.rise_to_releases(chosen | self.counted)  # at once, so that until then the order before can be checked
         now = clock.utc()
         brought = Brought(
             imported_at=iso(now), known_at=iso(floor.time(now)), assignment=assignment, counted=self.counted,
             signed=self.signed,
         )  # fmt: skip
         with closing(Journal(config.journal, clock)) as journal:
-            note_brought(journal, brought)
+            note_brought(journal, brought, floor, chosen | self.counted)
         yield (
             f"assignment {assignment.seq} of {self.stick} is here, checked, rollout {assignment.rollout}: a running "
             "agent begins it now, `appliance agent update` does it without one"

@@ -83,6 +83,16 @@ def test_the_time_of_signing_is_a_time_that_has_been(line: Line) -> None:
         line.device.repository.refresh()
 
 
+def test_a_delegated_list_is_judged_by_the_time_at_which_the_timestamp_was_signed(line: Line) -> None:
+    line.repository.delegate("models", ["models/*"], expires=in_days(-1))
+    line.repository.add_target("models/a", b"w", role="models", custom={"seq": 1})
+    line.repository.timestamp.unrecognized_fields[ISSUED_AT] = written(in_days(-0.5))
+    line.repository.publish("models", *ALL_BUT_ROOT)
+    line.device.clock = SetClock(EMPTY_BATTERY, synchronised=False)
+    with pytest.raises(BundleTrustError, match="models is expired"):
+        line.device.repository.find("models/a")
+
+
 LONG_AGO = "0999-01-01T00:00:00Z"
 
 
