@@ -269,16 +269,9 @@ class Journal:
                 rows.execute("INSERT INTO note VALUES (?, ?)", (key, json.dumps(value)))
 
     def drop(self, key: str, value: Any, because: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Remove the value of a key, unless another process has noted another one since it was read.
-
-        Args:
-            key: whose value is removed.
-            value: as it was read.
-            because: key -> value that is noted in the same moment, and only where something was removed.
-        """
+        """Remove a key's value, unless it is another one since it was read; with it, and only then, note `because`."""
         with self._transaction(f"dropping {key}") as rows:
-            gone = rows.execute("DELETE FROM note WHERE key = ? AND value = ?", (key, json.dumps(value))).rowcount
-            if gone:
+            if rows.execute("DELETE FROM note WHERE key = ? AND value = ?", (key, json.dumps(value))).rowcount:
                 told = [(each, json.dumps(its)) for each, its in because.items()]
                 rows.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", told)
 
