@@ -73,7 +73,8 @@ class Search:
         """Return the dials of a training whose dials nobody has searched: the first trial."""
         dials = {"rate": self.asked.rate, "variation": self.asked.variation, "good_share": self.asked.good_share}
         dials["side_px"] = usual_side_px(self.split.train)
-        return {name: value for name, value in dials.items() if name in self.space()}
+        space = self.space()
+        return {name: value for name, value in dials.items() if name in space}
 
     def plan(self, dials: Mapping[str, Any]) -> Plan:
         """Return the plan of a trial.
@@ -115,11 +116,11 @@ def search(wanted: Search, backbone: Backbone | None, folder: Path, trials: int,
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     make_folder(folder)
-    study = _opened(wanted, folder / "study.db")
+    study, space = _opened(wanted, folder / "study.db"), wanted.space()
     until_ns = None if minutes is None else time.monotonic_ns() + round(minutes * 60e9)
     while _ended(study) < trials and (until_ns is None or time.monotonic_ns() < until_ns):
         study.sampler = optuna.samplers.TPESampler(seed=(wanted.asked.seed + len(study.trials)) % 2**32)
-        trial = study.ask(wanted.space())
+        trial = study.ask(space)
         run = folder / f"trial{trial.number:04d}"
         try:
             figures = train(wanted.split, wanted.plan(trial.params), run, False, backbone, _Judge(trial, until_ns))
