@@ -168,8 +168,8 @@ class TrustedRepository:
             StorageError: the disk said no.
             ConfigError: the image's own root is no valid root.
         """
-        with self._refreshed() as client:
-            return client.verified()
+        with self.up_to_date() as now:
+            return now.client.verified()
 
     def find(self, name: str) -> Target:
         """Bring the metadata up to date and look a target up.
@@ -189,7 +189,7 @@ class TrustedRepository:
             return now.find(name)
 
     @contextmanager
-    def up_to_date(self) -> "Iterator[UpToDate]":
+    def up_to_date(self) -> Iterator[UpToDate]:
         """Bring the metadata up to date once, for as many targets as are looked up in it.
 
         Until its end, no other process can use the folder: what takes long comes after it.
@@ -200,18 +200,6 @@ class TrustedRepository:
         Raises:
             BundleTrustError, ReplayError, DeliveryError, StorageError, ConfigError: see refresh.
         """
-        with self._refreshed() as client:
-            yield UpToDate(self._name, client, self._floor, self._conventions)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder.with_name(f".{self._folder.name}.lock")
-        with locked(path, self._meanwhile, self._source.limits.longest_s):
-            yield
-
-    @contextmanager
-    def _refreshed(self) -> Iterator[Client]:
         with self._in_words(), self._locked():
             self._clear_litter()
             traces = _traces(self._folder)
@@ -224,9 +212,17 @@ class TrustedRepository:
                 client.refresh()
             finally:
                 self._rise(client)  # a failed refresh, too, may have verified something newer, or something older
-            self._rise_to_time(client, now)
+            known = UpToDate(self._name, client, self._floor, self._conventions)
+            self._rise_to_time(known.issued_at(), now)
             client.judge_at(self._floor.time(now))  # what is delegated is read from here on, and not by an older time
-            yield client
+            yield known
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder.with_name(f".{self._folder.name}.lock")
+        with locked(path, self._meanwhile, self._source.limits.longest_s):
+            yield
 
     def _open(self) -> Client:
         try:
@@ -245,8 +241,7 @@ class TrustedRepository:
                     path.unlink(missing_ok=True)  # signed once, and not what holds
             raise
 
-    def _rise_to_time(self, client: Client, now: datetime) -> None:
-        issued_at = UpToDate(self._name, client, self._floor, self._conventions).issued_at()
+    def _rise_to_time(self, issued_at: datetime | None, now: datetime) -> None:
         is_behind = self._floor.time(now) > now + MOST_AHEAD  # less is what an earlier one may have moved it
         if issued_at is not None and issued_at > now + MOST_AHEAD and not is_behind:
             log.warning("timestamp.json says that it was signed at %s, and it is %s here: not noted", issued_at, now)

@@ -58,6 +58,13 @@ def two_sticks(desk: StickDesk) -> tuple[Path, Path]:
     return older, desk.stick
 
 
+def newer_than_taken(desk: StickDesk, device: UsbDevice) -> Path:
+    """Let the device take the older of two sticks, which stays put in; returns the newer one."""
+    device.stick, newer = two_sticks(desk)
+    assert device.takes() == 0
+    return newer
+
+
 def paths(device: UsbDevice) -> list[str]:
     """The releases that the device is to have."""
     found = ordered(device)
@@ -117,9 +124,7 @@ sys.exit(main(sys.argv[1:]))
 def test_an_import_that_is_killed_at_any_step_leaves_the_order_before_or_the_new_one(
     desk: StickDesk, device: UsbDevice
 ) -> None:
-    older, newer = two_sticks(desk)
-    device.stick = older
-    assert device.takes() == 0
+    newer = newer_than_taken(desk, device)
     command = ["agent", "import", str(newer), "--config", str(device.config)]
     before, found = shutil.copytree(device.folder, desk.folder / "before"), []
     for passed in range(20):
@@ -133,16 +138,13 @@ def test_an_import_that_is_killed_at_any_step_leaves_the_order_before_or_the_new
     assert found[0] == [FIRST]
     assert found[-2:] == [[SECOND], [SECOND]], "the last step is the floor's, and the order stands before it"
     assert [each for each in found if each not in ([FIRST], [SECOND])] == []
-    device.stick = older
     assert device.takes() == 65, "nothing older comes after it"
 
 
 def test_an_order_that_something_newer_has_overtaken_meanwhile_leaves_the_one_before(
     desk: StickDesk, device: UsbDevice
 ) -> None:
-    older, newer = two_sticks(desk)
-    device.stick = older
-    assert device.takes() == 0
+    newer = newer_than_taken(desk, device)
     kind = "model/boards"
     ahead = device.floor.read().releases[kind].model_copy(update={"seq": 9})
     clock = AtAMoment(lambda: len(device.has()) > 1, lambda: device.floor.rise_to_releases({kind: ahead}))
@@ -168,9 +170,7 @@ class ReadBefore(Journal):
 def test_an_order_that_is_imported_while_the_server_ends_the_one_before_stays(
     desk: StickDesk, device: UsbDevice
 ) -> None:
-    older, newer = two_sticks(desk)
-    device.stick = older
-    assert device.takes() == 0
+    newer = newer_than_taken(desk, device)
     before = ordered(device)
     assert before is not None
     from_server = before.assignment.model_copy(update={"seq": 2, "rollout": "of the server"})
@@ -198,9 +198,7 @@ class WhenToldOf(logging.Handler):
 
 
 def test_a_theft_is_told_of_an_order_only_where_that_order_was_still_there(desk: StickDesk, device: UsbDevice) -> None:
-    older, newer = two_sticks(desk)
-    device.stick = older
-    assert device.takes() == 0
+    newer = newer_than_taken(desk, device)
     before = ordered(device)
     assert before is not None
     from_server = before.assignment.model_copy(update={"seq": before.assignment.seq - 1})
