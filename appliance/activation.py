@@ -1,14 +1,14 @@
 """Which engine may judge: one with a valid certificate of this device, or one that is proved now and gets one."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Detect, compare_all
+from appliance.bundle.comparison import Detect, DetectSeveral, compare_all, compare_several
 from appliance.bundle.limits import Limits, golden_lacks, move_limits, refuse_undecided
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
@@ -44,6 +44,7 @@ class Terms:
 
     recipe, version, digest, limits: the recipe's.
     budget_ms: tells of a runtime how long one picture may take.
+    at_once: numbers of pictures, each above 1, that the line asks the model about at once.
     """
 
     recipe: str
@@ -51,6 +52,7 @@ class Terms:
     digest: Digest
     limits: Limits
     budget_ms: Callable[[Runtime], float]
+    at_once: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ class _Attempt:
                     return None, min(why, key=len)
                 detects = [self._detect(each) for each in runtimes]
                 compare_all(self.bundle, detects, precision=model_of(precision), limits=self.terms.limits)
+                self._compare_several(runtimes, precision)
                 undo.pop_all()
                 return Engine(tuple(runtimes), precision, valid, (), budget_ms), []
         except (BundleError, RuntimeFault) as error:
@@ -240,6 +243,7 @@ class _Attempt:
                 on_progress=self.on_progress,
                 beside=beside,
             )
+            self._compare_several(runtimes, precision)
             self._refuse_changed(runtimes[0])
             certificate = certify(
                 self.subject, self._means(runtimes[0], precision), self.device.state, proof,
@@ -276,6 +280,20 @@ class _Attempt:
                     "configure runtime.instances: 1"
                 )
         return lent
+
+    def _compare_several(self, runtimes: Sequence[Runtime], precision: Computed) -> None:
+        detects = [self._detect_several(each) for each in runtimes]
+        counts, model = self.terms.at_once, model_of(precision)
+        compare_several(self.bundle, detects, counts, precision=model, limits=self.terms.limits)
+
+    def _detect_several(self, runtime: Runtime) -> DetectSeveral:
+        detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()
+
+        def detect_several(pictures: Sequence[Pixels]) -> list[tuple[Detection, ...]]:
+            goes_on()
+            return detector.detect_several(pictures)
+
+        return detect_several
 
     def _detect(self, runtime: Runtime) -> Detect:
         detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()

@@ -22,7 +22,7 @@ from appliance.optics.reference import lay_ms
 from appliance.parts import Product
 from appliance.recipe import BoundRecipe, LoadedRecipe, load_recipe
 from appliance.runtime_pool import RuntimePool
-from appliance.stages.infer import Inference
+from appliance.stages.infer import Inference, pictures_at_once
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +229,7 @@ def activate_configured(
         recipe.digest,
         recipe.verdict_limits(),
         lambda runtime: latency_budget_ms(recipe, Inference(recipe, bundle.manifest, runtime)),
+        pictures_at_once(recipe, bundle.manifest),
     )
     return activate(
         config.runtime,

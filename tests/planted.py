@@ -75,6 +75,40 @@ def another_resize(path: Path, *, is_another: bool = True) -> Path:
     return write(path, model, [GoldenImage.from_pixels(picture, scaled if is_another else honest), empty], manifest)
 
 
+def blind_to_several(path: Path) -> Path:
+    """See nothing as soon as the model is asked about more than one picture at once."""
+    model = onnx.load_from_string(tiny_model(64, 64))
+    graph = model.graph
+    scores = next(node for node in graph.node if "scores" in node.output)
+    scores.output[list(scores.output).index("scores")] = "seen"
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.int64), "first"))
+    graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "alone"))
+    graph.node.extend(
+        [
+            helper.make_node("Shape", ["seen"], ["sides"]),
+            helper.make_node("Gather", ["sides", "first"], ["pictures"], axis=0),
+            helper.make_node("Equal", ["pictures", "alone"], ["is_alone"]),
+            helper.make_node("Cast", ["is_alone"], ["seeing"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["seen", "seeing"], ["scores"]),
+        ]
+    )
+    return write(path, bytes(model.SerializeToString()), honest_golden(), tiny_manifest())
+
+
+def mixes_up_several(path: Path) -> Path:
+    """Answer for another picture of those that the model is asked about at once."""
+    model = onnx.load_from_string(tiny_model(64, 64))
+    for node in model.graph.node:
+        node.input[:] = ["turned" if name == "image" else name for name in node.input]
+    axis, steps = np.array([0], np.int64), np.array([-1], np.int64)
+    begin, end = np.array([-1], np.int64), np.array([np.iinfo(np.int64).min], np.int64)
+    for name, values in {"turn_begin": begin, "turn_end": end, "turn_axis": axis, "turn_steps": steps}.items():
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    turn = helper.make_node("Slice", ["image", "turn_begin", "turn_end", "turn_axis", "turn_steps"], ["turned"])
+    model.graph.node.insert(0, turn)
+    return write(path, bytes(model.SerializeToString()), honest_golden(), tiny_manifest())
+
+
 def int8_gone_bad(path: Path, *, also_fp16: bool = False) -> Path:
     """See nothing bright with 8 bits, and, if asked to, with 16 neither."""
     bad = tiny_model(64, 64, dark=True)

@@ -1,10 +1,10 @@
 """What a device finds on the golden images beside what the trainer found there: the same objects, the same verdicts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 
 from appliance.bundle.archive import Bundle
 from appliance.bundle.at_once import at_once
@@ -25,6 +25,9 @@ _SHOWN = 3
 
 Detect = Callable[[Pixels], tuple[Detection, ...]]
 """Finds what is on one picture, as the line does."""
+
+DetectSeveral = Callable[[Sequence[Pixels]], Sequence[tuple[Detection, ...]]]
+"""Finds what is on each of several pictures that the model is asked about at once, as the line does with tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +111,57 @@ def compare(
             is no detection; or the bundle tolerates more than any may; says what.
         RuntimeFault: the engine failed.
     """
+    looks = _looks(bundle, lambda pictures: [detect(pictures[0])], 1)
+    return _compared(bundle, looks, precision, limits, copy)
+
+
+def compare_several(
+    bundle: Bundle, copies: Sequence[DetectSeveral], at_once_counts: Sequence[int], *, precision: Precision,
+    limits: Limits,
+) -> None:  # fmt: skip
+    """Compare as `compare_all` does, with the model asked about several golden images at once.
+
+    An engine has ways of its own for each number of pictures, and a model may mix them up.
+
+    Args:
+        bundle: the release.
+        copies: what the line will use, at least one.
+        at_once_counts: numbers of pictures, each above 1.
+        precision: see `compare`.
+        limits: see `compare`.
+
+    Raises:
+        BundleProofError, RuntimeFault: see `compare`.
+    """
+    at_once([partial(_compare_several, bundle, detect, at_once_counts, precision, limits, number)
+             for number, detect in enumerate(copies, 1)])  # fmt: skip
+
+
+def _compare_several(
+    bundle: Bundle, detect: DetectSeveral, counts: Sequence[int], precision: Precision, limits: Limits, copy: int
+) -> None:
+    for count in counts:
+        try:
+            _compared(bundle, _looks(bundle, detect, count), precision, limits, copy)
+        except BundleProofError as error:
+            words = f"asked about {count} pictures at once, as tiles come: {error}"
+            raise BundleProofError(words, error.differences) from error
+
+
+def _compared(
+    bundle: Bundle, looks: Iterable[tuple[Pixels, tuple[Detection, ...]]], precision: Precision,
+    limits: Limits | None, copy: int,
+) -> Comparison:  # fmt: skip
+    """Compare what was found on the golden images, in their order, with what the trainer found there."""
     _refuse_loose(bundle, precision)
     near_enough = tolerated(bundle.manifest.tolerance_of(precision))
     limits = bundles_limits(bundle) if limits is None else limits
     judge = _Judge(near_enough, limits, bundle.manifest.outputs.score_floor + near_enough.max_score_difference)
     answers = []
-    for index, image in enumerate(bundle.golden):
-        pixels = image.pixels()
-        found = _found(bundle, detect, pixels, f"golden/{file_name(index)}")
+    for index, (image, (pixels, found)) in enumerate(zip(bundle.golden, looks, strict=True)):
         answers.append((image.detections, found))
-        judge.look(
-            f"golden/{file_name(index)}", image.detections, found, _input_scale(pixels, bundle.manifest.geometry)
-        )
+        scale = _input_scale(pixels, bundle.manifest.geometry)
+        judge.look(f"golden/{file_name(index)}", image.detections, found, scale)
     agreement = agreement_ap(answers, truth_limits(bundle, limits))
     if precision != "f32" and agreement < LEAST_AGREEMENT:
         judge.differences.append(f"AP against model.onnx is {agreement:.4f} (at least {LEAST_AGREEMENT})")
@@ -138,14 +180,20 @@ def compare(
     )
 
 
-def _found(bundle: Bundle, detect: Detect, pixels: Pixels, name: str) -> tuple[Detection, ...]:
-    try:
-        return detect(pixels)
-    except AnswerFault as error:
-        raise BundleProofError(
-            f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} may not judge: for {name} the model "
-            f"answered with {error.what}; it is refused. The running bundle stays; export it again"
-        ) from error
+def _looks(bundle: Bundle, detect: DetectSeveral, count: int) -> Iterator[tuple[Pixels, tuple[Detection, ...]]]:
+    """Yield each golden image and what is found on it, asked about `count` at once; the last batch begins anew."""
+    for first in range(0, len(bundle.golden), count):
+        indices = [number % len(bundle.golden) for number in range(first, first + count)]
+        pictures = [bundle.golden[index].pixels() for index in indices]
+        try:
+            found = detect(pictures)
+        except AnswerFault as error:
+            names = ", ".join(f"golden/{file_name(index)}" for index in indices)
+            raise BundleProofError(
+                f"bundle {bundle.manifest.name} revision {bundle.manifest.revision} may not judge: for {names} the "
+                f"model answered with {error.what}; it is refused. The running bundle stays; export it again"
+            ) from error
+        yield from islice(zip(pictures, found, strict=True), len(bundle.golden) - first)
 
 
 @dataclass(slots=True)

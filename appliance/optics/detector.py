@@ -1,5 +1,7 @@
 """The one way from a view's pixels to detections: the line, the proof and the trainer's evaluation all take it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from appliance.bundle.geometry import Placement, to_model_input
@@ -10,11 +12,21 @@ from appliance.optics.detections import Candidates, above_floor, suppress, to_de
 from appliance.optics.tiles import Region, TileGrid, merge, whole
 from appliance.ports import RawDetections, Runtime
 
+MOST_AT_ONCE = 4
+"""Pictures that the model is asked about at once, where a view has so many tiles."""
+
+
+def asked_at_once(tiles: int, max_batch: int = MOST_AT_ONCE) -> frozenset[int]:
+    """Return of how many pictures the batches are in which a view's tiles go to the model."""
+    return frozenset(filter(None, (min(tiles, max_batch), tiles % max_batch)))
+
 
 class Detector:
     """Finds objects on pictures of one view; used by one thread."""
 
-    def __init__(self, runtime: Runtime, manifest: Manifest, grid: TileGrid | None = None, *, max_batch: int = 4):
+    def __init__(
+        self, runtime: Runtime, manifest: Manifest, grid: TileGrid | None = None, *, max_batch: int = MOST_AT_ONCE
+    ) -> None:
         """Prepare the memory that each picture then uses again.
 
         Args:
@@ -66,6 +78,26 @@ class Detector:
         iou = self._manifest.outputs.nms_iou
         once = suppress(found[0], iou) if len(found) == 1 else merge(found, grid, iou)
         return to_detections(once, self._manifest)
+
+    def detect_several(self, pictures: Sequence[Pixels]) -> list[tuple[Detection, ...]]:
+        """Find what is on several pictures that the model is asked about at once, as it is about tiles.
+
+        Args:
+            pictures: each whole, as `detect` takes it without a grid.
+
+        Returns:
+            What `detect` finds on each of them, if the model is worth its contract.
+
+        Raises:
+            RuntimeFault, BundleFormatError: see `detect`.
+        """
+        placed = [to_model_input(pixels, self._manifest.geometry) for pixels in pictures]
+        raw = self._runtime.infer(np.stack([image for image, _ in placed]))
+        found: list[tuple[Detection, ...]] = []
+        for row, (pixels, (_, placement)) in enumerate(zip(pictures, placed, strict=True)):
+            on_frame = self._on_frame(raw, row, Region(0, 0, pixels.shape[1], pixels.shape[0]), placement)
+            found.append(to_detections(suppress(on_frame, self._manifest.outputs.nms_iou), self._manifest))
+        return found
 
     def _detect_batch(self, pixels: Pixels, tiles: tuple[Region, ...]) -> list[Candidates]:
         placements: list[Placement] = []

@@ -22,7 +22,7 @@ from appliance.recipe import BoundRecipe, load_recipe
 from appliance.release_file import read_recipe_release, read_release
 from appliance.shadow.child import NO_MEMORY
 from appliance.shadow.handover import Memory
-from appliance.stages.infer import Inference
+from appliance.stages.infer import Inference, pictures_at_once
 
 SIGNS_OF_NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory")
 """In what runtimes say."""
@@ -110,7 +110,8 @@ def _load(asked: dict[str, Any]) -> tuple[PartInspection, int]:
 
 def _activate(config: Config, bundle: Bundle, recipe: BoundRecipe, device_root: Path) -> Runtime:
     """Return the runtime by a valid certificate; how long it takes here says nothing, for this process goes last."""
-    terms = Terms(recipe.name, recipe.version, recipe.digest, recipe.verdict_limits(), lambda _: math.inf)
+    at_once = pictures_at_once(recipe, bundle.manifest)
+    terms = Terms(recipe.name, recipe.version, recipe.digest, recipe.verdict_limits(), lambda _: math.inf, at_once)
     engine = activate(
         config.runtime,
         bundle,

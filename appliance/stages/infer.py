@@ -6,8 +6,8 @@ from appliance.bundle.geometry import with_reference
 from appliance.bundle.manifest import Manifest
 from appliance.errors import AnswerFault, RuntimeFault
 from appliance.events import Detection, Frame, Pixels
-from appliance.optics.detector import Detector
-from appliance.optics.tiles import Region, model_grid, whole
+from appliance.optics.detector import Detector, asked_at_once
+from appliance.optics.tiles import Region, TileGrid, model_grid, whole
 from appliance.ports import Runtime
 from appliance.recipe import BoundRecipe, View
 
@@ -25,7 +25,7 @@ class Inference:
         """
         self._picture_channels = manifest.geometry.picture_channels
         self._detectors: Mapping[str, Detector] = {
-            view.name: _detector(view, manifest, runtime) for view in recipe.views
+            view.name: Detector(runtime, manifest, _grid(view, manifest)) for view in recipe.views
         }
 
     @property
@@ -58,9 +58,18 @@ class Inference:
             raise RuntimeFault(f"view {frame.view}: {error}") from error
 
 
-def _detector(view: View, manifest: Manifest, runtime: Runtime) -> Detector:
+def pictures_at_once(recipe: BoundRecipe, manifest: Manifest) -> tuple[int, ...]:
+    """Return the numbers of pictures, above 1, that a recipe's inspection asks the model about at once.
+
+    Args:
+        recipe: bound to this manifest.
+        manifest: of the bundle.
+    """
+    counts = {count for view in recipe.views for count in asked_at_once(len(_grid(view, manifest).tiles))}
+    return tuple(sorted(counts - {1}))
+
+
+def _grid(view: View, manifest: Manifest) -> TileGrid:
     crop = view.region
     region = Region(crop.x_px, crop.y_px, crop.width_px, crop.height_px)
-    if view.tiles is None:
-        return Detector(runtime, manifest, whole(region))
-    return Detector(runtime, manifest, model_grid(region, manifest.geometry, view.tiles.overlap_px))
+    return model_grid(region, manifest.geometry, view.tiles.overlap_px) if view.tiles else whole(region)

@@ -22,7 +22,15 @@ from tests.activated import activated
 from tests.device_root import GPU_CLOCK, JETSON, write
 from tests.models import Fault, spot_detection, spot_picture, tiny_bundle
 from tests.plant import RECIPE, write_station
-from tests.planted import another_resize, int8_gone_bad, slow_everywhere, swapped_channels, wrong_normalisation
+from tests.planted import (
+    another_resize,
+    blind_to_several,
+    int8_gone_bad,
+    mixes_up_several,
+    slow_everywhere,
+    swapped_channels,
+    wrong_normalisation,
+)
 from tests.products import PRODUCTS, with_products, write_products
 from tests.unit.test_engines_cache import BUILDER, KEY, TRIAL
 
@@ -111,6 +119,25 @@ def test_a_device_that_prepares_pictures_otherwise_than_the_trainer_judges_nothi
     with pytest.raises(BundleProofError, match=words):
         activated(tmp_path, RuntimeSection(threads=1), bundle)
     assert not (tmp_path / "certificates").exists()
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (blind_to_several, "at once, as tiles come: .*spot 0.784 .* is not found"),
+        (mixes_up_several, "at once, as tiles come: .*golden/001.*is not found"),
+    ],
+)
+def test_a_model_that_errs_when_asked_about_several_pictures_judges_no_tiles(
+    config: Path, plant: Callable[[Path], Path], words: str
+) -> None:
+    plant(config.parent / "tiny.bundle")
+    with build(config) as appliance:  # one picture at a time, of which it is worth its contract
+        assert appliance.certificate.means.precision == "f32"
+    view = RECIPE["views"][0] | {"width_px": 128, "height_px": 128, "tiles": {"overlap_px": 0}}  # type: ignore[index]
+    (config.parent / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"views": [view]}))
+    with pytest.raises(BundleProofError, match=words):
+        build(config)
 
 
 @pytest.mark.parametrize("plant", [swapped_channels, another_resize])

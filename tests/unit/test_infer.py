@@ -3,12 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.errors import RuntimeFault
 from appliance.events import Frame, Pixels
 from appliance.ports import RawDetections
 from appliance.recipe import BoundRecipe
-from appliance.stages.infer import Inference
+from appliance.stages.infer import Inference, pictures_at_once
 from tests.inspections import SIDE_PX, bind, make_frame, make_manifest, view_document
 
 
@@ -78,6 +80,19 @@ def test_the_model_only_ever_gets_its_own_size() -> None:
     runtime = SpotRuntime()
     Inference(recipe, make_manifest(), runtime).infer(spot(recipe, (10, 10, 30, 30)))
     assert {shape[1:] for shape in runtime.shapes} == {(SIDE_PX, SIDE_PX, 1)}
+
+
+@given(
+    width_px=st.integers(SIDE_PX, 5 * SIDE_PX), height_px=st.integers(SIDE_PX, 5 * SIDE_PX),
+    overlap_px=st.integers(0, SIDE_PX // 2),
+)  # fmt: skip
+def test_a_proof_asks_about_as_many_pictures_at_once_as_the_line_does(
+    width_px: int, height_px: int, overlap_px: int
+) -> None:
+    recipe = bind(view_document(width_px=width_px, height_px=height_px, tiles={"overlap_px": overlap_px}))
+    runtime = SpotRuntime()
+    Inference(recipe, make_manifest(), runtime).infer(make_frame(width=width_px, height=height_px))
+    assert {1, *pictures_at_once(recipe, make_manifest())} == {1, *(shape[0] for shape in runtime.shapes)}
 
 
 def test_a_failing_runtime_is_reported_with_its_view() -> None:
