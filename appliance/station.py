@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from appliance.changeover import Products
-from appliance.errors import CameraError, RuntimeFault, StorageError
+from appliance.engine_faults import EngineFaults
+from appliance.errors import AnswerFault, CameraError, RuntimeFault, StorageError
 from appliance.events import Reason, Trigger
 from appliance.parts import NS_PER_MS, OpenParts, Part
 from appliance.ports import Answer, Camera, Clock, Command, Ledger, TriggerRequest, Watchdog
@@ -57,6 +58,7 @@ class Station:
         status: Callable[[], dict[str, Any]] = dict,
         commands: Mapping[str, Command] | None = None,
         inspecting: AbstractContextManager[None] | None = None,
+        engine_faults: EngineFaults | None = None,
     ) -> None:
         """Put the station together; nothing runs yet.
 
@@ -72,6 +74,7 @@ class Station:
             status: what else the command `status` answers.
             commands: name -> what carries it out, besides status, replay and changeover.
             inspecting: entered with each trigger, and by each inspection until its part is settled; several at once.
+            engine_faults: told at which parts the model's engine failed.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
@@ -85,6 +88,7 @@ class Station:
         self._settings = settings
         self._status = status
         self._inspecting = nullcontext() if inspecting is None else inspecting
+        self._engine_faults = engine_faults or EngineFaults(self.hold)
         own = {"status": self._tell, "replay": delivery.replay_on_request, "changeover": products.change}
         self._commands: dict[str, Command] = {**own, **(commands or {})}
         self._capture_queues: dict[str, queue.SimpleQueue[Part]] = {view: queue.SimpleQueue() for view in cameras}
@@ -310,10 +314,15 @@ class Station:
             return
         try:
             decision, views = part.product.inspections[instance](frames, part.stage_us)
+        except AnswerFault as error:
+            self._verdicts.fail(part, Reason.RUNTIME, str(error))
+            self._engine_faults.answered(instance)
         except RuntimeFault as error:
             self._verdicts.fail(part, Reason.RUNTIME, str(error))
+            self._engine_faults.failed(instance, str(error))
         else:
             self._verdicts.finish(part, decision, views)
+            self._engine_faults.answered(instance)
 
     def _answer_late_parts(self) -> None:
         while not self._stop.is_set():

@@ -22,9 +22,10 @@ from appliance.config import Config, load_config
 from appliance.device_state import read_device_state
 from appliance.device_watch import DeviceWatch
 from appliance.documents import Document
+from appliance.engine_faults import EngineFaults
 from appliance.errors import StorageError
 from appliance.events import Changeover, Inspection, Record, Versions, new_id
-from appliance.health import StageWatchdog, end_process_when_a_thread_crashes
+from appliance.health import EXIT_HUNG, StageWatchdog, end_process_when_a_thread_crashes
 from appliance.latency_watch import LatencyWatch
 from appliance.links.announcements import StationDescription, StationState
 from appliance.links.mqtt import MqttLink
@@ -82,6 +83,8 @@ class Appliance:
             StorageError: the ledger or the image folder cannot be used.
         """
         self.boot_id = new_id()
+        self.wants_to_end = StopWish()
+        self.lost_because = ""
         self.clock = SystemClock()
         cameras = make_cameras(config, document, self.clock)
         settings = mqtt_settings(config, document)
@@ -117,6 +120,7 @@ class Appliance:
             status=self._status,
             commands=self.updates.commands,
             inspecting=self.updates.rest,
+            engine_faults=EngineFaults(self._end),
         )
         self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
 
@@ -182,6 +186,18 @@ class Appliance:
         if not self.links:
             log.warning("%s", text)
 
+    def _end(self, because: str) -> None:
+        """Take no more parts, say so, and wish to end: a process that systemd starts anew opens the device anew."""
+        self.lost_because = because
+        self.station.hold(f"{because}; the station ends, to be started anew")
+        log.critical("%s: ending the process", because)
+        self._alarm(
+            "engine_lost",
+            f"{because}. The station ends and is started anew; if that does not help, see the "
+            "device's driver and `appliance check`",
+        )
+        self.wants_to_end.set()
+
     def _note_change(self) -> None:
         self.updates.look()
         for link in self.links:
@@ -234,15 +250,18 @@ def build(
 
 
 def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
-    """Run the station until SIGTERM or SIGINT; 0 after an orderly stop. log_level overrules the configuration."""
-    stop = StopWish()
+    """Run the station until SIGTERM or SIGINT; 0 after an orderly stop. log_level overrules the configuration.
+
+    Returns:
+        70 if it ended by itself, because the model's engine was lost.
+    """
     for number in STOPS:
         signal.signal(number, lambda *_: sys.exit(0))  # a start may build an engine for minutes
     config, document = load_config(config_path)
     logging.getLogger().setLevel((log_level or config.log_level).upper())
     appliance = Appliance(config, document, None)
     for number in STOPS:
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: appliance.wants_to_end.set())
     end_process_when_a_thread_crashes()
     with appliance, Wakefulness(config.processor.wake_up_us) as processor:
         appliance.watchdog.start()
@@ -254,10 +273,10 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
         )  # fmt: skip
         if processor.remedy:
             log.warning("the processor %s; %s", processor.seen, processor.remedy)
-        stop.wait()
-        log.info("asked to stop")
+        appliance.wants_to_end.wait()
+        log.info("asked to stop" if not appliance.lost_because else "ending, to be started anew")
         appliance.watchdog.stop()
-    return 0
+    return EXIT_HUNG if appliance.lost_because else 0
 
 
 def settle() -> None:

@@ -95,6 +95,26 @@ def blind_to_several(path: Path) -> Path:
     return write(path, bytes(model.SerializeToString()), honest_golden(), tiny_manifest())
 
 
+def fails_when_bright(path: Path) -> Path:
+    """Let the engine fail at a picture that has no pixel darker than 130, as no golden image is."""
+    model = onnx.load_from_string(tiny_model(64, 64))
+    graph = model.graph
+    scores = next(node for node in graph.node if "scores" in node.output)
+    scores.output[list(scores.output).index("scores")] = "seen"
+    nothing, bound = np.zeros(1, np.float32), np.array(130, np.float32)
+    graph.initializer.extend([numpy_helper.from_array(nothing, "extra"), numpy_helper.from_array(bound, "bound")])
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMin", ["planes"], ["darkest"], keepdims=0),
+            helper.make_node("Greater", ["darkest", "bound"], ["is_bright"]),
+            helper.make_node("Cast", ["is_bright"], ["where"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["extra", "where"], ["more"]),  # of one number the second
+            helper.make_node("Add", ["seen", "more"], ["scores"]),
+        ]
+    )
+    return write(path, bytes(model.SerializeToString()), honest_golden(), tiny_manifest())
+
+
 def mixes_up_several(path: Path) -> Path:
     """Answer for another picture of those that the model is asked about at once."""
     model = onnx.load_from_string(tiny_model(64, 64))

@@ -15,6 +15,9 @@ from appliance.ports import RawDetections
 OUTPUTS = ("boxes", "scores", "labels")
 WARM_UP_RUNS = 3
 
+REMEDY = "if it goes on, see the device's driver and `appliance check`"
+"""What a person can do about an engine that fails."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:

@@ -11,6 +11,7 @@ from appliance.events import Pixels
 from appliance.ports import RawDetections
 from appliance.runtimes.contract import (
     OUTPUTS,
+    REMEDY,
     WARM_UP_RUNS,
     Port,
     blank_picture,
@@ -133,7 +134,7 @@ class OnnxRuntime:
             answer = self._session.run(OUTPUTS, {"image": images})
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(
-                f"ONNX Runtime failed on images of shape {images.shape}: {first_line(error)}; the runtime is restarted"
+                f"ONNX Runtime failed on images of shape {images.shape}: {first_line(error)}; {REMEDY}"
             ) from error
         return check_answer(answer, len(images), self._manifest)
 

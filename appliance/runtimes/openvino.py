@@ -16,6 +16,7 @@ from appliance.events import Pixels
 from appliance.ports import RawDetections
 from appliance.runtimes.contract import (
     OUTPUTS,
+    REMEDY,
     WARM_UP_RUNS,
     Port,
     blank_picture,
@@ -141,7 +142,7 @@ class OpenVinoRuntime:
             answer = [self._request.get_tensor(name).data.copy() for name in OUTPUTS]
         except _ENGINE_ERRORS as error:
             raise RuntimeFault(
-                f"OpenVINO failed on images of shape {images.shape}: {_words(error)}; the runtime is restarted"
+                f"OpenVINO failed on images of shape {images.shape}: {_words(error)}; {REMEDY}"
             ) from error
         return check_answer(answer, len(images), self._manifest)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from appliance.errors import RuntimeFault
 from appliance.events import Pixels
 from appliance.runtimes.accelerator.device import Bytes, Device, DeviceBuffer, Graph, Stream
-from appliance.runtimes.contract import OUTPUTS
+from appliance.runtimes.contract import OUTPUTS, REMEDY
 from appliance.runtimes.tensorrt_library import LoadedEngine
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Lane:
     def enqueue(self) -> None:
         self._stream.upload(self._device[INPUT], self._pinned[INPUT])
         if not self._context.execute_async_v3(self._stream.handle):
-            raise RuntimeFault(f"the engine failed: {self._journal.last()}; the runtime is restarted")
+            raise RuntimeFault(f"the engine failed: {self._journal.last()}; {REMEDY}")
         for name in OUTPUTS:
             self._stream.download(self._pinned[name], self._device[name])
 
