@@ -297,3 +297,21 @@ def test_a_kind_that_one_group_alone_has_is_learned_and_not_held_out() -> None:
     for seed in range(30):
         split = split_by_group(Dataset(("often", "rare"), tuple(samples)), seed=seed)
         assert split.train.boxes_per_class()["rare"] == 1
+
+
+def test_a_kind_that_one_group_alone_has_does_not_hide_how_the_others_lie() -> None:
+    rng = np.random.default_rng(1)
+    samples = []
+    for day in range(40):
+        kinds = [0, 0, *([1 + day % 5] * 3 if day % 5 < 3 else []), *([4] * 5 if day == 17 else [])]
+        for kind in kinds * int(rng.integers(1, 4)):
+            box, label = np.zeros((1, 4), np.float32), np.array([kind], np.int64)
+            samples.append(Sample(Path("p"), box, label, f"day{day:02d}", is_good=False))
+        samples += [replace(samples[-1], boxes=box[:0], labels=label[:0], is_good=True)] * 2
+    dataset = Dataset(tuple("abcde"), tuple(samples))
+    whole = dataset.boxes_per_class()
+    for seed in range(20):
+        half = split_by_group(dataset, seed=seed).validation
+        share, held = len(half.samples) / len(samples), half.boxes_per_class()
+        assert held.pop("e") == 0
+        assert all(abs(count / whole[kind] - share) <= 0.1 for kind, count in held.items()), seed

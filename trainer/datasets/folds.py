@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 from appliance.errors import ConfigError
 from trainer.datasets.leakage import copies_across_groups
@@ -33,16 +34,18 @@ def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
             f"--folds {wanted}: the groups make {len(clusters)} that can be told apart (copies count as one); "
             "ask for fewer folds, or name smaller groups"
         )
-    bad = {name: sum(s.group == name and not s.is_good for s in dataset.samples) for name in dataset.groups()}
-    size = {name: sum(s.group == name for s in dataset.samples) for name in dataset.groups()}
+    bad = Counter(sample.group for sample in dataset.samples if not sample.is_good)
+    size = Counter(sample.group for sample in dataset.samples)
     random.Random(seed).shuffle(clusters)
     clusters.sort(key=lambda cluster: -sum(size[name] for name in cluster))  # stable: equals stay shuffled
     held: list[list[str]] = [[] for _ in range(wanted)]
+    weights = [(0, 0)] * wanted
     for cluster in clusters:
-        has_bad = any(bad[name] for name in cluster)
-        weights = [(sum(size[n] for n in names), sum(bad[n] for n in names)) for names in held]
-        lightest = held[min(range(wanted), key=lambda at: (weights[at][0], weights[at][1] * (1 if has_bad else -1)))]
-        lightest += cluster
+        pictures, its_bad = (sum(counts[name] for name in cluster) for counts in (size, bad))
+        sign = 1 if its_bad else -1
+        lightest = min(range(wanted), key=lambda at: (weights[at][0], weights[at][1] * sign))
+        held[lightest] += cluster
+        weights[lightest] = weights[lightest][0] + pictures, weights[lightest][1] + its_bad
     for names in held:
         if not sum(bad[name] for name in names):
             raise ConfigError(

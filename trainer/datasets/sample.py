@@ -81,12 +81,11 @@ class Dataset:
         """Return the names of the groups, sorted."""
         return tuple(sorted({sample.group for sample in self.samples}))
 
-    def boxes_per_class(self, group: str | None = None) -> dict[str, int]:
-        """Count the boxes of each class, of one group or of all."""
+    def boxes_per_class(self) -> dict[str, int]:
+        """Count the boxes of each class."""
         found: Counter[int] = Counter()
         for sample in self.samples:
-            if group is None or sample.group == group:
-                found.update(sample.labels.tolist())
+            found.update(sample.labels.tolist())
         return {name: found[index] for index, name in enumerate(self.classes)}
 
 

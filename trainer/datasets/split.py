@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.errors import ConfigError
-from trainer.datasets.sample import Dataset
+from trainer.datasets.sample import Dataset, Sample
 
 Counts: TypeAlias = NDArray[np.int64]
 
@@ -107,9 +107,9 @@ def _divided(dataset: Dataset, held: set[str]) -> Split:
 
 def _drawn(dataset: Dataset, tied: list[frozenset[str]], share: float, seed: int) -> set[str]:
     """Draw until both halves have every kind of defect and good parts, in about equal shares; else take the best."""
-    tally = _tally(dataset)
-    draws = (_draw(tally, tied, share, seed * MOST_DRAWS + turn) for turn in range(MOST_DRAWS))
-    best: tuple[tuple[int, float], set[str]] | None = None
+    tally = _tally(dataset, tied)
+    draws = (_draw(tally[:, 0].tolist(), share, seed * MOST_DRAWS + turn) for turn in range(MOST_DRAWS))
+    best: tuple[tuple[int, float], list[int]] | None = None
     for held in draws:
         rank = _lacking(tally, held), _unevenness(tally, held)
         if best is None or rank < best[0]:
@@ -117,27 +117,27 @@ def _drawn(dataset: Dataset, tied: list[frozenset[str]], share: float, seed: int
         if rank == (0, 0.0):
             break
     assert best is not None
-    return best[1]
+    return {group for number in best[1] for group in tied[number]}
 
 
-def _tally(dataset: Dataset) -> dict[str, Counts]:
-    """Count the pictures of each group: all, bad ones, good ones, and those of each class."""
-    found = {group: np.zeros(3 + len(dataset.classes), np.int64) for group in dataset.groups()}
+def _tally(dataset: Dataset, tied: list[frozenset[str]]) -> Counts:
+    """Count the pictures of what is drawn together: a column each for all, bad ones, good ones, and each class."""
+    row = {group: number for number, unit in enumerate(tied) for group in unit}
+    found = np.zeros((len(tied), 3 + len(dataset.classes)), np.int64)
     for sample in dataset.samples:
-        counts = found[sample.group]
+        counts = found[row[sample.group]]
         counts[0] += 1
         counts[2 if sample.is_good else 1] += 1
         counts[3 + np.unique(sample.labels)] += 1
     return found
 
 
-def _halves(tally: dict[str, Counts], held: set[str]) -> tuple[Counts, Counts]:
-    whole: Counts = sum(tally.values(), np.zeros(1, np.int64))
-    part: Counts = sum((tally[group] for group in held), np.zeros_like(whole))
-    return whole - part, part
+def _halves(tally: Counts, held: list[int]) -> tuple[Counts, Counts]:
+    part: Counts = tally[np.array(held, np.int64)].sum(axis=0)
+    return tally.sum(axis=0) - part, part
 
 
-def _lacking(tally: dict[str, Counts], held: set[str]) -> int:
+def _lacking(tally: Counts, held: list[int]) -> int:
     """Count what the halves lack: defects at all weigh most, then each class, then good parts.
 
     What cannot be learned weighs more than what cannot be judged: a class that one group alone has is learned.
@@ -147,33 +147,40 @@ def _lacking(tally: dict[str, Counts], held: set[str]) -> int:
     return int(100 * (train[1] | validation[1]) + (train[2] | validation[2]) + classes)
 
 
-def _unevenness(tally: dict[str, Counts], held: set[str]) -> float:
-    """Return how much more the shares of classes and good parts differ than is usual by chance; 0 if not at all."""
+def _unevenness(tally: Counts, held: list[int]) -> float:
+    """Return how much more the shares of classes and good parts differ than is usual by chance; 0 if not at all.
+
+    A kind that one group alone has is left out: it lies wholly on one side however is drawn. The others are summed up,
+    and not only the worst one looked at: one that can hardly be even, since nearly all of it is in one group, would
+    hide how the rest lies.
+    """
     train, validation = _halves(tally, held)
     whole = np.maximum(train + validation, 1)
     share = validation[0] / whole[0]
     chance = np.maximum(EVEN_ENOUGH, np.sqrt(share * (1 - share) / whole[2:]))
-    return float(np.maximum(np.abs(validation[2:] / whole[2:] - share) - chance, 0.0).max())
+    excess = np.maximum(np.abs(validation[2:] / whole[2:] - share) - chance, 0.0)
+    return float(excess[(tally[:, 2:] > 0).sum(axis=0) > 1].sum())
 
 
-def _draw(tally: dict[str, Counts], tied: list[frozenset[str]], share: float, seed: int) -> set[str]:
-    """Draw groups until enough is held out; one that would hold out far too much is passed over while others do."""
-    sizes = {unit: int(sum(tally[group][0] for group in unit)) for unit in tied}
-    drawn = list(tied)
+def _draw(sizes: list[int], share: float, seed: int) -> list[int]:
+    """Draw until enough is held out; what would hold out far too much is passed over while others do."""
+    drawn = list(range(len(sizes)))
     random.Random(seed).shuffle(drawn)
-    wanted = share * sum(sizes.values())
-    held: set[frozenset[str]] = set()
-    passed_over: list[frozenset[str]] = []
-    while drawn and len(held) < len(sizes) - 1 and sum(sizes[unit] for unit in held) < wanted:
+    wanted = share * sum(sizes)
+    held: list[int] = []
+    passed_over: list[int] = []
+    pictures = 0
+    while drawn and len(held) < len(sizes) - 1 and pictures < wanted:
         unit = drawn.pop()
-        if sum(sizes[one] for one in held) + sizes[unit] > MOST_OF_SHARE * wanted:
+        if pictures + sizes[unit] > MOST_OF_SHARE * wanted:
             passed_over.append(unit)
         else:
-            held.add(unit)
+            held.append(unit)
+            pictures += sizes[unit]
     has_room = len(held) < len(sizes) - 1
-    if has_room and passed_over and sum(sizes[unit] for unit in held) < wanted / 2:
-        held.add(min(passed_over, key=lambda unit: (sizes[unit], min(unit))))
-    return {group for unit in held for group in unit}
+    if has_room and passed_over and pictures < wanted / 2:
+        held.append(min(passed_over, key=lambda unit: (sizes[unit], unit)))
+    return held
 
 
 def describe(split: Split) -> list[dict[str, str | int]]:
@@ -184,10 +191,12 @@ def describe(split: Split) -> list[dict[str, str | int]]:
     """
     rows: list[dict[str, str | int]] = []
     for name, half in (("train", split.train), ("validation", split.validation)):
-        for group in half.groups():
-            members = [s for s in half.samples if s.group == group]
-            row: dict[str, str | int] = {"group": group, "split": name, "pictures": len(members)}
-            row["good"] = sum(s.is_good for s in members)
-            row.update(half.boxes_per_class(group))
+        members: dict[str, list[Sample]] = {}
+        for sample in half.samples:
+            members.setdefault(sample.group, []).append(sample)
+        for group, its in sorted(members.items()):
+            row: dict[str, str | int] = {"group": group, "split": name, "pictures": len(its)}
+            row["good"] = sum(sample.is_good for sample in its)
+            row.update(replace(half, samples=tuple(its)).boxes_per_class())
             rows.append(row)
     return rows
