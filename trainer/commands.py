@@ -66,7 +66,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     backbone = begun_with(arguments, plan, split.whole(), split.validation.groups())
     teacher = _taught_by(arguments.teacher, plan, split)
-    for words in [*doubts(split), *([leak] if leak else [])]:
+    for words in [*doubts(split, geometry), *([leak] if leak else [])]:
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
+from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
-from trainer.datasets.sample import Dataset, picture_size
+from trainer.datasets.sample import Dataset, Sample, picture_size
 from trainer.datasets.split import Split
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, STRIDE
 from trainer.progress import tracked
@@ -64,14 +67,18 @@ def check_data(split: Split, channels: int) -> Geometry:
     return model_geometry(split.whole(), channels)
 
 
-def doubts(split: Split) -> list[str]:
+def doubts(split: Split, geometry: Geometry) -> list[str]:
     """Say in words what can be trained but not be judged or found well.
 
     Args:
         split: both halves.
+        geometry: the model's input; a larger picture is shown to it in tiles.
 
     Returns:
         One sentence for each doubt.
+
+    Raises:
+        ConfigError: A picture cannot be read.
     """
     found = []
     for half, verb in ((split.train, "learned"), (split.validation, "judged")):
@@ -87,10 +94,24 @@ def doubts(split: Split) -> list[str]:
     small = sum(side < STRIDE for side in sides)
     if small:
         found.append(f"{small} of {len(sides)} boxes are thinner than {STRIDE} pixels: use a lens that shows more")
-    crowded = [sample for sample in split.whole().samples if len(sample.boxes) > CANDIDATES]
+    crowded = [sample for sample in split.whole().samples if _most_at_once(sample, geometry) > CANDIDATES]
     if crowded:
         found.append(
             f"{len(crowded)} pictures have more boxes than the {CANDIDATES} that the model tells of all that it takes "
-            f"at once, the first {crowded[0].image}: draw one box around those that lie together"
+            f"at once, {geometry.width} x {geometry.height} pixels, the first {crowded[0].image}: draw one box around "
+            "those that lie together"
         )
     return found
+
+
+def _most_at_once(sample: Sample, geometry: Geometry) -> int:
+    """Return how many boxes the model has before it at once, at most: of a large picture, those in the fullest tile."""
+    if len(sample.boxes) <= CANDIDATES:
+        return len(sample.boxes)
+    region = Region(0, 0, *picture_size(sample.image, "the data set"))
+    grid = model_grid(region, geometry, usual_overlap_px(geometry.width, geometry.height))
+    first = np.array([(tile.x_px, tile.y_px) for tile in grid.tiles])[:, None]
+    behind = first + np.array([grid.tiles[0].width_px, grid.tiles[0].height_px])  # all tiles have one size
+    centres = (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2
+    is_there = ((first <= centres) & (centres < behind)).all(axis=2)
+    return int(is_there.sum(axis=1).max())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from trainer.export import ExportOptions
 from trainer.files import append_json, write_json
 from trainer.model import NetShape
 from trainer.plan import Plan
-from trainer.preflight import doubts
+from trainer.preflight import doubts, model_geometry
 from trainer.progress import tracked
 
 Content = dict[str, Any]
@@ -240,18 +241,39 @@ def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
         content["annotations"][0]["bbox"][2] = 3
 
     split = split_by_group(read_dataset(_boards(tmp_path, thin)), ("family0",))
-    assert any("1 of 18 boxes are thinner than 8 pixels" in words for words in doubts(split))
+    assert any(
+        "1 of 18 boxes are thinner than 8 pixels" in words for words in doubts(split, model_geometry(split.whole(), 1))
+    )
 
 
-@pytest.mark.parametrize(("boxes", "is_said"), [(100, False), (101, True)])
-def test_more_defects_than_the_model_tells_are_doubtful(tmp_path: Path, boxes: int, is_said: bool) -> None:
+@pytest.mark.parametrize(
+    ("boxes", "picture_px", "step_px", "is_said"),
+    [
+        (100, 96, 0, False),
+        (101, 96, 0, True),
+        (101, 1400, 0, True),  # in tiles of 640 pixels, of which one has them all
+        (101, 1400, 120, False),
+        (101, 1280, 110, True),  # still taken in one piece
+    ],
+)
+def test_more_defects_than_the_model_tells_of_what_it_takes_at_once_are_doubtful(
+    tmp_path: Path, boxes: int, picture_px: int, step_px: int, is_said: bool
+) -> None:
     def crowd(content: Content) -> None:
         first = content["annotations"][0]
         others = [entry for entry in content["annotations"] if entry["image_id"] != first["image_id"]]
-        content["annotations"] = others + [first | {"id": 1000 + number} for number in range(boxes)]
+        at = [divmod(number, 11) for number in range(boxes)]
+        crowded = [first | {"id": 1000 + n, "bbox": [x * step_px, y * step_px, 20, 20]} for n, (x, y) in enumerate(at)]
+        content["annotations"] = others + crowded
 
-    split = split_by_group(read_dataset(_boards(tmp_path, crowd)), ("family0",))
-    assert any("1 pictures have more boxes than the 100 that the model tells" in it for it in doubts(split)) == is_said
+    path = _boards(tmp_path, crowd)
+    file = tmp_path / "000.png"
+    more_px = picture_px - 96
+    pixels = cv2.copyMakeBorder(cv2.imread(str(file)), 0, more_px, 0, more_px, cv2.BORDER_REPLICATE)
+    assert cv2.imwrite(str(file), pixels)
+    split = split_by_group(read_dataset(path), ("family0",))
+    told = doubts(split, model_geometry(split.whole(), 1))
+    assert any("1 pictures have more boxes than the 100 that the model tells" in it for it in told) == is_said
 
 
 def test_a_bar_shows_only_what_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
