@@ -15,7 +15,6 @@ from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
-from trainer.datasets.split import split_by_group
 
 pytestmark = pytest.mark.long
 
@@ -193,59 +192,6 @@ def test_a_good_list_may_hold_blanks_and_names_of_nothing_are_refused(tmp_path: 
 def test_pictures_are_found_beside_their_annotations_in_a_subfolder(tmp_path: Path) -> None:
     write_tiny_boards(tmp_path / "train")
     assert len(read_dataset(Source(tmp_path, Path("train/annotations.json"))).samples) == 12
-
-
-def _in_folders(folder: Path, place: str) -> Path:
-    """Move the pictures of a COCO set into folders: of one name, or of what is on them."""
-    path = write_tiny_boards(folder, pictures=24, groups=4)
-    content = json.loads(path.read_text())
-    kinds = dict.fromkeys(range(24), "good")
-    for annotation in list(content["annotations"]):
-        kind = kinds[annotation["image_id"]]
-        name = ("", "scratch", "dent")[annotation["category_id"]]
-        if kind in ("good", name):
-            kinds[annotation["image_id"]] = name
-        else:
-            content["annotations"].remove(annotation)
-    for image in content["images"]:
-        image.pop("group")
-        new = f"{place.format(kinds[image['id']])}/{image['file_name']}"
-        (folder / new).parent.mkdir(exist_ok=True)
-        (folder / image["file_name"]).rename(folder / new)
-        image["file_name"] = new
-    path.write_text(json.dumps(content))
-    return path
-
-
-@pytest.mark.parametrize("place", ["imgs", "{}"])
-def test_folders_that_name_no_parts_are_no_groups(
-    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    split = split_by_group(read_dataset(_in_folders(tmp_path, place)))
-    assert "each picture is taken as a group of its own" in " ".join(capsys.readouterr().err.split())
-    assert len(split.whole().groups()) == 24
-    for half in (split.train, split.validation):
-        assert all(half.boxes_per_class().values())
-        assert any(sample.is_good for sample in half.samples)
-
-
-def test_good_parts_of_one_folder_are_on_both_sides_of_the_split(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_tiny_boards(tmp_path, pictures=24)
-    content = json.loads(path.read_text())
-    bad = {annotation["image_id"] for annotation in content["annotations"]}
-    good = [image["file_name"] for image in content["images"] if image["id"] not in bad]
-    content["images"] = [image | {"group": None} for image in content["images"] if image["id"] in bad]
-    path.write_text(json.dumps(content))
-    (tmp_path / "images").mkdir()
-    for name in good:
-        (tmp_path / name).rename(tmp_path / "images" / name)
-    (tmp_path / "good.txt").write_text("".join(f"images/{name}\n" for name in good))
-    split = split_by_group(read_dataset(Source(tmp_path, good_list=Path("good.txt"))))
-    assert "all good parts are of the group 'images'" in " ".join(capsys.readouterr().err.split())
-    assert len(split.whole().groups()) == 24
-    assert all(any(sample.is_good for sample in half.samples) for half in (split.train, split.validation))
 
 
 def test_pictures_that_no_good_list_names_are_left_out_and_counted(

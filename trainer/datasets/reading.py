@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from os.path import commonpath
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from appliance.annotations.deeppcb import CLASSES
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
+from trainer.datasets.grouping import taken_apart
 from trainer.datasets.layouts.boxes import fitted_boxes, taken_otherwise
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
 from trainer.datasets.source import AnySource, Source
@@ -41,7 +41,8 @@ def read_dataset(source: AnySource | Path) -> Dataset:
     Raises:
         ConfigError: Nothing readable is there, or something in it is broken; the message names file and line.
     """
-    annotations = (Source(source) if isinstance(source, Path) else source).annotations()
+    place = Source(source) if isinstance(source, Path) else source
+    annotations = place.annotations()
     if not annotations.classes:
         raise ConfigError("the data set has no categories; a detector needs at least one class")
     names = {name: bundle_name(name, where) for name, where in annotations.classes.items()}
@@ -56,20 +57,8 @@ def read_dataset(source: AnySource | Path) -> Dataset:
     pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
     samples = tuple(_sample(picture, names, classes) for picture in pictures)
     _tell_taken_otherwise(pictures)
-    if annotations.layout == "coco" and _are_kinds(samples):
-        console.print(
-            "trainer: all pictures are of one group, or the groups are the kinds of defect: each picture is taken as a "
-            "group of its own; name parts, days or cameras as groups if there are any",
-            soft_wrap=True,
-        )
-        samples = _each_by_itself(samples)
-    elif annotations.layout == "coco" and (group := _all_good_parts(samples)) is not None:
-        console.print(
-            f"trainer: all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group "
-            "of its own then, so that some can be held out; name parts, days or cameras as groups if there are any",
-            soft_wrap=True,
-        )
-        samples = _each_by_itself(samples, group)
+    if annotations.layout == "coco":
+        samples = taken_apart(samples, place.folder())
     return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
 
 
@@ -77,35 +66,6 @@ def _tell_taken_otherwise(pictures: Sequence[LabelledPicture]) -> None:
     words = taken_otherwise(box for picture in pictures for box in picture.boxes)
     if words:
         console.print(f"trainer: beware: {words} (`trainer data check` lists them)", soft_wrap=True)
-
-
-def _are_kinds(samples: tuple[Sample, ...]) -> bool:
-    """Whether holding out a group would hold out a kind of defect, or everything: then groups say nothing of parts."""
-    places: dict[int, set[str]] = {}
-    for sample in samples:
-        for label in sample.labels.tolist():
-            places.setdefault(label, set()).add(sample.group)
-    groups = {sample.group for sample in samples}
-    is_one_place_each = all(len(found) == 1 for found in places.values())
-    return len(samples) > 1 and (len(groups) == 1 or (is_one_place_each and len(groups) <= len(places) + 1))
-
-
-def _all_good_parts(samples: tuple[Sample, ...]) -> str | None:
-    """Return the group that is all good parts and nothing else: held out or not, one half would have none."""
-    good = {sample.group for sample in samples if sample.is_good}
-    if len(good) != 1 or good & {sample.group for sample in samples if not sample.is_good}:
-        return None
-    (group,) = good
-    return group if sum(sample.is_good for sample in samples) > 1 else None
-
-
-def _each_by_itself(samples: tuple[Sample, ...], group: str | None = None) -> tuple[Sample, ...]:
-    """Make each picture, or each of one group, a group named by its place among the others: the data may move."""
-    top = commonpath(sample.image.parent.absolute() for sample in samples)
-    return tuple(
-        replace(s, group=s.image.absolute().relative_to(top).as_posix()) if group in (None, s.group) else s
-        for s in samples
-    )
 
 
 def bundle_name(name: str, where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,11 @@ class Dataset:
 def spread(items: Sequence[Item], wanted: int) -> Sequence[Item]:
     """Return so many of the items, evenly spread over them; all if there are no more."""
     return [items[i * len(items) // wanted] for i in range(wanted)] if wanted < len(items) else items
+
+
+def plain(path: Path) -> Path:
+    """Make a path absolute and take `..` out of it, following no link: a link's own name is what people know."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def picture_size(path: Path, where: str) -> tuple[int, int]:

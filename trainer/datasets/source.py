@@ -50,6 +50,10 @@ class Source:
         """Return the folder that its pictures are named from, as people see them."""
         return self.data.resolve()
 
+    def folder(self) -> Path:
+        """Return the folder that the data lie in, as it was named."""
+        return self.data if self.data.is_dir() else self.data.parent
+
     def annotations(self) -> Annotations:
         """Read the annotations.
 
@@ -97,7 +101,7 @@ class Source:
         return None if self.good_list is None else _sought(self.good_list, self._places(), "--good-list")
 
     def _places(self) -> list[Path]:
-        root = self.data if self.data.is_dir() else self.data.parent
+        root = self.folder()
         return [root, root / "PCBData", root / "annotations"]
 
     def _root(self) -> Path:

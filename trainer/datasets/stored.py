@@ -96,6 +96,10 @@ class StoredSource:
         which = hashlib.sha256(f"{self.version.address}@{self.version.name[:16]}".encode()).hexdigest()
         return self.cache.resolve() / "views" / which[:16]
 
+    def folder(self) -> Path:
+        """Return the folder that the data lie in."""
+        return self.root()
+
     def annotations(self) -> Annotations:
         """Bring what is not here yet, and read.
 

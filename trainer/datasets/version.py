@@ -18,7 +18,7 @@ from appliance.bundle.strict_json import dump, in_words
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
 from appliance.events import iso, utc_now
-from trainer.datasets.sample import Dataset, Sample
+from trainer.datasets.sample import Dataset, Sample, plain
 from trainer.files import make_folder
 from trainer.progress import tracked
 
@@ -111,7 +111,7 @@ def root_of(dataset: Dataset, folder: Path) -> Path:
         folder: where it was said to lie; an imported one names pictures elsewhere.
     """
     files = [path for sample in dataset.samples for path in (sample.image, sample.reference) if path]
-    return Path(os.path.commonpath([_plain(path) for path in (folder / "file", *files)]))
+    return Path(os.path.commonpath([plain(path) for path in (folder / "file", *files)]))
 
 
 def version_of(dataset: Dataset, root: Path, why: str, who: str, parent: Version | None) -> Version:
@@ -226,13 +226,8 @@ def _file(path: Path, root: Path) -> tuple[str, str, int]:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; restore or unlist it") from error
-    name = _plain(path).relative_to(_plain(root)).as_posix()
+    name = plain(path).relative_to(plain(root)).as_posix()
     return name, hashlib.sha256(content).hexdigest(), len(content)
-
-
-def _plain(path: Path) -> Path:
-    """Make a path absolute and take `..` out of it, following no link: a link's own name is what people know."""
-    return Path(os.path.normpath(path.absolute()))
 
 
 def _data_digest(content: dict[str, Any]) -> str:

@@ -1,0 +1,138 @@
+"""Groups that say nothing of parts are taken apart, and what each picture is called then."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.tiny_boards import write_tiny_boards
+from trainer.datasets.reading import dataset_digest, read_dataset
+from trainer.datasets.source import Source
+from trainer.datasets.split import split_by_group
+
+
+def _in_folders(folder: Path, place: str) -> Path:
+    """Move the pictures of a COCO set into folders: of one name, or of what is on them."""
+    path = write_tiny_boards(folder, pictures=24, groups=4)
+    content = json.loads(path.read_text())
+    kinds = dict.fromkeys(range(24), "good")
+    for annotation in list(content["annotations"]):
+        kind = kinds[annotation["image_id"]]
+        name = ("", "scratch", "dent")[annotation["category_id"]]
+        if kind in ("good", name):
+            kinds[annotation["image_id"]] = name
+        else:
+            content["annotations"].remove(annotation)
+    for image in content["images"]:
+        image.pop("group")
+        new = f"{place.format(kinds[image['id']])}/{image['file_name']}"
+        (folder / new).parent.mkdir(exist_ok=True)
+        (folder / image["file_name"]).rename(folder / new)
+        image["file_name"] = new
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("place", ["imgs", "{}"])
+def test_folders_that_name_no_parts_are_no_groups(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = split_by_group(read_dataset(_in_folders(tmp_path, place)))
+    assert "each picture is taken as a group of its own" in " ".join(capsys.readouterr().err.split())
+    assert len(split.whole().groups()) == 24
+    for half in (split.train, split.validation):
+        assert all(half.boxes_per_class().values())
+        assert any(sample.is_good for sample in half.samples)
+
+
+def test_a_picture_that_is_a_group_of_its_own_keeps_its_name_when_another_folder_joins(tmp_path: Path) -> None:
+    path = _in_folders(tmp_path, "imgs")
+    names = read_dataset(tmp_path).groups()
+    assert names == tuple(f"imgs/{number:03d}.png" for number in range(24))
+    (tmp_path / "more").mkdir()
+    cv2.imwrite(str(tmp_path / "more" / "000.png"), np.full((96, 96), 120, np.uint8))
+    content = json.loads(path.read_text())
+    content["images"].append({"id": 900, "file_name": "more/000.png"})
+    path.write_text(json.dumps(content))
+    assert read_dataset(tmp_path).groups() == (*names, "more/000.png")
+
+
+def _in_several_places(root: Path) -> Path:
+    """Write a COCO set of one group with some of its pictures outside of its folder, named from there."""
+    path = write_tiny_boards(root / "data")
+    content = json.loads(path.read_text())
+    places = [
+        "../day1/images/a.png",
+        "../day2/images/a.png",
+        "../day1/images/b.png",
+        "../day1/images/c.png",
+        "images/c.png",
+    ]
+    for image, place in zip(content["images"], places, strict=False):
+        (root / "data" / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / "data" / image["file_name"]).rename(root / "data" / place)
+        image["file_name"] = place
+    for image in content["images"]:
+        image["group"] = "all"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_pictures_in_several_places_are_groups_of_different_names_that_stay_when_the_data_move(tmp_path: Path) -> None:
+    path = _in_several_places(tmp_path / "here")
+    before = read_dataset(path)
+    assert before.groups() == tuple(
+        sorted(
+            ["day1/images/a.png", "day2/images/a.png", "images/b.png", "day1/images/c.png", "images/c.png"]
+            + [f"{number:03d}.png" for number in range(5, 12)]
+        )
+    )
+    digest = dataset_digest(before)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert dataset_digest(read_dataset(tmp_path / "there" / "data")) == digest
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "data")
+    assert dataset_digest(read_dataset(tmp_path / "link")) == digest
+
+
+def test_data_whose_pictures_are_named_by_absolute_paths_may_move_without_them(tmp_path: Path) -> None:
+    path = _in_several_places(tmp_path)
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        if image["file_name"].startswith(".."):
+            image["file_name"] = str((path.parent / image["file_name"]).resolve())
+    path.write_text(json.dumps(content))
+    digest = dataset_digest(read_dataset(path))
+    (tmp_path / "deep" / "in").mkdir(parents=True)
+    path.parent.rename(tmp_path / "deep" / "in" / "it")
+    assert dataset_digest(read_dataset(tmp_path / "deep" / "in" / "it")) == digest
+
+
+def test_a_picture_that_is_a_group_already_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_tiny_boards(tmp_path, pictures=2, groups=2)
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation["category_id"] = annotation["image_id"] + 1
+    path.write_text(json.dumps(content))
+    assert read_dataset(path).groups() == ("family0", "family1")
+    assert "group of its own" not in capsys.readouterr().err
+
+
+def test_good_parts_of_one_folder_are_on_both_sides_of_the_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiny_boards(tmp_path, pictures=24)
+    content = json.loads(path.read_text())
+    bad = {annotation["image_id"] for annotation in content["annotations"]}
+    good = [image["file_name"] for image in content["images"] if image["id"] not in bad]
+    content["images"] = [image | {"group": None} for image in content["images"] if image["id"] in bad]
+    path.write_text(json.dumps(content))
+    (tmp_path / "images").mkdir()
+    for name in good:
+        (tmp_path / name).rename(tmp_path / "images" / name)
+    (tmp_path / "good.txt").write_text("".join(f"images/{name}\n" for name in good))
+    split = split_by_group(read_dataset(Source(tmp_path, good_list=Path("good.txt"))))
+    assert "all good parts are of the group 'images'" in " ".join(capsys.readouterr().err.split())
+    assert len(split.whole().groups()) == 24
+    assert all(any(sample.is_good for sample in half.samples) for half in (split.train, split.validation))
