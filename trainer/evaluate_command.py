@@ -15,6 +15,7 @@ from appliance.errors import ConfigError
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import source_of
+from trainer.datasets.split import check_groups
 from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
 from trainer.export import weights_file
 from trainer.files import write_json
@@ -93,9 +94,7 @@ def _content(
 
 
 def _of_groups(dataset: Dataset, groups: tuple[str, ...]) -> Dataset:
-    unknown = sorted(set(groups) - set(dataset.groups()))
-    if unknown:
-        raise ConfigError(f"--groups: no group {', '.join(unknown)}; there are {', '.join(dataset.groups())}")
+    check_groups(dataset, groups, "--groups")
     return only(dataset, frozenset(groups)) if groups else dataset
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.names import listed
 from trainer.plan import Plan
 
 _OPTIONS = {"side_px": "--crop", "depth": "--size of depth"}
@@ -29,8 +30,8 @@ def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
     found = load_checkpoint(last)
     if found.holdout != asked.holdout:
         raise ConfigError(
-            f"{last}: held out {', '.join(found.holdout)}, and now it would be {', '.join(asked.holdout)}; "
-            "repeat --holdout and --seed, or start another run"
+            f"{last}: held out {_told_beside(found.holdout, asked.holdout)}, and now it would be "
+            f"{_told_beside(asked.holdout, found.holdout)}; repeat --holdout and --seed, or start another run"
         )
     if found.dataset_digest not in ("", asked.dataset_digest):
         raise ConfigError(f"{last}: was trained on other pictures or labels; restore them, or start another run")
@@ -40,6 +41,12 @@ def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
     if not found.source_commit.endswith(asked.source_commit):
         found.source_commit += f", resumed with {asked.source_commit}"
     return found
+
+
+def _told_beside(groups: tuple[str, ...], others: tuple[str, ...]) -> str:
+    """List groups, those first that are not among others: of many only a few are told."""
+    both = frozenset(others)
+    return listed(sorted(groups, key=lambda name: (name in both, name)))
 
 
 def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:

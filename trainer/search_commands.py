@@ -20,6 +20,7 @@ from trainer.datasets.split import split_by_group
 from trainer.datasets.stored import usual_cache
 from trainer.defaults import complete
 from trainer.files import make_folder, write_json
+from trainer.names import listed
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.search_arguments import USUAL_TRIAL_STEPS
@@ -113,7 +114,7 @@ def crossval(arguments: argparse.Namespace) -> int:
     folds = folds_of(dataset, arguments.folds, arguments.seed)
     judged = []
     for number, (fold, run) in enumerate(zip(folds, runs, strict=True), 1):
-        _err.print(f"fold {number} of {len(folds)}: held out {', '.join(fold.validation.groups())}", soft_wrap=True)
+        _err.print(f"fold {number} of {len(folds)}: held out {listed(fold.validation.groups())}", soft_wrap=True)
         plan = complete(asked, fold, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
         backbone = begun_with(arguments, plan, dataset, dataset.groups())
         make_folder(run)

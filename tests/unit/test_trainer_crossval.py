@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,23 @@ def test_what_a_fold_is_judged_by_cannot_choose_its_weights(tmp_path: Path, caps
 def test_folds_that_cannot_be_are_refused(tmp_path: Path, wanted: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         folds_of(read_dataset(write_tiny_boards(tmp_path)), wanted)
+
+
+def test_of_many_groups_without_a_defect_a_few_are_named(tmp_path: Path) -> None:
+    path = write_tiny_boards(tmp_path, pictures=40, groups=40)
+    content = json.loads(path.read_text())
+    content["annotations"] = content["annotations"][:2]  # of one picture
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"the groups family\d+(, family\d+){7} and 12 more have no defect"):
+        folds_of(read_dataset(path), 2)
+
+
+def test_of_many_groups_in_a_fold_a_few_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny_boards(tmp_path / "data", pictures=30, groups=30)
+    words = ["crossval", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "folds"), *DIALS]
+    assert main([*words, "--weights", str(tmp_path / "nowhere.pt")]) == 78
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"fold 1 of 3: held out family\d+(, family\d+){7} and 2 more", told)
 
 
 def test_a_fold_has_no_say_in_its_own_limit() -> None:

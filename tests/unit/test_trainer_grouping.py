@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from appliance.errors import ConfigError
+from tests.models import tiny_bundle
 from tests.tiny_boards import write_tiny_boards
+from trainer.__main__ import main
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.source import Source
 from trainer.datasets.split import split_by_group
@@ -132,7 +135,46 @@ def test_good_parts_of_one_folder_are_on_both_sides_of_the_split(
     for name in good:
         (tmp_path / name).rename(tmp_path / "images" / name)
     (tmp_path / "good.txt").write_text("".join(f"images/{name}\n" for name in good))
-    split = split_by_group(read_dataset(Source(tmp_path, good_list=Path("good.txt"))))
+    dataset = read_dataset(Source(tmp_path, good_list=Path("good.txt")))
+    split = split_by_group(dataset)
     assert "all good parts are of the group 'images'" in " ".join(capsys.readouterr().err.split())
     assert len(split.whole().groups()) == 24
     assert all(any(sample.is_good for sample in half.samples) for half in (split.train, split.validation))
+    with pytest.raises(ConfigError, match="the group images was taken apart, because all good parts are of it"):
+        split_by_group(dataset, ("images",))
+
+
+@pytest.mark.parametrize("place", ["imgs", "{}"])
+def test_a_group_that_was_taken_apart_cannot_be_named_and_that_is_said_with_a_few_of_what_there_is(
+    tmp_path: Path, place: str
+) -> None:
+    dataset = read_dataset(_in_folders(tmp_path, place))
+    name = place.format("good")
+    with pytest.raises(ConfigError) as refused:
+        split_by_group(dataset, (name,))
+    said = str(refused.value)
+    assert (
+        f"holdout: the group {name} was taken apart, because all pictures are of one group, or the groups are" in said
+    )
+    assert "the 24 groups are" in said
+    assert said.endswith(" and 16 more")
+    assert said.count(".png") == 8
+
+
+def test_groups_that_are_not_there_are_answered_with_a_few_of_those_that_are(tmp_path: Path) -> None:
+    dataset = read_dataset(write_tiny_boards(tmp_path, pictures=20, groups=20))
+    with pytest.raises(ConfigError, match=r"no group a; the groups are family0, .* and 12 more$"):
+        split_by_group(dataset, ("a",))
+    with pytest.raises(ConfigError, match=r"of the groups family0, .* and 12 more none is left on one side"):
+        split_by_group(dataset, dataset.groups())
+
+
+def test_a_group_that_was_taken_apart_is_refused_by_the_option_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(_in_folders(tmp_path, "imgs"))]
+    bundle = str(tiny_bundle(tmp_path / "tiny.bundle"))
+    assert main(["evaluate", "--bundle", bundle, *data, "--groups", "imgs"]) == 78
+    assert "--groups: the group imgs was taken apart, because" in " ".join(capsys.readouterr().err.split())
+    assert main(["train", "--out", str(tmp_path / "run"), *data, "--holdout", "imgs"]) == 78
+    assert "holdout: the group imgs was taken apart, because" in " ".join(capsys.readouterr().err.split())

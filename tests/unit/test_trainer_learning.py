@@ -24,7 +24,7 @@ from trainer.loss import assign, detection_loss, paired_iou
 from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
 from trainer.pictures import Pictures, repeat_factors
 from trainer.plan import Plan
-from trainer.resume import differences
+from trainer.resume import beginning, differences
 from trainer.sizes import TABLE, SizeName
 from trainer.strengths import Strengths
 from trainer.train import one_cycle, train
@@ -240,6 +240,17 @@ def test_each_option_that_differs_is_named_with_both_values() -> None:
         "--workers 2 (now 3, or as many processes)",
     ]
     assert differences(found, replace(found, classes=("a", "c"))) == ["the classes a, b (now a, c)"]
+
+
+def test_of_many_held_out_groups_the_ones_that_differ_are_told_first(tmp_path: Path) -> None:
+    groups = tuple(f"g{number:02d}" for number in range(30))
+    found, asked = (Checkpoint({}, NetShape(1, 2, 8), ("a", "b"), holdout=held) for held in (groups[:-1], groups[1:]))
+    save_checkpoint(tmp_path / "last.pt", found)
+    with pytest.raises(
+        ConfigError, match=r"held out g00, .* and 21 more, and now it would be g29, .* and 21 more; "
+    ) as it:
+        beginning(tmp_path, asked)
+    assert len(str(it.value)) - len(str(tmp_path)) < 220
 
 
 def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:

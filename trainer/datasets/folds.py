@@ -9,6 +9,7 @@ from appliance.errors import ConfigError
 from trainer.datasets.leakage import copies_across_groups
 from trainer.datasets.sample import Dataset
 from trainer.datasets.split import Split, split_by_group, tied_groups
+from trainer.names import listed
 
 
 def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
@@ -49,6 +50,6 @@ def folds_of(dataset: Dataset, wanted: int, seed: int = 0) -> tuple[Split, ...]:
     for names in held:
         if not sum(bad[name] for name in names):
             raise ConfigError(
-                f"--folds {wanted}: the groups {', '.join(names)} have no defect to be judged on; ask for fewer folds"
+                f"--folds {wanted}: the groups {listed(names)} have no defect to be judged on; ask for fewer folds"
             )
     return tuple(split_by_group(dataset, tuple(names)) for names in held)

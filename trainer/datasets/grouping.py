@@ -11,7 +11,7 @@ from trainer.datasets.sample import Sample, plain
 from trainer.progress import console
 
 
-def taken_apart(samples: tuple[Sample, ...], folder: Path) -> tuple[Sample, ...]:
+def taken_apart(samples: tuple[Sample, ...], folder: Path) -> tuple[tuple[Sample, ...], dict[str, str]]:
     """Make each picture a group of its own where the groups say nothing of parts, and say so.
 
     Args:
@@ -19,24 +19,28 @@ def taken_apart(samples: tuple[Sample, ...], folder: Path) -> tuple[Sample, ...]
         folder: the data's own, from which pictures in it are named.
 
     Returns:
-        The samples, those of a group that was taken apart with a group for each.
+        The samples, those of a group that was taken apart with a group for each; and such groups: name -> why.
     """
     if _are_kinds(samples):
+        why = "all pictures are of one group, or the groups are the kinds of defect"
         console.print(
-            "trainer: all pictures are of one group, or the groups are the kinds of defect: each picture is taken as a "
-            "group of its own; name parts, days or cameras as groups if there are any",
+            f"trainer: {why}: each picture is taken as a group of its own; name parts, days or cameras as groups if "
+            "there are any",
             soft_wrap=True,
         )
-        return _each_by_itself(samples, folder, frozenset(sample.group for sample in samples))
-    group = _all_good_parts(samples)
-    if group is None:
-        return samples
-    console.print(
-        f"trainer: all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group "
-        "of its own then, so that some can be held out; name parts, days or cameras as groups if there are any",
-        soft_wrap=True,
-    )
-    return _each_by_itself(samples, folder, frozenset([group]))
+        groups = frozenset(sample.group for sample in samples)
+    elif (group := _all_good_parts(samples)) is not None:
+        why = "all good parts are of it, and nothing else is"
+        console.print(
+            f"trainer: all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group "
+            "of its own then, so that some can be held out; name parts, days or cameras as groups if there are any",
+            soft_wrap=True,
+        )
+        groups = frozenset([group])
+    else:
+        return samples, {}
+    alone = _each_by_itself(samples, folder, groups)
+    return alone, dict.fromkeys(sorted(groups - {sample.group for sample in alone}), why)
 
 
 def _are_kinds(samples: tuple[Sample, ...]) -> bool:

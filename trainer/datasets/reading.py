@@ -57,9 +57,10 @@ def read_dataset(source: AnySource | Path) -> Dataset:
     pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
     samples = tuple(_sample(picture, names, classes) for picture in pictures)
     _tell_taken_otherwise(pictures)
-    if annotations.layout == "coco":
-        samples = taken_apart(samples, place.folder())
-    return Dataset(classes, samples, COPPER if annotations.layout == "deeppcb" else None)
+    if annotations.layout == "deeppcb":
+        return Dataset(classes, samples, COPPER)
+    samples, gone = taken_apart(samples, place.folder())
+    return Dataset(classes, samples, taken_apart=gone)
 
 
 def _tell_taken_otherwise(pictures: Sequence[LabelledPicture]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,11 +72,13 @@ class Dataset:
         classes: names; a label is an index into them.
         samples: in the order of the source, which is the order of every later draw.
         copper: what the classes mean if the pictures are binarised copper, else None.
+        taken_apart: groups that are no more, because they say nothing of parts: name -> why, in words.
     """
 
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     copper: Copper | None = None
+    taken_apart: Mapping[str, str] = field(default_factory=dict)
 
     def groups(self) -> tuple[str, ...]:
         """Return the names of the groups, sorted."""

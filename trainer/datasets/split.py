@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset, Sample
+from trainer.names import listed
 
 Counts: TypeAlias = NDArray[np.int64]
 
@@ -64,9 +65,7 @@ def split_by_group(
         ConfigError: A named group does not exist, or nothing would be left on one side.
     """
     groups = dataset.groups()
-    unknown = sorted(set(holdout) - set(groups))
-    if unknown:
-        raise ConfigError(f"holdout: no group {', '.join(unknown)}; the groups are {', '.join(groups)}")
+    check_groups(dataset, holdout, "holdout")
     tied = tied_groups(groups, ties)
     if not holdout and len(tied) == 1 and len(groups) > 1:
         raise ConfigError(
@@ -76,10 +75,35 @@ def split_by_group(
     split = _divided(dataset, set(holdout) if holdout else _drawn(dataset, tied, share, seed))
     if not split.train.samples or not split.validation.samples:
         raise ConfigError(
-            f"holdout: of the groups {', '.join(groups)} none is left on one side; at least two groups are needed, "
+            f"holdout: of the groups {listed(groups)} none is left on one side; at least two groups are needed, "
             "one to train on and one to validate on"
         )
     return split
+
+
+def check_groups(dataset: Dataset, named: Iterable[str], option: str) -> None:
+    """Refuse names of groups that are not there.
+
+    Args:
+        dataset: what was read.
+        named: names of groups.
+        option: what named them, for the message.
+
+    Raises:
+        ConfigError: There is no such group, or it was taken apart; the message says what there is instead.
+    """
+    groups = dataset.groups()
+    unknown = sorted(set(named) - set(groups))
+    gone = [name for name in unknown if name in dataset.taken_apart]
+    if gone:
+        why = dataset.taken_apart[gone[0]]
+        raise ConfigError(
+            f"{option}: the group {gone[0]} was taken apart, because {why}: each of its pictures is a group of its "
+            "own, called by its path; name such ones, or say in the data what parts, days or cameras they are of; the "
+            f"{len(groups)} groups are {listed(groups)}"
+        )
+    if unknown:
+        raise ConfigError(f"{option}: no group {listed(unknown)}; the groups are {listed(groups)}")
 
 
 def tied_groups(groups: Iterable[str], ties: Iterable[tuple[str, str]]) -> list[frozenset[str]]:
