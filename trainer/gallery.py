@@ -50,12 +50,16 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
         "Taken for another kind": [],
         "Labels to look at again": [],
     }
-    hits = Matched.of(judged).hits(limits)
+    matched = Matched.of(judged)
+    hits = matched.hits(limits)
     for picture, (part, is_found) in enumerate(zip(judged, hits, strict=True)):
+        order, taken = matched.found[picture]
+        is_wrong = np.zeros(len(order), bool)
+        is_wrong[order[taken < 0]] = True
         overlap = ious(part.boxes, part.true_boxes)
         counts = part.scores >= limits[part.labels]
         for number in np.flatnonzero(~is_found):
-            _look_at_missed(found, picture, part, (overlap[:, number], counts, int(number)), names)
+            _look_at_missed(found, picture, part, (overlap[:, number], counts, is_wrong, int(number)), names)
         for alone in np.flatnonzero(counts & (overlap.max(axis=1, initial=0.0) <= PROTOCOL_IOU)):
             words = f"{names[part.labels[alone]]} {part.scores[alone]:.2f}"
             case = Case(picture, as_box(part.boxes[alone]), words, float(part.scores[alone]))
@@ -71,14 +75,14 @@ def _look_at_missed(
     found: dict[str, list[Case]],
     picture: int,
     part: Judged,
-    seen: tuple[NDArray[np.float32], NDArray[np.bool_], int],
+    seen: tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], int],
     names: tuple[str, ...],
 ) -> None:
-    overlap, counts, number = seen
+    overlap, counts, is_wrong, number = seen
     near = overlap > PROTOCOL_IOU
     label = part.true_labels[number]
     box = as_box(part.true_boxes[number])
-    others = np.flatnonzero(near & counts & (part.labels != label))
+    others = np.flatnonzero(near & counts & is_wrong & (part.labels != label))
     if len(others):
         best = others[part.scores[others].argmax()]
         words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"

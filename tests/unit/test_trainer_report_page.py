@@ -55,6 +55,17 @@ def test_two_defects_in_one_detection_are_one_that_is_found_and_one_that_is_miss
     assert Matched.of([part]).hits(LIMITS)[0].tolist() == [True, False]
 
 
+def test_a_defect_beside_one_of_another_kind_that_is_found_is_missed_and_not_taken_for_it() -> None:
+    both = np.array([[0, 0, 20, 20], [0, 6, 20, 20]], np.float32)
+    found = replace(judged([(0, 0.9, 1)], []), boxes=both[1:], true_boxes=both, true_labels=np.array([0, 1]))
+    (case,) = find_cases([found], NAMES, LIMITS)["Missed"]
+    assert (case.box, case.words) == ((0.0, 0.0, 20.0, 20.0), "open, best score 0.00")
+    twice = replace(found, boxes=both, scores=np.array([0.8, 0.9], np.float32), labels=np.array([1, 1]))
+    cases = find_cases([twice], NAMES, LIMITS)
+    assert [case.words for case in cases["Taken for another kind"]] == ["open, taken for short 0.80"]
+    assert "Missed" not in cases
+
+
 def test_nothing_to_look_at_has_no_heading() -> None:
     assert find_cases([judged([(0, 0.9, 0)], [(0, 0)]), judged([], [])], NAMES, LIMITS) == {}
 
