@@ -12,6 +12,7 @@ from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
 from trainer.pictures import steps_per_pass
 from trainer.plan import USUAL_BATCH, USUAL_SIDE_PX, USUAL_STEPS, Plan
+from trainer.progress import tracked
 from trainer.strengths import Strengths
 
 LARGEST_SIDE_PX = 640
@@ -59,7 +60,7 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
 def usual_side_px(train: Dataset) -> int:
     """Return a crop's side in which large defects of every class have room, 320 to 640.
 
-    No larger than the largest picture, because the rest of the crop would be empty.
+    Above 320 no larger than the largest picture, because the rest of the crop would be empty.
 
     Args:
         train: the training half.
@@ -73,8 +74,20 @@ def usual_side_px(train: Dataset) -> int:
         if len(boxes):
             wanted = max(wanted, DEFECT_ROOM * float(np.quantile((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 0.9)))
     if wanted > USUAL_SIDE_PX:
-        wanted = min(wanted, max(max(picture_size(s.image, "the data set")) for s in train.samples))
+        wanted = min(wanted, largest_side_px(train))
     return int(min(LARGEST_SIDE_PX, max(USUAL_SIDE_PX, -(-wanted // 32) * 32)))
+
+
+def largest_side_px(train: Dataset) -> int:
+    """Return the longest side of all pictures: a crop of more can only be filled up, or put together from several.
+
+    Args:
+        train: the training half.
+
+    Raises:
+        ConfigError: A picture cannot be read.
+    """
+    return max(max(picture_size(s.image, "the data set")) for s in tracked(train.samples, "picture sizes"))
 
 
 def usual_strengths(train: Dataset) -> dict[str, float]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from appliance.errors import ConfigError
 from trainer.backbone import Backbone
 from trainer.datasets.split import Split
-from trainer.defaults import LARGEST_SIDE_PX, complete, usual_side_px
+from trainer.defaults import LARGEST_SIDE_PX, complete, largest_side_px, usual_side_px
 from trainer.files import make_folder
 from trainer.observer import Observer
 from trainer.pictures import steps_per_pass
@@ -63,18 +63,24 @@ class Search:
             "rate": FloatDistribution(5e-4, 2e-2, log=True),
             "variation": FloatDistribution(0.0, 2.0),
         }
-        if any(sample.is_good for sample in self.split.train.samples):
+        if self._has_good():
             space["good_share"] = FloatDistribution(0.0, 0.5)
         if self.side_px is None:
-            space["side_px"] = CategoricalDistribution(_sides(usual_side_px(self.split.train)))
+            train = self.split.train
+            space["side_px"] = CategoricalDistribution(_sides(usual_side_px(train), largest_side_px(train)))
         return space
 
     def usual(self) -> dict[str, Any]:
         """Return the dials of a training whose dials nobody has searched: the first trial."""
-        dials = {"rate": self.asked.rate, "variation": self.asked.variation, "good_share": self.asked.good_share}
-        dials["side_px"] = usual_side_px(self.split.train)
-        space = self.space()
-        return {name: value for name, value in dials.items() if name in space}
+        dials: dict[str, Any] = {"rate": self.asked.rate, "variation": self.asked.variation}
+        if self._has_good():
+            dials["good_share"] = self.asked.good_share
+        if self.side_px is None:
+            dials["side_px"] = usual_side_px(self.split.train)
+        return dials
+
+    def _has_good(self) -> bool:
+        return any(sample.is_good for sample in self.split.train.samples)
 
     def plan(self, dials: Mapping[str, Any]) -> Plan:
         """Return the plan of a trial.
@@ -116,7 +122,8 @@ def search(wanted: Search, backbone: Backbone | None, folder: Path, trials: int,
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     make_folder(folder)
-    study, space = _opened(wanted, folder / "study.db"), wanted.space()
+    space = wanted.space()
+    study = _opened(wanted, space, folder / "study.db")
     until_ns = None if minutes is None else time.monotonic_ns() + round(minutes * 60e9)
     while _ended(study) < trials and (until_ns is None or time.monotonic_ns() < until_ns):
         study.sampler = optuna.samplers.TPESampler(seed=(wanted.asked.seed + len(study.trials)) % 2**32)
@@ -152,7 +159,7 @@ class _Judge(Observer):
             raise optuna.TrialPruned
 
 
-def _opened(wanted: Search, file: Path) -> optuna.Study:
+def _opened(wanted: Search, space: Mapping[str, BaseDistribution], file: Path) -> optuna.Study:
     try:
         study = optuna.create_study(
             storage=f"sqlite:///{file.resolve()}",
@@ -169,6 +176,7 @@ def _opened(wanted: Search, file: Path) -> optuna.Study:
     if differing:
         told = ", ".join(f"{name} {found.get(name)} (now {identity.get(name)})" for name in differing)
         raise ConfigError(f"{file}: is a search with {told}; repeat that, or name another --out")
+    _check_sides(study, space, file)
     study.set_user_attr("identity", identity)
     study.enqueue_trial(wanted.usual(), skip_if_exists=True)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # a kill has ended it
@@ -177,11 +185,25 @@ def _opened(wanted: Search, file: Path) -> optuna.Study:
     return study
 
 
+def _check_sides(study: optuna.Study, space: Mapping[str, BaseDistribution], file: Path) -> None:
+    """Refuse to go on where other crops were tried: another trainer may choose others for the same data."""
+    now = space.get("side_px")
+    for trial in study.get_trials(deepcopy=False):
+        was = trial.distributions.get("side_px")
+        if isinstance(now, CategoricalDistribution) and isinstance(was, CategoricalDistribution) and was != now:
+            before, after = (", ".join(map(str, it.choices)) for it in (was, now))
+            raise ConfigError(
+                f"{file}: is a search among crops of {before} pixels, by another version of the trainer; it would now "
+                f"be among {after}: name another --out"
+            )
+
+
 def _ended(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
-def _sides(usual_px: int) -> list[int]:
-    """Return the sides to try: the usual one, and what is smaller and larger."""
+def _sides(usual_px: int, largest_px: int) -> list[int]:
+    """Return the sides to try: the usual one, what is smaller, and what is larger as long as a picture fills it."""
     sides = {32 * round(factor * usual_px / 32) for factor in (0.6, 0.8, 1.0, 1.25, 1.5)}
-    return sorted(side for side in sides if 64 <= side <= math.ceil(LARGEST_SIDE_PX / 32) * 32)
+    most_px = max(usual_px, min(LARGEST_SIDE_PX, math.ceil(largest_px / 32) * 32))
+    return sorted(side for side in sides if 64 <= side <= most_px)

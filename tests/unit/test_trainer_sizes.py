@@ -164,7 +164,7 @@ def test_a_run_that_nobody_measured_takes_ten_thousand_steps_in_epochs_worth_a_c
 
 
 @pytest.mark.parametrize(("size", "side_px"), [((700, 200), 480), ((200, 390), 416), ((310, 200), 320)])
-def test_crops_have_room_for_the_large_defects_of_a_rare_kind_and_are_no_larger_than_the_largest_picture(
+def test_crops_have_room_for_large_defects_of_a_rare_kind_and_above_320_are_no_larger_than_the_largest_picture(
     tmp_path: Path, size: tuple[int, int], side_px: int
 ) -> None:
     pictures = tmp_path / "small.png", tmp_path / "large.png"

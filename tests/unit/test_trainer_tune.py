@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from optuna import create_study
+from optuna.distributions import CategoricalDistribution
 
+from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main, parser
 from trainer.datasets.reading import read_dataset
@@ -107,6 +110,32 @@ def test_a_killed_search_goes_on_and_repeats_the_trial_that_was_killed(
     capsys.readouterr()
     assert main([*words, "--seed", "5"]) == 78
     assert "--seed 0 (now 5)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("picture_px", "sides"), [(96, [192, 256, 320]), (400, [192, 256, 320, 384]), (700, [192, 256, 320, 384, 480])]
+)
+def test_no_crops_are_tried_that_no_picture_fills_but_the_usual_ones(
+    tmp_path: Path, picture_px: int, sides: list[int]
+) -> None:
+    whole = read_dataset(write_tiny_boards(tmp_path, pictures=20, groups=5, side_px=picture_px))
+    wanted = Search(split_by_group(whole, ("family1",)), Plan(epochs=1), 0, None, 4, "auto", {})
+    found = wanted.space()["side_px"]
+    assert isinstance(found, CategoricalDistribution)
+    assert list(found.choices) == sides
+    assert set(wanted.usual()) == set(wanted.space())
+    assert wanted.usual()["side_px"] in sides
+
+
+def test_a_search_among_other_crops_is_not_gone_on_with(tmp_path: Path) -> None:
+    split = inside(tmp_path / "data")
+    (tmp_path / "search").mkdir()
+    study = create_study(storage=f"sqlite:///{tmp_path}/search/study.db", study_name="tune", direction="maximize")
+    study.tell(study.ask({"side_px": CategoricalDistribution([192, 256, 320, 384, 480])}), 0.5)
+    wanted = Search(split, Plan(epochs=1, batch=4, width=8), 0, None, 4, "auto", {})
+    says = r"is a search among crops of 192, 256, 320, 384, 480 pixels, .* among 192, 256, 320: name another --out"
+    with pytest.raises(ConfigError, match=says):
+        search(wanted, None, tmp_path / "search", 2, None)
 
 
 def test_a_file_that_is_no_search_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
