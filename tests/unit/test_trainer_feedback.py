@@ -110,6 +110,18 @@ def test_a_part_on_which_people_disagree_is_set_aside_and_listed(
     assert "4 parts that nobody judged are left out" in told
 
 
+def test_people_who_mark_the_same_line_agree(export: Path) -> None:
+    line = {"view": "top", "label": "scratch", "box_px": [10, 20, 10, 60]}
+    judge(export, "t1", "REJECT", boxes=[line])
+    judge(export, "t1", "REJECT", "Bob", boxes=[line | {"box_px": [10.25, 20, 10.25, 60]}])
+    judge(export, "t3", "REJECT", boxes=[line])
+    judge(export, "t3", "REJECT", "Bob", boxes=[line | {"box_px": [12, 20, 12, 60]}])
+    assert {part: image["boxes"] for part, image in taken(export).items()} == {
+        "part-of-t1": [("scratch", [10.25, 20, 1, 40])]
+    }
+    assert aside(export) == {"part-of-t3": "people disagree on what is where"}
+
+
 def test_who_changes_their_mind_counts_once(export: Path) -> None:
     judge(export, "t0", "REJECT", at="2026-11-10T09:00:00.000Z", boxes=[box(1, 1)])
     judge(export, "t0", "ACCEPT", at="2026-11-10T10:00:00.000Z")

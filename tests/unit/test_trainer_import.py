@@ -216,7 +216,7 @@ def test_voc_counts_pixels_from_one_and_includes_the_last(voc: Path) -> None:
     [
         ("<xmin>1<", "<xmin>many<", "a.xml:6: <xmin> is no number: 'many'"),
         ("<xmin>1<", "<xmin>nan<", "a.xml:6: <xmin> is no number"),
-        ("<xmin>1<", "<xmin>40<", "a.xml:6: box (39.0, 10.0, 30.0, 20.0) has no area"),
+        ("<xmin>1<", "<xmin>31<", "a.xml:6: box (31.0, 11.0, 30.0, 20.0) has no area"),
         ("<xmax>30<", "<xmax>90<", "a.xml:6: box 0.0, 10.0, 90.0, 20.0 leaves the picture of 64 x 48"),
         ("<name>scratch</name>", "", "a.xml:4: <object> needs one <name>, found 0"),
         ("scratch", " ", "a.xml:5: <name> is empty"),
@@ -379,16 +379,18 @@ def test_what_is_not_taken_as_it_is_written_is_told_at_the_import(
 def test_a_line_is_one_pixel_wide_and_told_whatever_layout_it_comes_from(
     yolo: Path, voc: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (yolo / "labels/val/c.txt").write_text("0 0.5 0.5 0 0.5\n0 -0.005 0.5 0.01 0.5\n1 0.25 0.25 0.0001 0.5\n")
+    (yolo / "labels/val/c.txt").write_text("0 0.5 0.5 0 0.5\n0 -0.005 0.5 0.01 0.5\n1 0.25 0 0.2501 0.25 0.25 0.5\n")
     lines = [("dent", (32, 12, 33, 36)), ("dent", (0, 12, 1, 36)), ("scratch", (16, 0, 17, 24))]
     assert boxes(taken(yolo, "yolo"))["c.png"] == lines
+    content = json.loads((yolo.parent / "out/read.json").read_text())
+    assert content["annotations"][-1]["segmentation"] == [[16, 0, 17, 0, 17, 24, 16, 24]]
     said = " ".join(capsys.readouterr().err.split())
     assert f"3 labels are not taken as they are written; the first is {yolo}/labels/val/c.txt:1: box 32.0, 12" in said
     path = voc / "Annotations/a.xml"
-    path.write_text(path.read_text().replace("<xmin>1<", "<xmin>31<"))
-    assert boxes(taken(voc, "voc"))["a.png"] == [("scratch", (30, 10, 31, 20))]
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"the first is {path}:6: box 30.0, 10.0, 30.0, 20.0 has no area; it is taken as one pixel wide" in said
+    path.write_text(path.read_text().replace("<xmin>1<", "<xmin>65<").replace("<xmax>30<", "<xmax>65<"))
+    assert boxes(taken(voc, "voc"))["a.png"] == [("scratch", (63, 10, 64, 20))]
+    told = f"the first is {path}:6: box 64.0, 10.0, 65.0, 20.0 leaves its picture by 1 px and is cut off there; what is"
+    assert f"{told} left has no area; it is taken as one pixel wide" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

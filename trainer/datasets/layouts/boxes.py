@@ -52,8 +52,18 @@ def fitted(box: Box, size: tuple[int, int], where: str) -> tuple[Box, str]:
     if _is_line(inside):
         left = f"{words}; what is left" if words else f"box {shown}"
         words = f"{left} has no area; it is taken as one pixel wide"
-    (x1, x2), (y1, y2) = (_widened(inside[axis], inside[axis + 2], size[axis]) for axis in (0, 1))
-    return (x1, y1, x2, y2), words
+    return widened(inside, size), words
+
+
+def widened(box: Box, size: tuple[float, float] = (math.inf, math.inf)) -> Box:
+    """Widen a box to one pixel where it is a line.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels.
+        size: width and height of its picture, which it does not leave; infinite if nobody knows them.
+    """
+    (x1, x2), (y1, y2) = (_widened(box[axis], box[axis + 2], size[axis]) for axis in (0, 1))
+    return x1, y1, x2, y2
 
 
 def _cut(box: Box, size: tuple[int, int]) -> Box:
@@ -64,7 +74,7 @@ def _is_line(inside: Box) -> bool:
     return min(inside[2] - inside[0], inside[3] - inside[1]) < LINE_PX
 
 
-def _widened(low: float, high: float, side_px: int) -> tuple[float, float]:
+def _widened(low: float, high: float, side_px: float) -> tuple[float, float]:
     if high - low >= LINE_PX:
         return low, high
     first = min(low, side_px - 1.0)
@@ -112,11 +122,14 @@ def placed(truth: TruthBox, size: tuple[int, int], outlines: tuple[Outline, ...]
         outlines: its polygons, if they are known.
 
     Returns:
-        The defect; its box is rounded to 1/64 pixel, so that x + width is exact in every reader.
+        The defect; its box is rounded to 1/64 pixel, so that x + width is exact in every reader. The outline of a line,
+        which encloses nothing, is its box.
 
     Raises:
         ConfigError: As `fitted` raises it.
     """
     (inside,) = fitted_boxes([truth], size)
     x1, y1, x2, y2 = (math.floor(edge * 64 + 0.5) / 64 for edge in inside.box)
+    if outlines and _is_line(_cut(truth.box, size)):
+        outlines = ((x1, y1, x2, y1, x2, y2, x1, y2),)
     return Defect(truth.label, (x1, y1, x2, y2), outlines, truth.where, inside.taken_as)

@@ -10,7 +10,7 @@ from appliance.annotations.feedback import HumanBox, HumanVerdict, JudgedPart, r
 from appliance.annotations.pictures import TruthBox
 from appliance.bundle.matching import iou
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.boxes import placed
+from trainer.datasets.layouts.boxes import placed, widened
 from trainer.datasets.layouts.found import Found, FoundPicture, Wishes
 from trainer.datasets.sample import picture_size
 
@@ -102,11 +102,16 @@ def _are_same(first: tuple[HumanBox, ...], second: tuple[HumanBox, ...]) -> bool
     left = list(second)
     for box in first:
         alike = [other for other in left if (other.view, other.label) == (box.view, box.label)]
-        best = max(alike, key=lambda other: iou(other.box_px, box.box_px), default=None)
-        if best is None or iou(best.box_px, box.box_px) < SAME_BOX_IOU:
+        best = max(alike, key=lambda other: _overlap(other, box), default=None)
+        if best is None or _overlap(best, box) < SAME_BOX_IOU:
             return False
         left.remove(best)
     return not left
+
+
+def _overlap(first: HumanBox, second: HumanBox) -> float:
+    """Return the IoU of two boxes; a line is taken as one pixel wide, as it is when it is learned from."""
+    return iou(widened(first.box_px), widened(second.box_px))
 
 
 def _pictures(part: JudgedPart, truth: _Truth, last: list[Said], group: str, wishes: Wishes) -> list[FoundPicture]:

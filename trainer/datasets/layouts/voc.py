@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from appliance.annotations.pictures import TruthBox, existing
+from appliance.annotations.pictures import TruthBox, check_corners, existing
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.boxes import placed
@@ -92,6 +92,7 @@ def _defect(entry: Element, size: tuple[int, int], wishes: Wishes) -> Defect:
         raise ConfigError(f"{name.where}: <name> is empty; name the class, or remove the object")
     box = entry.only("bndbox")
     x1, y1, x2, y2 = (_number(box.only(corner)) for corner in ("xmin", "ymin", "xmax", "ymax"))
+    check_corners((x1, y1, x2, y2), box.where)  # before they are moved: the last pixel may be the first, not before it
     label = wishes.label(name.text.strip(), name.where)
     return placed(TruthBox(label, (x1 - 1, y1 - 1, x2, y2), box.where), size)
 
