@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance.device_state import DeviceState, differences, held_back, read_device_state
-from appliance.latency_watch import LatencyWatch, LiveLatency
+from appliance.latency_watch import LatencyWatch
+from appliance.live_latency import LiveLatency
 from appliance.throttling import Throttling, read_throttling, signs
 
 log = logging.getLogger(__name__)

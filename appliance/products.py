@@ -18,6 +18,7 @@ from appliance.documents import Document
 from appliance.errors import ApplianceError, ConfigError
 from appliance.events import Changeover, Versions
 from appliance.inspection import PartInspection
+from appliance.live_latency import LatencyTerms
 from appliance.optics.reference import lay_ms
 from appliance.parts import Product
 from appliance.recipe import BoundRecipe, LoadedRecipe, load_recipe
@@ -27,7 +28,7 @@ from appliance.stages.infer import Inference, pictures_at_once
 log = logging.getLogger(__name__)
 
 
-def ignore_ms(product: str, budget_ms: float, spent_ms: float) -> None:
+def ignore_ms(terms: LatencyTerms, spent_ms: float) -> None:
     """Take no note of what the model took."""
 
 
@@ -95,7 +96,7 @@ def first_product(config: Config, document: Document, last: Changeover | None) -
 
 def load_products(
     config: Config, document: Document, in_force: str, device_root: Path = Path("/"),
-    note_inference_ms: Callable[[str, float, float], None] = ignore_ms, pool: RuntimePool | None = None,
+    note_inference_ms: Callable[[LatencyTerms, float], None] = ignore_ms, pool: RuntimePool | None = None,
 ) -> WarmProducts:  # fmt: skip
     """Load and prove every product; the bundle or the recipe of one that is not in force may be at fault.
 
@@ -104,7 +105,7 @@ def load_products(
         document: the configuration's, for its digest.
         in_force: key of config.product_files, from first_product.
         device_root: see activate_configured.
-        note_inference_ms: told each part's product, what the model may take for it and what it took, in milliseconds.
+        note_inference_ms: told what each part's time in the model is held to, and what it took, in milliseconds.
         pool: lends the models; None for one of its own.
 
     Returns:
@@ -133,7 +134,7 @@ def load_products(
 def load_release(
     config: Config, document: Document, name: str, bundle: Bundle, recipe: LoadedRecipe,
     device_root: Path = Path("/"),
-    note_inference_ms: Callable[[str, float, float], None] = ignore_ms,
+    note_inference_ms: Callable[[LatencyTerms, float], None] = ignore_ms,
 ) -> WarmProduct:  # fmt: skip
     """Load another release for a product beside what judges, in memory of its own; it is never proved here.
 
@@ -170,7 +171,7 @@ class _Loader:
     config: Config
     document: Document
     device_root: Path
-    note_inference_ms: Callable[[str, float, float], None]
+    note_inference_ms: Callable[[LatencyTerms, float], None]
     pool: RuntimePool
     _bundles: dict[Path, Bundle] = field(default_factory=dict)
     recipe: LoadedRecipe | None = None
@@ -194,7 +195,8 @@ class _Loader:
         inspections: list[PartInspection] = []
         for runtime in engine.copies:
             inference = Inference(recipe, bundle.manifest, runtime)
-            note_ms = partial(self.note_inference_ms, judging.product, engine.budget_ms * inference.tiles)
+            terms = LatencyTerms(judging.product, engine.certificate.id, engine.budget_ms * inference.tiles)
+            note_ms = partial(self.note_inference_ms, terms)
             inspections.append(PartInspection(recipe, inference, note_ms))
             undo.callback(inspections[-1].close)
         product = Product(tuple(inspections), judging, recipe.deadline_ms, recipe.answer_reserve_ms)

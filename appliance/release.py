@@ -16,6 +16,7 @@ from appliance.device_state import differences, read_device_state
 from appliance.documents import Document
 from appliance.errors import ApplianceError, BundleError, BundleProofError, ConfigError, StorageError
 from appliance.events import ReleaseChange, ReleaseKind, Versions, iso
+from appliance.live_latency import LatencyTerms
 from appliance.parts import Product
 from appliance.ports import Answer, Clock, ReleaseLog
 from appliance.products import WarmProduct, WarmProducts, key_of, load_release
@@ -53,7 +54,7 @@ class Releases:
         ledger: ReleaseLog,
         clock: Clock,
         *,
-        note_inference_ms: Callable[[str, float, float], None],
+        note_inference_ms: Callable[[LatencyTerms, float], None],
         on_change: Callable[[], None],
     ) -> None:
         """Load nothing yet.

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from appliance.changeover import Products
 from appliance.events import Frame, Inspection, Record, ReleaseChange, ReleaseKind, UpdateEvent, Versions, iso
 from appliance.inspection_flag import InspectionFlag, flag_of
+from appliance.live_latency import LatencyTerms
 from appliance.ports import Answer, Clock
 from appliance.products import WarmProduct, WarmProducts
 from appliance.release import Place, Releases
@@ -31,7 +32,7 @@ class Updates:
         images: FolderImageStore,
         clock: Clock,
         *,
-        note_inference_ms: Callable[[str, float, float], None],
+        note_inference_ms: Callable[[LatencyTerms, float], None],
         on_change: Callable[[], None],
     ) -> None:
         """Wire both; nothing runs yet.

@@ -92,10 +92,10 @@ def recipe_release(config: Path, version: int, document: dict[str, Any] | None =
     return path
 
 
-def prove_recipe(config: Path, package: Path, product: str = "") -> None:
+def prove_recipe(config: Path, package: Path, product: str = "", root: Path = Path("/")) -> None:
     """Prove what judges a product with a released recipe, as the agent does before it asks."""
     loaded, _ = load_config(config)
     files = loaded.product_files()[product]
     bundle = read_bundle(files.bundle)
     recipe = load_bound_recipe(loaded, files, bundle, load_recipe(package))
-    activate_configured(loaded, bundle, recipe).close()
+    activate_configured(loaded, bundle, recipe, device_root=root).close()

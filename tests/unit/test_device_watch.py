@@ -10,6 +10,7 @@ from appliance.device_state import read_device_state
 from appliance.device_watch import FREE_LOOKS, REMINDER_LOOKS, DeviceWatch
 from appliance.errors import StorageError
 from appliance.latency_watch import LatencyWatch
+from appliance.live_latency import LatencyTerms
 from tests.device_root import CALM, COOL_GPU, GPU_CLOCK, HOT_GPU, JETSON, POLICY, write
 from tests.line import Line, eventually
 
@@ -18,7 +19,7 @@ LOWER_CLOCK = {f"{GPU_CLOCK}/max_freq": "306000000"}
 AS_PROVED = {name: JETSON[name] for name in SLOWER_MODE | LOWER_CLOCK}
 CHANGED = "the power mode was MAXN_SUPER (2) and is 15W (0) now"
 RUNS = 20
-PRODUCT, BUDGET_MS = "lid", 10.0
+LID = LatencyTerms("lid", "c1", 10.0)
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Watched:
 
     def runs(self, *times_ms: float) -> None:
         for spent_ms in times_ms:
-            self.latency.add(PRODUCT, BUDGET_MS, spent_ms)
+            self.latency.add(LID, spent_ms)
 
 
 @pytest.fixture
@@ -86,7 +87,9 @@ def test_parts_that_stay_fast_prove_the_latency_again(watched: Watched, caplog: 
     assert said in caplog.text
     status = watched.watch.status()
     assert (status["changed"], status["latency_parts_needed"]) == ([CHANGED], 0)
-    assert status["latency"] == {"product": "lid", "runs": RUNS, "p50_ms": 3.0, "p99_ms": 9.0, "budget_ms": 10.0}
+    assert status["latency"] == {
+        "product": "lid", "certificate": "c1", "runs": RUNS, "p50_ms": 3.0, "p99_ms": 9.0, "budget_ms": 10.0
+    }  # fmt: skip
     assert watched.holds == []
     watched.becomes(AS_PROVED)
     assert watched.watch.status()["latency"] is None
@@ -107,24 +110,25 @@ def test_a_device_that_got_too_slow_takes_no_more_parts_until_it_is_set_back(wat
     assert (watched.watch.status()["changed"], watched.watch.status()["latency"]) == ([], None)
 
 
-@pytest.mark.parametrize("budget_ms", [2.0, BUDGET_MS])
+@pytest.mark.parametrize("budget_ms", [2.0, LID.budget_ms])
 def test_another_product_is_judged_for_itself_on_a_changed_device(watched: Watched, budget_ms: float) -> None:
     watched.becomes(SLOWER_MODE)
     watched.runs(*[3.0] * RUNS)
     watched.watch.look()
-    watched.latency.add("box", budget_ms, 3.0)  # after a changeover
+    box = LatencyTerms("box", "c2", budget_ms)
+    watched.latency.add(box, 3.0)  # after a changeover
     assert watched.watch.status()["latency_parts_needed"] == RUNS
     watched.runs(3.0)  # and back: that one is judged
     assert watched.watch.status()["latency_parts_needed"] == 0
     for _ in range(RUNS):
-        watched.latency.add("box", budget_ms, budget_ms + 1)
+        watched.latency.add(box, budget_ms + 1)
     watched.watch.look()
     assert (
         f"parts of box took at most {budget_ms + 1:g} ms in the model, {budget_ms:g} ms are allowed" in watched.holds[0]
     )
     watched.becomes(AS_PROVED)
     assert watched.holds[1:] == [""]
-    watched.latency.add("tray", 7.0, 3.0)
+    watched.latency.add(LatencyTerms("tray", "c3", 7.0), 3.0)
     assert watched.watch.status()["latency_parts_needed"] == 0
 
 
@@ -214,7 +218,7 @@ def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_ope
         write(root, SLOWER_MODE)
         assert eventually(lambda: watch.status()["changed"] != [])
         for _ in range(RUNS):
-            latency.add(PRODUCT, 0.5, 1.0)
+            latency.add(LatencyTerms("lid", "c1", 0.5), 1.0)
         assert eventually(lambda: line.station.stopped_because != "")
         assert CHANGED in line.station.on_command("status", {})["stopped_because"]
         with pytest.raises(StorageError, match="the device is too slow since it changed"):

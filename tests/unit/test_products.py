@@ -15,6 +15,7 @@ from appliance.config import RuntimeSection, load_config
 from appliance.engine import instances, make_runtime
 from appliance.errors import BundleError, ConfigError, RuntimeFault
 from appliance.events import Changeover, Pixels
+from appliance.live_latency import LatencyTerms
 from appliance.ports import EngineIdentity, RawDetections, Runtime
 from appliance.products import load_products
 from appliance.runtime_pool import RuntimePool
@@ -224,14 +225,17 @@ def test_products_of_one_bundle_share_its_model_and_each_is_proved_by_its_own_li
 
 def test_products_of_one_deadline_are_told_apart_by_what_the_model_took(config: Path) -> None:
     add_product(config, "twin")
-    noted: list[tuple[str, float]] = []
+    noted: list[LatencyTerms] = []
     loaded, document = load_config(config)
-    warm = load_products(loaded, document, "plain", note_inference_ms=lambda *told: noted.append(told[:2]))
+    warm = load_products(loaded, document, "plain", note_inference_ms=lambda terms, _: noted.append(terms))
     for name in ("plain", "twin"):
         warm.ready[name].product.inspections[0]({"top": make_frame()}, {})
     warm.close()
-    (plain, budget_ms), twin = noted
-    assert (plain, twin) == ("plain", ("twin", budget_ms))
+    plain, twin = noted
+    assert (plain.product, twin.product, twin.budget_ms) == ("plain", "twin", plain.budget_ms)
+    assert [each.certificate for each in noted] == [
+        warm.ready[name].engine.certificate.id for name in ("plain", "twin")
+    ]
 
 
 class CountingRuntime:
