@@ -31,7 +31,7 @@ class DeviceWatch:
 
     def __init__(
         self,
-        proved_on: DeviceState,
+        proved_on: Callable[[], DeviceState],
         latency: LatencyWatch,
         *,
         alarm: Callable[[str, str], None],
@@ -42,7 +42,8 @@ class DeviceWatch:
         """Prepare; nothing runs before start().
 
         Args:
-            proved_on: the device as it was when the bundle was proved.
+            proved_on: tells the device of the certificate by which parts are judged now; a changeover or a release
+                may bring another one.
             latency: gets the times of live parts.
             alarm: tells people: one word, and what happened and what to do next.
             hold: makes the station take no more parts for a reason; an empty one makes it take parts again.
@@ -50,7 +51,8 @@ class DeviceWatch:
             every_s: seconds between two looks of the thread.
         """
         self._proved_on = proved_on
-        self._last_free = proved_on
+        self._last_free = proved_on()
+        self._unread: tuple[str, ...] = ()
         self._latency = latency
         self._alarm = alarm
         self._hold = hold
@@ -84,7 +86,7 @@ class DeviceWatch:
             "latency_parts": self._latency.collected,
             "latency_parts_needed": self._latency.wanted,
             "latency": asdict(measured) if measured else None,
-            "unread": list(self._proved_on.unread),
+            "unread": list(self._unread),
         }
 
     def look(self) -> None:
@@ -97,6 +99,7 @@ class DeviceWatch:
         self._judge_throttling(signs(self._seen or throttling, throttling))
         self._seen = throttling
         now = read_device_state(self._root)
+        self._unread = now.unread
         if self._throttled:
             now = held_back(now, self._last_free)
         else:
@@ -126,7 +129,7 @@ class DeviceWatch:
                 self._throttled, self._throttled_looks = (), 0
 
     def _judge_state(self, now: DeviceState) -> None:
-        changed = tuple(differences(self._proved_on, now))
+        changed = tuple(differences(self._proved_on(), now))
         if changed != self._changed:
             self._changed = changed
             self._take_note()
@@ -139,7 +142,7 @@ class DeviceWatch:
         if not self._changed:
             self._latency.end()
             self._hold("")
-            log.info("the device is as it was proved again: the proof holds")
+            log.info("the device is as it was proved: the proof holds")
             return
         self._latency.begin()
         self._alarm(

@@ -19,7 +19,6 @@ from appliance.certification.certificate import Certificate
 from appliance.changeover import Products
 from appliance.clock import SystemClock
 from appliance.config import Config, load_config
-from appliance.device_state import read_device_state
 from appliance.device_watch import DeviceWatch
 from appliance.documents import Document
 from appliance.engine_faults import EngineFaults
@@ -89,7 +88,7 @@ class Appliance:
         cameras = make_cameras(config, document, self.clock)
         settings = mqtt_settings(config, document)
         last = last_changeover_in(config.ledger.path)
-        proved_on, latency = read_device_state(device_root), LatencyWatch()
+        latency = LatencyWatch()
         in_force = first_product(config, document, last)
         self._warm = load_products(config, document, in_force, device_root, latency.add)
         self.ledger = open_ledger(config, settings, self.boot_id)
@@ -122,7 +121,9 @@ class Appliance:
             inspecting=self.updates.rest,
             engine_faults=EngineFaults(self._end),
         )
-        self.device_watch = DeviceWatch(proved_on, latency, alarm=self._alarm, hold=self.station.hold, root=device_root)
+        self.device_watch = DeviceWatch(
+            lambda: self.certificate.device, latency, alarm=self._alarm, hold=self.station.hold, root=device_root
+        )
 
     def __enter__(self) -> "Appliance":
         """Answer for parts left open, then take triggers."""

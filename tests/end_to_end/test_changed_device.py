@@ -1,6 +1,7 @@
 """A whole station whose device changes under it: the plant hears of it, and live parts prove the latency again."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,38 @@ def test_the_plant_hears_of_heat_and_of_a_new_power_mode_and_live_parts_prove_th
     assert status["latency"]["p99_ms"] <= status["latency"]["budget_ms"]
     assert (len(status["changed"]), status["latency_parts_needed"]) == (1, 0)
     assert "the changed device is fast enough" in caplog.text
+
+
+class WhenTold(logging.Handler):
+    """Does something once the log tells of something."""
+
+    def __init__(self, words: str, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._words = words
+        self._acts = [act]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._words in record.getMessage() and self._acts:
+            self._acts.pop()()
+
+
+def test_a_device_that_changes_while_the_station_starts_is_compared_with_what_the_certificate_names(
+    tmp_path: Path,
+) -> None:
+    root = write(tmp_path / "root", JETSON | CALM)
+    tiny_bundle(tmp_path / "tiny.bundle")
+    config = write_station(tmp_path)
+    start, slower = logging.getLogger("appliance.products"), {"var/lib/nvpmodel/status": "pmode:0000"}
+    changes = WhenTold("golden images speak for the proof", lambda: write(root, slower))  # the bundle is read
+    start.addHandler(changes)
+    try:
+        appliance = build(config, device_root=root)
+    finally:
+        start.removeHandler(changes)
+    with appliance:
+        appliance.device_watch.look()
+        assert appliance.certificate.device.power_mode == "15W (0)"
+        assert appliance.device_watch.status()["changed"] == []
+        write(root, {"var/lib/nvpmodel/status": "pmode:0002"})
+        appliance.device_watch.look()
+        assert appliance.device_watch.status()["changed"] == ["the power mode was 15W (0) and is MAXN_SUPER (2) now"]

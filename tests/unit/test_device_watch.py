@@ -32,9 +32,10 @@ class Watched:
 
     def __post_init__(self) -> None:
         write(self.root, JETSON | CALM)
+        self.proved_on = read_device_state(self.root)
         self.latency = LatencyWatch(RUNS)
         self.watch = DeviceWatch(
-            read_device_state(self.root),
+            lambda: self.proved_on,
             self.latency,
             alarm=lambda name, text: self.alarms.append((name, text)),
             hold=self.holds.append,
@@ -132,6 +133,23 @@ def test_another_product_is_judged_for_itself_on_a_changed_device(watched: Watch
     assert watched.watch.status()["latency_parts_needed"] == 0
 
 
+def test_what_judges_now_counts_by_the_device_of_its_own_certificate(watched: Watched) -> None:
+    before = watched.proved_on
+    watched.becomes(SLOWER_MODE)
+    watched.proved_on = read_device_state(watched.root)  # of the product that is in force after a changeover
+    watched.watch.look()
+    assert (watched.watch.status()["changed"], watched.watch.status()["latency_parts_needed"]) == ([], 0)
+    watched.proved_on = before
+    watched.watch.look()
+    assert watched.watch.status()["changed"] == [CHANGED]
+    assert [name for name, _ in watched.alarms] == ["device_changed", "device_changed"]
+
+
+def test_what_the_device_tells_now_and_nobody_understands_is_told(watched: Watched) -> None:
+    watched.becomes({"var/lib/nvpmodel/status": "pmode:0009"})
+    assert watched.watch.status()["unread"] == ["/etc/nvpmodel.conf names no power mode 9"]
+
+
 def test_a_second_change_begins_the_measurement_anew(watched: Watched) -> None:
     watched.becomes(SLOWER_MODE)
     watched.runs(*[3.0] * (RUNS - 1))
@@ -207,10 +225,10 @@ def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_ope
     tmp_path: Path,
 ) -> None:
     root = write(tmp_path / "root", JETSON)
-    latency = LatencyWatch(RUNS)
+    proved_on, latency = read_device_state(root), LatencyWatch(RUNS)
     with Line(tmp_path) as line:
         watch = DeviceWatch(
-            read_device_state(root), latency, alarm=lambda *_: None, hold=line.station.hold, root=root, every_s=0.01
+            lambda: proved_on, latency, alarm=lambda *_: None, hold=line.station.hold, root=root, every_s=0.01
         )
         watch.start()
         line.inspection.gate.clear()

@@ -106,8 +106,9 @@ def test_a_card_that_is_set_otherwise_is_another_device(root: Path, changed: dic
 def test_a_lower_power_limit_under_a_running_station_lets_the_latency_be_proved_again(root: Path) -> None:
     alarms: list[tuple[str, str]] = []
     latency = LatencyWatch(20)
+    proved_on = read_device_state(root)
     watch = DeviceWatch(
-        read_device_state(root), latency, alarm=lambda *told: alarms.append(told), hold=lambda _: None, root=root
+        lambda: proved_on, latency, alarm=lambda *told: alarms.append(told), hold=lambda _: None, root=root
     )
     watch.look()
     assert (alarms, watch.status()["latency_parts_needed"]) == ([], 0)
