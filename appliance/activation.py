@@ -165,6 +165,15 @@ class _Device:
             now = held_back(now, self.state)  # heat makes the runs longer, which counts, and sets no other clock
         return differences(self.state, now)
 
+    def beside(self, then: DeviceState) -> DeviceState:
+        """Return it as it is compared with how it was: heat makes no other device, and no certificate void."""
+        return held_back(self.state, then) if signs(self.throttling, self.throttling) else self.state
+
+    def held_back_by(self) -> tuple[str, ...]:
+        """Say in words what has held it back since, or did so when the attempt began."""
+        since = signs(self.throttling, read_throttling(self.root))
+        return tuple(since or signs(self.throttling, self.throttling))
+
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
@@ -180,7 +189,7 @@ class _Attempt:
 
     def by_certificate(self, kept: list[Certificate], copies: int) -> tuple[Engine | None, list[str]]:
         """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
-        void = [each.other_subject(self.subject, self.device.state) for each in kept]
+        void = [each.other_subject(self.subject, self.device.beside(each.device)) for each in kept]
         possible = [each for each, words in zip(kept, void, strict=True) if not words]
         if not possible:
             return None, min(void, key=len, default=[NONE_YET])
@@ -246,12 +255,14 @@ class _Attempt:
             self._compare_several(runtimes, precision)
             self._refuse_changed(runtimes[0])
             certificate = certify(
-                self.subject, self._means(runtimes[0], precision), self.device.state, proof,
-                budget_ms=budget_ms, refused=tuple(refused), proved_at=iso(utc_now()),
+                self.subject, self._means(runtimes[0], precision), self.device.state, proof, budget_ms=budget_ms,
+                refused=tuple(refused), held_back=self.device.held_back_by(), proved_at=iso(utc_now()),
             )  # fmt: skip
             path = certificates.keep(certificate)
             undo.pop_all()
         log.info("proved: certificate %s in %s", certificate.id[:12], path)
+        if certificate.held_back:
+            log.warning("certificate %s: %s", certificate.id[:12], certificate.beware)
         return Engine(tuple(runtimes), precision, certificate, tuple(why), budget_ms)
 
     def _refuse_changed(self, runtime: LentRuntime) -> None:

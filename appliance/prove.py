@@ -122,6 +122,8 @@ def tell(out: Console, engine: Engine, bundle: Bundle) -> None:
         out.print(table)
     for why in certificate.refused:
         out.print(f"refused {why}")
+    if certificate.beware:
+        out.print(certificate.beware)
     subject = certificate.subject
     if few := few_golden(bundle, Limits(subject.reject_limits, subject.accept_limits)):
         out.print(few)

@@ -12,7 +12,7 @@ from typing import Any
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.changeover import Products
 from appliance.config import Config
-from appliance.device_state import differences, read_device_state
+from appliance.device_state import differences, held_back, read_device_state
 from appliance.documents import Document
 from appliance.errors import ApplianceError, BundleError, BundleProofError, ConfigError, StorageError
 from appliance.events import ReleaseChange, ReleaseKind, Versions, iso
@@ -24,6 +24,7 @@ from appliance.recipe import LoadedRecipe, load_recipe
 from appliance.release_file import locate, read_recipe_release, read_release
 from appliance.requests import ReleaseRequest, read
 from appliance.retirement import Retirement
+from appliance.throttling import held_back_by
 
 log = logging.getLogger(__name__)
 
@@ -174,8 +175,11 @@ class Releases:
 
     def _load(self, product: Product, wanted: "_Wanted") -> WarmProduct:
         config, document = self._place.config, self._place.document
-        key, device = key_of(config, product.name), read_device_state(self._place.device_root)
-        if changed := differences(self._warm.ready[product.name].engine.certificate.device, device):
+        key, root = key_of(config, product.name), self._place.device_root
+        proved_on, device = self._warm.ready[product.name].engine.certificate.device, read_device_state(root)
+        if held_back_by(root):
+            device = held_back(device, proved_on)  # heat makes no other device
+        if changed := differences(proved_on, device):
             raise BundleProofError(
                 f"the device is not as it was when what judges {product.name} was proved: {'; '.join(changed)}; the "
                 "station's watch compares with that, so set it back, or start the station again"
@@ -187,7 +191,7 @@ class Releases:
             check_other(product.versions, "recipe", recipe[1].digest)
         else:
             check_other(product.versions, "bundle", bundle.digest)
-        return load_release(config, document, key, bundle, recipe, self._place.device_root, self._note_inference_ms)
+        return load_release(config, document, key, bundle, recipe, root, self._note_inference_ms)
 
     def _check_order(self, request: ReleaseRequest, now: Versions, after: tuple[str, int, str]) -> None:
         """Refuse an older release, unless a person rolls back to one that has run here."""

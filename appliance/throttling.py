@@ -78,6 +78,16 @@ def signs(before: Throttling, now: Throttling) -> list[str]:
     return told
 
 
+def held_back_by(root: Path = Path("/")) -> list[str]:
+    """Say in words what holds the device back, as far as one look tells; counters tell nothing without another one.
+
+    Args:
+        root: the folder that stands for "/".
+    """
+    now = read_throttling(root)
+    return signs(now, now)
+
+
 def _named(cards: Cards) -> list[tuple[str, Card]]:
     """Pair each card with its name; several are told apart by number."""
     several = len(cards.cards) > 1

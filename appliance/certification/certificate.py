@@ -126,7 +126,11 @@ class Result(Section):
 
 
 class Certificate(Section):
-    """The whole file; id is the SHA-256 of everything else in it, refused says which other models were, and why."""
+    """The whole file; id is the SHA-256 of everything else in it, refused says which other models were, and why.
+
+    held_back: what held the device back during the proof, in words: device may name the clocks that it had for that.
+        None in certificates of before, which do not tell.
+    """
 
     schema_: Literal["vi.certificate/1"] = Field(alias="schema")
     id: Digest
@@ -136,6 +140,18 @@ class Certificate(Section):
     device: DeviceState
     result: Result
     refused: tuple[str, ...]
+    held_back: tuple[str, ...] | None = None
+
+    @property
+    def beware(self) -> str:
+        """What a person should know of a device that was held back, and do; empty if it ran freely, or nobody knows."""
+        if not self.held_back:
+            return ""
+        return (
+            f"the device was held back while it was proved: {'; '.join(self.held_back)}; the certificate may name the "
+            "clocks that it had for that, so look after its cooling and its power supply, and prove again when it runs "
+            "freely"
+        )
 
     def other_subject(self, now: Subject, device: DeviceState) -> list[str]:
         """Say in words what bundle, recipe and device are now that they were not.
@@ -188,6 +204,7 @@ def certify(
     *,
     budget_ms: float,
     refused: tuple[str, ...],
+    held_back: tuple[str, ...],
     proved_at: str,
 ) -> Certificate:
     """Write a certificate about a proof that was passed.
@@ -199,6 +216,7 @@ def certify(
         proof: what it measured.
         budget_ms: what a picture may take.
         refused: which models were tried before and may not judge, each with the reason.
+        held_back: what held the device back meanwhile, in words.
         proved_at: UTC.
     """
     timing, compared = proof.timing, proof.comparison
@@ -221,7 +239,7 @@ def certify(
     )
     draft = Certificate(
         schema=SCHEMA, id="0" * 64, proved_at=proved_at, subject=subject, means=means, device=device, result=result,
-        refused=refused,
+        refused=refused, held_back=held_back,
     )  # fmt: skip
     return draft.model_copy(update={"id": _digest(json.loads(strict_json.dump(draft)))})
 

@@ -54,7 +54,9 @@ PROOF = Proof(
 
 def certificate(proved_at: str = "2026-11-26T10:00:00.000Z", subject: Subject = SUBJECT) -> Certificate:
     refused = ("int8: spot 0.9 is not found",)
-    return certify(subject, MEANS, DEVICE, PROOF, budget_ms=50.0, refused=refused, proved_at=proved_at)
+    return certify(
+        subject, MEANS, DEVICE, PROOF, budget_ms=50.0, refused=refused, held_back=("heat",), proved_at=proved_at
+    )
 
 
 WRITTEN = strict_json.dump(certificate())
@@ -153,12 +155,13 @@ def test_no_field_is_left_out_of_that() -> None:
 def test_a_certificate_of_before_is_read_and_proves_no_number_of_copies() -> None:
     document = json.loads(WRITTEN)
     del document["means"]["instances"], document["result"]["deciding"], document["result"]["tolerated"], document["id"]
-    del document["result"]["golden_lacks"]
+    del document["result"]["golden_lacks"], document["held_back"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     document["id"] = hashlib.sha256(text.encode("ascii")).hexdigest()
     before = read_certificate(json.dumps(document).encode(), "c.json")
     assert before.other_means(MEANS, 50.0) == ["the number of parts that are inspected at once was None and is 2 now"]
     assert before.summary().golden_lacks is None
+    assert (before.held_back, before.beware) == (None, "")
 
 
 def test_another_limit_another_device_and_a_smaller_budget_are_told() -> None:

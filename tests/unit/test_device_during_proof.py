@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from appliance.activation import NONE_YET
 from appliance.bundle.archive import Bundle, read_bundle
@@ -12,15 +13,19 @@ from appliance.config import RuntimeSection
 from appliance.engine import make_runtime
 from appliance.errors import DeviceError, exit_code
 from appliance.ports import Runtime
+from appliance.prove import tell
 from appliance.runtime_pool import RuntimePool
 from tests.activated import ONE_THREAD, activated
-from tests.device_root import CALM, GPU_CLOCK, HOT_GPU, JETSON, POLICY, write
+from tests.device_root import CALM, COOL_GPU, GPU_CLOCK, HOT_GPU, JETSON, POLICY, write
 from tests.models import tiny_bundle
 from tests.planted import int8_gone_bad
 from tests.unit.test_activation import from_the_cache
 
 LOWER_CLOCK = {f"{GPU_CLOCK}/max_freq": "612000000\n"}
 LOWER_MODE = {"var/lib/nvpmodel/status": "pmode:0000"}
+FREE_CLOCK = "17000000.gpu 306000000..1020000000 Hz"
+SLOW_CLOCK = "17000000.gpu 306000000..612000000 Hz"
+HEAT = "the cooler gpu-throttle-alert is at step 1"
 
 
 @pytest.fixture
@@ -76,7 +81,73 @@ def test_a_clock_that_heat_lowers_meanwhile_is_no_other_device(tmp_path: Path, b
     heat = once_half_is_done(lambda: write(root, HOT_GPU | LOWER_CLOCK))
     hot = activated(tmp_path, ONE_THREAD, bundle, root=root, on_progress=heat)
     hot.close()
-    assert hot.certificate.device.gpu_clock == "17000000.gpu 306000000..1020000000 Hz", "as it is when the heat goes"
+    assert hot.certificate.device.gpu_clock == FREE_CLOCK, "as it is when the heat goes"
+    assert (hot.certificate.held_back or [""])[0] == HEAT
+
+
+def test_a_start_in_the_heat_takes_the_certificate_of_the_device_without_it(
+    tmp_path: Path, bundle: Bundle, root: Path
+) -> None:
+    cool = activated(tmp_path, ONE_THREAD, bundle, root=root)
+    cool.close()
+    assert cool.certificate.held_back == ()
+    write(root, HOT_GPU | LOWER_CLOCK | {f"{POLICY.format(0)}/scaling_max_freq": "1113600"})
+    hot = activated(tmp_path, ONE_THREAD, bundle, root=root, may_prove=False)
+    hot.close()
+    assert (hot.certificate.id, hot.why_proved) == (cool.certificate.id, ())
+    write(root, LOWER_MODE)
+    other = activated(tmp_path, ONE_THREAD, bundle, root=root)
+    other.close()
+    assert other.why_proved == ("the power mode was MAXN_SUPER (2) and is 15W (0) now",)
+
+
+def test_a_lower_clock_that_stays_when_the_heat_has_gone_is_another_device(
+    tmp_path: Path, bundle: Bundle, root: Path
+) -> None:
+    activated(tmp_path, ONE_THREAD, bundle, root=root).close()
+    write(root, HOT_GPU | LOWER_CLOCK)
+    activated(tmp_path, ONE_THREAD, bundle, root=root, may_prove=False).close()
+    write(root, COOL_GPU)
+    again = activated(tmp_path, ONE_THREAD, bundle, root=root)
+    again.close()
+    assert again.why_proved == (f"the accelerator's clock was {FREE_CLOCK} and is {SLOW_CLOCK} now",)
+
+
+def test_a_certificate_that_was_made_in_the_heat_says_so_and_is_void_without_it(
+    tmp_path: Path, bundle: Bundle, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(root, HOT_GPU | LOWER_CLOCK)
+    hot = activated(tmp_path, ONE_THREAD, bundle, root=root)
+    hot.close()
+    assert (hot.certificate.device.gpu_clock, (hot.certificate.held_back or [""])[0]) == (SLOW_CLOCK, HEAT)
+    told = f"the device was held back while it was proved: {HEAT}; "
+    assert told in hot.certificate.beware
+    assert told in caplog.text
+    out = Console(record=True, width=1000)
+    tell(out, hot, bundle)
+    assert told in out.export_text()
+    still = activated(tmp_path, ONE_THREAD, bundle, root=root, may_prove=False)
+    still.close()
+    assert still.certificate.id == hot.certificate.id
+    write(root, COOL_GPU | {name: JETSON[name] for name in LOWER_CLOCK})
+    cool = activated(tmp_path, ONE_THREAD, bundle, root=root)
+    cool.close()
+    assert cool.why_proved == (f"the accelerator's clock was {SLOW_CLOCK} and is {FREE_CLOCK} now",)
+    assert (cool.certificate.held_back, cool.certificate.beware) == ((), "")
+
+
+def test_heat_that_goes_during_the_runs_is_told_and_a_clock_that_rises_with_it_is_another_device(
+    tmp_path: Path, bundle: Bundle, root: Path
+) -> None:
+    write(root, HOT_GPU)
+    cools = once_half_is_done(lambda: write(root, COOL_GPU))
+    cooled = activated(tmp_path, ONE_THREAD, bundle, root=root, on_progress=cools)
+    cooled.close()
+    assert (cooled.certificate.held_back or [""])[0] == HEAT
+    write(root, HOT_GPU | LOWER_CLOCK)
+    rises = once_half_is_done(lambda: write(root, COOL_GPU | {name: JETSON[name] for name in LOWER_CLOCK}))
+    with pytest.raises(DeviceError, match=f"the accelerator's clock was {SLOW_CLOCK} and is {FREE_CLOCK} now; leave"):
+        activated(tmp_path, ONE_THREAD, bundle, root=root, again=True, on_progress=rises)
 
 
 def test_heat_hides_no_other_power_mode(tmp_path: Path, bundle: Bundle, root: Path) -> None:

@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 
+from appliance.device_watch import FREE_LOOKS
 from appliance.latency_watch import LIVE_RUNS
 from appliance.ports import TriggerRequest
 from appliance.wiring import Appliance, build
-from tests.device_root import CALM, JETSON, write
+from tests.device_root import CALM, COOL_GPU, GPU_CLOCK, HOT_GPU, JETSON, write
 from tests.line import eventually
 from tests.models import tiny_bundle
 from tests.plant import RECIPE, write_station
 from tests.releases import prove_recipe, prove_release, recipe_release, release, release_file, with_releases
 
 SLOWER_MODE = {"var/lib/nvpmodel/status": "pmode:0000"}
+LOWER_CLOCK = {f"{GPU_CLOCK}/max_freq": "612000000\n"}
 
 
 @pytest.fixture
@@ -76,3 +78,20 @@ def test_a_recipe_with_a_shorter_deadline_is_held_to_it_when_the_device_changes(
         device(appliance)
         parts(appliance, LIVE_RUNS)
         assert device(appliance)["latency"]["budget_ms"] == 900.0
+
+
+def test_a_station_that_starts_in_the_heat_takes_releases_and_nothing_has_changed_when_it_cools(
+    config: Path, root: Path
+) -> None:
+    newer = release_file(config.parent / "releases", 6)
+    for each in (config.parent / "tiny.bundle", newer):
+        prove_release(config, each, root=root)
+    write(root, HOT_GPU | LOWER_CLOCK)
+    with build(config, device_root=root) as appliance:
+        assert device(appliance)["throttled"]
+        assert release(appliance, "spots", newer)["changed"]
+        write(root, COOL_GPU | {name: JETSON[name] for name in LOWER_CLOCK})
+        for _ in range(FREE_LOOKS):
+            told = device(appliance)
+            assert told["changed"] == []
+        assert told["throttled"] == []
