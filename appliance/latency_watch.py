@@ -42,6 +42,11 @@ class LatencyWatch:
             if result.terms == self._terms:
                 self._collect()
 
+    def turn(self) -> None:
+        """Forget the parts that were collected, since something else judges from now on; what was judged stays so."""
+        with self._lock:
+            self._collect()
+
     def end(self) -> None:
         """Collect no more."""
         with self._lock:

@@ -88,9 +88,9 @@ class Appliance:
         cameras = make_cameras(config, document, self.clock)
         settings = mqtt_settings(config, document)
         last = last_changeover_in(config.ledger.path)
-        latency = LatencyWatch()
+        self._latency = LatencyWatch()
         in_force = first_product(config, document, last)
-        self._warm = load_products(config, document, in_force, device_root, latency.add)
+        self._warm = load_products(config, document, in_force, device_root, self._latency.add)
         self.ledger = open_ledger(config, settings, self.boot_id)
         self._products = _put_in_force(self._warm, config, last, self.ledger, self.clock, self._note_change)
         note_releases(self._warm.ready.values(), self.ledger.updates, self.clock)
@@ -100,7 +100,7 @@ class Appliance:
         place, log = Place(config, document, device_root), self.ledger.updates
         self.updates = Updates(
             place, self._warm, self._products, log, self.images, self.clock,
-            note_inference_ms=latency.add, on_change=self._note_change,
+            note_inference_ms=self._latency.add, on_change=self._note_change,
         )  # fmt: skip
         keep_days = config.ledger.keep_days
         self._retention = Retention(self.ledger, keep_days, self.clock) if keep_days else None
@@ -122,7 +122,7 @@ class Appliance:
             engine_faults=EngineFaults(self._end),
         )
         self.device_watch = DeviceWatch(
-            lambda: self.certificate.device, latency, alarm=self._alarm, hold=self.station.hold, root=device_root
+            lambda: self.certificate.device, self._latency, alarm=self._alarm, hold=self.station.hold, root=device_root
         )
 
     def __enter__(self) -> "Appliance":
@@ -200,6 +200,7 @@ class Appliance:
         self.wants_to_end.set()
 
     def _note_change(self) -> None:
+        self._latency.turn()
         self.updates.look()
         for link in self.links:
             link.describe_anew()

@@ -68,6 +68,20 @@ def test_a_rollback_to_a_kept_release_on_a_changed_device_is_measured_for_itself
         assert device(appliance)["latency"]["certificate"] == appliance.certificate.id
 
 
+def test_what_was_measured_of_a_release_is_forgotten_when_another_one_judges(config: Path, root: Path) -> None:
+    older, newer = (release_file(config.parent / "releases", revision) for revision in (5, 6))
+    for each in (older, newer):
+        prove_release(config, each, root=root)
+    with build(config, device_root=root) as appliance:
+        assert release(appliance, "spots", newer, keeps_former=True)["ok"]
+        write(root, SLOWER_MODE)
+        device(appliance)
+        parts(appliance, 3)
+        assert device(appliance)["latency_parts"] == 3
+        assert release(appliance, "spots", older, rollback=True)["ok"]
+        assert device(appliance)["latency_parts"] == 0
+
+
 def test_a_recipe_with_a_shorter_deadline_is_held_to_it_when_the_device_changes(config: Path, root: Path) -> None:
     package = recipe_release(config, 2, RECIPE, deadline_ms=1000)
     prove_recipe(config, package, root=root)
