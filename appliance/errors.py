@@ -48,6 +48,10 @@ class AnswerFault(RuntimeFault):
         self.what = what
 
 
+class EngineFault(RuntimeFault):
+    """An engine of this device's own crashes or is none that it takes: only another one may do better."""
+
+
 class BundleError(ApplianceError):
     """A release is not acceptable: the running one stays."""
 

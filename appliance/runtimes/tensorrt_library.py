@@ -10,7 +10,7 @@ its own is Any.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from appliance.errors import ConfigError, RuntimeFault
+from appliance.errors import ConfigError, EngineFault, RuntimeFault
 from appliance.runtimes.contract import Port
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ class Journal:
         """Return the newest complaint in one line, or that there is none."""
         return self.errors[-1].strip().partition("\n")[0][:300] if self.errors else "it gives no reason"
 
+    def tells_of_memory(self) -> bool:
+        """Whether a complaint is that there is too little memory, which is nobody's fault but the moment's."""
+        return any("memory" in each.lower() for each in self.errors)
+
     def logger(self, library: Library) -> "tensorrt.ILogger":
         """Return an object that the library complains to."""
         parent: Any = library.module.ILogger
@@ -174,7 +178,8 @@ def load_engine(library: Library, plan: bytes, dla_core: int | None = None) -> L
         dla_core: that it was built for; None for none.
 
     Raises:
-        RuntimeFault: the library refuses the plan or the accelerator.
+        EngineFault: the library refuses the plan.
+        RuntimeFault: the library does not start, or finds no memory.
     """
     journal = Journal()
     logger = journal.logger(library)
@@ -187,8 +192,13 @@ def load_engine(library: Library, plan: bytes, dla_core: int | None = None) -> L
         raise RuntimeFault(
             f"{library.name} {library.version} does not start: {error}; see `appliance check`"
         ) from error
-    if engine is None:
+    if engine is None and journal.tells_of_memory():
         raise RuntimeFault(
+            f"{library.name} {library.version} cannot load the engine: {journal.last()}; look what else runs on this "
+            "device, then restart the station"
+        )
+    if engine is None:
+        raise EngineFault(
             f"{library.name} {library.version} refuses the engine: {journal.last()}; remove the folder of the engines, "
             "then restart the station"
         )

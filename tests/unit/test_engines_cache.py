@@ -3,6 +3,7 @@
 import os
 import tempfile
 from dataclasses import fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import BundleFormatError, ConfigError, RuntimeFault, StorageError
+from appliance.errors import BundleFormatError, ConfigError, EngineFault, RuntimeFault, StorageError
 from appliance.runtimes.accelerator.device import DeviceIdentity
 from appliance.runtimes.engines.cache import KEPT, BuiltEngine, EngineCache
 from appliance.runtimes.engines.child import Cancelled
@@ -204,7 +205,7 @@ def test_a_builder_that_crashes_without_anything_measured_is_believed(tmp_path: 
     for measured in (b"harmless", None):
         if measured is not None:
             cache.timing_path(KEY).write_bytes(measured)
-        with pytest.raises(RuntimeFault, match="builder crashed"):
+        with pytest.raises(EngineFault, match="builder crashed"):
             make(cache, b"dead end")
         assert not list(tmp_path.iterdir())
 
@@ -223,9 +224,46 @@ def test_what_was_measured_stays_when_the_builder_refuses(tmp_path: Path) -> Non
 )
 def test_an_engine_that_kills_its_process_or_is_refused_is_not_kept(tmp_path: Path, model: bytes, words: str) -> None:
     cache = EngineCache(tmp_path)
-    with pytest.raises(RuntimeFault, match=words):
+    with pytest.raises(EngineFault, match=words):
         make(cache, model)
     assert not list(tmp_path.glob("*.engine"))
+
+
+KEPT_KEY = replace(KEY, model_digest=model_digest(b"model"))
+
+
+def keeping(folder: Path, plan: bytes) -> EngineCache:
+    """Return a folder that has this engine for the model of `make`."""
+    cache = EngineCache(folder)
+    cache.keep(KEPT_KEY, BuiltEngine(plan, "fp16"))
+    return cache
+
+
+@pytest.mark.parametrize("plan", [b"busy", b"killed", b"ended", b"broken"])
+@pytest.mark.parametrize("may_build", [True, False])
+def test_a_proven_engine_stays_where_the_device_fails_and_not_the_engine(
+    tmp_path: Path, plan: bytes, may_build: bool
+) -> None:
+    cache = keeping(tmp_path, plan)
+    with pytest.raises(RuntimeFault) as raised:
+        make(cache, b"model", may_build=may_build)
+    assert not isinstance(raised.value, EngineFault)
+    assert cache.find(KEPT_KEY) == BuiltEngine(plan, "fp16")
+
+
+def test_an_engine_is_tried_behind_a_running_line_and_ahead_of_nothing_at_a_start(tmp_path: Path) -> None:
+    cache, mine = keeping(tmp_path, b"says how"), os.sched_getscheduler(0) == os.SCHED_IDLE
+    with pytest.raises(RuntimeFault, match="idle True"):
+        make(cache, b"model", may_build=False)
+    with pytest.raises(RuntimeFault, match=f"idle {mine}"):
+        make(cache, b"model")
+
+
+def test_whoever_waits_is_told_that_a_trial_goes_on(tmp_path: Path) -> None:
+    cache, told, asked = keeping(tmp_path, b"waits"), list[float](), count()
+    with pytest.raises(Cancelled):
+        make(cache, b"model", on_progress=told.append, is_cancelled=lambda: bool(told) or next(asked) > 20)
+    assert told == [0.0]
 
 
 def test_an_engine_that_was_good_is_tried_again_at_each_start(tmp_path: Path) -> None:

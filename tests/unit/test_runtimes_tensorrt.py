@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -12,10 +14,11 @@ from pydantic import ValidationError
 from appliance.bundle.archive import read_bundle
 from appliance.config import RuntimeSection, load_config
 from appliance.engine import make_runtime
-from appliance.errors import BundleFormatError, ConfigError, RuntimeFault
+from appliance.errors import BundleFormatError, ConfigError, EngineFault, RuntimeFault
 from appliance.runtimes.accelerator.binding import describe_bindings
 from appliance.runtimes.engines.child import Cancelled
 from appliance.runtimes.tensorrt import TensorRtRuntime, describe_accelerator, why_not_here
+from appliance.runtimes.tensorrt_library import Library, TensorRt, load_engine
 from tests.accelerator import why_no_accelerator, why_no_driver, why_no_rtx
 from tests.models import tiny_bundle, tiny_manifest, tiny_model
 from tests.plant import write_station
@@ -131,3 +134,35 @@ def test_a_station_without_its_accelerator_ends_with_a_device_s_exit_code(statio
     assert ended.returncode == 69
     assert "no NVIDIA driver" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+class RefusingTensorRt:
+    """A TensorRT that loads no plan and complains of it with the plan's own words."""
+
+    class ILogger:
+        """What it complains to."""
+
+        Severity = Enum("Severity", ["INTERNAL_ERROR", "ERROR"])
+
+    class Runtime:
+        """Its loader of plans."""
+
+        def __init__(self, logger: Any) -> None:
+            self._logger = logger
+
+        def deserialize_cuda_engine(self, plan: bytes) -> None:
+            self._logger.log(RefusingTensorRt.ILogger.Severity.ERROR, plan.decode())
+
+
+@pytest.mark.parametrize(
+    ("complaint", "is_the_engines_fault"),
+    [("Version tag does not match", True), ("Error Code 1: Cuda Runtime (out of memory)", False)],
+)
+def test_an_engine_is_not_to_blame_where_there_is_too_little_memory_to_load_it(
+    complaint: str, is_the_engines_fault: bool
+) -> None:
+    library = Library(cast(TensorRt, RefusingTensorRt), "tensorrt", "10.3.0")
+    with pytest.raises(RuntimeFault) as raised:
+        load_engine(library, complaint.encode())
+    assert complaint in str(raised.value)
+    assert isinstance(raised.value, EngineFault) is is_the_engines_fault

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from appliance.errors import RuntimeFault
+from appliance.errors import EngineFault, RuntimeFault
 
 LOOK_EVERY_S = 0.2
 CHUNK = 65536
@@ -32,6 +32,16 @@ class Cancelled(Exception):
 
 class TookTooLong(RuntimeFault):
     """A child process was ended because its time was over."""
+
+
+class Crashed(EngineFault):
+    """A child process did what no process may, and ended by that; nobody ended it."""
+
+
+_OF_ITS_OWN_DOING = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS}
+)
+"""Signals that a process brings upon itself; others come from outside: SIGKILL where memory is short, SIGTERM."""
 
 
 def never() -> bool:
@@ -70,7 +80,7 @@ def run_child(
         The result.
 
     Raises:
-        RuntimeFault: it crashed, ended without a result, or took too long (TookTooLong).
+        RuntimeFault: it crashed (Crashed), was ended, ended without a result, or took too long (TookTooLong).
         Cancelled: is_cancelled said so.
     """
     with tempfile.TemporaryFile() as complaints:
@@ -89,7 +99,8 @@ def run_child(
             if process.stdout is not None:
                 process.stdout.close()
         if result is None or code != 0:
-            raise RuntimeFault(f"{module} {how_it_ended(code)}{last_line(complaints)}; see `appliance check`")
+            kind = Crashed if -code in _OF_ITS_OWN_DOING else RuntimeFault
+            raise kind(f"{module} {how_it_ended(code)}{last_line(complaints)}; see `appliance check`")
         return result
 
 

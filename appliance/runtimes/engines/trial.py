@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from appliance.errors import ApplianceError, RuntimeFault
+from appliance.errors import ApplianceError, EngineFault
 from appliance.runtimes.accelerator.binding import open_device
 from appliance.runtimes.contract import OUTPUTS
 from appliance.runtimes.engines.child import say
@@ -27,11 +27,11 @@ def main() -> int:
         device = open_device()
         loaded = load_engine(load_library(), given.engine.read_bytes(), given.dla_core)
         if sorted(loaded.ports) != sorted((INPUT, *OUTPUTS)):
-            raise RuntimeFault(f"the engine has inputs and outputs {list(loaded.ports)}; export the bundle again")
+            raise EngineFault(f"the engine has inputs and outputs {list(loaded.ports)}; export the bundle again")
         with closing(EngineSession(loaded, device, 1)) as session:
             session.ask(np.zeros((1, *(size or 1 for size in loaded.ports[INPUT].shape[1:])), np.uint8))
     except ApplianceError as error:
-        say(result={"refused": str(error)})
+        say(result={"refused": str(error), "is_the_engines_fault": isinstance(error, EngineFault)})
         return 0
     ports = json.loads(json.dumps({name: asdict(port) for name, port in loaded.ports.items()}))
     say(result={"ports": ports, "why_no_graph": session.why_no_graph})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.bundle.whole_file import write_whole
-from appliance.errors import ApplianceError, BundleFormatError, ConfigError, RuntimeFault
+from appliance.errors import ApplianceError, BundleFormatError, ConfigError, EngineFault, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
 from appliance.runtimes.engines.child import TookTooLong, ignore, never, run_child
 from appliance.runtimes.engines.key import EngineKey
@@ -39,7 +39,7 @@ def find_or_build(
         key: of exactly this model, library and device.
         model_onnx: the model file.
         may_build: whether there is time to build one; without, only one that is kept will do.
-        on_progress: told 0..1 while it is built.
+        on_progress: told 0..1 while it is built, and the same again and again while it is tried.
         is_cancelled: asked often while it is built and tried; true ends that.
         builder: module of the child process that builds.
         trial: module of the child process that loads and asks.
@@ -48,10 +48,11 @@ def find_or_build(
         Cancelled: is_cancelled said so; what was not built to its end is not kept.
         BundleFormatError: TensorRT does not take the model.
         ConfigError: a DLA is asked for that is not there, or that can compute nothing of the model.
-        RuntimeFault: it cannot build here or may not, or the engine crashes or is refused; a refused one is not kept.
+        EngineFault: the builder crashes, or the engine does or is refused; such a one is not kept.
+        RuntimeFault: it cannot build here or may not, or the device fails while it is tried; it is kept all the same.
         StorageError: the folder cannot be used.
     """
-    engine = cache.find(key)
+    engine, share = cache.find(key), 0.0
     if engine is None:
         if not may_build:
             raise RuntimeFault(
@@ -60,9 +61,14 @@ def find_or_build(
         log.info("%s %s builds an engine for %s", key.library, key.library_version, key.device.name)
         engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
+        share = 1.0
     try:
-        try_apart(engine.plan, trial, key.options.dla_core, is_cancelled)
-    except RuntimeFault:
+        try_apart(
+            engine.plan, trial, key.options.dla_core, is_cancelled,
+            on_progress=lambda _: on_progress(share),
+            goes_last=not may_build,  # then a line is running beside it; a start waits for nothing but this
+        )  # fmt: skip
+    except EngineFault:  # what the device could not do just now says nothing of an engine that was good before
         cache.forget(key)
         raise
     return engine
@@ -120,8 +126,9 @@ def _kind_of(result: dict[str, Any]) -> type[ApplianceError]:
 
 
 def try_apart(
-    plan: bytes, trial: str = TRIAL, dla_core: int | None = None, is_cancelled: Callable[[], bool] = never
-) -> None:
+    plan: bytes, trial: str = TRIAL, dla_core: int | None = None, is_cancelled: Callable[[], bool] = never, *,
+    on_progress: Callable[[float], None] = ignore, goes_last: bool = False,
+) -> None:  # fmt: skip
     """Load an engine in a child process and ask it about an empty picture.
 
     Args:
@@ -129,16 +136,22 @@ def try_apart(
         trial: module of the child process.
         dla_core: that the engine was built for; None for none.
         is_cancelled: asked often; true ends that.
+        on_progress: told again and again that it goes on.
+        goes_last: it takes the processor only when nobody else wants it.
 
     Raises:
         Cancelled: is_cancelled said so.
-        RuntimeFault: it was refused there, crashed, or took too long.
+        EngineFault: it crashed there, or is none that this device takes.
+        RuntimeFault: the device failed, the process was ended, or it took too long.
     """
     with tempfile.NamedTemporaryFile(suffix=".engine") as file:
         file.write(plan)
         file.flush()
         on_dla = [] if dla_core is None else ["--dla-core", str(dla_core)]
         arguments = [*on_dla, "--engine", file.name]
-        result = run_child(trial, arguments, limit_s=TRIAL_LIMIT_S, is_cancelled=is_cancelled, goes_last=True)
+        result = run_child(
+            trial, arguments, limit_s=TRIAL_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled,
+            goes_last=goes_last,
+        )  # fmt: skip
     if refused := result.get("refused"):
-        raise RuntimeFault(str(refused))
+        raise (EngineFault if result.get("is_the_engines_fault") else RuntimeFault)(str(refused))
