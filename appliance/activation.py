@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeAlias
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
@@ -17,7 +19,7 @@ from appliance.certification.folder import CertificateFolder
 from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState, differences, held_back, read_device_state
 from appliance.engine import candidates, default_threads, instances, model_of
-from appliance.errors import ApplianceError, BundleError, BundleProofError, DeviceError, RuntimeFault
+from appliance.errors import ApplianceError, BundleError, BundleProofError, DeviceError, RuntimeFault, is_the_devices
 from appliance.events import Detection, Pixels, iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
@@ -29,6 +31,9 @@ from appliance.runtimes.engines.progress import BuildProgress
 from appliance.throttling import Throttling, read_throttling, signs
 
 log = logging.getLogger(__name__)
+
+Refused: TypeAlias = list[tuple[Computed, ApplianceError]]
+"""The models that were tried before, and why each may not judge."""
 
 NONE_YET = "there is no certificate of this device yet"
 ASKED_TO = "a new proof was asked for"
@@ -141,7 +146,7 @@ def activate(
     if again:
         return attempt.prove_first(chosen, certificates, [ASKED_TO])
     kept = certificates.newest_first(subject.recipe, subject.bundle)
-    engine, why = attempt.by_certificate(kept, copies or instances(settings))
+    engine, why = attempt.by_certificate(kept, chosen, copies or instances(settings))
     if engine is None and not may_prove:
         raise BundleProofError(
             f"bundle {subject.bundle} revision {subject.bundle_revision} has no valid certificate of this device: "
@@ -187,35 +192,56 @@ class _Attempt:
     on_progress: Callable[[float], None]
     on_refused: Callable[[Computed, ApplianceError], None]
 
-    def by_certificate(self, kept: list[Certificate], copies: int) -> tuple[Engine | None, list[str]]:
-        """Return the engine of a valid certificate, or none and in words why there is no such certificate."""
+    def by_certificate(
+        self, kept: list[Certificate], chosen: tuple[Computed, ...], copies: int
+    ) -> tuple[Engine | None, list[str]]:
+        """Return the engine of a valid certificate, or none and in words why there is no such certificate.
+
+        The best model that has one comes first, so that one which was put aside at a start judges at the next.
+        """
         void = [each.other_subject(self.subject, self.device.beside(each.device)) for each in kept]
         possible = [each for each, words in zip(kept, void, strict=True) if not words]
         if not possible:
             return None, min(void, key=len, default=[NONE_YET])
-        precision = possible[0].means.precision
-        try:
-            with ExitStack() as undo:
-                runtimes = self._lend(precision, copies, undo)
-                means, budget_ms = self._means(runtimes[0], precision), self.terms.budget_ms(runtimes[0])
-                why = [each.other_means(means, budget_ms) for each in possible]
-                valid = next((each for each, words in zip(possible, why, strict=True) if not words), None)
-                if valid is None:
-                    return None, min(why, key=len)
-                detects = [self._detect(each) for each in runtimes]
-                compare_all(self.bundle, detects, precision=model_of(precision), limits=self.terms.limits)
-                self._compare_several(runtimes, precision)
-                undo.pop_all()
-                return Engine(tuple(runtimes), precision, valid, (), budget_ms), []
-        except (BundleError, RuntimeFault) as error:
-            return None, [str(error)]
+        why = [f"no certificate is of what the configuration has computed now: {', '.join(chosen)}"]
+        for precision in chosen:
+            if not (theirs := _standing(possible, precision)):
+                continue
+            try:
+                engine, why = self._by_one_of(theirs, precision, copies)
+            except (BundleError, RuntimeFault) as error:
+                why = [str(error)]
+                if not is_the_devices(error):
+                    return None, why
+                log.warning("the %s model does not run on this device just now: %s", precision, error)
+                continue
+            if engine is not None or theirs[0] is possible[0]:  # a lesser model spares the newest one no proof
+                return engine, why
+        return None, why
+
+    def _by_one_of(
+        self, theirs: list[Certificate], precision: Computed, copies: int
+    ) -> tuple[Engine | None, list[str]]:
+        """Return a model's engine by the newest of its certificates that is valid, or none and why."""
+        with ExitStack() as undo:
+            runtimes = self._lend(precision, copies, undo)
+            means, budget_ms = self._means(runtimes[0], precision), self.terms.budget_ms(runtimes[0])
+            why = [each.other_means(means, budget_ms) for each in theirs]
+            valid = next((each for each, words in zip(theirs, why, strict=True) if not words), None)
+            if valid is None:
+                return None, min(why, key=len)
+            detects = [self._detect(each) for each in runtimes]
+            compare_all(self.bundle, detects, precision=model_of(precision), limits=self.terms.limits)
+            self._compare_several(runtimes, precision)
+            undo.pop_all()
+            return Engine(tuple(runtimes), precision, valid, (), budget_ms), []
 
     def prove_first(self, chosen: tuple[Computed, ...], certificates: CertificateFolder, why: list[str]) -> Engine:
         """Prove one after the other until one passes, and keep its certificate."""
         log.info("the model is proved on this device now: %s", "; ".join(why))
         if self.settings.kind == "tensorrt" and self.settings.engines is not None:
             EngineCache(self.settings.engines).make_room(certificates.engines_of_the_newest())
-        refused: list[str] = []
+        refused: Refused = []
         for precision in chosen[:-1]:
             try:
                 return self._prove(precision, certificates, why, refused)
@@ -224,21 +250,17 @@ class _Attempt:
                 log.warning(
                     "the %s model may not judge here, the %s model is tried instead: %s", precision, after, error
                 )
-                refused.append(f"{precision}: {error}")
+                refused.append((precision, error))
         return self._prove(chosen[-1], certificates, why, refused)
 
-    def _prove(
-        self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
-    ) -> Engine:
+    def _prove(self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: Refused) -> Engine:
         try:
             return self._proved(precision, certificates, why, refused)
         except ApplianceError as error:
             self.on_refused(precision, error)
             raise
 
-    def _proved(
-        self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: list[str]
-    ) -> Engine:
+    def _proved(self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: Refused) -> Engine:
         with ExitStack() as undo:
             runtimes = self._lend(precision, instances(self.settings), undo)
             detect, *beside = (self._detect(each) for each in runtimes)
@@ -256,7 +278,9 @@ class _Attempt:
             self._refuse_changed(runtimes[0])
             certificate = certify(
                 self.subject, self._means(runtimes[0], precision), self.device.state, proof, budget_ms=budget_ms,
-                refused=tuple(refused), held_back=self.device.held_back_by(), proved_at=iso(utc_now()),
+                refused=tuple(f"{tried}: {error}" for tried, error in refused),
+                put_aside=tuple(tried for tried, error in refused if is_the_devices(error)),
+                held_back=self.device.held_back_by(), proved_at=iso(utc_now()),
             )  # fmt: skip
             path = certificates.keep(certificate)
             undo.pop_all()
@@ -329,6 +353,12 @@ class _Attempt:
             engine_key=built.key_digest if built else None,
             engine_digest=built.digest if built else None,
         )
+
+
+def _standing(newest_first: list[Certificate], precision: Computed) -> list[Certificate]:
+    """Return a model's certificates that are newer than the last verdict against it."""
+    newer = takewhile(lambda each: not each.has_refused(precision), newest_first)
+    return [each for each in newer if each.means.precision == precision]
 
 
 def _what_computes(runtime: LentRuntime) -> str:

@@ -52,6 +52,11 @@ class EngineFault(RuntimeFault):
     """An engine of this device's own crashes or is none that it takes: only another one may do better."""
 
 
+def is_the_devices(error: ApplianceError) -> bool:
+    """Tell whether the device failed just now, which is no verdict on a model or its engine."""
+    return isinstance(error, RuntimeFault) and not isinstance(error, (AnswerFault, EngineFault))
+
+
 class BundleError(ApplianceError):
     """A release is not acceptable: the running one stays."""
 

@@ -128,6 +128,7 @@ class Result(Section):
 class Certificate(Section):
     """The whole file; id is the SHA-256 of everything else in it, refused says which other models were, and why.
 
+    put_aside: those of them on which the device failed, which tells nothing of the model; none in those of before.
     held_back: what held the device back during the proof, in words: device may name the clocks that it had for that.
         None in certificates of before, which do not tell.
     """
@@ -140,6 +141,7 @@ class Certificate(Section):
     device: DeviceState
     result: Result
     refused: tuple[str, ...]
+    put_aside: tuple[Computed, ...] = ()
     held_back: tuple[str, ...] | None = None
 
     @property
@@ -152,6 +154,14 @@ class Certificate(Section):
             "clocks that it had for that, so look after its cooling and its power supply, and prove again when it runs "
             "freely"
         )
+
+    def has_refused(self, precision: Computed) -> bool:
+        """Tell whether the proof came to a verdict against a model.
+
+        Args:
+            precision: the model's.
+        """
+        return precision not in self.put_aside and any(each.startswith(f"{precision}: ") for each in self.refused)
 
     def other_subject(self, now: Subject, device: DeviceState) -> list[str]:
         """Say in words what bundle, recipe and device are now that they were not.
@@ -204,6 +214,7 @@ def certify(
     *,
     budget_ms: float,
     refused: tuple[str, ...],
+    put_aside: tuple[Computed, ...],
     held_back: tuple[str, ...],
     proved_at: str,
 ) -> Certificate:
@@ -216,6 +227,7 @@ def certify(
         proof: what it measured.
         budget_ms: what a picture may take.
         refused: which models were tried before and may not judge, each with the reason.
+        put_aside: those of them on which the device failed.
         held_back: what held the device back meanwhile, in words.
         proved_at: UTC.
     """
@@ -239,7 +251,7 @@ def certify(
     )
     draft = Certificate(
         schema=SCHEMA, id="0" * 64, proved_at=proved_at, subject=subject, means=means, device=device, result=result,
-        refused=refused, held_back=held_back,
+        refused=refused, put_aside=put_aside, held_back=held_back,
     )  # fmt: skip
     return draft.model_copy(update={"id": _digest(json.loads(strict_json.dump(draft)))})
 

@@ -55,7 +55,15 @@ PROOF = Proof(
 def certificate(proved_at: str = "2026-11-26T10:00:00.000Z", subject: Subject = SUBJECT) -> Certificate:
     refused = ("int8: spot 0.9 is not found",)
     return certify(
-        subject, MEANS, DEVICE, PROOF, budget_ms=50.0, refused=refused, held_back=("heat",), proved_at=proved_at
+        subject,
+        MEANS,
+        DEVICE,
+        PROOF,
+        budget_ms=50.0,
+        refused=refused,
+        put_aside=(),
+        held_back=("heat",),
+        proved_at=proved_at,
     )
 
 
