@@ -29,7 +29,6 @@ from appliance.processor import Wakefulness
 from appliance.products import activate_configured, first_product, load_bound_recipe
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.accelerator.binding import describe_bindings
-from appliance.runtimes.onnx import available_providers
 from appliance.runtimes.tensorrt import describe_accelerator
 from appliance.stores.queries import LedgerReader, last_changeover_in
 from appliance.wiring import make_cameras, mqtt_settings
@@ -226,7 +225,7 @@ def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Fi
     seen = (
         f"{engine.describe()}, {instances(config.runtime)} at once; {result.images} golden images as at the trainer, "
         f"p99 {result.latency_ms.p99:.1f} ms of "
-        f"{result.budget_ms:.1f} ms; {proved}; providers here: {', '.join(available_providers())}"
+        f"{result.budget_ms:.1f} ms; {proved}{_providers(config)}"
     )
     if not engine.refused:
         return Finding(what, True, seen)
@@ -241,6 +240,14 @@ def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Fi
         + f"try once more with appliance prove --again, or configure precision: {engine.precision}"
     )
     return Finding(what, False, f"{seen}; refused {engine.refused}", remedy)
+
+
+def _providers(config: Config) -> str:
+    if config.runtime.kind != "onnx":
+        return ""
+    from appliance.runtimes.onnx import available_providers  # which another kind's station can do without
+
+    return f"; providers here: {', '.join(available_providers())}"
 
 
 def _cameras(

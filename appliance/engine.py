@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from appliance.bundle.archive import Bundle
@@ -14,8 +15,10 @@ from appliance.processor import multiplies_int8
 from appliance.runtimes.engines.child import never
 from appliance.runtimes.engines.key import BuildOptions
 from appliance.runtimes.engines.progress import BuildProgress
-from appliance.runtimes.onnx import OnnxRuntime
 from appliance.runtimes.tensorrt import TensorRtRuntime
+
+with suppress(ConfigError):  # told by whoever uses it; loaded here all the same, before anybody waits or interrupts
+    import appliance.runtimes.onnx  # noqa: F401
 
 MOST_AT_ONCE = 2
 """Parts, unless the configuration says more: one comes while the one before is still looked at."""
@@ -116,13 +119,18 @@ def make_runtime(
         return _make_tensorrt(settings, bundle, model_of(precision), may_build, tell, is_cancelled)
     if settings.kind == "openvino":
         return _make_openvino(settings, bundle, threads, precision, copy)
-    name = model_of(precision)
+    return _make_onnx(settings, bundle, threads, model_of(precision), copy)
+
+
+def _make_onnx(settings: RuntimeSection, bundle: Bundle, threads: int, precision: Precision, copy: int) -> Runtime:
+    from appliance.runtimes.onnx import OnnxRuntime
+
     return OnnxRuntime(
-        bundle.model(name),
+        bundle.model(precision),
         bundle.manifest,
         threads=threads,
         providers=settings.providers,
-        precision=name,
+        precision=precision,
         pins_threads=settings.pins_threads,
         copy=copy,
     )
@@ -161,6 +169,11 @@ def _make_openvino(settings: RuntimeSection, bundle: Bundle, threads: int, preci
     except ModuleNotFoundError as error:
         raise ConfigError(
             "runtime.kind: openvino is not installed here: pip install 'inspection-appliance[openvino]', or kind: onnx"
+        ) from error
+    except ImportError as error:  # such as one of its libraries that is gone
+        raise ConfigError(
+            f"runtime.kind: openvino does not load here: {error}; install what it lacks, or the package openvino once "
+            "more, or configure kind: onnx"
         ) from error
     return OpenVinoRuntime(
         bundle.model(model_of(precision)),

@@ -137,6 +137,11 @@ def load_runtime(
         raise ConfigError(
             "--runtime openvino is not installed here: pip install 'inspection-appliance[openvino]', or leave it out"
         ) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"--runtime openvino does not load here: {error}; install what it lacks, or the package openvino once "
+            "more, or leave it out"
+        ) from error
     if precision == "fp16":
         raise ConfigError("--runtime openvino computes fp16 with 32 bits on a processor: judge fp16 with onnxruntime")
     return OpenVinoRuntime(model_onnx, manifest, threads=threads, precision=precision)

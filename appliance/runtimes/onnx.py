@@ -26,8 +26,14 @@ from appliance.runtimes.pinning import check_pinned, threads_now
 # Newer releases tell Microsoft of this computer and each session, unless this is set when it is imported: a station
 # tells nobody. (The second name is that of some releases.)
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as state
+try:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+except ImportError as error:  # such as one of its libraries that is gone
+    raise ConfigError(
+        f"runtime.kind: onnx does not load here: {error}; install what it lacks, or the package onnxruntime once more, "
+        "or configure kind: openvino or tensorrt"
+    ) from error
 
 CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"

@@ -121,7 +121,7 @@ def load_library() -> Library:
     """Import TensorRT; no accelerator is touched.
 
     Raises:
-        ConfigError: neither TensorRT nor TensorRT for RTX is installed, or it is older than JetPack 6.2's.
+        ConfigError: neither TensorRT nor TensorRT for RTX is installed and loads, or it is older than JetPack 6.2's.
     """
     name, version, module = _import()
     if name == TENSORRT and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
@@ -139,16 +139,16 @@ def _import() -> tuple[str, str, TensorRt]:
         if hasattr(tensorrt, "Runtime"):  # a package without its libraries may import and be empty
             return TENSORRT, tensorrt.__version__, tensorrt
         reasons.append("tensorrt is there without its library")
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the latter of its own libraries
         reasons.append(str(error))
     try:
         import tensorrt_rtx_bindings
 
         return RTX, tensorrt_rtx_bindings.__version__, tensorrt_rtx_bindings
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the latter of its own libraries
         reasons.append(str(error))
     raise ConfigError(
-        f"runtime.kind: tensorrt is not installed here ({'; '.join(reasons)}); on a Jetson install JetPack's "
+        f"runtime.kind: tensorrt does not load here ({'; '.join(reasons)}); on a Jetson install JetPack's "
         "python3-libnvinfer and make the environment with --system-site-packages, or configure kind: onnx"
     )
 

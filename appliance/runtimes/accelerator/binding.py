@@ -41,8 +41,17 @@ def open_device(binding: str | None = None) -> Device:
     ask_driver()  # PyCUDA cannot even be imported without
     if chosen == "pycuda":
         return _open_pycuda()
-    from appliance.runtimes.accelerator.cuda_python import CudaPythonDevice
+    return _open_cuda_python()
 
+
+def _open_cuda_python() -> Device:
+    try:
+        from appliance.runtimes.accelerator.cuda_python import CudaPythonDevice
+    except ImportError as error:
+        raise ConfigError(
+            f"the binding cuda.bindings does not load here: {error}; install what it lacks, or it once more: "
+            "pip install --force-reinstall cuda-bindings"
+        ) from error
     return CudaPythonDevice()
 
 
