@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -41,6 +42,10 @@ PAUSE_S = 0.1
 
 WORTH_A_THREAD = 0.97
 """More threads are proposed only if they take less than this ratio of the time."""
+
+
+AT_REST = 0.5
+"""Load average of the last minute up to which nothing else to speak of is running."""
 
 
 @dataclass(slots=True)
@@ -104,6 +109,7 @@ def execute(arguments: argparse.Namespace) -> int:
     out = Console(soft_wrap=True, highlight=False)
     copies: int = arguments.copies
     candidates = list(_candidates(bundle, copies))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with Wakefulness(0) as processor, tempfile.TemporaryDirectory() as engines:
         _measure(bundle, candidates, arguments.rounds, Path(engines))
         seen = processor.seen
@@ -114,7 +120,7 @@ def execute(arguments: argparse.Namespace) -> int:
             pinned = " pinned" if each.pins_threads else ""
             way = f"{each.kind} {each.precision} with {each.threads}{pinned} thread(s)"
             out.print(f"not {way}: {each.refusal}", markup=False)
-    out.print(f"{_at_work(copies)}, nothing else running; the processor {seen}")
+    out.print(f"{_at_work(copies)}, {at_rest(load)}; the processor {seen}")
     if few := golden_lacks(bundle):
         out.print(f"proved on golden images that tell little: {few}", markup=False)
     if best is None:
@@ -262,6 +268,20 @@ def _run(runtime: Runtime, batch: Pixels) -> list[float]:
 
 def _at_work(copies: int) -> str:
     return "one picture at a time" if copies == 1 else f"{copies} copies of the model at work at once"
+
+
+def at_rest(load: float | None) -> str:
+    """Say whether anything else was running.
+
+    Args:
+        load: average number of threads at work in the minute before; None where the system does not tell.
+    """
+    if load is None:
+        return "what else was running is not told here"
+    told = f"(load average {load:.1f} before)"
+    if round(load, 1) <= AT_REST:
+        return f"nothing else running {told}"
+    return f"beside other work {told}: measure again when this computer rests"
 
 
 def _table(candidates: list[Candidate], copies: int) -> Table:

@@ -229,7 +229,9 @@ def _manifest(file: IO[bytes], path: Path, entries: list[_Entry]) -> AppManifest
     content = _read(file, entries[0].at, entries[0].size)
     if zlib.crc32(content) != entries[0].crc:
         raise _refused(path, f"{MANIFEST} is damaged (wrong CRC)")
-    manifest = strict_json.parse(content, AppManifest, schema=SCHEMA, origin=origin, max_bytes=MAX_MANIFEST_BYTES)
+    manifest = strict_json.parse(
+        content, AppManifest, schema=SCHEMA, origin=origin, max_bytes=MAX_MANIFEST_BYTES, remedy=GET_AGAIN
+    )
     if why := manifest.why_not():
         raise _refused(path, why)
     named = [(FOLDER + wheel.file, wheel.length) for wheel in manifest.wheels]

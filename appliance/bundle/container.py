@@ -23,7 +23,9 @@ CENTRAL = struct.Struct("<4s6H3I5H2I")
 END = struct.Struct("<4s4H2IH")
 _VERSION, _UNIX, _FIRST_DAY = 20, 3, 0x0021
 _ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
-_WRITE_AGAIN = "get the file again, or write it again with appliance.bundle.archive.write_bundle"
+_GET_AGAIN = (
+    "get the file again from where it came; where it is damaged there too, ask whoever released it for a new one"
+)
 
 
 def local_header(name: bytes, crc: int, size: int) -> bytes:
@@ -99,10 +101,10 @@ def unpack(data: bytes, origin: str) -> dict[str, bytes]:
     if len(data) > MAX_BUNDLE_BYTES:
         raise _refused(origin, f"it is bigger than {MAX_BUNDLE_BYTES} bytes", "export a smaller model")
     if len(data) < END.size or not data.startswith((b"PK\3\4", b"PK\5\6")):
-        raise _refused(origin, "it is not a zip file", _WRITE_AGAIN)
+        raise _refused(origin, "it is not a zip file", _GET_AGAIN)
     signature, _, _, _, count, directory_size, directory_at, _ = END.unpack_from(data, len(data) - END.size)
     if signature != b"PK\5\6" or directory_at + directory_size + END.size != len(data):
-        raise _refused(origin, "it is truncated, or something was put behind its end", _WRITE_AGAIN)
+        raise _refused(origin, "it is truncated, or something was put behind its end", _GET_AGAIN)
     if count > MAX_ENTRIES:
         raise _refused(origin, f"it has {count} files, more than {MAX_ENTRIES}", "use fewer golden images")
     files: dict[str, bytes] = {}
@@ -110,35 +112,37 @@ def unpack(data: bytes, origin: str) -> dict[str, bytes]:
     for _ in range(count):
         name, content, at, body_at = _read_entry(data, origin, at, body_at, len(data) - END.size)
         if name in files:
-            raise _refused(origin, f"it holds {name!r} twice", _WRITE_AGAIN)
+            raise _refused(origin, f"it holds {name!r} twice", _GET_AGAIN)
         files[name] = content
     if pack(files) != data:
-        raise _refused(origin, "it has bytes that belong to no file in it, or its files are not sorted", _WRITE_AGAIN)
+        raise _refused(origin, "it has bytes that belong to no file in it, or its files are not sorted", _GET_AGAIN)
     return files
 
 
 def _read_entry(data: bytes, origin: str, at: int, body_at: int, end: int) -> tuple[str, bytes, int, int]:
     if at + CENTRAL.size > end or data[at : at + 4] != b"PK\1\2":
-        raise _refused(origin, f"its directory breaks off at byte {at}", _WRITE_AGAIN)
+        raise _refused(origin, f"its directory breaks off at byte {at}", _GET_AGAIN)
     fields = CENTRAL.unpack_from(data, at)
     flags, method, crc, stored_size, size, name_size = fields[3], fields[4], fields[7], fields[8], fields[9], fields[10]
     raw_name = data[at + CENTRAL.size : at + CENTRAL.size + name_size]
     name = raw_name.decode("ascii", "backslashreplace")
     if flags & 1:
-        raise _refused(origin, f"{name!r} is encrypted", "bundles are signed, never encrypted; write it again")
+        raise _refused(
+            origin, f"{name!r} is encrypted", "a bundle is signed and never encrypted: get it as it was released"
+        )
     if method != 0 or stored_size != size:
-        raise _refused(origin, f"{name!r} is compressed", "bundles are stored without compression; write it again")
+        raise _refused(origin, f"{name!r} is compressed", "a bundle is never compressed: get it as it was released")
     _check_name(origin, name, fields[15] >> 16)
     local = local_header(raw_name, crc, size)
     content_at = body_at + len(local)
     content = data[content_at : content_at + size]
     if len(content) != size or content_at + size > end:
-        raise _refused(origin, f"{name!r} breaks off", _WRITE_AGAIN)
+        raise _refused(origin, f"{name!r} breaks off", _GET_AGAIN)
     if zlib.crc32(content) != crc:
-        raise _refused(origin, f"{name!r} is damaged (wrong CRC)", _WRITE_AGAIN)
+        raise _refused(origin, f"{name!r} is damaged (wrong CRC)", _GET_AGAIN)
     central = central_header(raw_name, crc, size, body_at)
     if data[body_at:content_at] != local or data[at : at + len(central)] != central:
-        raise _refused(origin, f"the zip headers of {name!r} are not in a bundle's fixed form", _WRITE_AGAIN)
+        raise _refused(origin, f"the zip headers of {name!r} are not in a bundle's fixed form", _GET_AGAIN)
     return name, content, at + len(central), content_at + size
 
 

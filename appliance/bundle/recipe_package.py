@@ -94,8 +94,9 @@ def _read(data: bytes, origin: str) -> RecipePackage:
     if MANIFEST not in files:
         raise BundleFormatError(f"{origin} has no {MANIFEST} and is no package of a recipe; {GET_AGAIN}")
     manifest = strict_json.parse(
-        files.pop(MANIFEST), RecipeManifest, schema=SCHEMA, origin=f"{origin}: {MANIFEST}", max_bytes=MAX_MANIFEST_BYTES
-    )
+        files.pop(MANIFEST), RecipeManifest, schema=SCHEMA, origin=f"{origin}: {MANIFEST}",
+        max_bytes=MAX_MANIFEST_BYTES, remedy=GET_AGAIN,
+    )  # fmt: skip
     wanted = {RECIPE: manifest.recipe} | {PICTURES + digest: digest for digest in manifest.pictures}
     if len(wanted) != len(manifest.pictures) + 1 or wanted.keys() != files.keys():
         raise BundleFormatError(f"{origin}: {MANIFEST} and the package do not have the same files; {GET_AGAIN}")

@@ -24,7 +24,10 @@ class _JsonError(ValueError):
     """Something that json.loads would have let through."""
 
 
-def parse(data: bytes, model: type[Model], *, schema: str | tuple[str, ...], origin: str, max_bytes: int) -> Model:
+def parse(
+    data: bytes, model: type[Model], *, schema: str | tuple[str, ...], origin: str, max_bytes: int,
+    remedy: str = "export the bundle again",
+) -> Model:  # fmt: skip
     """Read a JSON file into a strict pydantic model.
 
     Args:
@@ -33,6 +36,7 @@ def parse(data: bytes, model: type[Model], *, schema: str | tuple[str, ...], ori
         schema: the format that this version reads, such as "vi.bundle/1"; of several the newest last.
         origin: names the file in messages.
         max_bytes: a bigger file is refused unread.
+        remedy: what a person does about a file that is not as it must be.
 
     Returns:
         The validated model.
@@ -41,18 +45,18 @@ def parse(data: bytes, model: type[Model], *, schema: str | tuple[str, ...], ori
         BundleFormatError: too big, not JSON, of a newer or other schema, or not what the model says.
     """
     if len(data) > max_bytes:
-        raise BundleFormatError(f"{origin} has {len(data)} bytes and may have {max_bytes}; leave something out")
+        raise BundleFormatError(f"{origin} has {len(data)} bytes and may have {max_bytes}; {remedy}, with less in it")
     try:
         if (depth := _depth(data)) > MAX_DEPTH:
             raise _JsonError(f"{depth} brackets deep, at most {MAX_DEPTH} are allowed")
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise BundleFormatError(f"{origin} is not strict JSON: {error}; export the bundle again") from error
-    _check_schema(document, (schema,) if isinstance(schema, str) else schema, origin)
+        raise BundleFormatError(f"{origin} is not strict JSON: {error}; {remedy}") from error
+    _check_schema(document, (schema,) if isinstance(schema, str) else schema, origin, remedy)
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise BundleFormatError(f"{origin} is not valid: {in_words(error)}; export the bundle again") from error
+        raise BundleFormatError(f"{origin} is not valid: {in_words(error)}; {remedy}") from error
 
 
 def dump(model: BaseModel) -> bytes:
@@ -91,7 +95,7 @@ def _refuse_constant(name: str) -> float:
     raise _JsonError(f"{name} is no number")
 
 
-def _check_schema(document: object, schemas: tuple[str, ...], origin: str) -> None:
+def _check_schema(document: object, schemas: tuple[str, ...], origin: str, remedy: str) -> None:
     found = document.get("schema") if isinstance(document, dict) else None
     if found in schemas:
         return
@@ -100,10 +104,10 @@ def _check_schema(document: object, schemas: tuple[str, ...], origin: str) -> No
     match = _SCHEMA.fullmatch(found) if isinstance(found, str) else None
     if match and match["kind"] == kind and int(match["version"]) > int(version):
         raise BundleFormatError(
-            f"{origin} is of format {found} and this software reads {schema}; "
-            "update the software, or export the bundle for this version"
+            f"{origin} is of format {found} and this software reads {schema}; update the software, or {remedy} for "
+            "this version"
         )
-    raise BundleFormatError(f"{origin} does not say schema {schema!r} (it says {str(found)[:80]!r}); is it a bundle?")
+    raise BundleFormatError(f"{origin} does not say schema {schema!r} (it says {str(found)[:80]!r}); {remedy}")
 
 
 def in_words(error: ValidationError, most: int = 3) -> str:

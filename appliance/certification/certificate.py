@@ -266,7 +266,9 @@ def read_certificate(data: bytes, origin: str) -> Certificate:
     Raises:
         BundleFormatError: it is torn, edited, or none.
     """
-    certificate = strict_json.parse(data, Certificate, schema=SCHEMA, origin=origin, max_bytes=MAX_BYTES)
+    certificate = strict_json.parse(
+        data, Certificate, schema=SCHEMA, origin=origin, max_bytes=MAX_BYTES, remedy="prove again"
+    )
     if _digest(json.loads(data)) != certificate.id:
         raise BundleFormatError(f"{origin} was edited: its content is not the one of its id; prove again")
     return certificate

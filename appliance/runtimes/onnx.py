@@ -36,6 +36,9 @@ except ImportError as error:  # such as one of its libraries that is gone
     ) from error
 
 CPU = "CPUExecutionProvider"
+_ELSEWHERE = frozenset({"AzureExecutionProvider"})
+"""Providers that compute nothing here but ask a server, which no station does."""
+
 _SUFFIX = "ExecutionProvider"
 
 _NO_PROCESSOR = "session.disable_cpu_ep_fallback"
@@ -249,7 +252,7 @@ def _check_choice(threads: int, providers: Sequence[str]) -> None:
     if missing or not providers:
         raise ConfigError(
             f"this ONNX Runtime has no provider {', '.join(missing) or '(none named)'}; "
-            f"configure one of {', '.join(available)}"
+            f"configure one of {', '.join(name for name in available if name not in _ELSEWHERE)}"
         )
 
 

@@ -85,7 +85,9 @@ def read_report(data: bytes, origin: str, public_key: str) -> Report:
         BundleTrustError: it is no report, or that device did not sign it so.
     """
     try:
-        report = strict_json.parse(data, Report, schema=SCHEMA, origin=origin, max_bytes=MAX_BYTES)
+        report = strict_json.parse(
+            data, Report, schema=SCHEMA, origin=origin, max_bytes=MAX_BYTES, remedy="let the device report again"
+        )
     except BundleFormatError as error:
         raise BundleTrustError(str(error)) from error
     if not is_signed_by(public_key, _signed_part(json.loads(data)), report.signature):

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from appliance.bench import RUNS_IN_A_ROW, Candidate, in_yaml, propose, thread_counts, times_ms, ways
+from appliance.bench import RUNS_IN_A_ROW, Candidate, at_rest, in_yaml, propose, thread_counts, times_ms, ways
 from appliance.bundle.golden import GoldenImage
 from appliance.config import RuntimeSection
 from appliance.engine import default_threads, instances, usable_cores
@@ -43,6 +45,28 @@ def test_every_runtime_is_measured_and_the_proposal_is_a_configuration(tmp_path:
     assert (f"{there} parts are inspected at once: measure --copies {there}" in ended.stdout) == (there != 1)
     assert proposed.get("threads") == (None if proposed["kind"] == "tensorrt" else document["proposed"]["threads"])
     assert RuntimeSection.model_validate(proposed).kind in kinds
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (0.2, "nothing else running (load average 0.2 before)"),
+        (3.14, "beside other work (load average 3.1 before): measure again when this computer rests"),
+        (None, "what else was running is not told here"),
+    ],
+)
+def test_whether_the_computer_was_at_rest_is_told(load: float | None, words: str) -> None:
+    assert at_rest(load) == words
+
+
+def test_bench_says_whether_something_else_was_running(tmp_path: Path) -> None:
+    before = os.getloadavg()[0]
+    ended = appliance("bench", "--bundle", tiny_bundle(tmp_path / "tiny.bundle"), "--rounds", 1)
+    (line,) = (each for each in ended.stdout.splitlines() if each.startswith("one picture at a time, "))
+    told = re.search(r"load average ([0-9.]+) before", line)
+    assert told
+    assert abs(float(told[1]) - before) <= 1.0
+    assert f", {at_rest(float(told[1]))}; the processor " in line
 
 
 def test_all_models_of_a_bundle_are_measured_side_by_side(tmp_path: Path) -> None:

@@ -71,6 +71,12 @@ def test_foreign_files_are_refused_with_the_reason() -> None:
     _refuse(_zip(), "headers of 'a.txt' are not in a bundle's fixed form")
 
 
+def test_whoever_stands_at_the_line_is_told_what_to_do_about_a_damaged_file() -> None:
+    says = "breaks off at byte .*; get the file again from where it came; where it is damaged there too, ask whoever"
+    with pytest.raises(BundleFormatError, match=says):
+        unpack(pack(FILES).replace(b"PK\1\2", b"PK\1\3", 1), "line.bundle")
+
+
 def test_a_zip_bomb_is_refused_for_being_compressed() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:

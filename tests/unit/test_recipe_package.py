@@ -50,7 +50,7 @@ def test_a_changed_byte_is_noticed(data: st.DataObject) -> None:
     content = bytearray(write_recipe_package("board", 1, b"schema: vi.recipe/1", [b"one", b"two"]))
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(BundleError, match=r"; get the file again|; pack it again|export the bundle again"):
+    with pytest.raises(BundleError, match=r"; get the file again|; pack it again"):
         read_recipe_package(bytes(content))
 
 

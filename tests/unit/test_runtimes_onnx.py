@@ -106,3 +106,9 @@ def test_memory_does_not_grow_with_the_number_of_inferences() -> None:
         runtime.infer(images)
         runtime.infer(images[:1])
     assert _resident_bytes() - before < 0.01 * before
+
+
+def test_of_what_an_unknown_provider_may_be_replaced_with_all_compute_here() -> None:
+    with pytest.raises(ConfigError, match=r"has no provider TpuExecutionProvider; configure one of .*CPUEx") as raised:
+        OnnxRuntime(tiny_model(64, 64), tiny_manifest(), providers=["TpuExecutionProvider"])
+    assert AZURE not in str(raised.value), "that one asks a server"
