@@ -24,7 +24,7 @@ END = struct.Struct("<4s4H2IH")
 _VERSION, _UNIX, _FIRST_DAY = 20, 3, 0x0021
 _ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
 _GET_AGAIN = (
-    "get the file again from where it came; where it is damaged there too, ask whoever released it for a new one"
+    "get the file again from where it came, and where it is damaged there too, ask whoever released it for a new one"
 )
 
 

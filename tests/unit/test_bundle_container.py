@@ -72,7 +72,9 @@ def test_foreign_files_are_refused_with_the_reason() -> None:
 
 
 def test_whoever_stands_at_the_line_is_told_what_to_do_about_a_damaged_file() -> None:
-    says = "breaks off at byte .*; get the file again from where it came; where it is damaged there too, ask whoever"
+    says = (
+        "breaks off at byte .*; get the file again from where it came, and where it is damaged there too, ask whoever"
+    )
     with pytest.raises(BundleFormatError, match=says):
         unpack(pack(FILES).replace(b"PK\1\2", b"PK\1\3", 1), "line.bundle")
 
