@@ -30,6 +30,7 @@ from appliance.products import activate_configured, first_product, load_bound_re
 from appliance.recipe import BoundRecipe
 from appliance.runtimes.accelerator.binding import describe_bindings
 from appliance.runtimes.tensorrt import describe_accelerator
+from appliance.stages.infer import Inference
 from appliance.stores.queries import LedgerReader, last_changeover_in
 from appliance.wiring import make_cameras, mqtt_settings
 
@@ -219,13 +220,14 @@ def _not_ok(what: str, error: ApplianceError) -> Finding:
 def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Finding:
     engine = activate_configured(config, bundle, recipe)
     engine.close()
-    certificate = engine.certificate
+    certificate, pictures = engine.certificate, Inference(recipe, bundle.manifest, engine.runtime).tiles
     result, proved = certificate.result, f"certificate {certificate.id[:12]} of {certificate.proved_at}"
     proved += f" (proved now: {'; '.join(engine.why_proved)})" if engine.why_proved else " is valid"
     seen = (
         f"{engine.describe()}, {instances(config.runtime)} at once; {result.images} golden images as at the trainer, "
         f"p99 {result.latency_ms.p99:.1f} ms of "
-        f"{result.budget_ms:.1f} ms; {proved}{_providers(config)}"
+        f"{result.budget_ms:.1f} ms; {pictures * (engine.budget_ms - result.latency_ms.p99):.0f} ms of a part's "
+        f"{recipe.deadline_ms} ms are left for taking its picture, waiting and the record; {proved}{_providers(config)}"
     )
     if not engine.refused:
         return Finding(what, True, seen)

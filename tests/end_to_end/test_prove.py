@@ -278,6 +278,19 @@ def test_check_tells_the_certificate_and_does_not_prove_again(
     assert "proved now: the recipe's version was 1 and is 2 now" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("side_px", "pictures"), [(64, 1), (128, 4)])
+def test_check_tells_what_the_certificate_leaves_for_taking_the_picture(
+    station: Path, side_px: int, pictures: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (view,) = yaml.safe_load(yaml.safe_dump(RECIPE["views"]))
+    recipe = RECIPE | {"views": [view | {"width_px": side_px, "height_px": side_px, "tiles": {"overlap_px": 0}}]}
+    (station.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"deadline_ms": 900}))
+    main(["check", "--config", str(station)])
+    (kept,) = certificates(station)
+    left_ms = 900 - 100 - pictures * read_certificate(kept.read_bytes(), "kept").result.latency_ms.p99
+    assert f"; {left_ms:.0f} ms of a part's 900 ms are left for taking its picture" in capsys.readouterr().out
+
+
 def test_check_names_what_the_golden_images_do_not_tell(station: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = [image for image in golden_of_all_kinds() if image.kind not in ("dark", "near_limit")]
     write(station.parent / "tiny.bundle", tiny_model(64, 64), golden, tiny_manifest())
