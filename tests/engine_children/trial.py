@@ -27,6 +27,9 @@ elif plan.endswith(b"strange"):
     say(result={"refused": "the engine is of another version; build it again", "is_the_engines_fault": True})
 elif plan.endswith(b"busy"):
     say(result={"refused": "CUDA could not allocate 64 bytes", "is_the_engines_fault": False})
+elif plan.endswith(b"says how many"):
+    most = sys.argv[sys.argv.index("--max-batch") + 1]
+    say(result={"refused": f"up to {most} pictures", "is_the_engines_fault": False})
 elif plan.endswith(b"says how"):
     say(result={"refused": f"idle {os.sched_getscheduler(0) == os.SCHED_IDLE}", "is_the_engines_fault": False})
 else:

@@ -259,6 +259,12 @@ def test_an_engine_is_tried_behind_a_running_line_and_ahead_of_nothing_at_a_star
         make(cache, b"model")
 
 
+def test_an_engine_is_tried_with_as_many_pictures_at_once_as_it_was_built_for(tmp_path: Path) -> None:
+    cache = keeping(tmp_path, b"says how many")
+    with pytest.raises(RuntimeFault, match=f"up to {KEY.options.max_batch} pictures"):
+        make(cache, b"model")
+
+
 def test_whoever_waits_is_told_that_a_trial_goes_on(tmp_path: Path) -> None:
     cache, told, asked = keeping(tmp_path, b"waits"), list[float](), count()
     with pytest.raises(Cancelled):

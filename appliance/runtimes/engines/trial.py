@@ -18,9 +18,10 @@ from appliance.runtimes.tensorrt_library import load_engine, load_library
 
 
 def main() -> int:
-    """Load the engine that the command line names and ask it once; the result goes to the parent process."""
+    """Load the engine that the command line names and ask it as the line may; the result goes to the parent process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", type=Path, required=True)
+    parser.add_argument("--max-batch", type=int, required=True)
     parser.add_argument("--dla-core", type=int)
     given = parser.parse_args()
     try:
@@ -28,8 +29,9 @@ def main() -> int:
         loaded = load_engine(load_library(), given.engine.read_bytes(), given.dla_core)
         if sorted(loaded.ports) != sorted((INPUT, *OUTPUTS)):
             raise EngineFault(f"the engine has inputs and outputs {list(loaded.ports)}; export the bundle again")
-        with closing(EngineSession(loaded, device, 1)) as session:
-            session.ask(np.zeros((1, *(size or 1 for size in loaded.ports[INPUT].shape[1:])), np.uint8))
+        with closing(EngineSession(loaded, device, given.max_batch)) as session:
+            for count in range(1, given.max_batch + 1):
+                session.ask(np.zeros((count, *(size or 1 for size in loaded.ports[INPUT].shape[1:])), np.uint8))
     except ApplianceError as error:
         say(result={"refused": str(error), "is_the_engines_fault": isinstance(error, EngineFault)})
         return 0

@@ -11,7 +11,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ApplianceError, BundleFormatError, ConfigError, EngineFault, RuntimeFault
 from appliance.runtimes.engines.cache import BuiltEngine, EngineCache
 from appliance.runtimes.engines.child import TookTooLong, ignore, never, run_child
-from appliance.runtimes.engines.key import EngineKey
+from appliance.runtimes.engines.key import BuildOptions, EngineKey
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def find_or_build(
         share = 1.0
     try:
         try_apart(
-            engine.plan, trial, key.options.dla_core, is_cancelled,
+            engine.plan, trial, key.options, is_cancelled,
             on_progress=lambda _: on_progress(share),
             goes_last=not may_build,  # then a line is running beside it; a start waits for nothing but this
         )  # fmt: skip
@@ -126,15 +126,15 @@ def _kind_of(result: dict[str, Any]) -> type[ApplianceError]:
 
 
 def try_apart(
-    plan: bytes, trial: str = TRIAL, dla_core: int | None = None, is_cancelled: Callable[[], bool] = never, *,
+    plan: bytes, trial: str, options: BuildOptions, is_cancelled: Callable[[], bool] = never, *,
     on_progress: Callable[[float], None] = ignore, goes_last: bool = False,
 ) -> None:  # fmt: skip
-    """Load an engine in a child process and ask it about an empty picture.
+    """Load an engine in a child process and ask it about empty pictures, of each number that it was built for.
 
     Args:
         plan: the engine.
         trial: module of the child process.
-        dla_core: that the engine was built for; None for none.
+        options: what the engine was built with.
         is_cancelled: asked often; true ends that.
         on_progress: told again and again that it goes on.
         goes_last: it takes the processor only when nobody else wants it.
@@ -147,8 +147,8 @@ def try_apart(
     with tempfile.NamedTemporaryFile(suffix=".engine") as file:
         file.write(plan)
         file.flush()
-        on_dla = [] if dla_core is None else ["--dla-core", str(dla_core)]
-        arguments = [*on_dla, "--engine", file.name]
+        on_dla = [] if options.dla_core is None else ["--dla-core", str(options.dla_core)]
+        arguments = ["--max-batch", str(options.max_batch), *on_dla, "--engine", file.name]
         result = run_child(
             trial, arguments, limit_s=TRIAL_LIMIT_S, on_progress=on_progress, is_cancelled=is_cancelled,
             goes_last=goes_last,
