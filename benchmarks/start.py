@@ -2,8 +2,8 @@
 
 The station is the demo's: the shipped model, a simulated camera, a broker on this machine, a ledger on its disk. The
 line is there before, and announces a part as soon as the station says that it is online. A cold start has no
-certificate, so that the station proves the model first; a warm one finds that of the start before. Exit code 1: the
-median of the warm starts is longer than GOAL_S, or a part was not inspected.
+certificate, so that the station proves the model first; a warm one finds that of the start before. Exit code 1: with
+one of the runtimes the median of the warm starts is longer than GOAL_S, or a part was not inspected.
 """
 
 import argparse
@@ -14,9 +14,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from appliance.bundle.archive import read_bundle
+from appliance.config import RuntimeSection
 from appliance.demo.station import CONSUMER, DEVICE_ID, PLACE, SHIPPED_BUNDLE, Scene, write_station
 from appliance.links.consumer import LineConsumer
 from appliance.links.settings import MqttSettings
@@ -25,6 +26,7 @@ from appliance.simulator.broker import EmbeddedBroker
 from benchmarks.results import machine, write
 
 GOAL_S = 3.0
+RUNTIMES: tuple[Literal["onnx", "openvino"], ...] = ("onnx", "openvino")
 LONGEST_START_S = 120.0
 DEADLINE_MS = 5000
 
@@ -79,19 +81,22 @@ def main() -> int:
     arguments = parser.parse_args()
     bundle = read_bundle(arguments.bundle)
     found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder, EmbeddedBroker("auto") as broker:
-        config = write_station(
-            Path(folder) / "station", arguments.bundle, bundle, Scene.simulated(1, 0.0), port=broker.port
-        )
-        for name, count, is_cold in (("cold", arguments.cold, True), ("warm", arguments.warm, False)):
-            found[name] = starts(config, broker.port, count, is_cold=is_cold)
-            figures = found[name]["first_verdict_s"]
-            sys.stdout.write(
-                f"{name}: first verdict after p50 {figures['p50']:.2f} s, max {figures['max']:.2f} s, of which online "
-                f"after {found[name]['online_s']['p50']:.2f} s; {count} starts\n"
-            )
-    write("start", {"machine": machine(), "broker": broker.kind, "golden_images": len(bundle.golden), **found})
-    return 0 if found["warm"]["first_verdict_s"]["p50"] < GOAL_S else 1
+    for kind in RUNTIMES:
+        with tempfile.TemporaryDirectory() as folder, EmbeddedBroker("auto") as broker:
+            config = write_station(
+                Path(folder) / "station", arguments.bundle, bundle, Scene.simulated(1, 0.0), port=broker.port,
+                runtime=RuntimeSection(kind=kind),
+            )  # fmt: skip
+            for name, count, is_cold in (("cold", arguments.cold, True), ("warm", arguments.warm, False)):
+                found[f"{kind} {name}"] = its = starts(config, broker.port, count, is_cold=is_cold)
+                figures = its["first_verdict_s"]
+                sys.stdout.write(
+                    f"{kind} {name}: first verdict after p50 {figures['p50']:.2f} s, max {figures['max']:.2f} s, of "
+                    f"which online after {its['online_s']['p50']:.2f} s; {count} starts\n"
+                )
+            used = broker.kind
+    write("start", {"machine": machine(), "broker": used, "golden_images": len(bundle.golden), **found})
+    return int(any(found[f"{kind} warm"]["first_verdict_s"]["p50"] >= GOAL_S for kind in RUNTIMES))
 
 
 if __name__ == "__main__":
