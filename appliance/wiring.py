@@ -122,7 +122,7 @@ class Appliance:
             engine_faults=EngineFaults(self._end),
         )
         self.device_watch = DeviceWatch(
-            lambda: self.certificate.device, self._latency, alarm=self._alarm, hold=self.station.hold, root=device_root
+            lambda: self.certificate.device, self._latency, alarm=self._alarm, hold=self._hold, root=device_root
         )
 
     def __enter__(self) -> "Appliance":
@@ -186,6 +186,11 @@ class Appliance:
             link.send_alarm(name, text)
         if not self.links:
             log.warning("%s", text)
+
+    def _hold(self, because: str) -> None:
+        """Take no more parts because of what the device watch saw, or take them again; not once the engine is lost."""
+        if not self.lost_because:
+            self.station.hold(because)
 
     def _end(self, because: str) -> None:
         """Take no more parts, say so, and wish to end: a process that systemd starts anew opens the device anew."""

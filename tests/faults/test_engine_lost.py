@@ -4,11 +4,16 @@ from pathlib import Path
 
 import cv2
 import pytest
+import yaml
 
 from appliance.engine_faults import MOST_IN_A_ROW
+from appliance.errors import StorageError
 from appliance.health import EXIT_HUNG
+from appliance.ports import TriggerRequest
+from appliance.wiring import build
+from tests.device_root import JETSON, write
 from tests.models import spot_picture
-from tests.plant import START_S, Plant
+from tests.plant import START_S, Plant, write_station
 from tests.planted import fails_when_bright
 from tests.stations import needs_mosquitto
 
@@ -51,6 +56,22 @@ def test_a_station_whose_engine_fails_again_and_again_is_started_anew_and_goes_o
         assert inspect(plant, 1) == [*verdicts, "ACCEPT complete"]
     assert verdicts == ["ACCEPT complete", *["FAULT runtime"] * MOST_IN_A_ROW]
     assert "the model's engine failed at 3 parts in a row" in plant.log()
+
+
+def test_a_device_that_is_set_back_brings_no_parts_to_a_lost_engine(tmp_path: Path) -> None:
+    root, config = write(tmp_path / "root", JETSON), write_station(tmp_path)
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"runtime": {"instances": 1}}))
+    fails_when_bright(tmp_path / "tiny.bundle")
+    cv2.imwrite(str(tmp_path / "pictures" / "0.png"), spot_picture(64, 64, background=BRIGHT))
+    with build(config, device_root=root) as appliance:
+        for number in range(MOST_IN_A_ROW):
+            appliance.station.on_trigger(TriggerRequest(f"t-{number}", f"part-{number}"))
+        assert appliance.wants_to_end.wait(30)
+        for mode in ("pmode:0000", "pmode:0002 fmode:quiet"):
+            write(root, {"var/lib/nvpmodel/status": mode})
+            appliance.device_watch.look()
+        with pytest.raises(StorageError, match="the model's engine failed at 3 parts in a row"):
+            appliance.station.on_trigger(TriggerRequest("t-late", "late"))
 
 
 def test_an_engine_that_answers_between_is_not_lost(tmp_path: Path) -> None:
