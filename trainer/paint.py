@@ -2,7 +2,9 @@
 
 What a defect is called follows from what it does to the copper: a hole that touches no edge is a pin-hole, one that
 touches an edge a mousebite, one that parts a trace an open; and what is added where copper should not be is the same
-thing done to the gap. So a shape can be painted anywhere, and its class is computed instead of drawn by hand.
+thing done to the gap. So a shape can be painted anywhere, and its class is computed instead of drawn by hand. Long
+clean lines are artwork, not defects: without them a net that has seen few boards takes every unknown clearance for an
+open.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
-from trainer.painted_artwork import paint_artwork
 
 Pixels = NDArray[np.uint8]
 
@@ -27,8 +28,8 @@ CRUMB_PX = 12
 SMALLEST_PX, LARGEST_PX = 25, 120
 """Least area and longest side of a painted defect, in pixels."""
 
-ARTWORK_SHARE = 0.6
-"""How often artwork is painted, twice in a crop at most."""
+POUR_PX = 41
+"""A region counts as a pour, in which artwork may be painted, if a square of this side fits in."""
 
 SCRIBBLE_SHARE = 0.25
 """Share of the shapes that are long thin strokes, as a scratch or a hair of copper leaves them."""
@@ -52,9 +53,8 @@ def paint(
         A new picture, and boxes and labels with those of the painted defects behind the others.
     """
     picture = picture.copy()
-    for _ in range(2):
-        if rng.random() < ARTWORK_SHARE:
-            paint_artwork(picture, boxes, rng)
+    if rng.random() < 0.35:
+        _paint_artwork(picture, boxes, rng)
     for _ in range(int(rng.integers(1, 4))):
         found = _paint_defect(picture, boxes, copper, rng)
         if found is not None:
@@ -149,6 +149,32 @@ def _shape(side: int, x: int, y: int, rng: np.random.Generator, long: bool) -> P
         gone = rim[rng.random(len(rim)) < rng.uniform(0.2, 0.5)]
         canvas[gone[:, 1], gone[:, 0]] = 0
     return canvas
+
+
+def _paint_artwork(picture: Pixels, boxes: Boxes, rng: np.random.Generator) -> None:
+    """Run a clean line with bends and necks through a pour, as a clearance, or through an empty area, as a trace."""
+    side = picture.shape[0]
+    dark = picture[:, :, 0] < 128
+    for ground, colour in ((dark, 255), (~dark, 0)) if rng.random() < 0.5 else ((~dark, 0), (dark, 255)):
+        square = np.ones((POUR_PX, POUR_PX), np.uint8)
+        pour = cv2.morphologyEx(ground.astype(np.uint8), cv2.MORPH_OPEN, square, borderType=cv2.BORDER_REPLICATE) > 0
+        if pour.mean() < 0.1:
+            continue
+        line = np.zeros((side, side), np.uint8)
+        point, direction = rng.uniform(0, side, 2), int(rng.integers(8))
+        thickness = int(rng.integers(4, 16))
+        for way in (0, 4):
+            at, turn = point.copy(), (direction + way) % 8
+            for _ in range(4):
+                step = rng.uniform(30, 120) * np.array([np.cos(turn * np.pi / 4), np.sin(turn * np.pi / 4)])
+                width = thickness if rng.random() < 0.6 else max(3, thickness + int(rng.integers(-6, 7)))
+                cv2.line(line, _point(at), _point(at + step), 1, width)
+                at = at + step
+                turn = (turn + int(rng.choice([-2, -1, 0, 0, 1, 2]))) % 8
+        for x1, y1, x2, y2 in boxes.astype(int):
+            line[max(0, y1) : y2, max(0, x1) : x2] = 0
+        picture[(line > 0) & pour] = colour
+        return
 
 
 def overlaps(box: Sequence[float] | NDArray[np.float32], boxes: Boxes) -> bool:
