@@ -17,8 +17,8 @@ from appliance.log_pace import LogPace
 
 EPILOG = (
     "exit codes: 0 all is well; 1 the answer is no (check found something, replay broke a limit); 2 wrong usage; "
-    "65 bundle not acceptable; 69 device not available; 70 a stage hung; 74 disk refused; 75 bundle too slow here now; "
-    "78 configuration wrong; 130 interrupted; 143 ended by SIGTERM"
+    "65 bundle not acceptable; 69 device not available; 70 a stage hung, or the model's engine was lost; "
+    "74 disk refused; 75 bundle too slow here now; 78 configuration wrong; 130 interrupted; 143 ended by SIGTERM"
 )
 
 

@@ -166,7 +166,7 @@ class _Device:
     def changed(self) -> list[str]:
         """Say in words what is another than it was then."""
         now = read_device_state(self.root)
-        if signs(self.throttling, read_throttling(self.root)):
+        if self.held_back_by():
             now = held_back(now, self.state)  # heat makes the runs longer, which counts, and sets no other clock
         return differences(self.state, now)
 
@@ -204,11 +204,13 @@ class _Attempt:
         if not possible:
             return None, min(void, key=len, default=[NONE_YET])
         why = [f"no certificate is of what the configuration has computed now: {', '.join(chosen)}"]
+        if not self.may_build:  # beside a line: what was proved last, and nothing in its place
+            chosen = tuple(each for each in chosen if each == possible[0].means.precision)
         for precision in chosen:
             if not (theirs := _standing(possible, precision)):
                 continue
             try:
-                engine, why = self._by_one_of(theirs, precision, copies)
+                engine, why = self._by_one_of(theirs, precision, copies, may_build=theirs[0] is possible[0])
             except (BundleError, RuntimeFault) as error:
                 why = [str(error)]
                 if not is_the_devices(error):
@@ -220,11 +222,11 @@ class _Attempt:
         return None, why
 
     def _by_one_of(
-        self, theirs: list[Certificate], precision: Computed, copies: int
+        self, theirs: list[Certificate], precision: Computed, copies: int, *, may_build: bool
     ) -> tuple[Engine | None, list[str]]:
         """Return a model's engine by the newest of its certificates that is valid, or none and why."""
         with ExitStack() as undo:
-            runtimes = self._lend(precision, copies, undo)
+            runtimes = self._lend(precision, copies, undo, may_build=may_build)
             means, budget_ms = self._means(runtimes[0], precision), self.terms.budget_ms(runtimes[0])
             why = [each.other_means(means, budget_ms) for each in theirs]
             valid = next((each for each, words in zip(theirs, why, strict=True) if not words), None)
@@ -303,11 +305,12 @@ class _Attempt:
                 changed,
             )
 
-    def _lend(self, precision: Computed, copies: int, undo: ExitStack) -> list[LentRuntime]:
+    def _lend(self, precision: Computed, copies: int, undo: ExitStack, *, may_build: bool = True) -> list[LentRuntime]:
         """Load the model so many times; each copy must say of itself what the first one does."""
         lent: list[LentRuntime] = []
+        may_build = may_build and self.may_build
         for copy in range(copies):
-            lent.append(self.pool.lend(self.settings, self.bundle, precision, copy, may_build=self.may_build))
+            lent.append(self.pool.lend(self.settings, self.bundle, precision, copy, may_build=may_build))
             undo.callback(lent[-1].close)
             if _what_computes(lent[-1]) != (first := _what_computes(lent[0])):
                 raise RuntimeFault(

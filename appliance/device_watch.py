@@ -54,6 +54,7 @@ class DeviceWatch:
         self._last_free = proved_on()
         self._unread: tuple[str, ...] = ()
         self._latency = latency
+        self._turns, self._is_too_slow = latency.turns, False
         self._alarm = alarm
         self._hold = hold
         self._root = root
@@ -133,6 +134,9 @@ class DeviceWatch:
         if changed != self._changed:
             self._changed = changed
             self._take_note()
+        if self._turns != self._latency.turns:
+            self._turns = self._latency.turns
+            self._let_another_try()
         result = self._latency.result()
         if result is not None:
             self._judge_latency(result)
@@ -140,6 +144,7 @@ class DeviceWatch:
     def _take_note(self) -> None:
         self._measured = None
         if not self._changed:
+            self._is_too_slow = False
             self._latency.end()
             self._hold("")
             log.info("the device is as it was proved: the proof holds")
@@ -151,6 +156,14 @@ class DeviceWatch:
             "whether it is fast enough; set it back, or restart the station to prove it anew",
         )
 
+    def _let_another_try(self) -> None:
+        """Take parts again if they were stopped because of a product or release that no longer judges."""
+        if self._is_too_slow:
+            self._is_too_slow = False
+            self._latency.begin()
+            self._hold("")
+            log.info("another product or release judges now: the next %s parts show how fast it is", self._latency.runs)
+
     def _judge_latency(self, result: LiveLatency) -> None:
         times = (
             f"99 in 100 of {result.runs} parts of {result.product} took at most {result.p99_ms:g} ms in the model, "
@@ -158,6 +171,7 @@ class DeviceWatch:
         )
         self._measured = result
         if not result.is_within:
+            self._is_too_slow = True
             self._latency.end()
             because = (
                 f"the device is too slow since it changed: {'; '.join(self._changed)}; {times} are allowed; "

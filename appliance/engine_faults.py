@@ -1,9 +1,7 @@
 """An engine that fails again and again: no next part brings it back, and a new process may."""
 
-import logging
+import threading
 from collections.abc import Callable
-
-log = logging.getLogger(__name__)
 
 MOST_IN_A_ROW = 3
 """Parts that one copy of the model may fail at, one after the other, before the process ends."""
@@ -21,6 +19,7 @@ class EngineFaults:
         self._on_lost = on_lost
         self._in_a_row: dict[int, int] = {}
         self._is_lost = False
+        self._lock = threading.Lock()
 
     def answered(self, instance: int) -> None:
         """Note that a copy of the model answered, be it nonsense: its engine works."""
@@ -34,6 +33,8 @@ class EngineFaults:
             words: what it said.
         """
         self._in_a_row[instance] = self._in_a_row.get(instance, 0) + 1
-        if self._in_a_row[instance] >= MOST_IN_A_ROW and not self._is_lost:
-            self._is_lost = True
+        with self._lock:
+            is_news = self._in_a_row[instance] >= MOST_IN_A_ROW and not self._is_lost
+            self._is_lost |= is_news
+        if is_news:
             self._on_lost(f"the model's engine failed at {MOST_IN_A_ROW} parts in a row: {words}")

@@ -25,6 +25,7 @@ class LatencyWatch:
         self.runs = runs
         self._lock = threading.Lock()
         self._is_wanted = False
+        self.turns = 0
         self._judged: frozenset[LatencyTerms] = frozenset()
         self._terms = LatencyTerms("", "", 0.0)
         self._times_ms = deque[float](maxlen=0)
@@ -45,6 +46,7 @@ class LatencyWatch:
     def turn(self) -> None:
         """Forget the parts that were collected, since something else judges from now on; what was judged stays so."""
         with self._lock:
+            self.turns += 1
             self._collect()
 
     def end(self) -> None:

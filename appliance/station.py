@@ -74,7 +74,7 @@ class Station:
             status: what else the command `status` answers.
             commands: name -> what carries it out, besides status, replay and changeover.
             inspecting: entered with each trigger, and by each inspection until its part is settled; several at once.
-            engine_faults: told at which parts the model's engine failed.
+            engine_faults: told at which parts the model's engine failed; None: nobody is.
         """
         self._captures = {
             view: Capture(view, camera, settings.max_capture_delay_ms) for view, camera in cameras.items()
@@ -88,7 +88,7 @@ class Station:
         self._settings = settings
         self._status = status
         self._inspecting = nullcontext() if inspecting is None else inspecting
-        self._engine_faults = engine_faults or EngineFaults(self.hold)
+        self._engine_faults = engine_faults or EngineFaults(lambda words: None)
         own = {"status": self._tell, "replay": delivery.replay_on_request, "changeover": products.change}
         self._commands: dict[str, Command] = {**own, **(commands or {})}
         self._capture_queues: dict[str, queue.SimpleQueue[Part]] = {view: queue.SimpleQueue() for view in cameras}
@@ -98,6 +98,7 @@ class Station:
         self._arriving: set[str] = set()
         self._stopping_because = "the station has not started"
         self._held_because = ""
+        self._ending_because = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -141,7 +142,7 @@ class Station:
     @property
     def stopped_because(self) -> str:
         """Why no parts are taken, in words; empty while they are."""
-        return self._stopping_because or self._held_because or self._verdicts.refusal
+        return self._ending_because or self._stopping_because or self._held_because or self._verdicts.refusal
 
     def hold(self, because: str) -> None:
         """Take no more parts; those that were taken get their verdict.
@@ -150,6 +151,14 @@ class Station:
             because: why, in words; empty to take parts again.
         """
         self._held_because = because
+
+    def end(self, because: str) -> None:
+        """Take no more parts, for good; those that were taken get their verdict.
+
+        Args:
+            because: why, in words.
+        """
+        self._ending_because = because
 
     # -- from the links: LineEvents ----------------------------------------------------------------------------------
 
@@ -161,7 +170,8 @@ class Station:
         """
         with self._gate:
             self._gate.wait_for(lambda: request.trigger_id not in self._arriving)
-            if self._stopping_because or self._held_because or self._verdicts.is_waiting_for_disk:
+            held = self._ending_because or self._stopping_because or self._held_because
+            if held or self._verdicts.is_waiting_for_disk:
                 raise StorageError(f"trigger {request.trigger_id} is not taken: {self.stopped_because}")
             self._arriving.add(request.trigger_id)
         try:

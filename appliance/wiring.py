@@ -22,7 +22,7 @@ from appliance.config import Config, load_config
 from appliance.device_watch import DeviceWatch
 from appliance.documents import Document
 from appliance.engine_faults import EngineFaults
-from appliance.errors import StorageError
+from appliance.errors import RuntimeFault, StorageError
 from appliance.events import Changeover, Inspection, Record, Versions, new_id
 from appliance.health import EXIT_HUNG, StageWatchdog, end_process_when_a_thread_crashes
 from appliance.latency_watch import LatencyWatch
@@ -73,8 +73,10 @@ class Appliance:
         document: Document,
         on_record: Callable[[Inspection, Record, int], None] | None,
         device_root: Path = Path("/"),
+        *,
+        ends_when_lost: bool = False,
     ):
-        """Load, prove and wire everything; nothing runs yet.
+        """Load, prove and wire everything; nothing runs yet. With ends_when_lost it wants_to_end with its engine.
 
         Raises:
             ConfigError: the configuration, or the recipe of the product in force, must change.
@@ -119,10 +121,10 @@ class Appliance:
             status=self._status,
             commands=self.updates.commands,
             inspecting=self.updates.rest,
-            engine_faults=EngineFaults(self._end),
+            engine_faults=EngineFaults(self._end) if ends_when_lost else None,
         )
         self.device_watch = DeviceWatch(
-            lambda: self.certificate.device, self._latency, alarm=self._alarm, hold=self._hold, root=device_root
+            lambda: self.certificate.device, self._latency, alarm=self._alarm, hold=self.station.hold, root=device_root
         )
 
     def __enter__(self) -> "Appliance":
@@ -143,12 +145,18 @@ class Appliance:
         self.station.stop()
         self.updates.close()
         for link in self.links:
+            link.over_because = self.lost_because or link.over_because
             link.close()
         if self._retention is not None:
             self._retention.stop()
         self.images.close()
         self.ledger.close()
-        self._warm.close()
+        try:
+            self._warm.close()
+        except RuntimeFault as fault:  # of a device that is lost not even the memory can be freed
+            if not self.lost_because:
+                raise
+            log.error("%s", fault)
 
     @property
     def versions(self) -> Versions:
@@ -187,21 +195,13 @@ class Appliance:
         if not self.links:
             log.warning("%s", text)
 
-    def _hold(self, because: str) -> None:
-        """Take no more parts because of what the device watch saw, or take them again; not once the engine is lost."""
-        if not self.lost_because:
-            self.station.hold(because)
-
     def _end(self, because: str) -> None:
         """Take no more parts, say so, and wish to end: a process that systemd starts anew opens the device anew."""
-        self.lost_because = because
-        self.station.hold(f"{because}; the station ends, to be started anew")
-        log.critical("%s: ending the process", because)
-        self._alarm(
-            "engine_lost",
-            f"{because}. The station ends and is started anew; if that does not help, see the "
-            "device's driver and `appliance check`",
-        )
+        self.lost_because = f"{because}; the station ends, to be started anew"
+        self.station.end(self.lost_because)
+        log.critical("%s", self.lost_because)
+        remedy = "if that does not help, see the device's driver and `appliance check`"
+        self._alarm("engine_lost", f"{self.lost_because}; {remedy}")
         self.wants_to_end.set()
 
     def _note_change(self) -> None:
@@ -266,7 +266,7 @@ def run_until_signalled(config_path: Path, log_level: str | None = None) -> int:
         signal.signal(number, lambda *_: sys.exit(0))  # a start may build an engine for minutes
     config, document = load_config(config_path)
     logging.getLogger().setLevel((log_level or config.log_level).upper())
-    appliance = Appliance(config, document, None)
+    appliance = Appliance(config, document, None, ends_when_lost=True)
     for number in STOPS:
         signal.signal(number, lambda *_: appliance.wants_to_end.set())
     end_process_when_a_thread_crashes()

@@ -45,7 +45,7 @@ def parse(
         BundleFormatError: too big, not JSON, of a newer or other schema, or not what the model says.
     """
     if len(data) > max_bytes:
-        raise BundleFormatError(f"{origin} has {len(data)} bytes and may have {max_bytes}; {remedy}, with less in it")
+        raise BundleFormatError(f"{origin} has {len(data)} bytes and may have {max_bytes}; {remedy}")
     try:
         if (depth := _depth(data)) > MAX_DEPTH:
             raise _JsonError(f"{depth} brackets deep, at most {MAX_DEPTH} are allowed")

@@ -88,6 +88,7 @@ class MqttLink:
         self._commands = Commands(self.topics, settings.device_id, self._errands, self._publish)
         self._events: LineEvents | None = None
         self._connection: Connection | None = None
+        self.over_because = "the appliance was shut down"
         self._records = threading.Lock()
         self._window = RecordWindow()
         self._alarms = threading.Lock()
@@ -247,8 +248,7 @@ class MqttLink:
     def farewell(self, connection: Connection) -> object | None:
         """Say that this is the end, so that nobody takes it for a fault."""
         self._connection = None
-        token = object()
-        payload = self._voice.status("offline", "the appliance was shut down")
+        token, payload = object(), self._voice.status("offline", self.over_because)
         message = Outgoing(self.topics.status, payload, is_retained=True, token=token)
         return token if connection.publish(message) else None
 

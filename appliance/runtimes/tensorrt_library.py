@@ -96,8 +96,9 @@ class Journal:
         return self.errors[-1].strip().partition("\n")[0][:300] if self.errors else "it gives no reason"
 
     def tells_of_memory(self) -> bool:
-        """Whether a complaint is that there is too little memory, which is nobody's fault but the moment's."""
-        return any("memory" in each.lower() for each in self.errors)
+        """Whether the newest complaint is that there is too little memory, which is nobody's fault but the moment's."""
+        words = self.last().lower()
+        return any(each in words for each in ("out of memory", "outofmemory", "allocat"))
 
     def logger(self, library: Library) -> "tensorrt.ILogger":
         """Return an object that the library complains to."""

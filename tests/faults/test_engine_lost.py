@@ -6,16 +6,18 @@ import cv2
 import pytest
 import yaml
 
+from appliance.config import load_config
 from appliance.engine_faults import MOST_IN_A_ROW
 from appliance.errors import StorageError
 from appliance.health import EXIT_HUNG
+from appliance.links.topics import Topics
 from appliance.ports import TriggerRequest
-from appliance.wiring import build
+from appliance.wiring import Appliance
 from tests.device_root import JETSON, write
 from tests.models import spot_picture
 from tests.plant import START_S, Plant, write_station
 from tests.planted import fails_when_bright
-from tests.stations import needs_mosquitto
+from tests.stations import Line, needs_mosquitto, until
 
 DEADLINE_MS = 5000
 ONCE_MS = 60_000
@@ -48,14 +50,22 @@ def inspect(plant: Plant, count: int) -> list[str]:
 
 def test_a_station_whose_engine_fails_again_and_again_is_started_anew_and_goes_on(tmp_path: Path) -> None:
     with plant_with(tmp_path, [FAINT, *[BRIGHT] * MOST_IN_A_ROW]) as plant:
+        line = Line(plant.broker.port, Topics.of(plant.settings()), is_mqtt5=False)
         verdicts = inspect(plant, 1 + MOST_IN_A_ROW)
         assert plant.process is not None
         assert plant.process.wait(30) == EXIT_HUNG
+        alarm = until(lambda: line.documents(line.topics.alarm), "the alarm")[-1]
+        last = until(
+            lambda: [each for each in line.documents(line.topics.status) if each["state"] == "offline"], "the goodbye"
+        )[-1]
+        line.close()
         plant.start()  # as systemd does
         assert plant.consumer.wait_until_online(START_S), plant.log()
         assert inspect(plant, 1) == [*verdicts, "ACCEPT complete"]
     assert verdicts == ["ACCEPT complete", *["FAULT runtime"] * MOST_IN_A_ROW]
-    assert "the model's engine failed at 3 parts in a row" in plant.log()
+    assert alarm["name"] == "engine_lost"
+    assert "the model's engine failed at 3 parts in a row: view top: ONNX Runtime failed" in alarm["text"]
+    assert "the model's engine failed at 3 parts in a row" in last["reason"]
 
 
 def test_a_device_that_is_set_back_brings_no_parts_to_a_lost_engine(tmp_path: Path) -> None:
@@ -63,7 +73,7 @@ def test_a_device_that_is_set_back_brings_no_parts_to_a_lost_engine(tmp_path: Pa
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"runtime": {"instances": 1}}))
     fails_when_bright(tmp_path / "tiny.bundle")
     cv2.imwrite(str(tmp_path / "pictures" / "0.png"), spot_picture(64, 64, background=BRIGHT))
-    with build(config, device_root=root) as appliance:
+    with Appliance(*load_config(config), None, root, ends_when_lost=True) as appliance:
         for number in range(MOST_IN_A_ROW):
             appliance.station.on_trigger(TriggerRequest(f"t-{number}", f"part-{number}"))
         assert appliance.wants_to_end.wait(30)

@@ -248,3 +248,19 @@ def test_a_station_on_a_device_that_got_too_slow_refuses_parts_and_gives_the_ope
         line.trigger("later")
         line.wait_for(2)
         watch.stop()
+
+
+def test_what_judges_after_another_that_was_too_slow_is_given_parts_and_measured(watched: Watched) -> None:
+    watched.becomes(SLOWER_MODE)
+    watched.runs(*[60.0] * RUNS)
+    watched.watch.look()
+    assert len(watched.holds) == 1
+    watched.latency.turn()
+    watched.watch.look()
+    watched.watch.look()
+    assert watched.holds[1:] == [""]
+    assert (watched.latency.wanted, watched.latency.collected) == (RUNS, 0)
+    watched.runs(*[60.0] * RUNS)
+    watched.watch.look()
+    assert len(watched.holds) == 3
+    assert "10 ms are allowed" in watched.holds[2]

@@ -259,6 +259,14 @@ def test_an_engine_is_tried_behind_a_running_line_and_ahead_of_nothing_at_a_star
         make(cache, b"model")
 
 
+def test_a_new_engine_that_the_device_fails_at_is_not_kept(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    with pytest.raises(RuntimeFault, match="could not allocate"):
+        make(cache, b"busy")
+    assert cache.find(KEPT_KEY) is None
+    assert list(tmp_path.glob("*.engine")) == []
+
+
 def test_an_engine_is_tried_with_as_many_pictures_at_once_as_it_was_built_for(tmp_path: Path) -> None:
     cache = keeping(tmp_path, b"says how many")
     with pytest.raises(RuntimeFault, match=f"up to {KEY.options.max_batch} pictures"):

@@ -49,7 +49,8 @@ def find_or_build(
         BundleFormatError: TensorRT does not take the model.
         ConfigError: a DLA is asked for that is not there, or that can compute nothing of the model.
         EngineFault: the builder crashes, or the engine does or is refused; such a one is not kept.
-        RuntimeFault: it cannot build here or may not, or the device fails while it is tried; it is kept all the same.
+        RuntimeFault: it cannot build here or may not, or the device fails while it is tried; one that is not new is
+            kept all the same, unless its time was over.
         StorageError: the folder cannot be used.
     """
     engine, share = cache.find(key), 0.0
@@ -66,10 +67,12 @@ def find_or_build(
         try_apart(
             engine.plan, trial, key.options, is_cancelled,
             on_progress=lambda _: on_progress(share),
-            goes_last=not may_build,  # then a line is running beside it; a start waits for nothing but this
+            goes_last=not may_build,  # then it is of a release, beside a line; a start waits for nothing but this
         )  # fmt: skip
-    except EngineFault:  # what the device could not do just now says nothing of an engine that was good before
-        cache.forget(key)
+    except RuntimeFault as error:  # what a device cannot do just now says nothing of an engine that was good before
+        is_new = share > 0
+        if is_new or isinstance(error, EngineFault | TookTooLong):
+            cache.forget(key)
         raise
     return engine
 
