@@ -93,6 +93,7 @@ def test_bench_goes_on_with_the_others(tmp_path: Path, bundle: Path, package: st
 
 def test_a_tensorrt_whose_own_libraries_are_gone_does_not_load(tmp_path: Path) -> None:
     program = "from appliance.runtimes.tensorrt_library import load_library; load_library()"
+    broken(tmp_path, "tensorrt_rtx_bindings", "OSError")  # it may be installed here, for tests
     ended = run(broken(tmp_path, "tensorrt", "OSError"), "-c", program)
     assert f"ConfigError: runtime.kind: tensorrt does not load here ({BROKEN}" in ended.stderr
 
