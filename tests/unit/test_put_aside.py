@@ -72,6 +72,18 @@ def test_while_the_device_still_fails_the_certificate_of_the_next_model_is_enoug
     assert start(tmp_path, bundle, busy, may_prove=False).certificate == tuesday.certificate
 
 
+def test_beside_a_line_the_model_that_was_proved_last_judges_and_nothing_in_its_place(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    start(tmp_path, bundle)
+    tuesday = start(tmp_path, bundle, failing(NO_MEMORY, "int8"))
+    assert start(tmp_path, bundle, may_prove=False).certificate == tuesday.certificate
+    int8 = start(tmp_path, bundle, again=True)
+    assert start(tmp_path, bundle, may_prove=False).certificate == int8.certificate
+    with pytest.raises(BundleProofError, match="cudaErrorMemoryAllocation"):
+        start(tmp_path, bundle, failing(NO_MEMORY, "int8"), may_prove=False)
+
+
 @pytest.mark.parametrize("error", [EngineFault("the engine crashed"), AnswerFault("NaN"), BundleProofError("is wrong")])
 def test_a_verdict_on_the_model_stays_until_a_new_proof_is_asked_for(
     tmp_path: Path, bundle: Bundle, error: Exception
