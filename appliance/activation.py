@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from appliance import __version__
 from appliance.bundle.archive import Bundle
-from appliance.bundle.comparison import Detect, DetectSeveral, compare_all, compare_several
+from appliance.bundle.comparison import compare_all, compare_several
 from appliance.bundle.limits import Limits, golden_lacks, move_limits, refuse_undecided
 from appliance.bundle.manifest import Digest
 from appliance.bundle.proof import prove
@@ -20,7 +20,7 @@ from appliance.config import RuntimeSection
 from appliance.device_state import DeviceState, differences, held_back, read_device_state
 from appliance.engine import candidates, default_threads, instances, model_of
 from appliance.errors import ApplianceError, BundleError, BundleProofError, DeviceError, RuntimeFault, is_the_devices
-from appliance.events import Detection, Pixels, iso, utc_now
+from appliance.events import iso, utc_now
 from appliance.health import LongStart
 from appliance.optics.detector import Detector
 from appliance.ports import HasEngine, Runtime
@@ -31,6 +31,9 @@ from appliance.runtimes.engines.progress import BuildProgress
 from appliance.throttling import Throttling, read_throttling, signs
 
 log = logging.getLogger(__name__)
+
+Seen = TypeVar("Seen")
+Found = TypeVar("Found")
 
 Refused: TypeAlias = list[tuple[Computed, ApplianceError]]
 """The models that were tried before, and why each may not judge."""
@@ -232,9 +235,10 @@ class _Attempt:
             valid = next((each for each, words in zip(theirs, why, strict=True) if not words), None)
             if valid is None:
                 return None, min(why, key=len)
-            detects = [self._detect(each) for each in runtimes]
+            detectors = self._detectors(runtimes)
+            detects = [_going_on(each.detect) for each in detectors]
             compare_all(self.bundle, detects, precision=model_of(precision), limits=self.terms.limits)
-            self._compare_several(runtimes, precision)
+            self._compare_several(detectors, precision)
             undo.pop_all()
             return Engine(tuple(runtimes), precision, valid, (), budget_ms), []
 
@@ -265,7 +269,8 @@ class _Attempt:
     def _proved(self, precision: Computed, certificates: CertificateFolder, why: list[str], refused: Refused) -> Engine:
         with ExitStack() as undo:
             runtimes = self._lend(precision, instances(self.settings), undo)
-            detect, *beside = (self._detect(each) for each in runtimes)
+            detectors = self._detectors(runtimes)
+            detect, *beside = (_going_on(each.detect) for each in detectors)
             budget_ms = self.terms.budget_ms(runtimes[0])
             proof = prove(
                 self.bundle,
@@ -276,7 +281,7 @@ class _Attempt:
                 on_progress=self.on_progress,
                 beside=beside,
             )
-            self._compare_several(runtimes, precision)
+            self._compare_several(detectors, precision)
             self._refuse_changed(runtimes[0])
             certificate = certify(
                 self.subject, self._means(runtimes[0], precision), self.device.state, proof, budget_ms=budget_ms,
@@ -319,28 +324,13 @@ class _Attempt:
                 )
         return lent
 
-    def _compare_several(self, runtimes: Sequence[Runtime], precision: Computed) -> None:
-        detects = [self._detect_several(each) for each in runtimes]
+    def _detectors(self, runtimes: Sequence[Runtime]) -> list[Detector]:
+        return [Detector(each, self.bundle.manifest) for each in runtimes]
+
+    def _compare_several(self, detectors: Sequence[Detector], precision: Computed) -> None:
+        detects = [_going_on(each.detect_several) for each in detectors]
         counts, model = self.terms.at_once, model_of(precision)
         compare_several(self.bundle, detects, counts, precision=model, limits=self.terms.limits)
-
-    def _detect_several(self, runtime: Runtime) -> DetectSeveral:
-        detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()
-
-        def detect_several(pictures: Sequence[Pixels]) -> list[tuple[Detection, ...]]:
-            goes_on()
-            return detector.detect_several(pictures)
-
-        return detect_several
-
-    def _detect(self, runtime: Runtime) -> Detect:
-        detector, goes_on = Detector(runtime, self.bundle.manifest), LongStart()
-
-        def detect(pixels: Pixels) -> tuple[Detection, ...]:
-            goes_on()  # a slow device takes minutes for 200 pictures, and systemd waits for less
-            return detector.detect(pixels)
-
-        return detect
 
     def _means(self, runtime: LentRuntime, precision: Computed) -> Means:
         built = runtime.lent.built if isinstance(runtime.lent, HasEngine) else None
@@ -356,6 +346,17 @@ class _Attempt:
             engine_key=built.key_digest if built else None,
             engine_digest=built.digest if built else None,
         )
+
+
+def _going_on(detect: Callable[[Seen], Found]) -> Callable[[Seen], Found]:
+    """Return what detects, and tells that the start goes on."""
+    goes_on = LongStart()
+
+    def detect_and_tell(seen: Seen) -> Found:
+        goes_on()  # a slow device takes minutes for 200 pictures, and systemd waits for less
+        return detect(seen)
+
+    return detect_and_tell
 
 
 def _standing(newest_first: list[Certificate], precision: Computed) -> list[Certificate]:

@@ -232,14 +232,12 @@ def _proof(what: str, config: Config, bundle: Bundle, recipe: BoundRecipe) -> Fi
     if not engine.refused:
         return Finding(what, True, seen)
     failed_on = ", ".join(certificate.put_aside)
+    first = (
+        f"the device failed on the {failed_on} model, give it what it lacked, then" if failed_on else "export again,"
+    )
     remedy = (
-        f"the station judges with the {engine.precision} model, which is slower: "
-        + (
-            f"the device failed on the {failed_on} model, give it what it lacked, then "
-            if failed_on
-            else "export again, "
-        )
-        + f"try once more with appliance prove --again, or configure precision: {engine.precision}"
+        f"the station judges with the {engine.precision} model, which is slower: {first} try once more with "
+        f"appliance prove --again, or configure precision: {engine.precision}"
     )
     return Finding(what, False, f"{seen}; refused {engine.refused}", remedy)
 

@@ -142,7 +142,12 @@ class Station:
     @property
     def stopped_because(self) -> str:
         """Why no parts are taken, in words; empty while they are."""
-        return self._ending_because or self._stopping_because or self._held_because or self._verdicts.refusal
+        return self._closed_because or self._verdicts.refusal
+
+    @property
+    def _closed_because(self) -> str:
+        """Why no parts are taken though the disk takes records."""
+        return self._ending_because or self._stopping_because or self._held_because
 
     def hold(self, because: str) -> None:
         """Take no more parts; those that were taken get their verdict.
@@ -170,8 +175,7 @@ class Station:
         """
         with self._gate:
             self._gate.wait_for(lambda: request.trigger_id not in self._arriving)
-            held = self._ending_because or self._stopping_because or self._held_because
-            if held or self._verdicts.is_waiting_for_disk:
+            if self._closed_because or self._verdicts.is_waiting_for_disk:
                 raise StorageError(f"trigger {request.trigger_id} is not taken: {self.stopped_because}")
             self._arriving.add(request.trigger_id)
         try:

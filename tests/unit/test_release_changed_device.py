@@ -42,6 +42,14 @@ def parts(appliance: Appliance, count: int) -> None:
         assert eventually(lambda name=name: appliance.ledger.find(name) is not None)
 
 
+def proved(config: Path, root: Path) -> tuple[Path, Path]:
+    """Prove the release that judges, and a newer one; returns both."""
+    older, newer = (release_file(config.parent / "releases", revision) for revision in (5, 6))
+    for each in (older, newer):
+        prove_release(config, each, root=root)
+    return older, newer
+
+
 def device(appliance: Appliance) -> dict[str, Any]:
     appliance.device_watch.look()
     status: dict[str, Any] = appliance.station.on_command("status", {})["device"]
@@ -49,9 +57,7 @@ def device(appliance: Appliance) -> dict[str, Any]:
 
 
 def test_a_rollback_to_a_kept_release_on_a_changed_device_is_measured_for_itself(config: Path, root: Path) -> None:
-    older, newer = (release_file(config.parent / "releases", revision) for revision in (5, 6))
-    for each in (older, newer):
-        prove_release(config, each, root=root)
+    older, newer = proved(config, root)
     with build(config, device_root=root) as appliance:
         assert release(appliance, "spots", newer, keeps_former=True)["ok"]
         parts(appliance, 1)
@@ -69,9 +75,7 @@ def test_a_rollback_to_a_kept_release_on_a_changed_device_is_measured_for_itself
 
 
 def test_what_was_measured_of_a_release_is_forgotten_when_another_one_judges(config: Path, root: Path) -> None:
-    older, newer = (release_file(config.parent / "releases", revision) for revision in (5, 6))
-    for each in (older, newer):
-        prove_release(config, each, root=root)
+    older, newer = proved(config, root)
     with build(config, device_root=root) as appliance:
         assert release(appliance, "spots", newer, keeps_former=True)["ok"]
         write(root, SLOWER_MODE)

@@ -53,7 +53,8 @@ def find_or_build(
             kept all the same, unless its time was over.
         StorageError: the folder cannot be used.
     """
-    engine, share = cache.find(key), 0.0
+    engine = cache.find(key)
+    is_new = engine is None
     if engine is None:
         if not may_build:
             raise RuntimeFault(
@@ -62,15 +63,13 @@ def find_or_build(
         log.info("%s %s builds an engine for %s", key.library, key.library_version, key.device.name)
         engine = _build(cache, key, model_onnx, builder, on_progress, is_cancelled)
         cache.keep(key, engine)
-        share = 1.0
     try:
         try_apart(
             engine.plan, trial, key.options, is_cancelled,
-            on_progress=lambda _: on_progress(share),
+            on_progress=lambda _: on_progress(float(is_new)),
             goes_last=not may_build,  # then it is of a release, beside a line; a start waits for nothing but this
         )  # fmt: skip
     except RuntimeFault as error:  # what a device cannot do just now says nothing of an engine that was good before
-        is_new = share > 0
         if is_new or isinstance(error, EngineFault | TookTooLong):
             cache.forget(key)
         raise
