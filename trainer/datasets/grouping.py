@@ -23,22 +23,18 @@ def taken_apart(samples: tuple[Sample, ...], folder: Path) -> tuple[tuple[Sample
     """
     if _are_kinds(samples):
         why = "all pictures are of one group, or the groups are the kinds of defect"
-        console.print(
-            f"trainer: {why}: each picture is taken as a group of its own; name parts, days or cameras as groups if "
-            "there are any",
-            soft_wrap=True,
-        )
+        told = f"{why}: each picture is taken as a group of its own"
         groups = frozenset(sample.group for sample in samples)
     elif (group := _all_good_parts(samples)) is not None:
         why = "all good parts are of it, and nothing else is"
-        console.print(
-            f"trainer: all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group "
-            "of its own then, so that some can be held out; name parts, days or cameras as groups if there are any",
-            soft_wrap=True,
+        told = (
+            f"all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group of its "
+            "own then, so that some can be held out"
         )
         groups = frozenset([group])
     else:
         return samples, {}
+    console.print(f"trainer: {told}; name parts, days or cameras as groups if there are any", soft_wrap=True)
     alone = _each_by_itself(samples, folder, groups)
     return alone, dict.fromkeys(sorted(groups - {sample.group for sample in alone}), why)
 
