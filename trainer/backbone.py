@@ -24,6 +24,7 @@ from appliance.errors import ConfigError
 from trainer.checkpoint import DAMAGE
 from trainer.model import PAD_VALUE, Net, NetShape
 from trainer.sizes import TABLE
+from trainer.turned import TURNS
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of what `--weights auto` takes, a file for each size of net; docs/training.md tells how they are made."""
@@ -36,8 +37,6 @@ LARGEST_BYTES = 256 << 20
 """A larger file holds no weights of this net."""
 
 _FIRST, _FIRST_MEAN = "stem.0.weight", "stem.1.running_mean"
-_LATER = "detail."
-"""A block that older weights are without; one that is drawn changes nothing until it has learned."""
 
 _UNREACHABLE = (OSError, ValueError, ImportError, FSTimeoutError, aiohttp.ClientError)
 """What fsspec and its protocols raise when an address cannot be read."""
@@ -150,7 +149,8 @@ def adapted(tensors: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
         raise ValueError(f"they see {kernel.shape[1]} channels and not {channels}")
     picture, reference = kernel[:, :1], kernel[:, 1:]
     if channels % 2:
-        made[_FIRST_MEAN] = tensors[_FIRST_MEAN] - PAD_VALUE / 255.0 * reference.sum(dim=(1, 2, 3))
+        added = PAD_VALUE / 255.0 * reference.sum(dim=(1, 2, 3))  # the same in all directions
+        made[_FIRST_MEAN] = tensors[_FIRST_MEAN] - added.repeat_interleave(TURNS)
         made[_FIRST] = picture.repeat(1, channels, 1, 1) / channels
     else:
         half = channels // 2
@@ -184,8 +184,6 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     tensors, holdout, of_data = _content(where, data)
     found = {name: tensor.float() for name, tensor in tensors.items() if _is_carried(name)}
     wanted = {name: tensor.shape for name, tensor in Net(shape).state_dict().items() if _is_carried(name)}
-    if not any(name.startswith(_LATER) for name in found):
-        wanted = {name: size for name, size in wanted.items() if not name.startswith(_LATER)}
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:
         what = f"has no {lacking[0]}" if lacking else f"has a {strange[0]}"

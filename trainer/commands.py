@@ -26,7 +26,6 @@ from trainer.export import ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
 from trainer.metrics import Parts
-from trainer.model import NetShape
 from trainer.operating_point import Wish
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
 from trainer.preflight import check_data, doubts
@@ -206,7 +205,7 @@ def begun_with(
         ConfigError: The file is missing, damaged, another one, of another net, or of a run that may have learned from
             what is judged on.
     """
-    shape = NetShape(plan.input_channels, len(whole.classes), plan.width, plan.depth, plan.detail)
+    shape = plan.shape(len(whole.classes))
     defective = sum(not sample.is_good for sample in whole.samples)
     backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape, defective)
     _err.print(f"the net {words}", soft_wrap=True)

@@ -15,6 +15,7 @@ from appliance.errors import ConfigError
 from trainer.candidates import CANDIDATES, pick
 from trainer.model import SIDE_MULTIPLE, STRIDE, Net, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
+from trainer.turned import plain
 
 OPSET = 17
 """The newest that TensorRT 10.3 (JetPack 6) takes without surprises."""
@@ -45,7 +46,7 @@ class ContractNet(nn.Module):
             raise ConfigError(f"input of {width} x {height} pixels: both sides must be multiples of {SIDE_MULTIPLE}")
         if height * width < CANDIDATES * STRIDE**2:
             raise ConfigError(f"input of {width} x {height} pixels has fewer than {CANDIDATES} cells; use a larger one")
-        self.net = net
+        self.net = plain(net)
         self.slope, self.shift = scores.slope, scores.shift
         self.register_buffer("centres", cell_centres(height, width)[None])
         self.register_buffer("limits", torch.tensor([width, height, width, height], dtype=torch.float32))

@@ -1,7 +1,7 @@
 """The detector: a compact one-stage, anchor-free convolutional net in plain PyTorch.
 
-ReLU and plain 3x3 and 1x1 convolutions only, so that ONNX Runtime, OpenVINO and TensorRT 10.3 all take it and
-fuse it. The work sits at strides 8 and 16, because that is where a 20-pixel defect is still 2 cells wide and a
+ReLU and, when it is exported, plain convolutions only, so that ONNX Runtime, OpenVINO and TensorRT 10.3 all take it
+and fuse it. The work sits at strides 8 and 16, because that is where a 20-pixel defect is still 2 cells wide and a
 convolution is already cheap; strides 16 and 32 only bring surroundings ("is this gap meant to be here?") into the
 single output level at stride 8.
 """
@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
+
+from trainer.turned import TurnedBoxes, TurnedConv, TurnedNorm, TurnedScores
 
 STRIDE = 8
 """Input pixels per cell of the output grid."""
@@ -33,26 +35,22 @@ class NetShape:
         width: channels at stride 8, where the details of a defect are, a multiple of 8; those of the other strides
             grow with it where it is above 48.
         depth: how many times the residual blocks of the smallest net.
-        detail: channels of the block at stride 4, where a pixel still counts; 0 without it, as in older nets.
+        detail: channels of the block at stride 4, where a pixel still counts, a multiple of 4.
     """
 
     channels: int
     classes: int
-    width: int = 48
+    width: int = 64
     depth: int = 1
-    detail: int = 0
+    detail: int = 16
 
     def as_dict(self) -> dict[str, int]:
         """Return the fields as a dict, for the checkpoint."""
         return asdict(self)
 
 
-def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, kernel, stride, (kernel - stride + 1) // 2, bias=False),
-        nn.BatchNorm2d(c_out, eps=1e-3),
-        nn.ReLU(inplace=True),
-    )
+def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, is_first: bool = False) -> nn.Sequential:
+    return nn.Sequential(TurnedConv(c_in, c_out, kernel, stride, is_first), TurnedNorm(c_out), nn.ReLU(inplace=True))
 
 
 class _Residual(nn.Module):
@@ -88,8 +86,8 @@ class _Detail(nn.Module):
     def __init__(self, width: int, narrow: int) -> None:
         super().__init__()
         self.body = nn.Sequential(_conv(width, narrow, 1), _conv(narrow, narrow))
-        self.widen = nn.Conv2d(narrow, width, 1, bias=False)
-        self.scale = nn.BatchNorm2d(width, eps=1e-3)
+        self.widen = TurnedConv(narrow, width, 1)
+        self.scale = TurnedNorm(width)
         nn.init.zeros_(self.scale.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +98,7 @@ class Net(nn.Module):
     """Picture in, class logits and box distances per cell out.
 
     Args:
-        shape: channels, classes, width, depth and detail.
+        shape: what the weights depend on.
 
     Source:
         FCOS (arXiv 1904.01355) for the dense anchor-free head, CSPNet (arXiv 1911.11929) for the stages.
@@ -111,27 +109,23 @@ class Net(nn.Module):
         self.shape = shape
         w, depth = shape.width, shape.depth
         w4, w16, w32 = (max(least, least * w // 48 // 16 * 16) for least in (32, 64, 128))
-        self.stem = _conv(shape.channels, w4, 6, 4)
-        self.detail = _Detail(w4, shape.detail) if shape.detail else nn.Identity()
-        self.stage8 = nn.Sequential(_conv(w4, w, 3, 2), _Stage(w, depth))
-        self.stage16 = nn.Sequential(_conv(w, w16, 3, 2), _Stage(w16, 2 * depth))
-        self.stage32 = nn.Sequential(_conv(w16, w32, 3, 2), _Stage(w32, 2 * depth))
+        self.stem = _conv(shape.channels, w4, 6, 4, is_first=True)
+        self.detail = _Detail(w4, shape.detail)
+        self.stage8 = nn.Sequential(_conv(w4, w, 4, 2), _Stage(w, depth))
+        self.stage16 = nn.Sequential(_conv(w, w16, 4, 2), _Stage(w16, 2 * depth))
+        self.stage32 = nn.Sequential(_conv(w16, w32, 4, 2), _Stage(w32, 2 * depth))
         self.up = nn.Upsample(scale_factor=2.0, mode="nearest")
         self.narrow32 = _conv(w32, w16, 1)
         self.fuse16 = _Stage(w16, depth)
         self.narrow16 = _conv(w16, w, 1)
         self.head = _conv(w, w)
-        self.class_head = nn.Conv2d(w, shape.classes, 1)
-        self.box_head = nn.Conv2d(w, 4, 1)
+        self.class_head = TurnedScores(w, shape.classes)
+        self.box_head = TurnedBoxes(w)
         self._start_quiet()
 
     def _start_quiet(self) -> None:
         """Start with score 0.01 everywhere and boxes of 32 pixels, so that the first steps do not blow up."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for head, bias in ((self.class_head, -4.6), (self.box_head, 0.7)):
-            assert head.bias is not None
             nn.init.normal_(head.weight, std=0.01)
             nn.init.constant_(head.bias, bias)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.errors import ConfigError
+from trainer.model import NetShape
 from trainer.strengths import Strengths
 
 USUAL_STEPS = 10_000
@@ -36,7 +37,7 @@ class Plan:
         validate_every: epochs between validations.
         width: width of the net (trainer.sizes).
         depth: how many times the residual blocks of the smallest net.
-        detail: channels of the net's block at stride 4; 0 without it, as in older runs.
+        detail: channels of the net's block at stride 4.
         channels: 1 grey, 3 RGB.
         reference: whether the model sees each picture's reference too.
         device: "cpu" or "cuda".
@@ -58,9 +59,9 @@ class Plan:
     threads: int = 1
     workers: int = 1
     validate_every: int = 10
-    width: int = 48
+    width: int = 64
     depth: int = 1
-    detail: int = 0
+    detail: int = 16
     channels: int = 1
     reference: bool = False
     device: str = "cpu"
@@ -74,6 +75,14 @@ class Plan:
     def strengths(self) -> Strengths:
         """How much crops are disturbed at most."""
         return Strengths(**self.vary).times(self.variation)
+
+    def shape(self, classes: int) -> NetShape:
+        """Return what the weights of this run's net depend on.
+
+        Args:
+            classes: number of defect classes.
+        """
+        return NetShape(self.input_channels, classes, self.width, self.depth, self.detail)
 
     @property
     def input_channels(self) -> int:

@@ -20,9 +20,10 @@ from trainer.learner import (
     LARGEST_GRADIENT,
     as_input,
     make_adamw,
+    make_optimizers,
     move_average,
 )
-from trainer.loss import BOX_WEIGHT, detection_loss
+from trainer.loss import detection_loss
 from trainer.metrics import Judged, average_precision, rank
 from trainer.model import Net, NetShape
 from trainer.progress import console, tracked
@@ -72,7 +73,7 @@ class Pretraining:
     def shape(self) -> NetShape:
         """The net that is fitted: it sees a grey picture and its reference."""
         dials = TABLE[self.size]
-        return NetShape(channels=2, classes=len(CLASSES), width=dials.width, depth=dials.depth)
+        return NetShape(2, len(CLASSES), dials.width, dials.depth, dials.detail)
 
     def check(self) -> None:
         """Refuse what cannot be carried out.
@@ -127,7 +128,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     taught = _Taught(dials.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Net(dials.shape).to(device)
     average.load_state_dict(taught.net.state_dict())
-    optimizer = make_adamw(taught.parameters())
+    optimizers = [*make_optimizers(taught.net).values(), make_adamw(taught.shades.parameters())]
     is_pinned, is_bf16 = device.type == "cuda", has_fast_bf16(device)
     batches = stream(Surfaces(dials.seed, dials.steps, dials.batch, dials.side_px), dials.workers, is_pinned)
     began_ns = told_ns = time.monotonic_ns()
@@ -138,13 +139,14 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
         done = max(step / dials.steps, spent_min / dials.minutes if dials.minutes else 0.0)
         if done >= 1.0:
             break
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = dials.rate * one_cycle(done)
         loss = _loss(taught, [part.to(device, non_blocking=True) for part in batch], is_bf16)
-        optimizer.zero_grad(set_to_none=True)
+        taught.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(taught.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         step += 1
         move_average(average, taught.net, AVERAGE_DECAY * (1 - math.exp(-step / AVERAGE_WARM_STEPS)))
         if step == dials.steps or time.monotonic_ns() - told_ns > TOLD_EVERY_S * 1e9:
@@ -161,8 +163,7 @@ def _loss(taught: _Taught, batch: list[Tensor], is_bf16: bool) -> Tensor:
     weight = torch.full((shades.shape[1],), DEFECT_WEIGHT, device=shades.device)
     weight[0] = 1.0
     aside = functional.cross_entropy(shades.float(), masks.long(), weight=weight)
-    losses = detection_loss(logits, distances, boxes, labels)
-    return losses.score + BOX_WEIGHT * losses.box + SHADE_WEIGHT * aside  # as the shipped weights were taught
+    return detection_loss(logits, distances, boxes, labels).total + SHADE_WEIGHT * aside
 
 
 def held_out_ap(net: Net, dials: Pretraining, pictures: int, has_reference: bool) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import ConfigError
-from trainer.checkpoint import Checkpoint, load_checkpoint
+from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.names import listed
 from trainer.plan import Plan
 
@@ -38,6 +38,7 @@ def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
     differing = differences(found, asked)
     if differing:
         raise ConfigError(f"{last}: was made with {', '.join(differing)}; repeat that, or start another run")
+    averaged_net(found, last)  # raises if this trainer's nets have other weights
     if not found.source_commit.endswith(asked.source_commit):
         found.source_commit += f", resumed with {asked.source_commit}"
     return found

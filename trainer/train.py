@@ -24,7 +24,6 @@ from trainer.device import own_device, usual_loaders
 from trainer.files import append_json, make_folder, write_json
 from trainer.learner import Learner
 from trainer.lineage import source_commit
-from trainer.model import NetShape
 from trainer.observer import Observer
 from trainer.patience import has_run_out, praised, remember
 from trainer.pictures import Pictures
@@ -165,7 +164,7 @@ def _begin(split: Split, plan: Plan, folder: Path) -> Checkpoint:
     make_folder(folder)
     asked = Checkpoint(
         asdict(plan),
-        NetShape(plan.input_channels, len(split.train.classes), plan.width, plan.depth, plan.detail),
+        plan.shape(len(split.train.classes)),
         split.train.classes,
         holdout=split.validation.groups(),
         dataset_digest=dataset_digest(split.whole()),

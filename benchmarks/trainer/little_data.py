@@ -27,7 +27,6 @@ from trainer.datasets.sample import spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.defaults import complete
 from trainer.device import choose
-from trainer.model import NetShape
 from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
 from trainer.train import train
@@ -71,7 +70,7 @@ def fit(few: Split, weights: str, steps: int) -> dict[str, Any]:
     a_pass = steps_per_pass(few.train, plan)
     passes = max(1, round(50 / a_pass))
     plan = replace(plan, passes=passes, epochs=max(1, round(steps / a_pass / passes)), validate_every=10_000)
-    shape = NetShape(plan.input_channels, len(few.train.classes), plan.width, plan.depth, plan.detail)
+    shape = plan.shape(len(few.train.classes))
     backbone, _ = find_backbone(weights, None, shape)
     folder = Path(tempfile.mkdtemp(prefix="little-data-"))
     try:

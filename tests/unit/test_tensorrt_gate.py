@@ -35,6 +35,7 @@ from trainer.model import Net, NetShape
 from trainer.quantise import observe, quantisable, to_int8
 from trainer.score_calibration import ScoreMap
 from trainer.sizes import TABLE, SizeName
+from trainer.turned import TurnedNorm
 from trainer.variants import Gate, make_variants
 
 pytestmark = [
@@ -64,7 +65,7 @@ def exported(size: SizeName, channels: int, height: int, width: int) -> dict[str
     torch.manual_seed(0)
     net = Net(NetShape(channels, 3, TABLE[size].width, TABLE[size].depth, TABLE[size].detail))
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # all alike, they would be written as one
+        if isinstance(module, TurnedNorm):  # all alike, they would be written as one
             torch.nn.init.normal_(module.bias, std=0.01)
     model = to_onnx(ContractNet(net, ScoreMap(1.4, -0.2), height, width), channels)
     seen = list(np.random.default_rng(0).integers(0, 255, (2, height, width, channels), dtype=np.uint8))

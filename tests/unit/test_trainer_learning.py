@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError
@@ -41,11 +41,12 @@ def _split(folder: Path) -> Split:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), x=st.integers(0, 140), y=st.integers(0, 140), grow=st.sampled_from([1.0, 1.4]))
+@example(seed=149440, x=0, y=0, grow=1.0)  # a bright speck of dust would be taken for the defect
 def test_a_box_still_frames_its_defect_after_augmentation(seed: int, x: int, y: int, grow: float) -> None:
     picture = np.full((160, 160, 1), 100, np.uint8)
     picture[y : y + 20, x : x + 16] = 255
     boxes = np.array([[x, y, x + 16, y + 20]], np.float32)
-    augment = Augment(96, replace(Strengths(), scale_percent=100 * (grow - 1), shadow_percent=0.0))
+    augment = Augment(96, replace(Strengths(), scale_percent=100 * (grow - 1), shadow_percent=0.0, dust_px=0.0))
     image, found, labels = augment(picture, boxes, np.array([4]), np.random.default_rng(seed))
     assert image.shape == (96, 96, 1)
     bright = np.argwhere(image[:, :, 0] > image.min() / 2 + image.max() / 2)
@@ -229,11 +230,11 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_options(tmp_path: P
 
 
 def test_each_option_that_differs_is_named_with_both_values() -> None:
-    plans = Plan(budget_minutes=2.0, side_px=64, workers=2), Plan(epochs=4, reference=True, workers=3, detail=16)
+    plans = Plan(budget_minutes=2.0, side_px=64, workers=2, detail=8), Plan(epochs=4, reference=True, workers=3)
     found, asked = (Checkpoint(asdict(plan), NetShape(1, 2, 8), ("a", "b")) for plan in plans)
     assert differences(found, asked) == [
         "--budget-minutes 2.0 (now not given)",
-        "0 channels at stride 4 (now 16; no option changes that)",
+        "8 channels at stride 4 (now 16; no option changes that)",
         "--epochs not given (now 4)",
         "--reference no (now yes)",
         "--crop 64 (now 320)",
@@ -263,18 +264,12 @@ def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "missing.pt")
 
 
-def test_the_smallest_net_is_the_one_that_older_weights_belong_to(tmp_path: Path) -> None:
-    state = Checkpoint({}, NetShape(1, 2), ("a", "b"), holdout=("g",), average=Net(NetShape(1, 2)).state_dict())
-    save_checkpoint(tmp_path / "final.pt", state)
-    content = torch.load(tmp_path / "final.pt", weights_only=True)
-    for name in ("depth", "detail"):
-        del content["shape"][name]
-    torch.save(content, tmp_path / "final.pt")
-    shape = averaged_net(load_checkpoint(tmp_path / "final.pt"), tmp_path).shape
-    assert (shape.width, shape.depth, shape.detail) == (TABLE["nano"].width, TABLE["nano"].depth, 0)
+def test_the_usual_net_is_the_smallest() -> None:
+    nano = TABLE["nano"]
+    assert Plan().shape(2) == NetShape(1, 2) == NetShape(1, 2, nano.width, nano.depth, nano.detail)
 
 
-@pytest.mark.parametrize(("size", "millions"), [("nano", 0.42), ("small", 1.43), ("base", 4.30)])
+@pytest.mark.parametrize(("size", "millions"), [("nano", 0.20), ("small", 0.46), ("base", 1.19)])
 def test_a_size_has_the_parameters_that_are_documented(size: SizeName, millions: float) -> None:
     net = Net(NetShape(1, 6, TABLE[size].width, TABLE[size].depth, TABLE[size].detail))
     assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)

@@ -17,6 +17,7 @@ from trainer.model import Net, NetShape
 from trainer.muon import Muon, straightened
 from trainer.plan import Plan
 from trainer.train import train
+from trainer.turned import plain
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,4 +105,8 @@ def test_a_run_of_an_older_trainer_is_refused_in_words(tmp_path: Path) -> None:
     last.optimizer = make_adamw(net.parameters()).state_dict()
     save_checkpoint(tmp_path / "run" / "last.pt", last)
     with pytest.raises(ConfigError, match="older trainer, with another optimizer"):
+        train(split, plan, tmp_path / "run", resume=True)
+    last.average = plain(net).state_dict()  # as before kernels were turned
+    save_checkpoint(tmp_path / "run" / "last.pt", last)
+    with pytest.raises(ConfigError, match="another version of the trainer; train again"):
         train(split, plan, tmp_path / "run", resume=True)

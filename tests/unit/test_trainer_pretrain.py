@@ -4,7 +4,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +23,7 @@ from trainer.backbone import PLENTY, adapted, adopt, find_backbone, pack, shippe
 from trainer.checkpoint import Checkpoint
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net, NetShape
-from trainer.sizes import TABLE
+from trainer.pretrain import Pretraining
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
 from trainer.team import Team
@@ -210,37 +209,12 @@ def test_what_is_written_is_read_again_and_the_class_head_is_drawn_anew(file: Pa
     assert not any(name.startswith("class_head.") for name in kinds)
 
 
-def test_a_net_with_a_block_that_the_file_is_without_begins_as_one_without_it(file: Path) -> None:
-    with_block = replace(SHAPE, detail=8)
-    found, _ = find_backbone(str(file), None, with_block)
-    assert found is not None
-    plain, net = Net(SHAPE), Net(with_block)
-    for each in (plain, net):
-        adopt(each, found)
-    net.class_head.load_state_dict(plain.class_head.state_dict())
-    picture = torch.rand(2, 2, 96, 96)
-    for is_training in (False, True):
-        answers = [each.train(is_training)(picture) for each in (plain, net)]
-        assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
-    logits, _ = net(picture)
-    logits.square().sum().backward()
-    assert net.state_dict()["detail.scale.weight"].abs().max() == 0
-    assert dict(net.named_parameters())["detail.scale.weight"].grad.abs().max() > 0  # type: ignore[union-attr]
-
-
-def test_a_file_with_half_of_the_block_or_with_one_too_many_is_refused(tmp_path: Path) -> None:
-    path, with_block = tmp_path / "state.pt", replace(SHAPE, detail=8)
-    state = _net(with_block).state_dict()
-    torch.save(state, path)
-    found, _ = find_backbone(str(path), None, with_block)
-    assert found is not None
-    assert torch.equal(found.tensors["detail.widen.weight"], state["detail.widen.weight"])
-    with pytest.raises(ConfigError, match=r"has a detail\."):
-        find_backbone(str(path), None, SHAPE)
+def test_a_file_without_one_of_the_kernels_is_refused(tmp_path: Path) -> None:
+    path, state = tmp_path / "state.pt", _net(SHAPE).state_dict()
     del state["detail.widen.weight"]
     torch.save(state, path)
     with pytest.raises(ConfigError, match=r"has no detail\.widen\.weight"):
-        find_backbone(str(path), None, with_block)
+        find_backbone(str(path), None, SHAPE)
 
 
 def test_a_new_run_begins_with_them_and_a_resumed_one_where_it_was(file: Path) -> None:
@@ -288,7 +262,7 @@ def test_auto_goes_without_where_there_is_plenty_to_learn_from() -> None:
 
 
 def test_nano_and_small_together_fit_four_megabytes() -> None:
-    nets = [Net(NetShape(2, len(CLASSES), TABLE[size].width, TABLE[size].depth)) for size in ("nano", "small")]
+    nets = [Net(Pretraining(steps=1, size=size).shape) for size in ("nano", "small")]
     assert sum(len(pack(net, {})) for net in nets) < 4_000_000
 
 

@@ -33,6 +33,7 @@ from trainer.model import Net, NetShape
 from trainer.parity import compare_all
 from trainer.quantise import METHODS, observe, quantisable, rank_layers, to_int8
 from trainer.score_calibration import ScoreMap
+from trainer.turned import TurnedNorm
 from trainer.variants import MOST_DROP, Gate, Made, Variants, attempt, how_worse, make_variants
 
 pytestmark = pytest.mark.long
@@ -82,7 +83,7 @@ def model() -> bytes:
     net = Net(NetShape(1, 2, 16, detail=8))
     torch.nn.init.normal_(dict(net.named_parameters())["class_head.weight"], std=0.1)
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # all alike, they would be written as one
+        if isinstance(module, TurnedNorm):  # all alike, they would be written as one
             torch.nn.init.normal_(module.bias, std=0.01)
     return to_onnx(ContractNet(net, ScoreMap(), SIDE_PX, SIDE_PX), 1)
 

@@ -1,0 +1,109 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from trainer.graph import ContractNet, to_onnx
+from trainer.model import Net, NetShape, cell_centres, decode_boxes
+from trainer.score_calibration import ScoreMap
+from trainer.sizes import SIZES, TABLE
+from trainer.turned import plain
+
+
+def _net(shape: NetShape, seed: int = 0) -> Net:
+    """A net as after training: nothing in it is as it was drawn, and normalisations have seen something."""
+    torch.manual_seed(seed)
+    net = Net(shape)
+    for name, tensor in net.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0)
+        elif tensor.ndim == 1:
+            tensor.add_(torch.randn_like(tensor), alpha=0.3)
+    for head in (net.class_head, net.box_head):
+        nn.init.normal_(head.weight, std=0.1)
+    return net.eval()
+
+
+def _boxes(distances: Tensor, height: int, width: int) -> Tensor:
+    return decode_boxes(distances.flatten(2).transpose(1, 2), cell_centres(height, width))[0]
+
+
+def _turned(boxes: Tensor, width: int) -> Tensor:
+    """Turn boxes in a picture by a quarter against the clock: a point (x, y) goes to (y, width - x)."""
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    return torch.stack((y1, width - x2, y2, width - x1), dim=1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    channels=st.sampled_from([1, 2, 3, 6]),
+    width=st.sampled_from([8, 16, 40, 64]),
+    depth=st.integers(1, 2),
+    detail=st.sampled_from([8, 16]),
+    rows=st.integers(2, 5),
+    columns=st.integers(2, 5),
+    seed=st.integers(0, 1000),
+)
+@torch.no_grad()
+def test_a_turned_picture_gets_the_turned_answer(
+    channels: int, width: int, depth: int, detail: int, rows: int, columns: int, seed: int
+) -> None:
+    net = _net(NetShape(channels, 3, width, depth, detail), seed)
+    picture = torch.rand(1, channels, 32 * rows, 32 * columns)
+    height, length = picture.shape[2:]
+    logits, distances = net(picture)
+    turned_logits, turned_distances = net(torch.rot90(picture, 1, (2, 3)))
+    assert logits.std() > 1e-3  # it does tell places apart
+    assert torch.allclose(torch.rot90(logits, 1, (2, 3)), turned_logits, rtol=1e-3, atol=1e-3)
+    cells = torch.rot90(torch.arange(height * length // 64).reshape(height // 8, length // 8), 1).flatten()
+    expected = _turned(_boxes(distances, height, length), length)[cells]
+    assert torch.allclose(expected, _boxes(turned_distances, length, height), rtol=1e-3, atol=0.05)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_what_a_device_gets_is_plain_and_answers_the_same(size: str) -> None:
+    dials = TABLE[size]  # type: ignore[index]
+    net = _net(NetShape(1, 3, dials.width, dials.depth, dials.detail))
+    made = plain(net)
+    kinds = {type(layer) for layer in made.modules() if not list(layer.children())}
+    assert kinds == {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Upsample}
+    picture = torch.rand(2, 1, 96, 128)
+    for found, expected in zip(made(picture), net(picture), strict=True):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_in_the_exported_graph_turns() -> None:
+    graph = onnx.load_from_string(to_onnx(ContractNet(_net(NetShape(1, 2, 16, detail=8)), ScoreMap(), 96, 96), 1)).graph
+    first = next(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
+    last = max(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
+    assert {node.op_type for node in graph.node[first : last + 1]} == {
+        "Conv",
+        "Relu",
+        "Add",
+        "Concat",
+        "Resize",
+        "Constant",
+    }
+
+
+def test_a_net_goes_on_learning_after_it_was_exported() -> None:
+    net = _net(NetShape(1, 2, 8)).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    ContractNet(net, ScoreMap(), 96, 96)
+    assert net.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    net(torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32)))[0].sum().backward()
+    assert all(weight.grad is not None for name, weight in net.named_parameters() if not name.startswith("box_head"))
+
+
+def test_a_net_learns_after_one_of_its_kind_has_judged_in_inference_mode() -> None:
+    shape = NetShape(1, 2, 24)  # of a width that no other test has
+    with torch.inference_mode():
+        Net(shape).eval()(torch.zeros(1, 1, 64, 64))
+    net = Net(shape).train()
+    net(torch.rand(2, 1, 64, 64))[0].sum().backward()
+    assert net.class_head.weight.grad is not None
