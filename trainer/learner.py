@@ -55,7 +55,7 @@ class Learner:
         self.state = state
         self._team = team
         self._device = device
-        self.net = Net(state.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = Net(state.shape).to(device)
         if backbone is not None:
             adopt(self.net, backbone)
         self.average = Net(state.shape).to(device)

@@ -125,7 +125,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     torch.manual_seed(dials.seed)
     cv2.setNumThreads(1)
     device = torch.device(dials.device)
-    taught = _Taught(dials.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    taught = _Taught(dials.shape).to(device)
     average = Net(dials.shape).to(device)
     average.load_state_dict(taught.net.state_dict())
     optimizers = [*make_optimizers(taught.net).values(), make_adamw(taught.shades.parameters())]

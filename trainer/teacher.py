@@ -49,7 +49,7 @@ class Teacher:
         net = Net(self.shape)
         net.load_state_dict(self.tensors)
         net.requires_grad_(requires_grad=False)
-        return net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return net.eval().to(device)
 
 
 def find_teacher(run: Path, classes: tuple[str, ...], channels: int, holdout: tuple[str, ...]) -> Teacher:
