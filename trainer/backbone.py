@@ -38,6 +38,10 @@ LARGEST_BYTES = 256 << 20
 
 _FIRST, _FIRST_MEAN = "stem.0.weight", "stem.1.running_mean"
 
+_REMEDY = (
+    "choose the --size that it was made with, or --weights none; what was made before kernels were turned fits no more"
+)
+
 _UNREACHABLE = (OSError, ValueError, ImportError, FSTimeoutError, aiohttp.ClientError)
 """What fsspec and its protocols raise when an address cannot be read."""
 
@@ -113,7 +117,7 @@ def shipped_file(shape: NetShape) -> Path | None:
     """Return the shipped weights of nets as wide and deep as this one, None if there are none."""
     for name, size in TABLE.items():
         file = SHIPPED / f"backbone-{name}.safetensors"
-        if (size.width, size.depth) == (shape.width, shape.depth) and file.is_file():
+        if (size.width, size.depth, size.detail) == (shape.width, shape.depth, shape.detail) and file.is_file():
             return file
     return None
 
@@ -187,23 +191,18 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:
         what = f"has no {lacking[0]}" if lacking else f"has a {strange[0]}"
-        raise ConfigError(
-            f"{where}: holds the weights of another net ({what}); choose the --size that it was made "
-            "with, or --weights none"
-        )
+        raise ConfigError(f"{where}: holds the weights of another net ({what}); {_REMEDY}")
+    for name, size in wanted.items():
+        first = 2 if name == _FIRST else 1  # its channels are fitted below
+        if found[name].shape[:1] + found[name].shape[first:] != size[:1] + size[first:]:
+            told = [" x ".join(str(length) for length in one) for one in (found[name].shape, size)]
+            raise ConfigError(f"{where}: does not fit this net: {name} is {told[0]} and must be {told[1]}; {_REMEDY}")
     if not all(torch.isfinite(tensor).all() for tensor in found.values()):
         raise ConfigError(f"{where}: holds a number that is none; make the file again, or --weights none")
     try:
         tensors = adapted(found, shape.channels)
     except ValueError as error:
         raise ConfigError(f"{where}: does not fit this net: {error}; --weights none does without") from error
-    for name, size in wanted.items():
-        if tensors[name].shape != size:
-            told = [" x ".join(str(length) for length in one) for one in (tensors[name].shape, size)]
-            raise ConfigError(
-                f"{where}: does not fit this net: {name} is {told[0]} and must be {told[1]}; "
-                "choose the --size that it was made with, or --weights none"
-            )
     return Backbone(_file_name(where), hashlib.sha256(data).hexdigest(), tensors, holdout, of_data)
 
 

@@ -46,7 +46,7 @@ class ContractNet(nn.Module):
             raise ConfigError(f"input of {width} x {height} pixels: both sides must be multiples of {SIDE_MULTIPLE}")
         if height * width < CANDIDATES * STRIDE**2:
             raise ConfigError(f"input of {width} x {height} pixels has fewer than {CANDIDATES} cells; use a larger one")
-        self.net = plain(net)
+        self.net = net
         self.slope, self.shift = scores.slope, scores.shift
         self.register_buffer("centres", cell_centres(height, width)[None])
         self.register_buffer("limits", torch.tensor([width, height, width, height], dtype=torch.float32))
@@ -74,13 +74,14 @@ def to_onnx(model: ContractNet, channels: int) -> bytes:
     """Write the graph; batch free, height and width fixed.
 
     Args:
-        model: net, calibration and size.
+        model: net, calibration and size; the file gets plain convolutions.
         channels: 1 or 3.
 
     Returns:
         The ONNX file, checked by onnx's own checker.
     """
     width, height = (int(side) for side in model.limits[:2])
+    model = plain(model)
     example = torch.zeros((2, height, width, channels), dtype=torch.uint8)
     file = io.BytesIO()
     names = ["image", "boxes", "scores", "labels"]

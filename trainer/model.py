@@ -36,6 +36,9 @@ class NetShape:
             grow with it where it is above 48.
         depth: how many times the residual blocks of the smallest net.
         detail: channels of the block at stride 4, where a pixel still counts, a multiple of 4.
+
+    Raises:
+        ValueError: A number of channels is none of a net.
     """
 
     channels: int
@@ -43,6 +46,10 @@ class NetShape:
     width: int = 64
     depth: int = 1
     detail: int = 16
+
+    def __post_init__(self) -> None:
+        if self.width % 8 or self.detail % 4 or min(self.width, self.detail) <= 0:
+            raise ValueError(f"no net has {self.width} channels at stride 8 and {self.detail} at stride 4")
 
     def as_dict(self) -> dict[str, int]:
         """Return the fields as a dict, for the checkpoint."""

@@ -22,7 +22,7 @@ def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
         asked: the run that is asked for, before its first step.
 
     Raises:
-        ConfigError: Another run is in the folder, or its checkpoint is damaged.
+        ConfigError: Another run is in the folder, or one of another version of the trainer, or a damaged one.
     """
     last = folder / "last.pt"
     if not last.is_file():
@@ -35,10 +35,10 @@ def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
         )
     if found.dataset_digest not in ("", asked.dataset_digest):
         raise ConfigError(f"{last}: was trained on other pictures or labels; restore them, or start another run")
+    averaged_net(found, last)  # first, because what an older trainer made cannot be repeated
     differing = differences(found, asked)
     if differing:
         raise ConfigError(f"{last}: was made with {', '.join(differing)}; repeat that, or start another run")
-    averaged_net(found, last)  # raises if this trainer's nets have other weights
     if not found.source_commit.endswith(asked.source_commit):
         found.source_commit += f", resumed with {asked.source_commit}"
     return found

@@ -77,6 +77,7 @@ def tune(arguments: argparse.Namespace) -> int:
     backbone = begun_with(arguments, wanted.plan(wanted.usual()), outer.whole(), judged_on)
     identity = {
         "data": dataset_digest(outer.whole()),
+        "net": str(wanted.plan(wanted.usual()).shape(len(outer.train.classes))),
         "groups put aside": list(outer.validation.groups()),
         "groups that trials are judged on": list(inner.validation.groups()),
         "--weights": str(backbone) if backbone else "none",

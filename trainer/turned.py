@@ -59,7 +59,7 @@ class TurnedConv(_Turned):
     Args:
         c_in: channels that it reads: of a picture, which have no direction, or a multiple of 4.
         c_out: channels that it makes, a multiple of 4.
-        kernel: side in pixels; with an even stride even, or a turned picture would be read in other places.
+        kernel: side in pixels, odd or even as the stride, or a turned picture would be read in other places.
         stride: in pixels.
         is_first: whether it reads a picture.
 
@@ -69,7 +69,9 @@ class TurnedConv(_Turned):
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, is_first: bool = False) -> None:
         super().__init__()
-        self.stride, self.padding, self._is_first = stride, (kernel - stride + 1) // 2, is_first
+        if (kernel - stride) % 2:
+            raise RuntimeError(f"{kernel} pixels with stride {stride} read a turned picture in other places")
+        self.stride, self.padding, self._is_first = stride, (kernel - stride) // 2, is_first
         self.weight = nn.Parameter(torch.empty(c_out // TURNS, c_in, kernel, kernel))
         nn.init.normal_(self.weight, std=math.sqrt(2 / (c_out * kernel * kernel)))  # as kaiming_normal_ draws them all
 

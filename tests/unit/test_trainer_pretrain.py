@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.torch import load, save
 from appliance.errors import ConfigError, DeviceError
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.backbone import PLENTY, adapted, adopt, find_backbone, pack, shipped_file
+from trainer.backbone import PLENTY, SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net, NetShape
@@ -27,6 +28,7 @@ from trainer.pretrain import Pretraining
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
 from trainer.team import Team
+from trainer.turned import plain
 
 SHAPE = NetShape(channels=2, classes=3)
 
@@ -261,9 +263,17 @@ def test_auto_goes_without_where_there_is_plenty_to_learn_from() -> None:
     assert scarce is not None
 
 
-def test_nano_and_small_together_fit_four_megabytes() -> None:
-    nets = [Net(Pretraining(steps=1, size=size).shape) for size in ("nano", "small")]
-    assert sum(len(pack(net, {})) for net in nets) < 4_000_000
+def test_the_shipped_weights_are_small_and_those_of_the_usual_net() -> None:
+    files = list(SHIPPED.iterdir())
+    assert shipped_file(Pretraining(steps=1).shape) in files
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_weights_of_before_kernels_were_turned_are_refused_in_words(channels: int, tmp_path: Path) -> None:
+    torch.save(plain(_net(SHAPE)).state_dict(), tmp_path / "older.pt")
+    with pytest.raises(ConfigError, match="before kernels were turned fits no more"):
+        find_backbone(str(tmp_path / "older.pt"), None, replace(SHAPE, channels=channels))
 
 
 def _spoil(file: Path, **tensors: torch.Tensor | None) -> None:
@@ -289,7 +299,7 @@ def test_what_does_not_fit_is_refused_in_words(file: Path, tmp_path: Path) -> No
     _spoil(file, fc__weight=torch.zeros(3))
     refused("another net .has a fc.weight")
     file.write_bytes(whole)
-    _spoil(file, stem__1__bias=torch.full((32,), torch.nan))
+    _spoil(file, stem__1__bias=torch.full((8,), torch.nan))
     refused("a number that is none")
     file.write_bytes(whole[: len(whole) // 2])
     refused("is damaged")

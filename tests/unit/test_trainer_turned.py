@@ -1,4 +1,3 @@
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -10,7 +9,7 @@ from trainer.graph import ContractNet, to_onnx
 from trainer.model import Net, NetShape, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
 from trainer.sizes import SIZES, TABLE
-from trainer.turned import plain
+from trainer.turned import TurnedConv, TurnedNorm, plain
 
 
 def _net(shape: NetShape, seed: int = 0) -> Net:
@@ -91,13 +90,32 @@ def test_nothing_in_the_exported_graph_turns() -> None:
 
 
 def test_a_net_goes_on_learning_after_it_was_exported() -> None:
-    net = _net(NetShape(1, 2, 8)).train()
+    net = _net(NetShape(1, 2, 8))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    ContractNet(net, ScoreMap(), 96, 96)
-    assert net.training
+    to_onnx(ContractNet(net, ScoreMap(), 96, 96), 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
-    net(torch.from_numpy(np.random.default_rng(0).random((2, 1, 64, 64), np.float32)))[0].sum().backward()
+    net.train()(torch.rand(2, 1, 64, 64))[0].sum().backward()
     assert all(weight.grad is not None for name, weight in net.named_parameters() if not name.startswith("box_head"))
+
+
+def test_a_normalisation_learns_as_torchs_own_and_settles_on_what_all_directions_show() -> None:
+    ours, torchs = TurnedNorm(8).train(), nn.BatchNorm2d(8, 1e-3).train()
+    for own, plain_one in ((ours.weight, torchs.weight), (ours.bias, torchs.bias)):
+        own.data.normal_()
+        plain_one.data = own.data.repeat_interleave(4)
+    seen = torch.randn(2, 8, 6, 6) * torch.arange(1.0, 9.0)[:, None, None] + torch.arange(8.0)[:, None, None]
+    assert torch.allclose(ours(seen), torchs(seen), atol=1e-5)
+    assert torchs.running_mean is not None
+    assert torchs.running_var is not None
+    settled = ours.eval().plain()
+    for found, kept in ((settled.running_mean, torchs.running_mean), (settled.running_var, torchs.running_var)):
+        assert found is not None
+        assert torch.allclose(found, kept.reshape(2, 4).mean(dim=1).repeat_interleave(4), atol=1e-5)
+
+
+def test_a_stride_that_reads_a_turned_picture_elsewhere_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="3 pixels with stride 2"):
+        TurnedConv(8, 8, 3, 2)
 
 
 def test_a_net_learns_after_one_of_its_kind_has_judged_in_inference_mode() -> None:
