@@ -77,7 +77,7 @@ def test_a_student_is_told_of_in_run_bundle_and_model_card(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, bundle = tmp_path / "small", tmp_path / "small.bundle"
-    assert _train(root, str(run), "--width", "8", "--epochs", "20", "--teacher", str(root / "large")) == 0
+    assert _train(root, str(run), "--width", "16", "--epochs", "40", "--teacher", str(root / "large")) == 0
     name = _digest(root / "large")
     assert f"learns the answers of {name}, too" in " ".join(capsys.readouterr().err.split())
     assert load_checkpoint(run / "final.pt").plan["teacher"] == name
