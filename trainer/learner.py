@@ -157,7 +157,7 @@ def make_adamw(weights: Iterable[nn.Parameter]) -> torch.optim.AdamW:
 
 @torch.no_grad()
 def move_average(average: Net, net: Net, decay: float) -> None:
-    """Move the averaged weights towards the present ones; counters are copied.
+    """Move the averaged weights towards the present ones.
 
     Args:
         average: changed in place.
@@ -165,7 +165,4 @@ def move_average(average: Net, net: Net, decay: float) -> None:
         decay: what stays of the average, 0..1.
     """
     for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(now, 1.0 - decay)
-        else:
-            mean.copy_(now)
+        mean.lerp_(now, 1.0 - decay)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trainer.graph import ContractNet, to_onnx
 from trainer.model import Net, NetShape, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
-from trainer.sizes import SIZES, TABLE
+from trainer.sizes import SIZES, TABLE, SizeName
 from trainer.turned import TurnedConv, TurnedNorm, plain
 
 
@@ -64,8 +64,8 @@ def test_a_turned_picture_gets_the_turned_answer(
 
 @pytest.mark.parametrize("size", SIZES)
 @torch.no_grad()
-def test_what_a_device_gets_is_plain_and_answers_the_same(size: str) -> None:
-    dials = TABLE[size]  # type: ignore[index]
+def test_what_a_device_gets_is_plain_and_answers_the_same(size: SizeName) -> None:
+    dials = TABLE[size]
     net = _net(NetShape(1, 3, dials.width, dials.depth, dials.detail))
     made = plain(net)
     kinds = {type(layer) for layer in made.modules() if not list(layer.children())}
