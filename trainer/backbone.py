@@ -22,8 +22,8 @@ from torch import Tensor
 
 from appliance.errors import ConfigError
 from trainer.checkpoint import DAMAGE
-from trainer.model import PAD_VALUE, Net, NetShape
-from trainer.sizes import TABLE
+from trainer.model import PAD_VALUE, Net
+from trainer.sizes import TABLE, NetShape
 from trainer.turned import TURNS
 
 SHIPPED = Path(__file__).parent / "weights"

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError
-from trainer.model import Net, NetShape
+from trainer.model import Net
+from trainer.sizes import NetShape
 
 DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, EOFError, struct.error, pickle.UnpicklingError)
 """What torch raises when it reads anything but a checkpoint."""

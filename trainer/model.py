@@ -8,11 +8,10 @@ single output level at stride 8.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 import torch
 from torch import Tensor, nn
 
+from trainer.sizes import NetShape
 from trainer.turned import TurnedBoxes, TurnedConv, TurnedNorm, TurnedScores
 
 STRIDE = 8
@@ -23,37 +22,6 @@ PAD_VALUE = 114
 
 SIDE_MULTIPLE = 32
 """Height and width of a picture must be a multiple of this (the coarsest stride)."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetShape:
-    """What the weights of a net depend on; saved with every checkpoint.
-
-    Args:
-        channels: 1 (grey) or 3 (RGB); 2 or 6 with a reference behind the picture.
-        classes: number of defect classes, at least 1.
-        width: channels at stride 8, where the details of a defect are, a multiple of 8; those of the other strides
-            grow with it where it is above 48.
-        depth: how many times the residual blocks of the smallest net.
-        detail: channels of the block at stride 4, where a pixel still counts, a multiple of 4.
-
-    Raises:
-        ValueError: A number of channels is none of a net.
-    """
-
-    channels: int
-    classes: int
-    width: int = 64
-    depth: int = 1
-    detail: int = 16
-
-    def __post_init__(self) -> None:
-        if self.width % 8 or self.detail % 4 or min(self.width, self.detail) <= 0:
-            raise ValueError(f"no net has {self.width} channels at stride 8 and {self.detail} at stride 4")
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the fields as a dict, for the checkpoint."""
-        return asdict(self)
 
 
 def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, is_first: bool = False) -> nn.Sequential:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.errors import ConfigError
-from trainer.model import NetShape
+from trainer.sizes import TABLE, NetShape
 from trainer.strengths import Strengths
 
 USUAL_STEPS = 10_000
@@ -59,9 +59,9 @@ class Plan:
     threads: int = 1
     workers: int = 1
     validate_every: int = 10
-    width: int = 64
-    depth: int = 1
-    detail: int = 16
+    width: int = TABLE["nano"].width
+    depth: int = TABLE["nano"].depth
+    detail: int = TABLE["nano"].detail
     channels: int = 1
     reference: bool = False
     device: str = "cpu"

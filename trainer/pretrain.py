@@ -25,9 +25,9 @@ from trainer.learner import (
 )
 from trainer.loss import detection_loss
 from trainer.metrics import Judged, average_precision, rank
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.progress import console, tracked
-from trainer.sizes import TABLE, SizeName
+from trainer.sizes import TABLE, NetShape, SizeName
 from trainer.surfaces.sample import CLASSES, generate
 from trainer.surfaces.stream import Surfaces, stream
 from trainer.train import one_cycle

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
-from trainer.model import Net, NetShape
+from trainer.model import Net
+from trainer.sizes import NetShape
 
 _SEEN = {1: "grey", 2: "grey beside a reference", 3: "RGB", 6: "RGB beside a reference"}
 

@@ -31,10 +31,10 @@ from trainer.datasets.split import split_by_group
 from trainer.evaluate import BundleRunner, judge_samples
 from trainer.graph import ContractNet, to_onnx
 from trainer.half import to_fp16
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.quantise import observe, quantisable, to_int8
 from trainer.score_calibration import ScoreMap
-from trainer.sizes import TABLE, SizeName
+from trainer.sizes import TABLE, NetShape, SizeName
 from trainer.turned import TurnedNorm
 from trainer.variants import Gate, make_variants
 

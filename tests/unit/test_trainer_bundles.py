@@ -24,9 +24,10 @@ from trainer.evaluate_command import refuse
 from trainer.export import compare
 from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.metrics import Judged
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.operating_point import choose_limit
 from trainer.score_calibration import ScoreMap
+from trainer.sizes import NetShape
 from trainer.spent import Spent
 
 pytestmark = pytest.mark.long

@@ -21,11 +21,11 @@ from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
 from trainer.learner import as_input
 from trainer.loss import assign, detection_loss, paired_iou
-from trainer.model import PAD_VALUE, Net, NetShape, cell_centres, decode_boxes
+from trainer.model import PAD_VALUE, Net, cell_centres, decode_boxes
 from trainer.pictures import Pictures, repeat_factors
 from trainer.plan import Plan
 from trainer.resume import beginning, differences
-from trainer.sizes import TABLE, SizeName
+from trainer.sizes import TABLE, NetShape, SizeName
 from trainer.strengths import Strengths
 from trainer.train import one_cycle, train
 from trainer.validate import pad
@@ -262,11 +262,6 @@ def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:
             load_checkpoint(path)
     with pytest.raises(ConfigError, match="train first"):
         load_checkpoint(tmp_path / "missing.pt")
-
-
-def test_the_usual_net_is_the_smallest() -> None:
-    nano = TABLE["nano"]
-    assert Plan().shape(2) == NetShape(1, 2) == NetShape(1, 2, nano.width, nano.depth, nano.detail)
 
 
 @pytest.mark.parametrize(("size", "millions"), [("nano", 0.20), ("small", 0.46), ("base", 1.19)])

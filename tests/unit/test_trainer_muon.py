@@ -13,9 +13,10 @@ from trainer.checkpoint import load_checkpoint, save_checkpoint
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.learner import make_adamw, make_optimizers
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.muon import Muon, straightened
 from trainer.plan import Plan
+from trainer.sizes import NetShape
 from trainer.train import train
 from trainer.turned import plain
 

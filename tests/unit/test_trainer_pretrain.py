@@ -23,8 +23,9 @@ from trainer.__main__ import main
 from trainer.backbone import PLENTY, SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
 from trainer.learner import Learner
-from trainer.model import PAD_VALUE, Net, NetShape
+from trainer.model import PAD_VALUE, Net
 from trainer.pretrain import Pretraining
+from trainer.sizes import NetShape
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
 from trainer.team import Team

@@ -29,10 +29,11 @@ from trainer.graph import ContractNet, to_onnx
 from trainer.half import to_fp16
 from trainer.layers import convolutions
 from trainer.metrics import Judged, Parts
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.parity import compare_all
 from trainer.quantise import METHODS, observe, quantisable, rank_layers, to_int8
 from trainer.score_calibration import ScoreMap
+from trainer.sizes import NetShape
 from trainer.turned import TurnedNorm
 from trainer.variants import MOST_DROP, Gate, Made, Variants, attempt, how_worse, make_variants
 

@@ -22,10 +22,10 @@ from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.split import split_by_group
 from trainer.export import ExportOptions
 from trainer.files import append_json, write_json
-from trainer.model import NetShape
 from trainer.plan import Plan
 from trainer.preflight import doubts, model_geometry
 from trainer.progress import tracked
+from trainer.sizes import NetShape
 
 Content = dict[str, Any]
 

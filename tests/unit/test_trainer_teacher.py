@@ -19,10 +19,11 @@ from trainer.datasets.split import Split, split_by_group
 from trainer.distil import LESSON_WEIGHT, distillation_loss
 from trainer.learner import Learner, as_input
 from trainer.loss import detection_loss
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.observer import Observer
 from trainer.pictures import Pictures
 from trainer.plan import Plan
+from trainer.sizes import NetShape
 from trainer.teacher import Teacher, find_teacher
 from trainer.team import Team, gathered
 from trainer.train import train

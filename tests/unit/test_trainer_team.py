@@ -21,9 +21,9 @@ from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.learner import Learner
-from trainer.model import NetShape
 from trainer.pictures import Pictures
 from trainer.plan import Plan
+from trainer.sizes import NetShape
 from trainer.team import Team, gathered
 from trainer.train import train
 

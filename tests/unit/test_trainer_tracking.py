@@ -20,8 +20,9 @@ from trainer.backbone import pack
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
 from trainer.mlflow_store import MlflowClient
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.plan import Plan
+from trainer.sizes import NetShape
 from trainer.tracking import Tracking, place_of
 from trainer.train import train
 

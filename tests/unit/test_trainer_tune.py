@@ -20,8 +20,9 @@ from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main, parser
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import Split, split_by_group
-from trainer.model import Net, NetShape
+from trainer.model import Net
 from trainer.plan import Plan
+from trainer.sizes import NetShape
 from trainer.tune import Search, search
 
 pytestmark = pytest.mark.long

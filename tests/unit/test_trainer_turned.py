@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from trainer.graph import ContractNet, to_onnx
-from trainer.model import Net, NetShape, cell_centres, decode_boxes
+from trainer.model import Net, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
-from trainer.sizes import SIZES, TABLE, SizeName
+from trainer.sizes import SIZES, TABLE, NetShape, SizeName
 from trainer.turned import TurnedConv, TurnedNorm, plain
 
 
