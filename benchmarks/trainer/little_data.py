@@ -1,9 +1,9 @@
 """What the shipped weights are worth where there is little to learn from.
 
 `python -m benchmarks.trainer.little_data --data FOLDER`: from so many defective pictures and as many good ones, spread
-over the training groups, nets are fitted for the same number of steps, once from random weights and once from the
-shipped ones, and judged on the held-out groups. As any factory's pictures would be: without references, and without
-the painted defects that only pictures of binarised copper allow.
+over the training groups, nets are fitted for the same number of steps, from random weights and from the shipped ones,
+each with several seeds, and judged on the held-out groups. As any factory's pictures would be: without references, and
+without the painted defects that only pictures of binarised copper allow.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,7 @@ from trainer.train import train
 
 COUNTS = (25, 50, 100, 200)
 STEPS = 1_000
+SEEDS = (0, 1, 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,13 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--counts", type=names, default=[str(n) for n in COUNTS], metavar="N,N", help="defective pictures"
     )
+    parser.add_argument(
+        "--seeds", type=names, default=[str(n) for n in SEEDS], metavar="N,N", help="of everything random"
+    )
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
     arguments = parser.parse_args(argv)
     whole = split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
     rows = []
     for wanted in (int(text) for text in arguments.counts):
         few = take(whole, wanted)
-        rows.append({"pictures": wanted} | {kind: fit(few, kind, arguments.steps) for kind in ("none", "auto")})
+        for seed in (int(text) for text in arguments.seeds):
+            fitted = {kind: fit(few, kind, arguments.steps, seed) for kind in ("none", "auto")}
+            rows.append({"pictures": wanted, "seed": seed} | fitted)
     show(rows)
     groups = list(whole.validation.groups())
     write("little_data", {"machine": machine(), "steps": arguments.steps, "held_out": groups, "rows": rows})
@@ -64,9 +71,9 @@ def take(whole: Split, wanted: int) -> Split:
     return replace(whole, train=few)
 
 
-def fit(few: Split, weights: str, steps: int) -> dict[str, Any]:
+def fit(few: Split, weights: str, steps: int, seed: int) -> dict[str, Any]:
     """Fit a net and return its figures on the held-out groups."""
-    plan = complete(Plan(epochs=1, device=choose("auto")), few, side_px=None, batch=None, reference="no")
+    plan = complete(Plan(epochs=1, seed=seed, device=choose("auto")), few, side_px=None, batch=None, reference="no")
     a_pass = steps_per_pass(few.train, plan)
     passes = max(1, round(50 / a_pass))
     plan = replace(plan, passes=passes, epochs=max(1, round(steps / a_pass / passes)), validate_every=10_000)
@@ -84,20 +91,22 @@ def fit(few: Split, weights: str, steps: int) -> dict[str, Any]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print the table."""
-    table = Table(title="from so many defective pictures")
+    """Print the table: means over the seeds, and the least and most AP."""
+    table = Table(title="from so many defective pictures, mean over the seeds")
     for name in ("", "random: AP@0.33", "escapes", "overkill", "shipped: AP@0.33", "escapes", "overkill"):
         table.add_column(name, justify="right")
-    for row in rows:
-        cells = [str(row["pictures"])]
-        for each in (row["none"], row["auto"]):
+    for pictures in dict.fromkeys(row["pictures"] for row in rows):
+        cells = [str(pictures)]
+        for kind in ("none", "auto"):
+            runs = [row[kind] for row in rows if row["pictures"] == pictures]
+            found = [run["ap_pooled"] for run in runs]
             cells += [
-                f"{each['ap_pooled']:.3f}",
-                f"{each['escapes']} of {each['bad']}",
-                f"{each['overkill']} of {each['good']}",
+                f"{mean(found):.3f} ({min(found):.3f} to {max(found):.3f})",
+                f"{mean(run['escapes'] for run in runs):.1f} of {runs[0]['bad']}",
+                f"{mean(run['overkill'] for run in runs):.1f} of {runs[0]['good']}",
             ]
         table.add_row(*cells)
-    Console(width=120).print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from appliance.errors import ConfigError, DeviceError
+from tests.nets import learned_net
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import PLENTY, SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
@@ -134,18 +135,6 @@ def test_a_process_that_dies_is_told_in_words() -> None:
         list(stream(_Deadly(0, 3, 2, 128), workers=1, is_pinned=False))
 
 
-def _net(shape: NetShape, seed: int = 0) -> Net:
-    """A net whose normalisation has statistics, as after training."""
-    torch.manual_seed(seed)
-    net = Net(shape)
-    for name, tensor in net.state_dict().items():
-        if name.endswith("running_mean"):
-            tensor.normal_(0, 0.3)
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 2)
-    return net.eval()
-
-
 def _adapted_net(source: Net, channels: int) -> Net:
     net = Net(NetShape(channels, source.shape.classes, source.shape.width))
     net.load_state_dict(adapted(source.state_dict(), channels))
@@ -154,7 +143,7 @@ def _adapted_net(source: Net, channels: int) -> Net:
 
 @torch.no_grad()
 def test_a_constant_reference_is_folded_exactly_inside_the_picture() -> None:
-    source = _net(SHAPE)
+    source = learned_net(SHAPE)
     grey = torch.rand(1, 1, 96, 96)
     constant = torch.full_like(grey, PAD_VALUE / 255.0)
     both = source.stem(torch.cat((grey, constant), dim=1))
@@ -169,7 +158,7 @@ def test_a_constant_reference_is_folded_exactly_inside_the_picture() -> None:
 
 @torch.no_grad()
 def test_a_grey_picture_in_three_channels_gives_what_one_gives() -> None:
-    source = _net(SHAPE)
+    source = learned_net(SHAPE)
     grey, reference = torch.rand(2, 1, 1, 96, 96)
     pairs = [
         (_adapted_net(source, 3)(grey.repeat(1, 3, 1, 1)), _adapted_net(source, 1)(grey)),
@@ -185,7 +174,7 @@ def test_a_grey_picture_in_three_channels_gives_what_one_gives() -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "backbone.safetensors"
-    path.write_bytes(pack(_net(SHAPE), {"seed": 0, "licence": "Apache-2.0"}))
+    path.write_bytes(pack(learned_net(SHAPE), {"seed": 0, "licence": "Apache-2.0"}))
     return path
 
 
@@ -201,7 +190,7 @@ def test_what_is_written_is_read_again_and_the_class_head_is_drawn_anew(file: Pa
     net = Net(NetShape(2, 7))
     drawn = net.class_head.weight.clone()
     adopt(net, found)
-    source, state = _net(SHAPE).state_dict(), net.state_dict()
+    source, state = learned_net(SHAPE).state_dict(), net.state_dict()
     for name in state:
         if not name.startswith("class_head.") and not name.endswith("num_batches_tracked"):
             assert torch.allclose(state[name], source[name], rtol=1e-3, atol=1e-5), name
@@ -213,7 +202,7 @@ def test_what_is_written_is_read_again_and_the_class_head_is_drawn_anew(file: Pa
 
 
 def test_a_file_without_one_of_the_kernels_is_refused(tmp_path: Path) -> None:
-    path, state = tmp_path / "state.pt", _net(SHAPE).state_dict()
+    path, state = tmp_path / "state.pt", learned_net(SHAPE).state_dict()
     del state["detail.widen.weight"]
     torch.save(state, path)
     with pytest.raises(ConfigError, match=r"has no detail\.widen\.weight"):
@@ -234,7 +223,7 @@ def test_a_new_run_begins_with_them_and_a_resumed_one_where_it_was(file: Path) -
 
 
 def test_a_torch_state_dict_and_a_runs_checkpoint_are_read_too(tmp_path: Path) -> None:
-    net = _net(SHAPE)
+    net = learned_net(SHAPE)
     torch.save(net.state_dict(), tmp_path / "state.pt")
     torch.save({"average": net.state_dict(), "epoch": 3}, tmp_path / "final.pt")
     for name in ("state.pt", "final.pt"):
@@ -272,7 +261,7 @@ def test_the_shipped_weights_are_small_and_those_of_the_usual_net() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_weights_of_before_kernels_were_turned_are_refused_in_words(channels: int, tmp_path: Path) -> None:
-    torch.save(plain(_net(SHAPE)).state_dict(), tmp_path / "older.pt")
+    torch.save(plain(learned_net(SHAPE)).state_dict(), tmp_path / "older.pt")
     with pytest.raises(ConfigError, match="before kernels were turned fits no more"):
         find_backbone(str(tmp_path / "older.pt"), None, replace(SHAPE, channels=channels))
 

@@ -5,25 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.nets import learned_net
 from trainer.graph import ContractNet, to_onnx
 from trainer.model import Net, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
 from trainer.sizes import SIZES, TABLE, NetShape, SizeName
 from trainer.turned import TurnedConv, TurnedNorm, plain
-
-
-def _net(shape: NetShape, seed: int = 0) -> Net:
-    """A net as after training: nothing in it is as it was drawn, and normalisations have seen something."""
-    torch.manual_seed(seed)
-    net = Net(shape)
-    for name, tensor in net.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 2.0)
-        elif tensor.ndim == 1:
-            tensor.add_(torch.randn_like(tensor), alpha=0.3)
-    for head in (net.class_head, net.box_head):
-        nn.init.normal_(head.weight, std=0.1)
-    return net.eval()
 
 
 def _boxes(distances: Tensor, height: int, width: int) -> Tensor:
@@ -50,7 +37,7 @@ def _turned(boxes: Tensor, width: int) -> Tensor:
 def test_a_turned_picture_gets_the_turned_answer(
     channels: int, width: int, depth: int, detail: int, rows: int, columns: int, seed: int
 ) -> None:
-    net = _net(NetShape(channels, 3, width, depth, detail), seed)
+    net = learned_net(NetShape(channels, 3, width, depth, detail), seed)
     picture = torch.rand(1, channels, 32 * rows, 32 * columns)
     height, length = picture.shape[2:]
     logits, distances = net(picture)
@@ -66,7 +53,7 @@ def test_a_turned_picture_gets_the_turned_answer(
 @torch.no_grad()
 def test_what_a_device_gets_is_plain_and_answers_the_same(size: SizeName) -> None:
     dials = TABLE[size]
-    net = _net(NetShape(1, 3, dials.width, dials.depth, dials.detail))
+    net = learned_net(NetShape(1, 3, dials.width, dials.depth, dials.detail))
     made = plain(net)
     kinds = {type(layer) for layer in made.modules() if not list(layer.children())}
     assert kinds == {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Upsample}
@@ -76,7 +63,9 @@ def test_what_a_device_gets_is_plain_and_answers_the_same(size: SizeName) -> Non
 
 
 def test_nothing_in_the_exported_graph_turns() -> None:
-    graph = onnx.load_from_string(to_onnx(ContractNet(_net(NetShape(1, 2, 16, detail=8)), ScoreMap(), 96, 96), 1)).graph
+    graph = onnx.load_from_string(
+        to_onnx(ContractNet(learned_net(NetShape(1, 2, 16, detail=8)), ScoreMap(), 96, 96), 1)
+    ).graph
     first = next(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
     last = max(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
     assert {node.op_type for node in graph.node[first : last + 1]} == {
@@ -90,7 +79,7 @@ def test_nothing_in_the_exported_graph_turns() -> None:
 
 
 def test_a_net_goes_on_learning_after_it_was_exported() -> None:
-    net = _net(NetShape(1, 2, 8))
+    net = learned_net(NetShape(1, 2, 8))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     to_onnx(ContractNet(net, ScoreMap(), 96, 96), 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
