@@ -1,4 +1,4 @@
-"""How large a net is: the table behind `trainer train --size`."""
+"""How large a net is: the table behind `trainer train --size`, and all that the shape of its weights follows from."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def show(rows: list[dict[str, Any]]) -> None:
                 f"{mean(run['overkill'] for run in runs):.1f} of {runs[0]['good']}",
             ]
         table.add_row(*cells)
-    Console(width=140).print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

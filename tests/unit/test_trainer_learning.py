@@ -264,6 +264,11 @@ def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "missing.pt")
 
 
+def test_the_usual_net_is_the_smallest() -> None:
+    nano = TABLE["nano"]
+    assert Plan().shape(2) == NetShape(1, 2) == NetShape(1, 2, nano.width, nano.depth, nano.detail)
+
+
 @pytest.mark.parametrize(("size", "millions"), [("nano", 0.20), ("small", 0.46), ("base", 1.19)])
 def test_a_size_has_the_parameters_that_are_documented(size: SizeName, millions: float) -> None:
     net = Net(NetShape(1, 6, TABLE[size].width, TABLE[size].depth, TABLE[size].detail))
