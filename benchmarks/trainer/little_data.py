@@ -19,7 +19,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from appliance.arguments import count, names
+from appliance.arguments import count, names, whole
+from benchmarks.mistakes import told
 from benchmarks.results import machine, write
 from trainer.backbone import find_backbone
 from trainer.datasets import source
@@ -42,33 +43,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.trainer.little_data", description=__doc__)
     source.add_arguments(parser)
     parser.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to judge on")
-    parser.add_argument(
-        "--counts", type=names, default=[str(n) for n in COUNTS], metavar="N,N", help="defective pictures"
-    )
-    parser.add_argument(
-        "--seeds", type=names, default=[str(n) for n in SEEDS], metavar="N,N", help="of everything random"
-    )
+    parser.add_argument("--counts", type=_counts, default=COUNTS, metavar="N,N", help="defective pictures")
+    parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="N,N", help="of everything random")
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
     arguments = parser.parse_args(argv)
-    whole = split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
+    halves = split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
     rows = []
-    for wanted in (int(text) for text in arguments.counts):
-        few = take(whole, wanted)
-        for seed in (int(text) for text in arguments.seeds):
+    for wanted in arguments.counts:
+        few = take(halves, wanted)
+        for seed in arguments.seeds:
             fitted = {kind: fit(few, kind, arguments.steps, seed) for kind in ("none", "auto")}
             rows.append({"pictures": wanted, "seed": seed} | fitted)
     show(rows)
-    groups = list(whole.validation.groups())
+    groups = list(halves.validation.groups())
     write("little_data", {"machine": machine(), "steps": arguments.steps, "held_out": groups, "rows": rows})
     return 0
 
 
-def take(whole: Split, wanted: int) -> Split:
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(count(one) for one in names(text))
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(whole(one) for one in names(text))
+
+
+def take(halves: Split, wanted: int) -> Split:
     """Keep so many defective pictures of the training half, and as many good ones, spread over it."""
-    bad = [sample for sample in whole.train.samples if not sample.is_good]
-    good = [sample for sample in whole.train.samples if sample.is_good]
-    few = replace(whole.train, samples=(*spread(bad, wanted), *spread(good, wanted)), copper=None)
-    return replace(whole, train=few)
+    bad = [sample for sample in halves.train.samples if not sample.is_good]
+    good = [sample for sample in halves.train.samples if sample.is_good]
+    few = replace(halves.train, samples=(*spread(bad, wanted), *spread(good, wanted)), copper=None)
+    return replace(halves, train=few)
 
 
 def fit(few: Split, weights: str, steps: int, seed: int) -> dict[str, Any]:
@@ -110,4 +115,4 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main, "trainer.little_data"))

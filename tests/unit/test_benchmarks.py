@@ -1,8 +1,11 @@
 """The benchmarks keep up with what they measure."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
 from appliance.bundle.archive import read_bundle
 from appliance.command_messages import CommandReply
@@ -72,3 +75,19 @@ def test_a_fleet_of_simulated_devices_holds_a_bad_release_where_it_shows(tmp_pat
     assert on_lines["ever_ran_it"] <= on_lines["ring_sizes"]["lab"] + on_lines["ring_sizes"]["line"]
     assert on_lines["still_have_it_after_it"] == {}
     assert found["check"]["nothing_new"]["requests_by_kind"] == {"root": 1.0, "timestamp": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "words"),
+    [
+        ("little_data", ["--data", "nowhere"], "nowhere: does not exist"),
+        ("little_data", ["--data", "nowhere", "--counts", "25,x"], "'x' is no count"),
+        ("little_data", ["--data", "nowhere", "--seeds", "0,x"], "'x' is not a whole number"),
+        ("release", ["--data", "nowhere", "--bundle", "no.bundle"], "nowhere: does not exist"),
+    ],
+)
+def test_a_mistake_in_what_is_to_be_measured_is_told_in_words(benchmark: str, arguments: list[str], words: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.trainer.{benchmark}", *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode not in (0, 1)
+    assert words in said.stderr and "Traceback" not in said.stderr
