@@ -30,10 +30,10 @@ test: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest tests/faults -m "not long"
 
 # What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data, and long
-# series of kills.
+# series of kills (two beside each other: nothing in them is timed).
 test-long: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "long and not faults"
-	$(BIN)/python -m pytest tests/faults -m long
+	$(BIN)/python -m pytest -n 2 --dist load tests/faults -m long
 
 bench: $(VENV)/.test broker
 	$(BIN)/python -m benchmarks
