@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
 from trainer.disturb import Disturb
+from trainer.drawn import drawn_board
 from trainer.model import PAD_VALUE
 from trainer.paint import paint
 from trainer.references import misplaced
@@ -24,8 +25,12 @@ DEFECT_SHARE = 0.85
 SCALED_SHARE = 0.5
 """Share of the crops that are cut larger or smaller: line widths differ from board to board."""
 
-PAINTED_SHARE = 0.5
-"""Share of the crops of binarised copper that get artwork and defects painted in."""
+DRAWN_SHARE = 0.35
+"""Share of the crops of binarised copper that show no board of the data but a drawn one."""
+
+PAINTED_SHARES = {False: (0.5,), True: (0.8, 0.8)}
+"""Share of the crops of binarised copper that get artwork and defects painted in: once, or twice where the board is
+drawn and has no other defects."""
 
 TURNED_SHARE = 0.2
 """Share of the crops that are turned a little, as a part lies in its fixture, and not only by quarters."""
@@ -85,12 +90,13 @@ class Augment:
         Returns:
             uint8 [side, side, channels], boxes and labels that are still in it.
         """
-        piece, boxes, labels = self._cut(picture, boxes, labels, rng)
-        if self._transplants is not None and rng.random() < TRANSPLANT_SHARE:
-            piece, boxes, labels = self._transplants(piece, boxes, labels, rng)
-        piece = self._filled_up(piece)
-        if self._copper is not None and rng.random() < PAINTED_SHARE:
-            piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
+        if self._copper is not None:
+            piece, boxes, labels = self._board(picture, boxes, labels, self._copper, rng)
+        else:
+            piece, boxes, labels = self._cut(picture, boxes, labels, rng)
+            if self._transplants is not None and rng.random() < TRANSPLANT_SHARE:
+                piece, boxes, labels = self._transplants(piece, boxes, labels, rng)
+            piece = self._filled_up(piece)
         for moved, share in ((self._turn, 1.0), (self._askew, TURNED_SHARE)):
             if rng.random() < share:
                 moved.set_random_seed(int(rng.integers(2**31)))
@@ -99,6 +105,21 @@ class Augment:
                 boxes = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)
                 labels = np.asarray(out["labels"], np.int64).reshape(-1)
         return self._disturbed(piece, rng), boxes, labels
+
+    def _board(
+        self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, copper: Copper, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Boxes, Labels]:
+        """Cut a piece of a board, or draw one; paint defects into it now and then."""
+        is_drawn = bool(rng.random() < DRAWN_SHARE)
+        if is_drawn:
+            piece, boxes, labels = drawn_board(self.side_px, picture.shape[2], rng), boxes[:0], labels[:0]
+        else:
+            piece, boxes, labels = self._cut(picture, boxes, labels, rng)
+            piece = self._filled_up(piece)
+        for share in PAINTED_SHARES[is_drawn]:
+            if rng.random() < share:
+                piece, boxes, labels = paint(piece, boxes, labels, copper, rng)
+        return piece, boxes, labels
 
     def _disturbed(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Change light, focus and noise; those of the reference are its own, and it lies a little off."""
