@@ -1,11 +1,11 @@
-"""Benchmarks that read what a person names: a mistake gets words and an exit code, as in every other command."""
+"""Where a benchmark reads data that a person names, a mistake gets words and an exit code, as in every command."""
 
 from collections.abc import Callable
 
 from appliance.errors import ApplianceError, end
 
 
-def told(main: Callable[[], int], name: str) -> int:
+def tell_mistakes(main: Callable[[], int], name: str) -> int:
     """Measure, and say in words what is wrong with what was named.
 
     Args:
@@ -14,6 +14,9 @@ def told(main: Callable[[], int], name: str) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        OSError: It names no path, so it is a defect of the benchmark.
     """
     try:
         return main()

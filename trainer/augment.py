@@ -1,4 +1,4 @@
-"""Training crops: a piece of a board as the line could have shown it.
+"""Training crops: a piece of a part as the line could have shown it.
 
 Every random choice comes from one generator per crop, so that a run resumed in the middle draws the same crops.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
 from trainer.disturb import Disturb
-from trainer.drawn import drawn_board
+from trainer.drawn import draw_board
 from trainer.model import PAD_VALUE
 from trainer.paint import paint
 from trainer.references import misplaced
@@ -28,9 +28,11 @@ SCALED_SHARE = 0.5
 DRAWN_SHARE = 0.35
 """Share of the crops of binarised copper that show no board of the data but a drawn one."""
 
-PAINTED_SHARES = {False: (0.5,), True: (0.8, 0.8)}
-"""Share of the crops of binarised copper that get artwork and defects painted in: once, or twice where the board is
-drawn and has no other defects."""
+PAINTED_SHARES: tuple[float, ...] = (0.5,)
+"""Share of the crops of binarised copper that get artwork and defects painted in."""
+
+PAINTED_SHARES_WHERE_DRAWN: tuple[float, ...] = (0.8, 0.8)
+"""The same of the drawn boards, which have no other defects: twice."""
 
 TURNED_SHARE = 0.2
 """Share of the crops that are turned a little, as a part lies in its fixture, and not only by quarters."""
@@ -52,7 +54,7 @@ class Augment:
     Args:
         side_px: side of the crop, a multiple of 32.
         strengths: how much it is disturbed at most; None as usual.
-        copper: given for binarised copper, where defects can be painted.
+        copper: given for binarised copper, where boards can be drawn and defects painted.
         transplants: defects that may be set into a crop.
     """
 
@@ -88,15 +90,20 @@ class Augment:
             rng: the crop's own generator.
 
         Returns:
-            uint8 [side, side, channels], boxes and labels that are still in it.
+            uint8 [side, side, channels], boxes and labels that are still in it, and those that were set or painted in.
         """
-        if self._copper is not None:
-            piece, boxes, labels = self._board(picture, boxes, labels, self._copper, rng)
+        painted = PAINTED_SHARES
+        if self._copper is not None and rng.random() < DRAWN_SHARE:
+            piece, boxes, labels = draw_board(self.side_px, picture.shape[2], rng), boxes[:0], labels[:0]
+            painted = PAINTED_SHARES_WHERE_DRAWN
         else:
             piece, boxes, labels = self._cut(picture, boxes, labels, rng)
             if self._transplants is not None and rng.random() < TRANSPLANT_SHARE:
                 piece, boxes, labels = self._transplants(piece, boxes, labels, rng)
             piece = self._filled_up(piece)
+        for share in painted:
+            if self._copper is not None and rng.random() < share:
+                piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
         for moved, share in ((self._turn, 1.0), (self._askew, TURNED_SHARE)):
             if rng.random() < share:
                 moved.set_random_seed(int(rng.integers(2**31)))
@@ -105,21 +112,6 @@ class Augment:
                 boxes = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)
                 labels = np.asarray(out["labels"], np.int64).reshape(-1)
         return self._disturbed(piece, rng), boxes, labels
-
-    def _board(
-        self, picture: NDArray[np.uint8], boxes: Boxes, labels: Labels, copper: Copper, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], Boxes, Labels]:
-        """Cut a piece of a board, or draw one; paint defects into it now and then."""
-        is_drawn = bool(rng.random() < DRAWN_SHARE)
-        if is_drawn:
-            piece, boxes, labels = drawn_board(self.side_px, picture.shape[2], rng), boxes[:0], labels[:0]
-        else:
-            piece, boxes, labels = self._cut(picture, boxes, labels, rng)
-            piece = self._filled_up(piece)
-        for share in PAINTED_SHARES[is_drawn]:
-            if rng.random() < share:
-                piece, boxes, labels = paint(piece, boxes, labels, copper, rng)
-        return piece, boxes, labels
 
     def _disturbed(self, piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Change light, focus and noise; those of the reference are its own, and it lies a little off."""

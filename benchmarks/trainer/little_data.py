@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.arguments import count, names, whole
-from benchmarks.mistakes import told
+from benchmarks.mistakes import tell_mistakes
 from benchmarks.results import machine, write
 from trainer.backbone import find_backbone
 from trainer.datasets import source
@@ -115,4 +115,4 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main, "trainer.little_data"))
+    sys.exit(tell_mistakes(main, "trainer.little_data"))

@@ -21,7 +21,7 @@ import numpy as np
 from appliance.arguments import count, names
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.bundle.manifest import Precision
-from benchmarks.mistakes import told
+from benchmarks.mistakes import tell_mistakes
 from benchmarks.results import machine, write
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
@@ -129,4 +129,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main, "trainer.release"))
+    sys.exit(tell_mistakes(main, "trainer.release"))
