@@ -1,4 +1,4 @@
-"""Training crops: a piece of a part as the line could have shown it.
+"""Training crops: a piece of a board as the line could have shown it.
 
 Every random choice comes from one generator per crop, so that a run resumed in the middle draws the same crops.
 """
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from trainer.datasets.sample import Boxes, Copper, Labels
 from trainer.disturb import Disturb
-from trainer.drawn import draw_board
 from trainer.model import PAD_VALUE
 from trainer.paint import paint
 from trainer.references import misplaced
@@ -25,14 +24,8 @@ DEFECT_SHARE = 0.85
 SCALED_SHARE = 0.5
 """Share of the crops that are cut larger or smaller: line widths differ from board to board."""
 
-DRAWN_SHARE = 0.35
-"""Share of the crops of binarised copper that show no board of the data but a drawn one."""
-
-PAINTED_SHARES: tuple[float, ...] = (0.5,)
+PAINTED_SHARE = 0.5
 """Share of the crops of binarised copper that get artwork and defects painted in."""
-
-PAINTED_SHARES_WHERE_DRAWN: tuple[float, ...] = (0.8, 0.8)
-"""The same of the drawn boards, which have no other defects: twice."""
 
 TURNED_SHARE = 0.2
 """Share of the crops that are turned a little, as a part lies in its fixture, and not only by quarters."""
@@ -54,7 +47,7 @@ class Augment:
     Args:
         side_px: side of the crop, a multiple of 32.
         strengths: how much it is disturbed at most; None as usual.
-        copper: given for binarised copper, where boards can be drawn and defects painted.
+        copper: given for binarised copper, where defects can be painted.
         transplants: defects that may be set into a crop.
     """
 
@@ -92,18 +85,12 @@ class Augment:
         Returns:
             uint8 [side, side, channels], boxes and labels that are still in it, and those that were set or painted in.
         """
-        painted = PAINTED_SHARES
-        if self._copper is not None and rng.random() < DRAWN_SHARE:
-            piece, boxes, labels = draw_board(self.side_px, picture.shape[2], rng), boxes[:0], labels[:0]
-            painted = PAINTED_SHARES_WHERE_DRAWN
-        else:
-            piece, boxes, labels = self._cut(picture, boxes, labels, rng)
-            if self._transplants is not None and rng.random() < TRANSPLANT_SHARE:
-                piece, boxes, labels = self._transplants(piece, boxes, labels, rng)
-            piece = self._filled_up(piece)
-        for share in painted:
-            if self._copper is not None and rng.random() < share:
-                piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
+        piece, boxes, labels = self._cut(picture, boxes, labels, rng)
+        if self._transplants is not None and rng.random() < TRANSPLANT_SHARE:
+            piece, boxes, labels = self._transplants(piece, boxes, labels, rng)
+        piece = self._filled_up(piece)
+        if self._copper is not None and rng.random() < PAINTED_SHARE:
+            piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
         for moved, share in ((self._turn, 1.0), (self._askew, TURNED_SHARE)):
             if rng.random() < share:
                 moved.set_random_seed(int(rng.integers(2**31)))

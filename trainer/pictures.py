@@ -179,7 +179,7 @@ def _end_quietly(_: int) -> None:
 
 
 def steps_per_pass(dataset: Dataset, plan: Plan) -> int:
-    """Return in how many steps every defective part has its turn once, rare classes more often.
+    """Return in how many steps every defective part is shown once, rare classes more often.
 
     Args:
         dataset: the training half.

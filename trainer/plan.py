@@ -30,7 +30,7 @@ class Plan:
         batch: crops per step.
         side_px: side of a crop.
         rate: peak learning rate.
-        good_share: share of crops from good parts, before boards are drawn instead (trainer.drawn).
+        good_share: share of crops from good parts.
         seed: seed of everything random.
         threads: CPU threads for the arithmetic of one process; another process prepares the pictures.
         workers: processes among which each batch is divided, on all machines together.

@@ -184,7 +184,7 @@ def add_augment(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         commands: of the trainer.
         epilog: the exit codes.
     """
-    words = "show crops as training would show them to a net, with what is drawn, painted, transplanted and disturbed"
+    words = "show crops as training would show them to a net, with what is painted, transplanted and disturbed"
     sheet = commands.add_parser("augment", help=words, description=words, epilog=epilog)
     source.add_arguments(sheet)
     sheet.add_argument("--preview", type=new_file, required=True, metavar="FILE.png", help="gets the picture")
