@@ -59,9 +59,9 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         consumer = LineConsumer(settings, "plc")
         consumer.open()
         assert consumer.wait_until_online(30.0)
-        yield Scene(
-            broker, station, link, consumer, Line(broker.port, Topics.of(settings), "forger", request.param != "amqtt")
-        )
+        forger = Line(broker.port, Topics.of(settings), "forger", request.param != "amqtt")
+        yield Scene(broker, station, link, consumer, forger)
+        forger.close()  # or it would look for its broker for as long as the other tests run
         consumer.close()
         link.close()
 
