@@ -12,6 +12,7 @@ from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from trainer.data_arguments import add_data
 from trainer.datasets import source
+from trainer.interrupts import held_back
 from trainer.pack_arguments import add_pack
 from trainer.pretrain_arguments import add_pretrain
 from trainer.release.arguments import add_keys
@@ -206,8 +207,9 @@ def _severities(text: str) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake gets words and an exit code, never a traceback."""
     arguments = parser().parse_args(argv)
-    commands = import_module(arguments.module)  # torch takes seconds to load, and help needs none of it
     try:
+        with held_back():  # torch takes seconds to load, and help needs none of it
+            commands = import_module(arguments.module)
         return int(getattr(commands, arguments.execute)(arguments))
     except (ApplianceError, OSError) as error:
         return end("trainer", error)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from appliance.errors import ApplianceError, DeviceError
+from trainer.interrupts import starting_others
 
 START_S, WORDS_S, FAREWELL_S = 120.0, 2.0, 10.0
 """How long a process may take to start, to say why it failed, and to end."""
@@ -35,9 +34,7 @@ class Followers:
             works: must be picklable.
         """
         context = multiprocessing.get_context("spawn")
-        resource_tracker.ensure_running()  # else it would be started below, and allow Ctrl-C again
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the first one's alone
-        try:
+        with starting_others():
             for number, work in enumerate(works, 1):
                 file = folder / f"work{number}"
                 file.write_bytes(pickle.dumps(work))
@@ -46,8 +43,6 @@ class Followers:
                 process.start()
                 self._running.append((process, ours))
                 theirs.close()  # so that the other end's death is seen here
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def await_ready(self) -> None:
         """Wait until all have loaded what they need.

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError, DeviceError
+from tests.processes import command, spawned
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.checkpoint import Checkpoint, load_checkpoint
@@ -91,19 +92,6 @@ if __name__ == "__main__":
 """
 
 
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def _commands(pids: list[int]) -> dict[int, str]:
-    found = {}
-    for pid in pids:
-        path = Path("/proc", str(pid), "cmdline")
-        found[pid] = path.read_bytes().decode().replace("\0", " ") if path.exists() else ""
-    return found
-
-
 @pytest.fixture
 def running(tmp_path: Path) -> "subprocess.Popen[str]":
     """A training by two processes that has taken its first epoch."""
@@ -119,7 +107,7 @@ def running(tmp_path: Path) -> "subprocess.Popen[str]":
 
 
 def _other(process: "subprocess.Popen[str]") -> int:
-    (pid,) = (pid for pid, command in _commands(_children(process.pid)).items() if "spawn_main" in command)
+    (pid,) = spawned(process.pid)
     return pid
 
 
@@ -129,7 +117,7 @@ def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_lat
     other = _other(running)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    while "spawn_main" in _commands([other])[other]:
+    while "spawn_main" in command(other):
         os.sched_yield()
     at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
     assert at < 30, "killed too late to show anything"
@@ -196,30 +184,6 @@ def _prepare(rank: int, team: Team) -> None:
 def test_what_one_process_cannot_prepare_all_refuse_in_its_words(rank: int) -> None:
     with pytest.raises(ConfigError, match=f"only process {rank}"), gathered(2, partial(_prepare, rank)) as team:
         _prepare(rank, team)
-
-
-@pytest.mark.parametrize("moment", ["starting", "training"])
-def test_an_interrupted_training_ends_at_once_with_one_line(tmp_path: Path, moment: str) -> None:
-    data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
-    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--workers", "2", "--epochs", "900"]
-    words += ["--holdout", "family0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", *words, "--batch", "8", "--crop", "64", "--width", "8"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    while process.poll() is None and not any(
-        "spawn_main" in command for command in _commands(_children(process.pid)).values()
-    ):
-        os.sched_yield()
-    while process.poll() is None and moment == "training" and not (tmp_path / "run" / "last.pt").is_file():
-        os.sched_yield()
-    other = _other(process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "trainer: interrupted" in said
-    assert "Traceback" not in said
-    assert "spawn_main" not in _commands([other])[other]
 
 
 _ELSEWHERE = """

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from appliance.errors import DeviceError
+from trainer.interrupts import starting_others
 from trainer.surfaces.fields import Mask
 from trainer.surfaces.sample import SurfaceSample, generate
 
@@ -79,9 +80,11 @@ def stream(surfaces: Surfaces, workers: int, is_pinned: bool) -> Iterator[Batch]
     """
     # spawned, because a process forked from one whose OpenCV has threads would wait for them for ever
     ahead: dict[str, Any] = {"prefetch_factor": AHEAD, "multiprocessing_context": "spawn"} if workers else {}
-    batches = iter(
-        DataLoader(surfaces, batch_size=None, num_workers=workers, pin_memory=is_pinned, worker_init_fn=_start, **ahead)
+    loader = DataLoader(
+        surfaces, batch_size=None, num_workers=workers, pin_memory=is_pinned, worker_init_fn=_start, **ahead
     )
+    with starting_others():
+        batches = iter(loader)
     while True:
         try:
             batch = next(batches)
