@@ -55,6 +55,7 @@ class Pretraining:
         side_px: of a picture, a multiple of 32.
         rate: peak learning rate.
         workers: processes that make pictures; 0 makes them between the steps.
+        threads: for the arithmetic where there is no GPU.
         device: "cpu" or "cuda".
         size: of the net.
     """
@@ -66,6 +67,7 @@ class Pretraining:
     side_px: int = 256
     rate: float = 3e-3
     workers: int = 1
+    threads: int = 1
     device: str = "cpu"
     size: SizeName = "nano"
 
@@ -123,6 +125,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
         The averaged net, on the device, and the steps taken.
     """
     torch.manual_seed(dials.seed)
+    torch.set_num_threads(dials.threads)
     cv2.setNumThreads(1)
     device = torch.device(dials.device)
     taught = _Taught(dials.shape).to(device)

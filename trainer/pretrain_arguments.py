@@ -28,7 +28,11 @@ def add_pretrain(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     made.add_argument("--batch", type=count, default=USUAL_BATCH, help="pictures a step (default %(default)s)")
     made.add_argument("--side", type=count, default=USUAL_SIDE_PX, metavar="PX", help="default %(default)s")
     made.add_argument("--seed", type=whole, default=0, help="of everything random (default %(default)s)")
-    made.add_argument("--workers", type=whole, help="processes that make the pictures (default: one a core, but one)")
+    made.add_argument(
+        "--workers",
+        type=whole,
+        help="processes that make the pictures (default: two fifths of the cores; with a GPU all but one)",
+    )
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there is one")
     made.add_argument("--pictures", type=count, default=500, help="that the result is judged on (default %(default)s)")
     made.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")

@@ -37,20 +37,25 @@ def pretrain(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.out.path.suffix != ".safetensors":
         raise ConfigError(f"--out {arguments.out.path}: must end in .safetensors, by which the file is read again")
+    device, cores = choose(arguments.device), usable_cores()
+    workers = arguments.workers
+    if workers is None:  # without a GPU, a step's arithmetic takes half as long again as making its pictures
+        workers = max(1, cores - 1 if device == "cuda" else cores * 2 // 5)
     dials = Pretraining(
         steps=arguments.steps,
         batch=arguments.batch,
         seed=arguments.seed,
         minutes=arguments.minutes,
         side_px=arguments.side,
-        workers=max(1, usable_cores() - 1) if arguments.workers is None else arguments.workers,
-        device=choose(arguments.device),
+        workers=workers,
+        threads=max(1, cores - workers),
+        device=device,
         size=arguments.size,
     )
     dials.check()
     console.print(
-        f"size {dials.size}: {dials.steps} steps of {dials.batch} pictures on {dials.device}, made by {dials.workers} "
-        "processes",
+        f"size {dials.size}: {dials.steps} steps of {dials.batch} pictures on {dials.device} (processor threads: "
+        f"{dials.threads}; processes that make the pictures: {dials.workers})",
         soft_wrap=True,
     )
     commit = source_commit()

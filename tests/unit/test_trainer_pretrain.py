@@ -23,6 +23,7 @@ from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import PLENTY, SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
+from trainer.device import usable_cores
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net
 from trainer.pretrain import Pretraining
@@ -333,7 +334,11 @@ def test_pretraining_writes_what_training_begins_with(tmp_path: Path, capsys: py
     weights = tmp_path / "small.safetensors"
     dials = ["--steps", "2", "--batch", "4", "--side", "128", "--pictures", "6", "--workers", "1", "--device", "cpu"]
     assert main(["pretrain", "--out", str(weights), *dials]) == 0
-    assert "AP@0.33 on the defective ones of 6 pictures that were not learned" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "AP@0.33 on the defective ones of 6 pictures that were not learned" in said.out
+    threads = max(1, usable_cores() - 1)
+    assert f"(processor threads: {threads}; processes that make the pictures: 1)" in " ".join(said.err.split())
+    assert torch.get_num_threads() == threads
     assert weights.stat().st_size < 4_000_000
     write_tiny_boards(tmp_path / "data", pictures=8, groups=2)
     train = [
