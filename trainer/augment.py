@@ -140,10 +140,9 @@ class Augment:
 
 
 def _place(low: float, high: float, side: int, limit: int, rng: np.random.Generator) -> int:
-    """Draw where a crop starts so that it holds the whole box if it can."""
+    """Draw where a crop starts so that it holds the whole box, or, of one that is larger than it, any part."""
     room = max(0, limit - side)
-    first = max(0, min(int(np.ceil(high)) - side, room))
-    last = max(first, min(int(low), room))
+    first, last = sorted((min(max(int(np.ceil(high)) - side, 0), room), min(int(low), room)))
     return int(rng.integers(first, last + 1))
 
 

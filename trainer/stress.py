@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 
 from appliance.events import Pixels
+from appliance.optics.detections import areas, intersections
+from trainer.augment import KEPT_SHARE
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture, spread
 from trainer.evaluate import Runner, judge_samples
-from trainer.metrics import average_precision, rank
+from trainer.metrics import Judged, average_precision, rank
 from trainer.progress import tracked
 from trainer.references import load_input
 
@@ -38,7 +40,7 @@ class Stress:
     Args:
         name: with its unit, as it stands in the manifest.
         levels: rising, in that unit.
-        change: makes a picture and its boxes at a level; two of them where it goes both ways.
+        changes: make a picture and its boxes, which may leave it, at a level; two of them where it goes both ways.
     """
 
     name: str
@@ -116,13 +118,32 @@ def _robustness(runner: Runner, dataset: Dataset, stress: Stress, as_it_is: floa
 
 def _ap(runner: Runner, dataset: Dataset, change: Change, level: float) -> float:
     geometry = runner.manifest.geometry
+    rests: list[Boxes] = []
 
     def show(sample: Sample) -> tuple[Pixels, Sample]:
-        picture, boxes = change(load_picture(sample.image, geometry.picture_channels), sample.boxes, level)
-        return load_input(sample, geometry.channels, picture), replace(sample, boxes=boxes)
+        picture, moved = change(load_picture(sample.image, geometry.picture_channels), sample.boxes, level)
+        seen, rest = _divided(sample, moved, picture)
+        rests.append(rest)
+        return load_input(sample, geometry.channels, picture), seen
 
     judged, _ = judge_samples(runner, dataset, show, is_quiet=True)
-    return average_precision(rank(judged))
+    return average_precision(rank([_without(each, rest) for each, rest in zip(judged, rests, strict=True)]))
+
+
+def _divided(sample: Sample, moved: Boxes, picture: Pixels) -> tuple[Sample, Boxes]:
+    """Divide what a picture still shows of a sample's defects: those to be found, and rests that may be or not.
+
+    As in a crop, what is mostly outside need not be found.
+    """
+    height, width = picture.shape[:2]
+    inside = np.clip(moved, 0, np.array([width, height, width, height], np.float32)).astype(np.float32)
+    is_seen = areas(inside) >= KEPT_SHARE * areas(moved)
+    return replace(sample, boxes=inside[is_seen], labels=sample.labels[is_seen]), inside[~is_seen]
+
+
+def _without(judged: Judged, rests: Boxes) -> Judged:
+    on_rest = intersections(judged.boxes, rests).max(axis=1, initial=0.0)
+    return judged.take(on_rest <= areas(judged.boxes) / 2)
 
 
 def brighter(picture: Pixels, percent: float) -> Pixels:
@@ -157,8 +178,7 @@ def _moved(picture: Pixels, boxes: Boxes, motion: np.ndarray) -> tuple[Pixels, B
     moved = cv2.warpAffine(picture, motion, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ motion[:, :2].T + motion[:, 2]
     around = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1).astype(np.float32)
-    limits = np.array([width, height, width, height], np.float32)
-    return np.asarray(moved, np.uint8).reshape(picture.shape), np.clip(around, 0, limits).astype(np.float32)
+    return np.asarray(moved, np.uint8).reshape(picture.shape), around
 
 
 def _turned(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:

@@ -60,7 +60,8 @@ class Transplants:
         found: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = {}
         for sample, picture in zip(samples, pixels, strict=True):
             for box, label in zip(sample.boxes, sample.labels, strict=True):
-                if (box[2:] - box[:2]).max() <= LARGEST_SHARE * side_px:
+                fits = (box[2:] - box[:2]).max() <= LARGEST_SHARE * side_px
+                if fits and (has_reference or _has_surroundings(box, picture)):
                     found.setdefault(int(label), []).append((picture, box))
         self._by_class = {
             label: [_change(picture, box, label, has_reference) for picture, box in spread(places, MOST_OF_A_CLASS)]
@@ -99,6 +100,12 @@ class Transplants:
             under[...] = np.clip(under + strength * levels, 0, 255)
             return piece, np.concatenate((boxes, place[None])), np.append(labels, change.label)
         return piece, boxes, labels
+
+
+def _has_surroundings(box: NDArray[np.float32], picture: NDArray[np.uint8]) -> bool:
+    """Whether anything tells how the surface would look without the defect."""
+    height, width = picture.shape[:2]
+    return bool(box[0] >= 1 or box[1] >= 1 or box[2] <= width - 1 or box[3] <= height - 1)
 
 
 def _change(picture: NDArray[np.uint8], box: NDArray[np.float32], label: int, has_reference: bool) -> Change:

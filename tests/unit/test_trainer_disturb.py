@@ -111,6 +111,13 @@ def test_a_transplant_carries_what_the_defect_changed_and_nothing_else() -> None
         assert (crop[outside] == 120).all()
 
 
+def test_a_defect_that_covers_its_picture_is_set_nowhere_because_nothing_tells_what_it_changed() -> None:
+    transplants = Transplants([_sample([[0, 0, 40, 40]], [1])], [_grey(180)[:40, :40]], 96, has_reference=False)
+    crop, boxes, _ = transplants(_grey(120), *NOTHING, np.random.default_rng(0))
+    assert not len(boxes)
+    assert (crop == 120).all()
+
+
 def test_beside_a_reference_only_the_part_gets_the_defect() -> None:
     giver = _grey(180, channels=2)
     giver[40:52, 30:50, 0] = 60

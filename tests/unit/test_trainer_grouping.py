@@ -43,7 +43,7 @@ def test_folders_that_name_no_parts_are_no_groups(
     tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = split_by_group(read_dataset(_in_folders(tmp_path, place)))
-    assert "each picture is taken as a group of its own" in " ".join(capsys.readouterr().err.split())
+    assert "is taken as a group of its own" in " ".join(capsys.readouterr().err.split())
     assert len(split.whole().groups()) == 24
     for half in (split.train, split.validation):
         assert all(half.boxes_per_class().values())
@@ -140,8 +140,54 @@ def test_good_parts_of_one_folder_are_on_both_sides_of_the_split(
     assert "all good parts are of the group 'images'" in " ".join(capsys.readouterr().err.split())
     assert len(split.whole().groups()) == 24
     assert all(any(sample.is_good for sample in half.samples) for half in (split.train, split.validation))
-    with pytest.raises(ConfigError, match="the group images was taken apart, because all good parts are of it"):
+    with pytest.raises(
+        ConfigError, match="the group images was taken apart, because all good parts are of the group 'images'"
+    ):
         split_by_group(dataset, ("images",))
+
+
+def _by_kind(folder: Path, good: int, mixed: int = 0) -> Path:
+    """Write a COCO set with a folder for each of five very uneven kinds, and folders of good parts."""
+    counts = {"blowhole": 28, "break": 21, "crack": 14, "fray": 8, "uneven": 26}
+    places = [(kind, number) for number, (kind, count) in enumerate(counts.items(), 1) for _ in range(count)]
+    places += [(f"good{at % good}", 0) for at in range(100)]
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    for at, (place, number) in enumerate(places):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / place / f"{at}.png"), np.full((40, 40), at, np.uint8))
+        content["images"].append({"id": at, "file_name": f"{place}/{at}.png"})
+        labels = [number, 3] if at < mixed else [number]
+        for label in labels if number else ():
+            box = {"image_id": at, "category_id": label, "bbox": [4, 4, 9, 9]}
+            content["annotations"].append({"id": len(content["annotations"])} | box)
+    content["categories"] = [{"id": number, "name": kind} for number, kind in enumerate(counts, 1)]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("good", [1, 2, 4, 8])
+@pytest.mark.parametrize("mixed", [0, 1])
+def test_where_folders_are_kinds_of_defect_each_kind_is_learned_and_judged_whatever_folders_hold_good_parts(
+    tmp_path: Path, good: int, mixed: int
+) -> None:
+    split = split_by_group(read_dataset(_by_kind(tmp_path, good, mixed)))
+    for half in (split.train, split.validation):
+        assert all(half.boxes_per_class().values())
+        assert any(sample.is_good for sample in half.samples)
+    share = len(split.validation.samples) / len(split.whole().samples)
+    assert 0.19 < share < 0.26
+    stay = {f"good{number}" for number in range(good)} if good == 8 else set()
+    assert {name for name in split.whole().groups() if "/" not in name} == stay
+
+
+def test_lots_in_which_every_kind_occurs_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _by_kind(tmp_path, 2)
+    content = json.loads((folder / "annotations.json").read_text())
+    for image in content["images"]:
+        image["group"] = f"lot{image['id'] % 7}"
+    (folder / "annotations.json").write_text(json.dumps(content))
+    assert read_dataset(folder).groups() == tuple(f"lot{number}" for number in range(7))
+    assert "group of its own" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["imgs", "{}"])

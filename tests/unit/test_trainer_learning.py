@@ -85,6 +85,17 @@ def test_a_defect_larger_than_the_crop_is_no_background() -> None:
     assert kept.tolist() == [[0, 10, 96, 14], [0, 0, 30, 96]]
 
 
+def test_crops_of_a_defect_larger_than_they_are_show_all_of_it() -> None:
+    picture = np.zeros((96, 1000, 1), np.uint8)
+    picture[:, :, 0] = np.arange(1000) // 4
+    augment = Augment(96, Strengths().times(0))
+    seen = set()
+    for seed in range(60):
+        crop, *_ = augment(picture, np.array([[50, 20, 950, 60]]), np.array([0]), np.random.default_rng(seed))
+        seen |= set(np.unique(crop // 25).tolist())
+    assert seen >= set(range(1, 9))
+
+
 def test_a_box_of_which_too_little_is_left_goes() -> None:
     boxes = np.array([[0, 0, 10, 10], [6, 0, 16, 10], [30, 30, 40, 40]], np.float32)
     kept, labels = crop_boxes(boxes, np.array([0, 1, 2]), left=8, top=0, side=32)

@@ -3,18 +3,21 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.bundle.archive import read_bundle
+from appliance.events import Detection, Pixels
+from appliance.runtimes.onnx import OnnxRuntime
 from tests.models import tiny_bundle
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.reading import read_dataset
-from trainer.datasets.sample import Dataset
-from trainer.evaluate import BundleRunner
+from trainer.datasets.sample import Dataset, Sample
+from trainer.evaluate import BundleRunner, Runner
 from trainer.stress import STRESSES, sweep
 
 pytestmark = pytest.mark.long
@@ -43,6 +46,31 @@ def test_nothing_is_told_of_a_model_that_finds_nothing(tmp_path: Path, boards: D
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
     nowhere = Dataset(("spot",), tuple(sample for sample in boards.samples if sample.is_good))
     assert sweep(BundleRunner(bundle.model_onnx, bundle.manifest), nowhere) == {}
+
+
+class _Perfect(Runner):
+    """Finds each bright place as it is framed on the picture."""
+
+    def detect(self, pixels: Pixels) -> tuple[Detection, ...]:
+        """Return the frames of what is bright."""
+        is_bright = (pixels[:, :, 0] > 150).astype(np.uint8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(is_bright)
+        frames = [(x, y, x + w, y + h) for x, y, w, h in stats[1:, :4].tolist()]
+        return tuple(Detection("spot", 0.9, (x1, y1, x2, y2)) for x1, y1, x2, y2 in frames)
+
+
+def test_a_defect_that_leaves_the_picture_is_not_missed(tmp_path: Path) -> None:
+    picture = np.full((64, 64), 40, np.uint8)
+    picture[30:36, 30:36] = picture[2:8, 2:8] = picture[56:62, 54:60] = 220
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    boxes = np.array([[30, 30, 36, 36], [2, 2, 8, 8], [54, 56, 60, 62]], np.float32)
+    sample = Sample(tmp_path / "a.png", boxes, np.zeros(3, np.int64), "a", is_good=False)
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle"))
+    runner = _Perfect(OnnxRuntime(bundle.model_onnx, bundle.manifest), bundle.manifest)
+    found = sweep(runner, Dataset(("spot",), (sample,)))
+    for name in ("shift_px", "rotation_deg", "scale_percent"):
+        assert found[name].is_whole_range, found[name]
+        assert found[name].ap == 1.0
 
 
 @given(st.sampled_from(STRESSES), st.integers(0, 6), st.integers(0, 80), st.integers(0, 80))

@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainer.datasets.sample import Sample, plain
+from trainer.names import listed
 from trainer.progress import console
+
+NEARLY = 0.9
+"""A group holds a kind of defect if so many of the pictures that show it are of this group."""
+
+TOO_FEW = 5
+"""A fifth of the good parts cannot be held out by whole groups if they are of fewer."""
 
 
 def taken_apart(samples: tuple[Sample, ...], folder: Path) -> tuple[tuple[Sample, ...], dict[str, str]]:
@@ -21,44 +28,48 @@ def taken_apart(samples: tuple[Sample, ...], folder: Path) -> tuple[tuple[Sample
     Returns:
         The samples, those of a group that was taken apart with a group for each; and such groups: name -> why.
     """
-    if _are_kinds(samples):
-        why = "all pictures are of one group, or the groups are the kinds of defect"
-        told = f"{why}: each picture is taken as a group of its own"
-        groups = frozenset(sample.group for sample in samples)
-    elif (group := _all_good_parts(samples)) is not None:
-        why = "all good parts are of it, and nothing else is"
-        told = (
-            f"all good parts are of the group {group!r}, and nothing else is: each of its pictures is a group of its "
-            "own then, so that some can be held out"
-        )
-        groups = frozenset([group])
-    else:
+    kinds = _of_kinds(samples)
+    groups = kinds | _of_good_parts(samples, kinds)
+    if not groups:
         return samples, {}
+    why, so_that = "all pictures are of one group, or the groups are the kinds of defect", ""
+    if not kinds:
+        why, so_that = f"all good parts are of {_named(groups)}, and nothing else is", ", so that some can be held out"
+    told = f"{why}: each picture of {_named(groups)} is taken as a group of its own{so_that}"
     console.print(f"trainer: {told}; name parts, days or cameras as groups if there are any", soft_wrap=True)
     alone = _each_by_itself(samples, folder, groups)
     return alone, dict.fromkeys(sorted(groups - {sample.group for sample in alone}), why)
 
 
-def _are_kinds(samples: tuple[Sample, ...]) -> bool:
-    """Whether holding out a group would hold out a kind of defect, or everything: then groups say nothing of parts."""
-    places: dict[int, set[str]] = {}
-    for sample in samples:
-        for label in sample.labels.tolist():
-            places.setdefault(label, set()).add(sample.group)
+def _named(groups: frozenset[str]) -> str:
+    return f"the group{'s' if len(groups) > 1 else ''} {listed([repr(name) for name in sorted(groups)])}"
+
+
+def _of_kinds(samples: tuple[Sample, ...]) -> frozenset[str]:
+    """Return the groups by which a kind of defect would be held out, or everything, where that is so of each kind."""
     groups = {sample.group for sample in samples}
     if len(groups) == len(samples):  # each is by itself already, and keeps its name
-        return False
-    is_one_place_each = all(len(found) == 1 for found in places.values())
-    return len(groups) == 1 or (is_one_place_each and len(groups) <= len(places) + 1)
+        return frozenset()
+    if len(groups) == 1:
+        return frozenset(groups)
+    places: dict[int, Counter[str]] = {}
+    for sample in samples:
+        for label in set(sample.labels.tolist()):
+            places.setdefault(label, Counter())[sample.group] += 1
+    homes = [found.most_common(1)[0] for found in places.values()]
+    if any(most < NEARLY * found.total() for (_, most), found in zip(homes, places.values(), strict=True)):
+        return frozenset()
+    return frozenset(group for group, _ in homes)
 
 
-def _all_good_parts(samples: tuple[Sample, ...]) -> str | None:
-    """Return the group that is all good parts and nothing else: held out or not, one half would have none."""
-    good = {sample.group for sample in samples if sample.is_good}
-    if len(good) != 1 or good & {sample.group for sample in samples if not sample.is_good}:
-        return None
-    (group,) = good
-    return group if sum(sample.is_good for sample in samples) > 1 else None
+def _of_good_parts(samples: tuple[Sample, ...], kinds: frozenset[str]) -> frozenset[str]:
+    """Return the few groups besides that hold good parts and nothing else: one half would have none, or too many."""
+    others = [sample for sample in samples if sample.group not in kinds]
+    good = frozenset(sample.group for sample in others if sample.is_good)
+    if len(good) >= TOO_FEW or good & {sample.group for sample in others if not sample.is_good}:
+        return frozenset()
+    is_each_by_itself = sum(sample.is_good for sample in others) == len(good)
+    return frozenset() if is_each_by_itself and not kinds else good
 
 
 def _each_by_itself(samples: tuple[Sample, ...], folder: Path, groups: frozenset[str]) -> tuple[Sample, ...]:
