@@ -292,6 +292,26 @@ def test_the_same_artwork_a_pixel_aside_is_another_part() -> None:
     assert alike(looks, looks) == [(0, 2)]
 
 
+def part(seed: int) -> Pixels:
+    """Draw a part of one product, cut out a little larger or smaller, with a surface of its own."""
+    rng = np.random.default_rng(seed)
+    height, width = 300 + seed % 9 - 4, 400 + seed % 7 - 3
+    y, x = np.mgrid[0:height, 0:width]
+    across, down = (x + 0.5) / width - 0.5 + rng.normal(0, 0.006), (y + 0.5) / height - 0.5 + rng.normal(0, 0.006)
+    shape = 120 + 50.0 * (np.abs(across - 0.3) < 0.04) + 40 * (np.abs(down + 0.3) < 0.05)
+    shape += 60.0 * (np.hypot(across + 0.3, down - 0.25) < 0.08) - 60 * (np.hypot(across - 0.1, down + 0.05) < 0.15)
+    surface = cv2.GaussianBlur(rng.normal(0, 25, (height, width)), (0, 0), 1.5)
+    return np.asarray(np.clip(shape + surface, 0, 255), np.uint8)
+
+
+def test_parts_of_one_product_are_no_copies_when_their_pictures_differ_in_size() -> None:
+    parts = [part(seed) for seed in range(12)]
+    looks = [looks_of(pixels) for pixels in parts]
+    smaller = [looks_of(np.asarray(COPIES[3](pixels), np.uint8)) for pixels in parts]
+    assert alike(looks, looks) == []
+    assert alike(looks, smaller) == [(number, number) for number in range(12)]
+
+
 class Outside(HTMLParser):
     """Collects what a page would have to fetch or run."""
 

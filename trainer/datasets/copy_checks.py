@@ -13,7 +13,7 @@ from appliance.bundle.matching import iou
 from appliance.events import Pixels
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
-from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, alike
+from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, SCALED_LIKENESS, alike
 from trainer.datasets.sample import load_picture
 from trainer.progress import tracked
 
@@ -48,7 +48,7 @@ def check_copies(examined: Examined, held: frozenset[str], exact: list[Pair], ne
         "near-duplicates",
         False,
         f"one part taken or saved again: at most {HASH_DISTANCE} of 64 bits of the coarse picture differ, and fine "
-        f"detail correlates above {DETAIL_LIKENESS}",
+        f"detail correlates above {DETAIL_LIKENESS} (between sizes above {SCALED_LIKENESS})",
         "keep one of them, or at least give them one group",
         tuple(Case(members, f"{len(members)} pictures look the same") for members in _clusters(near)),
     )
