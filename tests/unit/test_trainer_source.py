@@ -189,6 +189,50 @@ def test_a_good_list_may_hold_blanks_and_names_of_nothing_are_refused(tmp_path: 
             read_dataset(Source(tmp_path, Path("more.json"), good_list=Path("good.txt")))
 
 
+@pytest.mark.parametrize("line", ["good/part.png", "part.png", "other/good/part.png"])
+def test_a_good_list_names_pictures_from_the_annotations_or_its_own_folder_or_by_their_name_alone(
+    tmp_path: Path, line: str
+) -> None:
+    path = write_tiny_boards(tmp_path / "sub" / "anns", groups=3)
+    (path.parent / "good").mkdir()
+    (path.parent / "003.png").rename(path.parent / "good" / "part.png")
+    path.write_text(path.read_text().replace("003.png", "good/part.png"))
+    (tmp_path / "lists" / "other" / "good").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "lists" / "other" / "good" / "part.png"), np.full((96, 96), 120, np.uint8))
+    (tmp_path / "lists" / "good.txt").write_text(line + "\n")
+    source = Source(tmp_path / "sub", Path("anns/annotations.json"), "coco", tmp_path / "lists" / "good.txt")
+    (good,) = (sample for sample in read_dataset(source).samples if sample.is_good)
+    top = tmp_path / "lists" if line.startswith("other") else path.parent
+    assert good.image == top / (line if "/" in line else f"good/{line}")
+
+
+def test_a_name_that_two_folders_have_is_refused_on_a_good_list(tmp_path: Path) -> None:
+    path = write_tiny_boards(tmp_path, groups=3)
+    for name, folder in (("003.png", "one"), ("007.png", "two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / name).rename(tmp_path / folder / "part.png")
+        path.write_text(path.read_text().replace(name, f"{folder}/part.png"))
+    (tmp_path / "good.txt").write_text("part.png\n")
+    with pytest.raises(ConfigError, match=r"good\.txt:1: 2 pictures are called part\.png; name the one"):
+        read_dataset(Source(tmp_path, good_list=Path("good.txt")))
+
+
+def test_good_parts_beside_coco_are_of_their_whole_folder_as_there(tmp_path: Path) -> None:
+    path = write_tiny_boards(tmp_path, pictures=24, groups=3)
+    content = json.loads(path.read_text())
+    for number in range(6):
+        folder = tmp_path / "day" / f"lot{number}"
+        folder.mkdir(parents=True)
+        for name in ("a.png", "b.png"):
+            cv2.imwrite(str(folder / name), np.full((96, 96), 120, np.uint8))
+    known = {"id": 900, "file_name": "day/lot0/a.png"}
+    path.write_text(json.dumps(content | {"images": [*content["images"], known]}))
+    names = [f"day/lot{number}/{name}.png" for number in range(6) for name in "ab"]
+    (tmp_path / "good.txt").write_text("\n".join(names))
+    found = read_dataset(Source(tmp_path, good_list=Path("good.txt"))).samples
+    assert {sample.group for sample in found if sample.is_good} == {f"day/lot{number}" for number in range(6)}
+
+
 def test_pictures_are_found_beside_their_annotations_in_a_subfolder(tmp_path: Path) -> None:
     write_tiny_boards(tmp_path / "train")
     assert len(read_dataset(Source(tmp_path, Path("train/annotations.json"))).samples) == 12

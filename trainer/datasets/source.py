@@ -66,7 +66,9 @@ class Source:
         good_list = self._good_list()
         if good_list is None:
             return found
-        named = with_good_parts(found, read_good_list(good_list, self._root()))
+        listing = self._listing()
+        folders = [self._root(), *([] if listing is None else [listing.parent]), good_list.parent]
+        named = with_good_parts(found, read_good_list(good_list, folders, found))
         left_out = len({picture.path for picture in found.pictures} - {picture.path for picture in named.pictures})
         if left_out and found.layout == "coco":  # DeepPCB's templates are references, then
             console.print(
