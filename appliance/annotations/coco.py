@@ -177,15 +177,29 @@ def _places(folders: list[Path], name: str) -> list[Path]:
 
 
 def _box(entry: dict[str, Any], where: str) -> Box:
-    corners = entry.get("bbox")
-    if (
-        not isinstance(corners, list)
-        or len(corners) != 4
-        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in corners)
-    ):
-        raise ConfigError(f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}")
+    corners = entry.get("bbox") or _around(entry.get("segmentation"))
+    if not isinstance(corners, list) or len(corners) != 4 or not all(map(_is_number, corners)):
+        raise ConfigError(
+            f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}; repair it, or export polygons"
+        )
     try:
         x, y, width, height = map(float, corners)
     except OverflowError as error:
         raise ConfigError(f"{where}: 'bbox' holds a number that no picture has; repair or remove it") from error
     return x, y, x + width, y + height
+
+
+def _around(polygons: Any) -> list[Any] | None:
+    """Return the box around polygons as `bbox` would have it; None if these are none."""
+    if not isinstance(polygons, list) or not polygons:
+        return None
+    if not all(isinstance(one, list) and len(one) >= 6 and not len(one) % 2 for one in polygons):
+        return None
+    if not all(_is_number(value) for one in polygons for value in one):
+        return None
+    xs, ys = ([value for one in polygons for value in one[axis::2]] for axis in (0, 1))
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -94,6 +94,8 @@ def test_whole_numbers_may_be_written_as_tables_write_them_and_a_byte_order_mark
         ("annotations", 1, {"bbox": [8, 8, -1, 10]}, "no area"),
         ("annotations", 1, {"bbox": [8, 8, 1]}, "bbox"),
         ("annotations", 1, {"bbox": ["8", 8, 1, 1]}, "bbox"),
+        ("annotations", 1, {"bbox": None, "segmentation": [[8, 8, 9, 9]]}, "'bbox' must be .* or export polygons"),
+        ("annotations", 1, {"bbox": [], "segmentation": {"counts": [1, 2], "size": [3, 1]}}, "'bbox' must be"),
         ("annotations", 1, {"bbox": [8, 8, float("nan"), 1]}, "not finite"),
         ("annotations", 0, {"bbox": [1, 1, 10**400, 5]}, "no picture has"),
         ("annotations", 1, {"category_id": 99}, "category 99 .*1 open, 3 short"),
@@ -132,11 +134,13 @@ def test_a_broken_coco_entry_is_named_with_its_line(
     ("change", "box", "says"),
     [
         ({"bbox": [8, 8, 0, 10]}, (8.0, 8.0, 8.0, 18.0), "^$"),
+        ({"bbox": [], "segmentation": [[8, 9, 20, 9, 14.5, 30], [6, 10, 7, 10, 7, 12]]}, (6.0, 9.0, 20.0, 30.0), "^$"),
+        ({"bbox": None, "segmentation": [[8, 9, 20, 9, 14, 30]]}, (8.0, 9.0, 20.0, 30.0), "^$"),
         ({"iscrowd": 1}, (8.0, 8.0, 16.5, 16.0), "crowd; it is taken as one defect"),
         ({}, (8.0, 8.0, 16.5, 16.0), "^$"),
     ],
 )
-def test_a_line_and_a_crowd_are_boxes_and_of_a_crowd_it_is_said(
+def test_lines_crowds_and_polygons_are_boxes_and_of_a_crowd_it_is_said(
     tmp_path: Path, change: Content, box: tuple[float, ...], says: str
 ) -> None:
     def change_it(content: Content) -> None:

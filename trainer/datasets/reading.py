@@ -99,7 +99,7 @@ def _fitted(picture: LabelledPicture) -> LabelledPicture:
     told = tuple(real if said is None else said for said, real in zip(picture.told_size, size, strict=True))
     if told != size:
         raise ConfigError(
-            f"{picture.where}: says {told[0]} x {told[1]} pixels, {picture.path} has {width} x {height}; "
+            f"{picture.where}: says {told[0]!r} x {told[1]!r} pixels, {picture.path} has {width} x {height}; "
             "correct the entry or restore the picture"
         )
     return replace(picture, boxes=fitted_boxes(picture.boxes, size), reference=_reference(picture, size))
