@@ -27,6 +27,7 @@ from trainer.report_page import write_page
 from trainer.seen import Halves, apart, halves, only, seen_groups
 from trainer.spent import Spent, peak_memory_mib
 from trainer.stress import borne_at_export, sweep
+from trainer.variants import engines_of
 from trainer.wording import at_its_limit, between, decimal, within
 
 SCHEMA = "vi.evaluation/1"
@@ -98,13 +99,15 @@ def _of_groups(dataset: Dataset, groups: tuple[str, ...]) -> Dataset:
     return only(dataset, frozenset(groups)) if groups else dataset
 
 
-def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision) -> Runner:
+def _runner(
+    arguments: argparse.Namespace, bundle: Bundle, precision: Precision, engine: EngineName | None = None
+) -> Runner:
     if precision not in bundle.holds():
         raise ConfigError(
             f"--precision {precision}: {arguments.bundle} holds {', '.join(bundle.holds())}; name one of them, "
             "or export it again"
         )
-    engine = _engine(arguments, precision)
+    engine = engine or _engine(arguments, precision)
     runtime = load_runtime(engine, bundle.model(precision), bundle.manifest, arguments.threads, precision)
     return Runner(runtime, bundle.manifest, arguments.overlap_px)
 
@@ -125,9 +128,11 @@ def _judged_otherwise(
         return {}
     found = {}
     for precision in bundle.holds():
-        if precision != (arguments.precision or "f32"):
-            way = f"{precision} {_engine(arguments, precision)}"
-            found[way] = judge_samples(_runner(arguments, bundle, precision), dataset)
+        if precision == (arguments.precision or "f32"):
+            continue
+        for engine in engines_of("int8") if precision == "int8" else (_engine(arguments, precision),):
+            runner = _runner(arguments, bundle, precision, engine)
+            found[f"{precision} {engine}"] = judge_samples(runner, dataset)
     if arguments.weights:
         torch.set_num_threads(arguments.threads)
         runtime = TorchRuntime(weights_file(arguments.weights), bundle)

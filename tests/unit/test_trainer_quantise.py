@@ -317,6 +317,23 @@ def test_evaluate_tells_how_far_torch_and_the_models_lie_apart(exported: Path, t
     assert "The same weights in other ways" in Path(files[0]).read_text()
 
 
+def test_evaluate_judges_int8_with_each_runtime_that_is_here(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    assert simulate(["simulate", str(tmp_path / "boards"), "--parts", "6", "--seed", "5"]) == 0
+    words = [
+        "--bundle",
+        str(SHIPPED_BUNDLE),
+        "--data",
+        str(tmp_path / "boards"),
+        "--json",
+        str(tmp_path / "figures.json"),
+    ]
+    assert main(["evaluate", *words]) == 0
+    others = json.loads((tmp_path / "figures.json").read_text())["others"]
+    assert [*others] == ["fp16 onnxruntime", "int8 onnxruntime", "int8 openvino"]
+    assert all(each["pictures_per_s"] > 0 for each in others.values())
+
+
 def test_weights_of_another_run_are_not_taken_for_the_bundles(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
