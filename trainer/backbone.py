@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import fsspec
 import torch
 from fsspec.exceptions import FSTimeoutError
@@ -24,6 +23,7 @@ from appliance.errors import ConfigError
 from trainer.checkpoint import DAMAGE
 from trainer.model import PAD_VALUE, Net
 from trainer.sizes import TABLE, NetShape
+from trainer.stored_files import store_errors
 from trainer.turned import TURNS
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -42,8 +42,8 @@ _REMEDY = (
     "choose the --size that it was made with, or --weights none; what was made before kernels were turned fits no more"
 )
 
-_UNREACHABLE = (OSError, ValueError, ImportError, FSTimeoutError, aiohttp.ClientError)
-"""What fsspec and its protocols raise when an address cannot be read."""
+_UNREACHABLE = (ValueError, ImportError, FSTimeoutError)
+"""What fsspec raises beside a store's own errors when an address cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,7 +238,7 @@ def _read(address: str, digest: str | None) -> bytes:
     try:
         with fsspec.open(address, "rb") as file:
             data = bytes(file.read(LARGEST_BYTES + 1))
-    except _UNREACHABLE as error:
+    except (*_UNREACHABLE, *store_errors()) as error:
         raise ConfigError(f"{address}: cannot be read ({error}); name another file, or --weights none") from error
     if len(data) > LARGEST_BYTES:
         raise ConfigError(f"{address}: is larger than {LARGEST_BYTES >> 20} MB, and no weights of this net are")

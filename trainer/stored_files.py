@@ -168,14 +168,18 @@ class StoredFiles:
 
     @contextmanager
     def _asked(self, doing: str) -> Iterator[None]:
-        kinds = [getattr(sys.modules[name], kind) for name, kind in _LIBRARY_ERRORS if name in sys.modules]
         try:
             yield
-        except (OSError, *kinds) as error:
+        except store_errors() as error:
             raise StorageError(
                 f"{self.address}: {doing} failed: {error or type(error).__name__}; check the address, its endpoint, "
                 "and this user's rights and credentials, then repeat the command"
             ) from error
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """Return what a store that cannot be read raises: OSError, and what the libraries do that are loaded by now."""
+    return OSError, *(getattr(sys.modules[name], kind) for name, kind in _LIBRARY_ERRORS if name in sys.modules)
 
 
 def _read(file: IO[bytes], most_bytes: int) -> bytes:

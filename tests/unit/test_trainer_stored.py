@@ -278,14 +278,22 @@ def test_a_mistake_is_said_in_words(
     assert says in capsys.readouterr().err
 
 
-def test_a_server_that_is_gone_is_said_in_words(data: Path, tmp_path: Path) -> None:
+WEIGHTS = ["--weights", "s3://x/y", "--weights-digest", "sha256:" + 64 * "0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "remedy"),
+    [
+        (["data", "version", "--to", "s3://x/y", *SAID], 74, "check the address"),
+        (["train", "--out", "run", *WEIGHTS], 78, "name another file"),
+    ],
+)
+def test_a_server_that_is_gone_is_said_in_words(data: Path, words: list[str], code: int, remedy: str) -> None:
     nobody = '{"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"connect_timeout": 1}}'
     environment = {**os.environ, **CREDENTIALS, "AWS_MAX_ATTEMPTS": "1", "FSSPEC_S3": nobody}
-    words = ["data", "version", "--data", str(data), "--to", "s3://x/y", *SAID]
-    ended = subprocess.run(
-        [sys.executable, "-m", "trainer", *words], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 74, ended.stderr
+    command = [sys.executable, "-m", "trainer", *words, "--data", str(data)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=data.parent)
+    assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "s3://x/y: " in ended.stderr
-    assert "check the address" in ended.stderr
+    assert remedy in ended.stderr
