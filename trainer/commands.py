@@ -20,6 +20,7 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
 from trainer.defaults import complete
+from trainer.defaults import in_words as plan_in_words
 from trainer.device import choose, usable_cores
 from trainer.evaluate_command import show_report
 from trainer.export import ExportOptions, weights_file
@@ -61,7 +62,8 @@ def train(arguments: argparse.Namespace) -> int:
     geometry = check_data(split, plan.input_channels)
     _err.print(
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
-        f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step"
+        f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step\n{plan_in_words(plan, split)}",
+        soft_wrap=True,
     )
     backbone = begun_with(arguments, plan, split.whole(), split.validation.groups())
     teacher = _taught_by(arguments.teacher, plan, split)

@@ -60,7 +60,7 @@ def test_the_model_takes_pictures_whole_or_in_tiles_and_never_scaled(
 
 @pytest.mark.parametrize("size", [(800, 600), (100, 100), (96, 96)])
 def test_pictures_of_any_size_are_trained_exported_and_judged_and_so_are_smaller_ones(
-    tmp_path: Path, size: tuple[int, int]
+    tmp_path: Path, size: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     width, height = size
     path = write_tiny_boards(tmp_path / "data", pictures=12, groups=3, side_px=height)
@@ -71,11 +71,18 @@ def test_pictures_of_any_size_are_trained_exported_and_judged_and_so_are_smaller
     named = ["--out", bundle, "--name", "tiny", "--revision", "1"]
     dials = ["--epochs", "30", "--batch", "2", "--crop", "96", "--workers", "1", "--holdout", "family0"]
     assert main(["train", "--data", str(path), "--out", run, *dials]) == 0
+    told = capsys.readouterr().err
+    steps = max(json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()) // 30
+    assert f"it learns for 30 epochs of {steps} steps, judged after every 10 epochs; on " in told
+    assert (
+        ", by 1 processes of 1 threads; learning rate 0.003 at most; 15 % of the crops show good parts; seed 0" in told
+    )
+    assert "crops vary by light_percent 20, contrast_percent 20, shadow_percent 40," in told
     assert main(["export", run, *named, "--golden", "4", "--few-golden", "a test", "--precisions", "f32"]) == 0
     judge = ["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]
     assert main(judge) == 0
-    told = json.loads(Path(figures).read_text())
-    assert (told["pictures"], told["seen"]["pictures"]) == (4, 8)
+    found = json.loads(Path(figures).read_text())
+    assert (found["pictures"], found["seen"]["pictures"]) == (4, 8)
     cv2.imwrite(str(tmp_path / "data" / "lower.png"), np.full((41, width - 1), 120, np.uint8))
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"images": [*content["images"], {"id": 999, "file_name": "lower.png"}]}))
@@ -161,6 +168,8 @@ def test_a_run_that_nobody_measured_takes_ten_thousand_steps_in_epochs_worth_a_c
     steps = plan.passes * steps_per_pass(half, plan)
     assert steps >= 50
     assert plan.epochs * steps == pytest.approx(10_000, rel=0.02)
+    timed = complete(Plan(budget_minutes=40.0), Split(half, half), side_px=None, batch=None, reference="auto")
+    assert (timed.passes, timed.epochs) == (plan.passes, None)
 
 
 @pytest.mark.parametrize(("size", "side_px"), [((700, 200), 480), ((200, 390), 416), ((310, 200), 320)])
