@@ -65,11 +65,14 @@ def check(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if training on it, or its figures, would be untrue.
     """
-    from trainer.datasets.check import check_dataset  # brings torch, which `import` can do without
+    from trainer.datasets.check import (
+        check_dataset,
+        grouped_as_in_training,
+    )  # brings torch, which `import` can do without
 
     place = source_of(arguments)
-    examined = examine(place.annotations())
-    findings = check_dataset(examined, arguments.holdout)
+    examined, gone = grouped_as_in_training(examine(place.annotations()), place.folder())
+    findings = check_dataset(examined, arguments.holdout, gone)
     _show_findings(examined, findings)
     if arguments.json:
         write_json(arguments.json.path, findings_as_dict(examined, findings))

@@ -255,9 +255,26 @@ def test_where_all_groups_share_copies_nothing_is_held_out_without_a_word(
 def test_one_group_and_an_unknown_one_cannot_be_divided(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--data", str(data), "--holdout", "family9"]) == 78
     assert "no group family9" in capsys.readouterr().err
+    write_tiny_deeppcb(data.parent / "pcb", {"a": 2}, side_px=SIDE_PX)
+    ((says, files),) = checked(data.parent / "pcb", code=1)["wrong: groups"]
+    assert (says, len(files)) == ("all pictures are of group a", 4)
+
+
+def test_a_check_divides_the_groups_that_training_does(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(data, lambda content: [image.update(group="all") for image in content["images"]])
-    ((says, files),) = checked(data, code=1)["wrong: groups"]
-    assert (says, len(files)) == ("all pictures are of group all", 12)
+    shutil.copy(data / "000.png", data / "copy.png")
+    add(data, "copy.png", "all", like=0)
+    assert main(["data", "split", "--data", str(data)]) == 0
+    assert "2 groups share copies" in capsys.readouterr().out
+    assert "warning: copies in several groups" in checked(data)
+    for command in ("split", "check"):
+        assert main(["data", command, "--data", str(data), "--holdout", "000.png,004.png"]) == 1
+    assert [files for _, files in checked(data, "--holdout", "000.png,004.png", code=1)["wrong: leakage"]] == [
+        ["000.png", "copy.png"]
+    ]
+    capsys.readouterr()
+    assert main(["data", "check", "--data", str(data), "--holdout", "all"]) == 78
+    assert "the group all was taken apart, because" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_template_is_no_duplicate_of_the_picture_that_it_belongs_to(tmp_path: Path) -> None:
