@@ -20,7 +20,6 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
 from trainer.defaults import complete
-from trainer.defaults import in_words as plan_in_words
 from trainer.device import choose, usable_cores
 from trainer.evaluate_command import show_report
 from trainer.export import ExportOptions, weights_file
@@ -29,6 +28,7 @@ from trainer.files import make_folder, write_json
 from trainer.metrics import Parts
 from trainer.operating_point import Wish
 from trainer.plan import LARGEST_TEAM, USUAL_BATCH, USUAL_SIDE_PX, Plan
+from trainer.plan_words import in_words as plan_in_words
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.progress import results as _out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,25 +57,6 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         if plan.budget_minutes is None:
             plan = replace(plan, epochs=max(1, round(USUAL_STEPS / (plan.passes * steps))))
     return plan
-
-
-def in_words(plan: Plan, split: Split) -> str:
-    """Say what was derived of a run.
-
-    Args:
-        plan: complete.
-        split: both halves.
-    """
-    steps = plan.passes * steps_per_pass(split.train, plan)
-    length = f"{plan.epochs} epochs" if plan.budget_minutes is None else f"{plan.budget_minutes:g} minutes, in epochs"
-    early = "" if plan.patience is None else f", ended after {plan.patience} judgements without a better one"
-    strengths = ", ".join(f"{name} {value:g}" for name, value in asdict(plan.strengths).items())
-    return (
-        f"it learns for {length} of {steps} steps, judged after every {plan.validate_every} epochs{early}; on "
-        f"{plan.device}, by {plan.workers} processes of {plan.threads} threads; learning rate {plan.rate:g} at most; "
-        f"{100 * plan.good_share:g} % of the crops show good parts; seed {plan.seed}\n"
-        f"crops vary by {strengths}"
-    )
 
 
 def usual_side_px(train: Dataset) -> int:

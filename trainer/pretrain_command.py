@@ -37,21 +37,7 @@ def pretrain(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.out.path.suffix != ".safetensors":
         raise ConfigError(f"--out {arguments.out.path}: must end in .safetensors, by which the file is read again")
-    device, cores = choose(arguments.device), usable_cores()
-    workers = arguments.workers
-    if workers is None:  # without a GPU, a step's arithmetic takes half as long again as making its pictures
-        workers = max(1, cores - 1 if device == "cuda" else cores * 2 // 5)
-    dials = Pretraining(
-        steps=arguments.steps,
-        batch=arguments.batch,
-        seed=arguments.seed,
-        minutes=arguments.minutes,
-        side_px=arguments.side,
-        workers=workers,
-        threads=max(1, cores - workers),
-        device=device,
-        size=arguments.size,
-    )
+    dials = _dials(arguments)
     dials.check()
     console.print(
         f"size {dials.size}: {dials.steps} steps of {dials.batch} pictures on {dials.device} (processor threads: "
@@ -83,3 +69,21 @@ def pretrain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json.path, notes)
     return 0
+
+
+def _dials(arguments: argparse.Namespace) -> Pretraining:
+    device, cores = choose(arguments.device), usable_cores()
+    workers = arguments.workers
+    if workers is None:  # without a GPU, a step's arithmetic takes half as long again as making its pictures
+        workers = max(1, cores - 1 if device == "cuda" else cores * 2 // 5)
+    return Pretraining(
+        steps=arguments.steps,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+        side_px=arguments.side,
+        workers=workers,
+        threads=max(1, cores - workers),
+        device=device,
+        size=arguments.size,
+    )

@@ -7,7 +7,7 @@ Source: github.com/tangsanli5201/DeepPCB, arXiv 1902.06197.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.annotations.pictures import (
@@ -43,7 +43,7 @@ def read_deeppcb(list_file: Path, root: Path | None = None) -> Annotations:
     root = root or list_file.parent
     tested: list[LabelledPicture] = []
     good: list[LabelledPicture] = []
-    for where, line in _lines(list_file):
+    for where, line in numbered_lines(list_file):
         fields = line.split()
         if len(fields) != 2:
             raise ConfigError(f"{where}: expected '<picture>.jpg <labels>.txt', found {line!r}; repair the line")
@@ -60,47 +60,6 @@ def read_deeppcb(list_file: Path, root: Path | None = None) -> Annotations:
     return Annotations("deeppcb", dict.fromkeys(CLASSES, str(list_file)), tuple(tested + good))
 
 
-def read_good_list(list_file: Path, folders: Sequence[Path], known: Annotations) -> tuple[LabelledPicture, ...]:
-    """Read a list of good parts' pictures, one a line: the picture's path, or a line of DeepPCB's own lists.
-
-    Args:
-        list_file: text; a line is a path, blanks and all, or a line of DeepPCB's own, of which the first word counts.
-        folders: that the paths start from, or their `images/`, in this order.
-        known: what the annotations say; a picture of theirs may be named by its file's name alone.
-
-    Returns:
-        Good parts in the order of the list; for a line that names a DeepPCB pair, its template, which is also its
-        reference. The group is the first folder, beside COCO the whole one; without one the picture by itself.
-
-    Raises:
-        ConfigError: A picture is missing or listed twice; the message names file and line.
-    """
-    named: dict[str, list[Path]] = {}
-    for picture in known.pictures:
-        named.setdefault(picture.path.name, []).append(picture.path)
-    found = []
-    for where, line in _lines(list_file):
-        whole, name = Path(line.strip()), Path(line.split()[0])
-        if not name.stem or not whole.stem:
-            raise ConfigError(f"{where}: {line!r} is no name of a picture; repair the line")
-        template = name.with_name(f"{name.stem}_temp{name.suffix}")
-        ways = (whole, "images" / whole, name, "images" / name, template)
-        places = [folder / way for folder in folders for way in ways]
-        same = named.get(str(whole), [])
-        if len(same) > 1 and not any(place.is_file() for place in places):
-            raise ConfigError(f"{where}: {len(same)} pictures are called {whole}; name the one with its folder")
-        places += same
-        path = existing(places, where)
-        reference = path if path.stem.endswith("_temp") else None
-        inside = next((path.relative_to(top) for top in folders if path.is_relative_to(top)), Path(path.name))
-        group = inside.parts[0] if known.layout == "deeppcb" or len(inside.parts) == 1 else inside.parent.as_posix()
-        found.append(LabelledPicture(path, group, (), where, reference=reference))
-    if not found:
-        raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
-    check_listed_once(found)
-    return tuple(found)
-
-
 def read_labels(path: Path) -> tuple[TruthBox, ...]:
     """Read one label file.
 
@@ -111,7 +70,7 @@ def read_labels(path: Path) -> tuple[TruthBox, ...]:
         ConfigError: The file is missing or a line is broken; the message names file and line.
     """
     boxes: list[TruthBox] = []
-    for where, line in _lines(path):
+    for where, line in numbered_lines(path):
         fields = _SEPARATOR.split(line.strip())
         try:
             x1, y1, x2, y2 = (float(field) for field in fields[:4])
@@ -127,7 +86,8 @@ def read_labels(path: Path) -> tuple[TruthBox, ...]:
     return tuple(boxes)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Give the lines of a text that are not blank, each behind its file and number."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield f"{path}:{number}", line

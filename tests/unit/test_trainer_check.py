@@ -287,6 +287,37 @@ def test_a_template_is_no_duplicate_of_the_picture_that_it_belongs_to(tmp_path: 
     assert checked(tmp_path / "data").keys() == {"warning: rare classes"}
 
 
+def test_references_that_are_damaged_or_of_another_size_are_found(data: Path) -> None:
+    for name, height in (("whole.jpg", SIDE_PX), ("cut.jpg", SIDE_PX), ("low.jpg", 64)):
+        cv2.imwrite(str(data / name), cv2.resize(board(7), (SIDE_PX, height)))
+    (data / "cut.jpg").write_bytes((data / "cut.jpg").read_bytes()[:-60])
+    names = ["cut.jpg", "cut.jpg", "low.jpg", *["whole.jpg"] * 9]
+
+    def name_them(content: Content) -> None:
+        for image, name in zip(content["images"], names, strict=True):
+            image["reference"] = name
+
+    change(data, name_them)
+    found = checked(data, code=1)
+    ((says, files),) = found["wrong: unreadable pictures"]
+    assert f"their reference {data / 'cut.jpg'} ends too early" in says
+    assert files == ["000.png", "001.png"]
+    assert found["wrong: references that do not fit their picture"] == [
+        (f"{data / 'low.jpg'} has 96 x 64 pixels, the picture 96 x 96", ["002.png"])
+    ]
+
+
+def test_sixteen_bits_of_which_a_camera_fills_twelve_are_told(data: Path) -> None:
+    for path in data.glob("*.png"):
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 16)
+    ((says, files),) = checked(data)["warning: bits without use"]
+    assert "none of 12 pictures of 16 bits goes above" in says
+    assert len(files) == 12
+    for path in data.glob("*.png"):
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) * 16)
+    assert "warning: bits without use" not in checked(data)
+
+
 COPIES: list[Callable[[Pixels], Any]] = [
     lambda pixels: pixels,
     lambda pixels: cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 0),

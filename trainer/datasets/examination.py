@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Facts:
         size: width and height in pixels.
         kind: channels and depth, as in "1 x 8 bit".
         brightness: mean grey value, 0..255.
+        brightest: the largest value that is stored, as a share of what its depth holds, 0..1.
         spread: standard deviation of the grey values.
         looks: for comparing.
     """
@@ -35,6 +36,7 @@ class Facts:
     size: tuple[int, int]
     kind: str
     brightness: float
+    brightest: float
     spread: float
     looks: Looks
 
@@ -46,15 +48,22 @@ class Examined:
     Args:
         annotations: what it says.
         facts: of each picture, in that order; of a damaged one the words that say what is wrong.
+        references: the same of each reference that is none of these pictures.
     """
 
     annotations: Annotations
     facts: tuple[Facts | str, ...]
+    references: Mapping[Path, Facts | str]
 
     def sound(self) -> list[tuple[int, LabelledPicture, Facts]]:
         """Return index, entry and facts of each picture that can be decoded."""
         both = zip(self.annotations.pictures, self.facts, strict=True)
         return [(at, picture, facts) for at, (picture, facts) in enumerate(both) if isinstance(facts, Facts)]
+
+    def compared(self, reference: Path) -> tuple[int, ...]:
+        """Return the indices of the pictures that name a reference."""
+        pictures = self.annotations.pictures
+        return tuple(at for at, picture in enumerate(pictures) if picture.reference == reference)
 
 
 def examine(annotations: Annotations) -> Examined:
@@ -67,11 +76,14 @@ def examine(annotations: Annotations) -> Examined:
         What was measured; boxes are held against their pictures, but for those that do not fit.
     """
     facts = tuple(measure(picture.path) for picture in tracked(annotations.pictures, "looking at the pictures"))
+    named = dict.fromkeys(item.reference for item in annotations.pictures if item.reference is not None)
+    others = [path for path in named if path not in {item.path for item in annotations.pictures}]
+    references = {path: measure(path) for path in tracked(others, "looking at the references")}
     pictures = [
         picture if isinstance(its, str) else replace(picture, boxes=tuple(_fitted(picture.boxes, its.size)))
         for picture, its in zip(annotations.pictures, facts, strict=True)
     ]
-    return Examined(replace(annotations, pictures=tuple(pictures)), facts)
+    return Examined(replace(annotations, pictures=tuple(pictures)), facts, references)
 
 
 def _fitted(boxes: Sequence[TruthBox], size: tuple[int, int]) -> Iterator[TruthBox]:
@@ -108,9 +120,15 @@ def measure(path: Path) -> Facts | str:
         size,
         f"{channels} x {8 * stored.dtype.itemsize} bit",
         float(grey.mean()),
+        _brightest(stored),
         float(grey.std()),
         looks_of(grey[:, :, 0]),
     )
+
+
+def _brightest(stored: np.ndarray) -> float:
+    most = np.iinfo(stored.dtype).max if np.issubdtype(stored.dtype, np.integer) else 1.0
+    return float(stored.max()) / most
 
 
 def is_cut_off(data: bytes) -> bool:

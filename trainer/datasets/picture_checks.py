@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
+from trainer.datasets.reference_checks import check_references, damaged_references
 
 FLAT_SPREAD = 1.0
 """Standard deviation in grey values below which a picture shows nothing."""
@@ -18,6 +19,9 @@ OUTLIER_Z = 3.5
 
 Source: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), chapter 3.
 """
+
+LEAST_RANGE = 0.25
+"""Of what 16 bits hold: what stays below in all pictures was stored by a camera of 14 bits or fewer."""
 
 HARMLESS_SPREAD = 5.0
 """Standard deviation of the brightness in grey values that a training takes anyway: steadier light counts as this."""
@@ -32,7 +36,13 @@ def check_pictures(examined: Examined) -> Iterator[Finding]:
     Yields:
         One finding per check, also where all is well.
     """
+    yield from _check_files(examined)
+    yield from _check_values(examined)
+
+
+def _check_files(examined: Examined) -> Iterator[Finding]:
     damaged = [Case((at,), words) for at, words in enumerate(examined.facts) if isinstance(words, str)]
+    damaged += damaged_references(examined)
     yield Finding(
         "unreadable pictures",
         True,
@@ -40,6 +50,7 @@ def check_pictures(examined: Examined) -> Iterator[Finding]:
         "restore the file, or take it off the list",
         tuple(damaged),
     )
+    yield check_references(examined)
     sound = examined.sound()
     sizes: dict[str, list[int]] = defaultdict(list)
     kinds: dict[str, list[int]] = defaultdict(list)
@@ -61,7 +72,21 @@ def check_pictures(examined: Examined) -> Iterator[Finding]:
         "export them from one source in one way",
         _mixture(kinds),
     )
-    flat = [Case((at,), f"grey values spread by {f.spread:.1f}") for at, _, f in sound if f.spread < FLAT_SPREAD]
+
+
+def _check_values(examined: Examined) -> Iterator[Finding]:
+    yield Finding(
+        "bits without use",
+        False,
+        "of 16 bits the upper 8 are taken, so a camera's 10 or 12 bits in the lower end become nearly black",
+        "export them with 8 bits, or with the camera's bits moved up",
+        _dim(examined),
+    )
+    flat = [
+        Case((at,), f"grey values spread by {facts.spread:.1f}")
+        for at, _, facts in examined.sound()
+        if facts.spread < FLAT_SPREAD
+    ]
     yield Finding(
         "empty pictures",
         False,
@@ -76,6 +101,15 @@ def check_pictures(examined: Examined) -> Iterator[Finding]:
         "look at the lamp and the exposure; keep it only if the line will see such pictures",
         _bright_or_dark(examined),
     )
+
+
+def _dim(examined: Examined) -> tuple[Case, ...]:
+    deep = [(at, facts.brightest) for at, _, facts in examined.sound() if facts.kind.endswith("16 bit")]
+    brightest = max((share for _, share in deep), default=1.0)
+    if brightest > LEAST_RANGE:
+        return ()
+    words = f"none of {len(deep)} pictures of 16 bits goes above {100 * brightest:.1f} % of their range"
+    return (Case(tuple(at for at, _ in deep), words),)
 
 
 def _mixture(found: dict[str, list[int]]) -> tuple[Case, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from appliance.annotations.coco import read_coco
-from appliance.annotations.deeppcb import read_deeppcb, read_good_list
+from appliance.annotations.deeppcb import read_deeppcb
+from appliance.annotations.good_list import read_good_list
 from appliance.annotations.layouts import LAYOUTS, read_annotations
 from appliance.annotations.pictures import Annotations, with_good_parts
 from appliance.arguments import names

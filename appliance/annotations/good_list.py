@@ -1,0 +1,49 @@
+"""A list of good parts' pictures, beside annotations of any layout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.annotations.deeppcb import numbered_lines
+from appliance.annotations.pictures import Annotations, LabelledPicture, check_listed_once, existing
+from appliance.errors import ConfigError
+
+
+def read_good_list(list_file: Path, folders: Sequence[Path], known: Annotations) -> tuple[LabelledPicture, ...]:
+    """Read a list of good parts' pictures, one a line: the picture's path, or a line of DeepPCB's own lists.
+
+    Args:
+        list_file: text; a line is a path, blanks and all, or a line of DeepPCB's own, of which the first word counts.
+        folders: that the paths start from, or their `images/`, in this order.
+        known: what the annotations say; a picture of theirs may be named by its file's name alone.
+
+    Returns:
+        Good parts in the order of the list; for a line that names a DeepPCB pair, its template, which is also its
+        reference. The group is the first folder, beside COCO the whole one; without one the picture by itself.
+
+    Raises:
+        ConfigError: A picture is missing or listed twice; the message names file and line.
+    """
+    named: dict[str, list[Path]] = {}
+    for picture in known.pictures:
+        named.setdefault(picture.path.name, []).append(picture.path)
+    found = []
+    for where, line in numbered_lines(list_file):
+        whole, name = Path(line.strip()), Path(line.split()[0])
+        if not name.stem or not whole.stem:
+            raise ConfigError(f"{where}: {line!r} is no name of a picture; repair the line")
+        template = name.with_name(f"{name.stem}_temp{name.suffix}")
+        ways = (whole, "images" / whole, name, "images" / name, template)
+        places = [folder / way for folder in folders for way in ways]
+        same = named.get(str(whole), [])
+        if len(same) > 1 and not any(place.is_file() for place in places):
+            raise ConfigError(f"{where}: {len(same)} pictures are called {whole}; name the one with its folder")
+        places += same
+        path = existing(places, where)
+        reference = path if path.stem.endswith("_temp") else None
+        inside = next((path.relative_to(top) for top in folders if path.is_relative_to(top)), Path(path.name))
+        group = inside.parts[0] if known.layout == "deeppcb" or len(inside.parts) == 1 else inside.parent.as_posix()
+        found.append(LabelledPicture(path, group, (), where, reference=reference))
+    if not found:
+        raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
+    check_listed_once(found)
+    return tuple(found)
