@@ -65,10 +65,8 @@ def check(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if training on it, or its figures, would be untrue.
     """
-    from trainer.datasets.check import (
-        check_dataset,
-        grouped_as_in_training,
-    )  # brings torch, which `import` can do without
+    # brings torch, which `import` can do without
+    from trainer.datasets.check import check_dataset, grouped_as_in_training
 
     place = source_of(arguments)
     examined, gone = grouped_as_in_training(examine(place.annotations()), place.folder())

@@ -1,6 +1,7 @@
 """Masks: a picture per picture whose pixels above 0 are defects, as MVTec AD, VisA or KolektorSDD2 have them.
 
-Source: mvtec.com/company/research/datasets/mvtec-ad (test/<defect>/000.png, ground_truth/<defect>/000_mask.png).
+Source: mvtec.com/company/research/datasets/mvtec-ad (test/<defect>/000.png, ground_truth/<defect>/000_mask.png),
+vicos.si/resources/kolektorsdd2 (train/10000.png, train/10000_GT.png), magnetic tiles (MT_Crack/Imgs/1.jpg and 1.png).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trainer.progress import tracked
 MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth"})
 GOOD_FOLDERS = frozenset({"good", "ok"})
 _PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
-_MASK_END = "_mask"
+_MASK_ENDS = ("_mask", "_GT", "_gt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class _Mask:
 
 
 def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) -> Found:
-    """Read pictures and their masks in `masks/` or `ground_truth/`, or beside them as `<stem>_mask.png`.
+    """Read pictures and their masks in `masks/` or `ground_truth/`, or beside them: `_mask`, `_GT`, or PNG beside JPEG.
 
     The class is the first folder below `masks/`; with --classes it is the pixel value (1 the first name), or
     always the only name. A picture without a mask is a good part; where others of its folder have one, or
@@ -47,8 +48,9 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
         ConfigError: A mask fits no picture or not exactly one, is as large as none, or is missing.
     """
     files = sorted(picture_files(source))
-    masks = [_mask(path, source) for path in files if _is_mask(path, source)]
-    pictures = [path for path in files if not _is_mask(path, source)]
+    beside = frozenset(path.with_suffix("") for path in files if path.suffix.lower() != ".png")
+    pictures = [path for path in files if not _is_mask(path, source, beside)]
+    masks = [_mask(path, source) for path in sorted(set(files) - set(pictures))]
     if not pictures:
         raise ConfigError(f"{source}: has no pictures; name the folder that holds images/ and masks/")
     masks_of = _assigned(masks, pictures, source)
@@ -60,7 +62,7 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
             if is_mask_needed or inner.parts[0] in kinds:
                 raise ConfigError(
                     f"{path}: shows a defect and has no mask, but a detector must know where it is; add "
-                    f"{path.stem}{_MASK_END}.png (0 = background) beside it or in masks/, or move a good part to good/"
+                    f"{path.stem}_mask.png (0 = background) beside it or in masks/, or move a good part to good/"
                 )
             unmasked.append(path)
         size = picture_size(path, str(path))
@@ -73,12 +75,17 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
             seen = "lies in good/ and its mask shows a defect" if is_good else "lies not in good/ and its mask is empty"
             raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
         found.append(FoundPicture(path, size, wishes.group(inner), defects))
-    names = sorted({defect.label for picture in found for defect in picture.defects} | kinds)
-    classes = wishes.classes or tuple(names)
-    if not unmasked:
-        return Found(classes, tuple(found))
-    words = f"{len(unmasked)} pictures have no mask and are taken as good parts, the first {unmasked[0]}"
-    return Found(classes, tuple(found), (words,))
+    shown = {defect.label for picture in found for defect in picture.defects}
+    classes = wishes.classes or tuple(sorted(shown or kinds))
+    remarks = []
+    if unmasked:
+        remarks.append(f"{len(unmasked)} pictures have no mask and are taken as good parts, the first {unmasked[0]}")
+    named_alike = [mask.path for mask in masks if mask.path.with_suffix("") in beside]
+    if named_alike:
+        remarks.append(
+            f"{len(named_alike)} PNG files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
+        )
+    return Found(classes, tuple(found), tuple(remarks))
 
 
 def read_folders(source: Path, wishes: Wishes) -> Found:
@@ -97,8 +104,9 @@ def read_folders(source: Path, wishes: Wishes) -> Found:
     return found
 
 
-def _is_mask(path: Path, source: Path) -> bool:
-    return is_in(path, source, MASK_FOLDERS) or path.stem.endswith(_MASK_END)
+def _is_mask(path: Path, source: Path, beside: frozenset[Path]) -> bool:
+    is_beside = path.suffix.lower() == ".png" and path.with_suffix("") in beside
+    return is_in(path, source, MASK_FOLDERS) or path.stem.endswith(_MASK_ENDS) or is_beside
 
 
 def _mask(path: Path, source: Path) -> _Mask:
@@ -106,7 +114,8 @@ def _mask(path: Path, source: Path) -> _Mask:
     roots = [at for at, part in enumerate(folders) if part.lower() in MASK_FOLDERS]
     inner = folders[roots[-1] + 1 :] if roots else folders
     inner = tuple(part for part in inner if part.lower() not in _PLAIN_FOLDERS)
-    return _Mask(path, inner, path.stem.removesuffix(_MASK_END))
+    end = next((end for end in _MASK_ENDS if path.stem.endswith(end)), "")
+    return _Mask(path, inner, path.stem.removesuffix(end))
 
 
 def _inner(path: Path, source: Path) -> Path:
