@@ -48,7 +48,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     seen = seen_groups(whole, bundle.manifest.lineage)
     dataset, trained_on = apart(_of_groups(whole, arguments.groups), seen)
     first: Precision = arguments.precision or "f32"
-    runner = _runner(arguments, bundle, first)
+    runner = _runner(arguments, bundle, first, _engine(arguments, first))
     judged, spent = judge_samples(runner, dataset)
     figures = report(judged, bundle.manifest, spent, peak_memory_mib())
     show_report(figures)
@@ -99,15 +99,12 @@ def _of_groups(dataset: Dataset, groups: tuple[str, ...]) -> Dataset:
     return only(dataset, frozenset(groups)) if groups else dataset
 
 
-def _runner(
-    arguments: argparse.Namespace, bundle: Bundle, precision: Precision, engine: EngineName | None = None
-) -> Runner:
+def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision, engine: EngineName) -> Runner:
     if precision not in bundle.holds():
         raise ConfigError(
             f"--precision {precision}: {arguments.bundle} holds {', '.join(bundle.holds())}; name one of them, "
             "or export it again"
         )
-    engine = engine or _engine(arguments, precision)
     runtime = load_runtime(engine, bundle.model(precision), bundle.manifest, arguments.threads, precision)
     return Runner(runtime, bundle.manifest, arguments.overlap_px)
 

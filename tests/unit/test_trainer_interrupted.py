@@ -18,8 +18,8 @@ from trainer.team import Team, gathered
 pytestmark = pytest.mark.long
 
 
-def _interrupt(moment: "Callable[[subprocess.Popen[str]], object]", *words: str) -> None:
-    """Start a command, press Ctrl-C when it is at the moment asked for, and look at how it ends."""
+def _interrupt(moment: "Callable[[subprocess.Popen[str]], object]", *words: str) -> list[int]:
+    """Start a command, press Ctrl-C at a moment, and look at how it ends; return what worked for it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "trainer", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -33,6 +33,7 @@ def _interrupt(moment: "Callable[[subprocess.Popen[str]], object]", *words: str)
     assert "trainer: interrupted" in said
     assert "Traceback" not in said
     assert not any("spawn_main" in command(other) for other in others)
+    return others
 
 
 def _has_others(process: "subprocess.Popen[str]") -> bool:
@@ -44,11 +45,13 @@ def test_training_by_two_processes(tmp_path: Path, moment: str) -> None:
     data = write_tiny_boards(tmp_path / "data", pictures=24, groups=4)
     words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--workers", "2", "--epochs", "900"]
     words += ["--holdout", "family0", "--batch", "8", "--crop", "64", "--width", "8"]
-    _interrupt(_has_others if moment == "starting" else lambda _: (tmp_path / "run" / "last.pt").is_file(), *words)
+    moments = {"starting": _has_others, "training": lambda _: (tmp_path / "run" / "last.pt").is_file()}
+    assert len(_interrupt(moments[moment], *words)) == 1
 
 
 def test_pretraining_while_the_processes_that_make_pictures_start(tmp_path: Path) -> None:
-    _interrupt(_has_others, "pretrain", "--out", str(tmp_path / "a.safetensors"), "--workers", "2", "--batch", "4")
+    words = ["pretrain", "--out", str(tmp_path / "a.safetensors"), "--workers", "2", "--batch", "4"]
+    assert _interrupt(_has_others, *words)
 
 
 def test_a_command_whose_libraries_are_being_loaded(tmp_path: Path) -> None:

@@ -76,8 +76,9 @@ def examine(annotations: Annotations) -> Examined:
         What was measured; boxes are held against their pictures, but for those that do not fit.
     """
     facts = tuple(measure(picture.path) for picture in tracked(annotations.pictures, "looking at the pictures"))
-    named = dict.fromkeys(item.reference for item in annotations.pictures if item.reference is not None)
-    others = [path for path in named if path not in {item.path for item in annotations.pictures}]
+    own = {item.path for item in annotations.pictures}
+    named = {item.reference: None for item in annotations.pictures if item.reference is not None}
+    others = [path for path in named if path not in own]
     references = {path: measure(path) for path in tracked(others, "looking at the references")}
     pictures = [
         picture if isinstance(its, str) else replace(picture, boxes=tuple(_fitted(picture.boxes, its.size)))
