@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from appliance import __version__
 from appliance.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ApplianceError, end
+from appliance.interrupts import deferred
 from appliance.log_pace import LogPace
 
 EPILOG = (
@@ -29,7 +30,7 @@ class _Command(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.module is not None:
-            with _held_back():
+            with deferred(signal.SIGINT, signal.SIGTERM):  # else it would come out as a library's failure to load
                 found, self.module = importlib.import_module(f"appliance.{self.module}"), None
             found.add_arguments(self)
             self.set_defaults(execute=found.execute)
@@ -92,16 +93,6 @@ def _ended_in_order() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Let a signal wait: what it raises while a library is loaded would come out as that library's failure."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

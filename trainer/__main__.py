@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,9 +11,9 @@ from pathlib import Path
 
 from appliance.arguments import count, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
+from appliance.interrupts import deferred
 from trainer.data_arguments import add_data
 from trainer.datasets import source
-from trainer.interrupts import held_back
 from trainer.pack_arguments import add_pack
 from trainer.pretrain_arguments import add_pretrain
 from trainer.release.arguments import add_keys
@@ -208,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake gets words and an exit code, never a traceback."""
     arguments = parser().parse_args(argv)
     try:
-        with held_back():  # torch takes seconds to load, and help needs none of it
+        with deferred(signal.SIGINT):  # torch takes seconds to load, and help needs none of it
             commands = import_module(arguments.module)
         return int(getattr(commands, arguments.execute)(arguments))
     except (ApplianceError, OSError) as error:
