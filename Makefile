@@ -24,16 +24,17 @@ apt = { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq $(1) >/dev/
 demo: $(VENV)/.demo broker
 	$(BIN)/appliance demo $(DEMO_ARGS)
 
-# Real processes that are killed and timed have the computer to themselves here, all other tests share it.
+# Real processes that are killed and timed have the computer to themselves here, all other tests share it. A pytest process
+# that dies ends the tests: pytest-xdist would start another one and wait for it for ever.
 test: $(VENV)/.test broker test-programs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gate and not long"
+	$(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile -m "not faults and not gate and not long"
 	$(BIN)/python -m pytest tests/faults -m "not long"
 
 # What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data, and long
 # series of kills, two beside each other: their deadlines leave seconds.
 test-long: $(VENV)/.test broker test-programs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "long and not faults"
-	$(BIN)/python -m pytest -n 2 --dist load tests/faults -m long
+	$(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile -m "long and not faults"
+	$(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist load tests/faults -m long
 
 bench: $(VENV)/.test broker
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,7 @@
 """Settings that every test shares, and what becomes of tests that cannot run here."""
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             report.outcome = "failed"
             report.longrepr = f"{reason[2]}; install it, or run without REQUIRE_PROGRAMS to skip this test"
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a process of pytest-xdist died, which itself says only that it did: -11 is a segmentation fault."""
+    if error:
+        sys.stderr.write(f"\nthe process {node.gateway.id} ended with {node.gateway._io.popen.wait(10)}\n")
 
 
 @pytest.fixture(scope="session")

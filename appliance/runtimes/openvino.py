@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -198,14 +199,28 @@ def _held(core: Any, wanted: Mapping[str, Any], cores: int) -> Iterator[None]:
 
 def _core(precision: str) -> Any:
     try:
-        core = openvino.Core()
-        able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        with ThreadPoolExecutor(1) as soon_gone:
+            core, able = soon_gone.submit(_start).result()
     except _ENGINE_ERRORS as error:
         raise RuntimeFault(f"OpenVINO could not start: {_words(error)}; see `appliance check`") from error
     known = [name for name, capability in _PRECISIONS.items() if capability in able]
     if precision not in known:
         raise ConfigError(f"this processor does not compute with {precision}; set precision to {' or '.join(known)}")
     return core
+
+
+def _start() -> tuple[Any, list[str]]:
+    """Return an engine and what it can compute with; to be called in a thread that ends before the engine does.
+
+    The engine gives the thread that starts it a stack for signals and takes it away when it is done away with, but in
+    another thread without telling the kernel: the next signal that the first one heard, even SIGTERM, would end the
+    process without a word.
+
+    Source:
+        OpenVINO 2026.4, src/plugins/intel_cpu/src/sigstack_manager.cpp.
+    """
+    core = openvino.Core()
+    return core, core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 def _set_up(compiled: Any) -> _SetUp:

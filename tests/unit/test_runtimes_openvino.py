@@ -111,3 +111,14 @@ def test_it_finds_on_the_shipped_bundles_golden_images_what_onnx_runtime_finds()
     for image in bundle.golden:
         theirs, ours = (runtime.infer(image.pixels()[None]).scores for runtime in runtimes)
         assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_signal_is_heard_after_another_thread_has_done_away_with_the_model() -> None:
+    told = run_in_python(
+        f"{IMPORTS} import os, signal, threading;"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked to stop'));"
+        "held = [make_runtime(RuntimeSection(kind='openvino'), read_bundle(path))];"
+        "thread = threading.Thread(target=held.clear); thread.start(); thread.join();"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    assert (told.returncode, told.stdout) == (0, "asked to stop\n")
