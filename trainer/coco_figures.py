@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,12 @@ COCO_IOUS = tuple(0.5 + 0.05 * step - 1e-6 for step in range(10))
 
 @dataclass(frozen=True, slots=True)
 class CocoFigures:
-    """AP at IoU 0.50 and averaged over 0.50 to 0.95, mean over the classes, 0..1 (nan without any truth)."""
+    """AP at IoU 0.50 and averaged over 0.50 to 0.95, mean over the classes and by class, 0..1 (nan without a truth)."""
 
     ap50: float
     ap50_95: float
+    ap50_classes: dict[str, float]
+    ap50_95_classes: dict[str, float]
 
 
 def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
@@ -34,7 +37,7 @@ def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
         classes: names, in the order of the labels.
 
     Returns:
-        The two figures.
+        The figures.
 
     Source:
         github.com/MiXaiLL76/faster_coco_eval, cocodataset.org/#detection-eval.
@@ -48,10 +51,11 @@ def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
             truths.append(entry | {"id": len(truths) + 1, "iscrowd": 0, "area": area})
         for box, label, score in zip(picture.boxes, picture.labels, picture.scores, strict=True):
             found.append(_entry(number, box, label) | {"score": float(score)})
-    if not truths:
-        return CocoFigures(float("nan"), float("nan"))
-    if not found:
-        return CocoFigures(0.0, 0.0)
+    known = {int(label) for picture in judged for label in picture.true_labels}
+    none = {name: 0.0 if label in known else math.nan for label, name in enumerate(classes)}
+    if not truths or not found:
+        mean = 0.0 if truths else math.nan
+        return CocoFigures(mean, mean, none, none)
     truth = COCO(
         {
             "images": [{"id": number} for number in range(1, len(judged) + 1)],
@@ -64,7 +68,15 @@ def coco_figures(judged: list[Judged], classes: tuple[str, ...]) -> CocoFigures:
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return CocoFigures(float(evaluation.stats[1]), float(evaluation.stats[0]))
+    # of each IoU, recall, class, area and number of detections; -1 where a class has nothing to find
+    precisions = evaluation.eval["precision"][:, :, :, 0, -1]
+    by_class = np.where(precisions < 0, math.nan, precisions).mean(axis=1)
+    return CocoFigures(
+        float(evaluation.stats[1]),
+        float(evaluation.stats[0]),
+        dict(zip(classes, by_class[0].tolist(), strict=True)),
+        dict(zip(classes, by_class.mean(axis=0).tolist(), strict=True)),
+    )
 
 
 def coco_rankings(judged: list[Judged], classes: int, min_iou: float) -> list[Ranking]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from trainer.evidence import Evidence
-from trainer.intervals import share
 from trainer.metrics import Ranking
 from trainer.operating_point import Point
 from trainer.wording import percent
@@ -60,9 +59,9 @@ def roc_rows(evidence: Evidence) -> list[tuple[object, ...]]:
     """
     rows: list[tuple[object, ...]] = [("limit", "escapes", "at most", "overkill", "at most")]
     for point in _spread(evidence.roc):
-        bad, good = share(point.escapes, evidence.escapes.of), share(point.overkill, evidence.overkill.of)
-        of_each = [(f"{one.count} of {one.of}", percent(one.high)) for one in (bad, good)]
-        rows.append((f"{point.limit:.3f}", *of_each[0], *of_each[1]))
+        bad = (f"{point.escapes} of {evidence.escapes.of}", percent(point.escape_bounds.high))
+        good = (f"{point.overkill} of {evidence.overkill.of}", percent(point.overkill_bounds.high))
+        rows.append((f"{point.limit:.3f}", *bad, *good))
     return rows
 
 

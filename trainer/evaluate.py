@@ -46,6 +46,8 @@ class GroupFigures:
         boxes: of its truth.
         ap_pooled: AP at IoU 0.33 on its defective parts.
         ap_bounds: 95 % bounds of that; nan with a single defective part.
+        at_limits: precision, recall and F at the manifest's limits, on its defective parts.
+        f_bounds: 95 % bounds of that F.
         parts: escapes and overkill at the manifest's limits.
         escapes, overkill: the same as shares with their bounds.
     """
@@ -53,6 +55,8 @@ class GroupFigures:
     boxes: int
     ap_pooled: float
     ap_bounds: Interval
+    at_limits: AtLimit
+    f_bounds: Interval
     parts: Parts
     escapes: Share
     overkill: Share
@@ -68,8 +72,10 @@ class Report:
         ap_pooled_all: the same with the good parts among the pictures, where every detection is wrong.
         ap_class_mean: the mean over the classes.
         ap_classes: as ap_pooled, by class.
+        ap_sizes: as ap_pooled, by box area.
         coco: AP50 and AP50-95 over all pictures.
         at_limits: precision, recall and F at the manifest's limits, on the pictures that have defects.
+        at_limits_classes: the same by class.
         best: the same at the one limit with the best F.
         parts: escapes and overkill at the manifest's limits.
         groups: by group.
@@ -88,8 +94,10 @@ class Report:
     ap_pooled_all: float
     ap_class_mean: float
     ap_classes: dict[str, float]
+    ap_sizes: dict[str, float]
     coco: CocoFigures
     at_limits: AtLimit
+    at_limits_classes: dict[str, AtLimit]
     best: AtLimit
     parts: Parts
     groups: dict[str, GroupFigures]
@@ -288,8 +296,13 @@ def report(
         ap_pooled_all=average_precision(everything),
         ap_class_mean=sum(measured) / len(measured) if measured else math.nan,
         ap_classes=dict(zip(names, classes, strict=True)),
+        ap_sizes={name: average_precision(its) for name, its in ranked.by_size.items()},
         coco=coco_figures(judged, names),
         at_limits=replace(at_limit(ranked.at_limits, 0.0), limit=float(ranked.limits.min())),
+        at_limits_classes={
+            item.name: replace(at_limit(its, 0.0), limit=item.limit)
+            for item, its in zip(manifest.classes, ranked.at_limits_by_class, strict=True)
+        },
         best=best_limit(ranked.bad),
         parts=judge_parts(judged, ranked.limits),
         groups=_by(lambda part: part.group, ranked),
@@ -308,11 +321,14 @@ def _by(name_of: Callable[[Judged], str], ranked: Rankings) -> dict[str, GroupFi
     """Judge the parts of each name by themselves."""
     found = {}
     for name, members in sorted(ranked.matched.by(name_of).items()):
-        ranking, parts = members.defective().ranking(), judge_parts(members.judged, ranked.limits)
+        defective, parts = members.defective(), judge_parts(members.judged, ranked.limits)
+        ranking, counting = defective.ranking(), defective.ranking(limits=ranked.limits)
         found[name] = GroupFigures(
             ranking.truths,
             average_precision(ranking),
             resampled([ranking], average_precision),
+            replace(at_limit(counting, 0.0), limit=float(ranked.limits.min())),
+            resampled([counting], lambda its: at_limit(its, 0.0).f),
             parts,
             share(parts.escapes, parts.bad),
             share(parts.overkill, parts.good),

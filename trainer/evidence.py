@@ -11,12 +11,13 @@ from trainer.calibration_error import error_without_chance
 from trainer.coco_figures import COCO_IOUS, coco_rankings
 from trainer.confusion import confusion
 from trainer.datasets.sample import SIZES_PX2
-from trainer.intervals import Interval, Share, resampled, resampled_detections, share
+from trainer.intervals import Interval, Share, resampled, resampled_detections, resampled_each, share
 from trainer.metrics import (
     Floats,
     Judged,
     Matched,
     Ranking,
+    areas_of,
     at_limit,
     average_precision,
     best_limit,
@@ -47,10 +48,13 @@ class Evidence:
         ap_pooled_all: the same with the good parts among the pictures.
         ap_class_mean: the same of the mean over the classes.
         ap_classes: the same by class.
+        ap_sizes: the same by box area.
         ap50, ap50_95: bounds of COCO's figures.
+        ap50_classes, ap50_95_classes: the same by class.
         precision: right detections among those that count, on defective parts at the limits.
         recall: boxes of the truth that were found.
         f_at_limits: bounds of F at the limits.
+        f_classes: the same by class.
         precision_best, recall_best, f_best: bounds at the limit with the best F, which is chosen anew in each draw.
         detections: of all pictures, whose scores the calibration error is measured on.
         calibration_error: bounds of it, without what chance adds.
@@ -60,6 +64,7 @@ class Evidence:
         separation: None without parts of both kinds.
         recall_by_size: `recall` by box area.
         recall_by_class: `recall` by class.
+        precision_by_class: `precision` by class.
         roc: escapes and overkill in parts at every limit, one for all classes.
         confusion: truth -> found -> count at the limits, "background" for nothing on either side.
     """
@@ -69,11 +74,15 @@ class Evidence:
     ap_pooled_all: Interval
     ap_class_mean: Interval
     ap_classes: dict[str, Interval]
+    ap_sizes: dict[str, Interval]
     ap50: Interval
     ap50_95: Interval
+    ap50_classes: dict[str, Interval]
+    ap50_95_classes: dict[str, Interval]
     precision: Share
     recall: Share
     f_at_limits: Interval
+    f_classes: dict[str, Interval]
     precision_best: Interval
     recall_best: Interval
     f_best: Interval
@@ -85,6 +94,7 @@ class Evidence:
     separation: Separation | None
     recall_by_size: dict[str, Share]
     recall_by_class: dict[str, Share]
+    precision_by_class: dict[str, Share]
     roc: tuple[Point, ...]
     confusion: dict[str, dict[str, int]]
 
@@ -101,7 +111,11 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
     """
     judged, names, limits = ranked.judged, ranked.names, ranked.limits
     parts = judge_parts(judged, limits)
-    coco = [coco_rankings(judged, len(names), iou) for iou in COCO_IOUS]
+    at_each_iou = [coco_rankings(judged, len(names), iou) for iou in COCO_IOUS]
+    coco = {name: [its[index] for its in at_each_iou] for index, name in enumerate(names)}
+    class_mean, by_class = resampled_each(_each(names, ranked.by_class), average_precision)
+    ap50, ap50_classes = resampled_each({name: its[:1] for name, its in coco.items()}, interpolated_precision)
+    ap50_95, ap50_95_classes = resampled_each(coco, interpolated_precision)
     labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in judged)])
     at_limits = [part.take(part.scores >= limits[part.labels]) for part in judged]
     everything = ranked.everything
@@ -109,15 +123,17 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         boxes={name: int((labels == index).sum()) for index, name in enumerate(names)},
         ap_pooled=resampled([ranked.bad], average_precision),
         ap_pooled_all=resampled([everything], average_precision),
-        ap_class_mean=resampled(ranked.by_class, average_precision),
-        ap_classes={
-            name: resampled([its], average_precision) for name, its in zip(names, ranked.by_class, strict=True)
-        },
-        ap50=resampled(coco[0], interpolated_precision),
-        ap50_95=resampled([its for rankings in coco for its in rankings], interpolated_precision),
-        precision=share(int(ranked.at_limits.right.sum()), len(ranked.at_limits.right)),
+        ap_class_mean=class_mean,
+        ap_classes=by_class,
+        ap_sizes={name: resampled([its], average_precision) for name, its in ranked.by_size.items()},
+        ap50=ap50,
+        ap50_95=ap50_95,
+        ap50_classes=ap50_classes,
+        ap50_95_classes=ap50_95_classes,
+        precision=_precision(ranked.at_limits),
         recall=share(int(ranked.at_limits.right.sum()), ranked.at_limits.truths),
-        f_at_limits=resampled([ranked.at_limits], lambda its: at_limit(its, 0.0).f),
+        f_at_limits=resampled([ranked.at_limits], _f),
+        f_classes=resampled_each(_each(names, ranked.at_limits_by_class), _f)[1],
         precision_best=resampled([ranked.bad], lambda its: best_limit(its).precision),
         recall_best=resampled([ranked.bad], lambda its: best_limit(its).recall),
         f_best=resampled([ranked.bad], lambda its: best_limit(its).f),
@@ -133,9 +149,22 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         separation=_separation(judged),
         recall_by_size=_recall_by_size(ranked.matched, limits),
         recall_by_class=_recall_by_class(ranked.matched, names, limits),
+        precision_by_class={name: _precision(its) for name, its in zip(names, ranked.at_limits_by_class, strict=True)},
         roc=roc(judged),
         confusion=confusion(at_limits, names),
     )
+
+
+def _each(names: tuple[str, ...], rankings: list[Ranking]) -> dict[str, list[Ranking]]:
+    return {name: [its] for name, its in zip(names, rankings, strict=True)}
+
+
+def _precision(at_limits: Ranking) -> Share:
+    return share(int(at_limits.right.sum()), len(at_limits.right))
+
+
+def _f(at_limits: Ranking) -> float:
+    return at_limit(at_limits, 0.0).f
 
 
 def _calibration(ranking: Ranking) -> Interval:
@@ -164,7 +193,7 @@ def _recall_by_class(matched: Matched, names: tuple[str, ...], limits: Floats) -
 def _recall_by_size(matched: Matched, limits: Floats) -> dict[str, Share]:
     found, of = dict.fromkeys(SIZES_PX2, 0), dict.fromkeys(SIZES_PX2, 0)
     for part, hit in zip(matched.judged, matched.hits(limits), strict=True):
-        areas = np.prod(part.true_boxes[:, 2:] - part.true_boxes[:, :2], axis=1)
+        areas = areas_of(part.true_boxes)
         for name, (low, high) in SIZES_PX2.items():
             mine = (areas >= low) & (areas < high)
             found[name] += int((hit & mine).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,9 +76,28 @@ def resampled(rankings: Sequence[Ranking], figure: Figure) -> Interval:
     Source:
         Efron, Bootstrap methods (1979), percentile interval.
     """
-    known = [ranking for ranking in rankings if ranking.truths]
-    boxes = np.sum([ranking.boxes for ranking in known], axis=0)
-    return _bounds(_figures(known, figure, boxes))
+    return resampled_each({"": rankings}, figure)[0]
+
+
+def resampled_each(rankings: Mapping[str, Sequence[Ranking]], figure: Figure) -> tuple[Interval, dict[str, Interval]]:
+    """Return the bounds of a figure over all names and of each name by itself, as `resampled` does.
+
+    Args:
+        rankings: of the same pictures, by name.
+        figure: of a ranking.
+
+    Returns:
+        The bounds of the mean over all rankings where it can be measured, and of the mean over those of each name.
+    """
+    known = {name: [ranking for ranking in its if ranking.truths] for name, its in rankings.items()}
+    everything = [ranking for its in known.values() for ranking in its]
+    drawn = _figures(everything, figure, _shown(everything))
+    each, first = {}, 0
+    for name, its in known.items():
+        mine = drawn[:, first : first + len(its)]
+        each[name] = _bounds(_means(mine if _tell_enough(_shown(its)) else mine[:0]))
+        first += len(its)
+    return _bounds(_means(drawn)), each
 
 
 def resampled_detections(ranking: Ranking, figure: Figure) -> Interval:
@@ -91,7 +110,8 @@ def resampled_detections(ranking: Ranking, figure: Figure) -> Interval:
     Returns:
         The bounds; nan with fewer than two pictures on which something is found.
     """
-    return _bounds(_figures([ranking], figure, np.bincount(ranking.pictures, minlength=len(ranking.boxes))))
+    shown = np.bincount(ranking.pictures, minlength=len(ranking.boxes))
+    return _bounds(_figures([ranking], figure, shown)[:, 0])
 
 
 def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], float]) -> Interval:
@@ -105,21 +125,37 @@ def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], 
     Returns:
         The bounds; nan with fewer than two pictures that show a box.
     """
-    return _bounds(_figures([before], figure, before.boxes) - _figures([after], figure, after.boxes))
+    return _bounds((_figures([before], figure, before.boxes) - _figures([after], figure, after.boxes))[:, 0])
 
 
 def _figures(known: Sequence[Ranking], figure: Figure, shown: NDArray[np.int64]) -> Floats:
-    """Return the figure of each resample: float64 [RESAMPLES], or [0] where too few pictures show anything."""
-    if np.count_nonzero(shown) < LEAST_PICTURES:
-        return np.zeros(0)
+    """Return the figures of each resample: float64 [RESAMPLES, rankings], or [0, rankings] of too few pictures."""
+    if not _tell_enough(shown):
+        return np.zeros((0, len(known)))
     rng, pictures = np.random.default_rng(0), len(known[0].boxes)
-    found = []
-    for _ in range(RESAMPLES):
+    found = np.empty((RESAMPLES, len(known)))
+    for row in found:
         times = np.bincount(rng.integers(0, pictures, pictures), minlength=pictures)
-        values = [figure(ranking.drawn(times)) for ranking in known]
-        measured = [value for value in values if not math.isnan(value)]
-        found.append(sum(measured) / len(measured) if measured else math.nan)
-    return np.array(found)
+        row[:] = [figure(ranking.drawn(times)) for ranking in known]
+    return found
+
+
+def _shown(rankings: Sequence[Ranking]) -> NDArray[np.int64]:
+    """Return how much each picture shows of what is ranked: int64 [pictures], or a single 0 of nothing."""
+    boxes = np.zeros(len(rankings[0].boxes) if rankings else 1, np.int64)
+    for ranking in rankings:
+        boxes += ranking.boxes
+    return boxes
+
+
+def _tell_enough(shown: NDArray[np.int64]) -> bool:
+    return bool(np.count_nonzero(shown) >= LEAST_PICTURES)
+
+
+def _means(figures: Floats) -> Floats:
+    """Return the mean of each row over what could be measured there; nan where nothing could."""
+    measured = np.isfinite(figures).sum(axis=1)
+    return np.where(measured > 0, np.nansum(figures, axis=1) / np.maximum(1, measured), math.nan)
 
 
 def _bounds(figures: Floats) -> Interval:

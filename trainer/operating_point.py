@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.errors import ConfigError
-from trainer.intervals import CONFIDENCE, share
+from trainer.intervals import CONFIDENCE, Interval, share
 from trainer.metrics import Judged, rank
 
 SCORE_FLOOR = 0.01
@@ -69,11 +69,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the ROC of parts: at this limit so many bad parts are accepted and good ones rejected."""
+    """One point of the ROC of parts: at this limit so many bad parts are accepted and good ones rejected.
+
+    The bounds are of the shares of the bad and of the good parts; nan where there are none.
+    """
 
     limit: float
     escapes: int
+    escape_bounds: Interval
     overkill: int
+    overkill_bounds: Interval
 
 
 def roc(judged: list[Judged]) -> tuple[Point, ...]:
@@ -85,9 +90,11 @@ def roc(judged: list[Judged]) -> tuple[Point, ...]:
     Returns:
         One point per limit at which either count changes, the lowest limit first.
     """
-    escapes, overkill, *_ = _counts(judged)
+    escapes, overkill, bad, good = _counts(judged)
+    of_bad, of_good = _bounds_of(escapes, bad), _bounds_of(overkill, good)
     moves = np.flatnonzero(np.diff(escapes, prepend=-1) | np.diff(overkill, prepend=-1))
-    return tuple(Point(float(LIMITS[at]), int(escapes[at]), int(overkill[at])) for at in moves)
+    found = zip(LIMITS[moves].tolist(), escapes[moves].tolist(), overkill[moves].tolist(), strict=True)
+    return tuple(Point(limit, missed, of_bad[missed], held, of_good[held]) for limit, missed, held in found)
 
 
 def choose(judged: list[Judged], wish: Wish) -> Choice:
@@ -159,23 +166,29 @@ def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, in
     option = f"--max-{name} {100 * most:g} %"
     if not of:
         raise ConfigError(f"{option}: the held-out groups have no such part to measure it on; hold out others")
-    bounds = {count: share(count, of).high for count in set(counts.tolist())}
-    is_supported = np.array([bounds[count] <= most for count in counts.tolist()])
+    bounds = _bounds_of(counts, of)
+    is_supported = np.array([bounds[count].high <= most for count in counts.tolist()])
     is_within = is_supported if is_supported.any() else counts <= most * of
     if not is_within.any():
         raise ConfigError(f"{option}: {int(counts.min())} of {of} at the best limit; train on, or allow more")
     at = _best_f(judged, is_within & (paid == paid[is_within].min()))
     reason = f"{name} at most {100 * most:g} %: {int(counts[at])} of {of} on the held-out groups"
     if is_supported.any():
-        bound = f"{100 * bounds[int(counts[at])]:.3g} %"
+        bound = f"{100 * bounds[int(counts[at])].high:.3g} %"
         return Choice(float(LIMITS[at]), f"{reason} (95 % bound {bound}, on the parts that it was chosen on)")
+    most_likely = 100 * bounds[int(counts[at])].high
     needed = f"; it takes {parts_needed(most)} of them without a failure" if 0 < most < 1 else ""
     return Choice(
         float(LIMITS[at]),
         reason,
-        f"{option}: cannot be supported by {of} parts: the true share may be {100 * bounds[int(counts[at])]:.3g} % "
-        f"(95 % bound){needed}",
+        f"{option}: cannot be supported by {of} parts: the true share may be {most_likely:.3g} % (95 % bound){needed}",
     )
+
+
+def _bounds_of(counts: Counts, of: int) -> dict[int, Interval]:
+    """Return the bounds of each count of so many parts, as a share."""
+    shares = {count: share(count, of) for count in set(counts.tolist())}
+    return {count: Interval(its.low, its.high) for count, its in shares.items()}
 
 
 def _counts(judged: list[Judged]) -> tuple[Counts, Counts, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainer.datasets.sample import SIZES_PX2
 from trainer.metrics import Floats, Judged, Matched, Ranking
 
 
@@ -18,7 +19,9 @@ class Rankings:
         everything: all detections of all pictures.
         bad: those on defective parts.
         by_class: the same, each class by itself.
+        by_size: the same, pooled, each of COCO's sizes of a box by itself.
         at_limits: the same, pooled, with the scores at or above the limits only.
+        at_limits_by_class: the same, each class by itself.
     """
 
     matched: Matched
@@ -27,7 +30,9 @@ class Rankings:
     everything: Ranking
     bad: Ranking
     by_class: list[Ranking]
+    by_size: dict[str, Ranking]
     at_limits: Ranking
+    at_limits_by_class: list[Ranking]
 
     @classmethod
     def of(cls, judged: list[Judged], names: tuple[str, ...], limits: Floats) -> Rankings:
@@ -43,8 +48,18 @@ class Rankings:
         """
         matched = Matched.of(judged)
         bad = matched.defective()
-        by_class = [bad.ranking(label) for label in range(len(names))]
-        return cls(matched, names, limits, matched.ranking(), bad.ranking(), by_class, bad.ranking(limits=limits))
+        labels = range(len(names))
+        return cls(
+            matched,
+            names,
+            limits,
+            everything=matched.ranking(),
+            bad=bad.ranking(),
+            by_class=[bad.ranking(label) for label in labels],
+            by_size={name: bad.ranking(areas=areas) for name, areas in SIZES_PX2.items()},
+            at_limits=bad.ranking(limits=limits),
+            at_limits_by_class=[bad.ranking(label, limits) for label in labels],
+        )
 
     @property
     def judged(self) -> list[Judged]:

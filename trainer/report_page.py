@@ -161,12 +161,19 @@ def _borne(page: Page, tolerances: Mapping[str, Robustness]) -> None:
 
 def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str, ...]) -> None:
     behind = report.evidence
-    classes: list[tuple[object, ...]] = [("class", "AP at IoU 0.33", "95 % bounds", "found", "of", "limit")]
+    classes: list[tuple[object, ...]] = [
+        ("class", "AP at IoU 0.33", "95 % bounds", "AP50", "AP50-95", "F at the limit", "found", "of", "limit")
+    ]
     for name, limit in zip(names, limits, strict=True):
         ap = (percent(report.ap_classes[name]), _between(behind.ap_classes[name]))
-        classes.append((name, *ap, behind.recall_by_class[name].count, behind.boxes[name], f"{limit:.3f}"))
-    sizes: list[tuple[object, ...]] = [("area of the box", "found", "of")]
-    sizes += [(name, found.count, found.of) for name, found in behind.recall_by_size.items()]
+        coco = (percent(report.coco.ap50_classes[name]), percent(report.coco.ap50_95_classes[name]))
+        f = percent(report.at_limits_classes[name].f)
+        found = (behind.recall_by_class[name].count, behind.boxes[name])
+        classes.append((name, *ap, *coco, f, *found, f"{limit:.3f}"))
+    sizes: list[tuple[object, ...]] = [("area of the box", "AP at IoU 0.33", "95 % bounds", "found", "of")]
+    for name, of_size in behind.recall_by_size.items():
+        ap = (percent(report.ap_sizes[name]), _between(behind.ap_sizes[name]))
+        sizes.append((name, *ap, of_size.count, of_size.of))
     parts = [_worst_first("group", report.groups)]
     parts += [_worst_first("camera", report.cameras)] if report.cameras else []
     page.heading("By class, size and group" + (", and by camera" if report.cameras else ""))
@@ -179,13 +186,14 @@ def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str,
 
 def _worst_first(what: str, figures: Mapping[str, GroupFigures]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [
-        (f"{what}, worst first", "AP at IoU 0.33", "95 % bounds", "boxes", "escapes", "overkill")
+        (f"{what}, worst first", "AP at IoU 0.33", "95 % bounds", "F at the limits", "boxes", "escapes", "overkill")
     ]
     worst = sorted(figures.items(), key=lambda it: math.inf if math.isnan(it[1].ap_pooled) else it[1].ap_pooled)
     for name, row in worst[:MOST_GROUPS]:
         parts = row.parts
         counts = (f"{parts.escapes} of {parts.bad}", f"{parts.overkill} of {parts.good}")
-        rows.append((name, percent(row.ap_pooled), _between(row.ap_bounds), row.boxes, *counts))
+        ap = (percent(row.ap_pooled), _between(row.ap_bounds))
+        rows.append((name, *ap, percent(row.at_limits.f), row.boxes, *counts))
     return rows
 
 

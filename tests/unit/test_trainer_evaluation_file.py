@@ -14,7 +14,9 @@ from trainer.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 OF_THE_PROCESS = {"detect_ms_p50", "detect_ms_p99", "pictures_per_s", "peak_memory_mib"}
-NAMED = {"groups", "cameras", "others", "parity", "tolerances", "ap_classes", "recall_by_size", "recall_by_class"}
+NAMED = {"groups", "cameras", "others", "parity", "tolerances", "recall_by_size", "recall_by_class"}
+NAMED |= {"ap_classes", "ap_sizes", "ap50_classes", "ap50_95_classes"}
+NAMED |= {"at_limits_classes", "precision_by_class", "f_classes"}
 """Their keys are names; what lies below is alike."""
 COUNTED = {"limits", "confusion"}
 """Their keys are names of classes, and below lies no key."""

@@ -9,7 +9,7 @@ from trainer.calibration_error import calibration_error, error_without_chance
 from trainer.coco_figures import coco_figures, coco_rankings
 from trainer.confusion import confusion
 from trainer.evidence import gather
-from trainer.intervals import Interval, resampled, resampled_detections, resampled_loss, share
+from trainer.intervals import Interval, resampled, resampled_detections, resampled_each, resampled_loss, share
 from trainer.metrics import Judged, average_precision, best_limit, interpolated_precision, rank, rank_classes
 from trainer.rankings import Rankings
 from trainer.score_calibration import ScoreMap
@@ -91,6 +91,34 @@ def test_one_box_over_two_neighbouring_defects_finds_one_of_them_in_every_table(
     assert (found.recall_by_class["open"].count, found.recall_by_size["small"].count) == (3, 3)
 
 
+def test_by_size_a_detection_counts_where_its_truth_is_and_a_wrong_one_where_it_is_itself() -> None:
+    part = Judged(
+        np.array([[0, 0, 34, 34], [100, 0, 110, 10], [200, 0, 240, 40], [300, 0, 310, 10]], np.float32),
+        np.array([0.6, 0.7, 0.8, 0.9], np.float32),
+        np.array([0, 0, 1, 1]),
+        np.array([[0, 0, 30, 30], [100, 0, 110, 10], [200, 0, 240, 40]], np.float32),
+        np.array([0, 0, 0]),
+    )
+    by_size = Rankings.of([part], NAMES, np.array([0.5, 0.5])).by_size
+    told = {name: (its.scores.round(1).tolist(), its.right.tolist(), its.truths) for name, its in by_size.items()}
+    assert told == {
+        "small": ([0.9, 0.7, 0.6], [False, True, True], 2),  # the one of 34 x 34 takes the truth of 30 x 30
+        "medium": ([0.8], [False], 1),
+        "large": ([], [], 0),
+    }
+
+
+def test_bounds_of_each_name_are_those_that_it_has_by_itself() -> None:
+    mixed = [judged([(0, 0.9, 0), (1, 0.8, 1)], [(0, 0), (2, 1)]), judged([(3, 0.8, 0)], [(0, 0)])]
+    by_class = rank_classes([*mixed, *mixed, mixed[1]], 2)
+    mean, each = resampled_each({"open": by_class[:1], "short": by_class[1:]}, average_precision)
+    assert mean == resampled(by_class, average_precision)
+    assert each == {"open": resampled(by_class[:1], average_precision), "short": Interval(0.0, 0.0)}
+    rare = rank_classes([mixed[0], *[mixed[1]] * 4], 2)
+    alone = resampled_each({"open": rare[:1], "short": rare[1:]}, average_precision)
+    assert np.isnan(alone[1]["short"].low)  # a single picture shows it
+
+
 def test_more_pictures_narrow_the_bounds_and_perfect_ones_have_none() -> None:
     mixed = [judged([(0, 0.9, 0)], [(0, 0)]), judged([(3, 0.8, 0)], [(0, 0)])]
     few, many = (resampled([rank(mixed * times)], average_precision) for times in (5, 100))
@@ -118,8 +146,9 @@ def test_the_curve_that_bounds_are_drawn_from_is_cocos(
     parts = [judged(sorted(found, key=lambda it: -it[1]), truth) for found, truth in pictures]
     by_class = [interpolated_precision(its) for its in coco_rankings(parts, len(NAMES), 0.5)]
     measured = [value for value in by_class if not np.isnan(value)]
-    expected = coco_figures(parts, NAMES).ap50
-    assert np.isnan(expected) if not measured else np.mean(measured) == pytest.approx(expected, abs=1e-6)
+    expected = coco_figures(parts, NAMES)
+    assert np.isnan(expected.ap50) if not measured else np.mean(measured) == pytest.approx(expected.ap50, abs=1e-6)
+    assert list(expected.ap50_classes.values()) == pytest.approx(by_class, abs=1e-6, nan_ok=True)
 
 
 @given(PICTURES, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
@@ -143,7 +172,13 @@ def test_what_is_matched_once_is_ranked_as_if_each_part_of_it_was_matched_by_its
 def test_what_is_found_by_class_and_by_size_adds_up_to_what_is_found(
     pictures: list[tuple[list[tuple[int, float, int]], list[tuple[int, int]]]], one: float, other: float
 ) -> None:
-    found = gather(Rankings.of([judged(*each) for each in pictures], NAMES, np.array([one, other])))
+    ranked = Rankings.of([judged(*each) for each in pictures], NAMES, np.array([one, other]))
+    found = gather(ranked)
+    claims = sum(row.of for row in found.precision_by_class.values())
+    assert (claims, sum(len(its.scores) for its in ranked.by_size.values())) == (
+        found.precision.of, len(ranked.bad.scores)
+    )  # fmt: skip
+    assert sum(row.count for row in found.precision_by_class.values()) == found.precision.count
     for table in (found.recall_by_class, found.recall_by_size):
         assert sum(row.count for row in table.values()) == found.recall.count
         assert sum(row.of for row in table.values()) == found.recall.of

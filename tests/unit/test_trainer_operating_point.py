@@ -46,6 +46,9 @@ def test_each_point_of_the_roc_is_what_counting_gives_there(bad: list[float], go
     for point in points:
         found = counted(judged, point.limit)
         assert (found.escapes, found.overkill) == (point.escapes, point.overkill)
+        of_bad, of_good = share(found.escapes, found.bad), share(found.overkill, found.good)
+        assert (point.escape_bounds.low, point.escape_bounds.high) == (of_bad.low, of_bad.high)
+        assert (point.overkill_bounds.low, point.overkill_bounds.high) == (of_good.low, of_good.high)
 
 
 @given(bad=SCORES, good=SCORES, cost=st.sampled_from([0.1, 1.0, 100.0]), bad_share=st.sampled_from([0.01, 0.3]))
@@ -174,8 +177,11 @@ def test_an_evaluation_tells_the_roc_and_the_cameras(trained: Path) -> None:
     assert set(figures["cameras"]) == {"left", "right"}
     assert sum(row["parts"]["bad"] for row in figures["cameras"].values()) == figures["parts"]["bad"]
     points = figures["evidence"]["roc"]
-    assert set(points[0]) == {"limit", "escapes", "overkill"}
+    assert set(points[0]) == {"limit", "escapes", "escape_bounds", "overkill", "overkill_bounds"}
+    assert set(figures["coco"]["ap50_classes"]) == set(figures["at_limits_classes"]) == {"scratch", "dent"}
     text = page.read_text()
     assert "Escapes against overkill" in text
     assert "camera, worst first" in text
+    assert "F at the limit" in text
+    assert text.count(f"{100 * figures['ap_sizes']['small']:.2f} %") > 0
     assert "<polyline" in text

@@ -64,7 +64,7 @@ def test_where_nothing_is_found_scores_and_precision_are_not_known(tmp_path: Pat
     assert found["calibration_error"] is None
     assert found["at_limits"] == {"limit": 0.5, "precision": None, "recall": 0.0, "f": 0.0}
     assert found["best"] == {"limit": None, "precision": None, "recall": 0.0, "f": 0.0}
-    assert (found["ap_pooled"], found["coco"]["ap50"]) == (0.0, 0.0)
+    assert (found["ap_pooled"], found["coco"]["ap50"], found["coco"]["ap50_classes"]) == (0.0, 0.0, {"spot": 0.0})
     behind = found["evidence"]
     assert (behind["detections"], behind["precision"], behind["calibration_error"]) == (0, NONE, NO_BOUNDS)
     assert behind["separation"] == {"highest_good": 0.0, "lowest_bad": 0.0, "gap": 0.0}
@@ -73,7 +73,9 @@ def test_where_nothing_is_found_scores_and_precision_are_not_known(tmp_path: Pat
 def test_with_good_parts_alone_nothing_of_defects_is_known(tmp_path: Path) -> None:
     found = written([part([0.9], 0), part([0.3], 0)], tmp_path)
     assert [found[key] for key in ("ap_pooled", "ap_pooled_all", "ap_class_mean")] == [None] * 3
-    assert (found["ap_classes"], found["coco"]) == ({"spot": None}, {"ap50": None, "ap50_95": None})
+    assert found["ap_classes"] == found["coco"]["ap50_classes"] == {"spot": None}
+    assert (found["coco"]["ap50"], found["coco"]["ap50_95"]) == (None, None)
+    assert found["ap_sizes"] == {"small": None, "medium": None, "large": None}
     assert set(found["best"].values()) == {None}
     assert found["at_limits"] == {"limit": 0.5, "precision": None, "recall": None, "f": None}
     assert found["calibration_error"] == pytest.approx(0.6)
