@@ -219,6 +219,33 @@ def test_a_model_that_moves_a_deciding_score_too_far_is_refused_and_another_meth
     assert made.made["int8"].variant.method != "percentile"
 
 
+def test_a_layer_that_8_bits_spoil_stays_float_and_the_others_do_not(gate: Gate, boards: Split) -> None:
+    model_onnx, layer = _with_an_outlier(gate.base.model_onnx)
+    base = replace(gate.base, model_onnx=model_onnx)
+    judged, _ = judge_samples(BundleRunner(model_onnx, base.manifest), boards.validation, is_quiet=True)
+    made = make_variants(Gate(base, boards.validation, judged, threads=1), boards, ("int8",)).made["int8"].variant
+    assert made.ap_drop <= MOST_DROP
+    assert layer in made.kept_float
+    assert len(set(quantisable(model_onnx)) - set(made.kept_float)) >= len(quantisable(model_onnx)) // 2
+
+
+def _with_an_outlier(model_onnx: bytes) -> tuple[bytes, str]:
+    """Make one channel between two convolutions a thousand times as large: 256 steps are too few for the others.
+
+    Returns the model, which says what it said before, and the name of the second of the two.
+    """
+    model = onnx.load_from_string(model_onnx)
+    weights = {item.name: item for item in model.graph.initializer}
+    layers = {name: node for node in model.graph.node for name in node.input[:1]}
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    second = layers[layers[first.output[0]].output[0]]
+    for name, axis, factor in ((first.input[1], 0, 1e3), (first.input[2], 0, 1e3), (second.input[1], 1, 1e-3)):
+        values = numpy_helper.to_array(weights[name]).copy()
+        values[(slice(None),) * axis + (0,)] *= np.float32(factor)
+        weights[name].CopyFrom(numpy_helper.from_array(values, name))
+    return bytes(model.SerializeToString()), second.name
+
+
 def test_a_planted_bad_model_does_not_pass_the_gate(made: Variants, gate: Gate) -> None:
     spoiled = attempt(gate, "int8", _spoiled(made.models()["int8"]), "percentile", (), ())
     chosen = Variants()
