@@ -45,7 +45,7 @@ from trainer.operating_point import SCORE_FLOOR, Choice, Wish, choose
 from trainer.preflight import model_geometry
 from trainer.progress import tracked
 from trainer.score_calibration import SCORE_SHIFT, SCORE_SLOPE, Calibration, ScoreMap, calibrate_scores
-from trainer.seen import learned_from
+from trainer.seen import learned
 from trainer.spent import peak_memory_mib
 from trainer.stress import BEARS, Robustness, sweep
 from trainer.validate import NMS_IOU
@@ -179,7 +179,7 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     inputs = [to_model_input(image.pixels(), geometry)[0] for image in pool]
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
     figures = report(judged, manifest, spent, peak_memory_mib())
-    known = {"metrics": _metrics(figures, calibration, tolerances), "learned_from": learned_from(split.train)}
+    known = {"metrics": _metrics(figures, calibration, tolerances), **learned(split.train)}
     manifest = manifest.model_copy(update={"lineage": manifest.lineage.model_copy(update=known)})
     baseline = _baseline(split, geometry.picture_channels)
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")

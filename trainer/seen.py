@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from appliance.bundle.manifest import MOST_HELD_OUT, Lineage, Manifest
-from trainer.datasets.reading import dataset_digest
-from trainer.datasets.sample import Dataset
+from appliance.bundle.manifest import MOST_HELD_OUT, MOST_LEARNED_PICTURES, PICTURE_DIGITS, Lineage, Manifest
+from trainer.datasets.reading import dataset_digest, picture_digest
+from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import split_by_group
 from trainer.evaluate import Report, report
 from trainer.metrics import Judged
@@ -22,12 +22,12 @@ class Seen:
 
     Args:
         groups: those of the data set that it was trained on.
-        by: "data": it is the very data of the training; "names": it is other data, whose groups are called like those
-            of the training; "": nothing is known.
+        by: "data": it is the very data of the training; "pictures": some of its pictures are; "names": it is other
+            data, whose groups are called like those of the training; "": nothing is known.
     """
 
     groups: frozenset[str] = frozenset()
-    by: Literal["data", "names", ""] = ""
+    by: Literal["data", "pictures", "names", ""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,10 @@ class Halves:
         flatter = "where figures flatter"
         words = {
             "data": f"left out above: pictures that the model was trained on, {flatter}",
+            "pictures": f"pictures that the model was trained on, and others of their groups, {flatter}",
             "names": f"groups that are called like those that the model was trained on, {flatter}",
         }[self.by]
-        others = "groups that it never saw" if self.by == "data" else "groups with other names"
+        others = "groups with other names" if self.by == "names" else "groups that it never saw"
         for what, figures in ((others, self.unseen), (words, self.seen)):
             if figures is not None:
                 parts = figures.parts
@@ -70,19 +71,27 @@ class Halves:
                 )
 
 
-def learned_from(train: Dataset) -> tuple[str, ...]:
-    """Return what a bundle tells of the groups that it was trained on.
+def learned(train: Dataset) -> dict[str, Any]:
+    """Return what a bundle's lineage tells of the data that it was trained on.
 
     Args:
         train: the training half.
 
     Returns:
-        Names of the groups with more than one picture; a picture's own name says nothing about other data. Empty if
-        there are too many for a manifest.
+        learned_from: names of the groups with more than one picture, since a picture's own name says nothing about
+        other data; learned_pictures: beginnings of the digests of all files. Empty where there are too many for a
+        manifest.
+
+    Raises:
+        ConfigError: A picture cannot be read.
     """
     pictures = Counter(sample.group for sample in train.samples)
     names = tuple(sorted(name for name, count in pictures.items() if count > 1))
-    return names if len(names) <= MOST_HELD_OUT else ()
+    digits = sorted({picture_digest(sample)[:PICTURE_DIGITS] for sample in train.samples})
+    return {
+        "learned_from": names if len(names) <= MOST_HELD_OUT else (),
+        "learned_pictures": "".join(digits) if len(digits) <= MOST_LEARNED_PICTURES else "",
+    }
 
 
 def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
@@ -93,7 +102,11 @@ def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
         lineage: of the bundle.
 
     Returns:
-        What its digest tells if it is the very data of the training; else what the groups' names tell.
+        What its digest tells if it is the very data of the training; else what the pictures' digests tell; else what
+        the groups' names tell.
+
+    Raises:
+        ConfigError: A picture cannot be read.
     """
     groups = set(dataset.groups())
     if lineage.held_out and groups > set(lineage.held_out):
@@ -101,7 +114,23 @@ def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
         if dataset_digest(whole) == lineage.dataset_digest:
             return Seen(frozenset(groups - set(lineage.held_out)), "data")
     named = frozenset(groups & set(lineage.learned_from))
+    known = _learned(dataset, lineage.learned_pictures)
+    if known:
+        console.print(
+            f"trainer: beware: the model was trained on {len(known)} of the {len(dataset.samples)} pictures of this "
+            "data set; figures of these and of their groups say nothing about others, and are told apart",
+            soft_wrap=True,
+        )
+        return Seen(named | {sample.group for sample in known}, "pictures")
     return Seen(named, "names") if named else Seen()
+
+
+def _learned(dataset: Dataset, digits: str) -> list[Sample]:
+    """Return the pictures whose digests a bundle tells."""
+    if not digits:
+        return []
+    learned = {digits[at : at + PICTURE_DIGITS] for at in range(0, len(digits), PICTURE_DIGITS)}
+    return [sample for sample in dataset.samples if picture_digest(sample)[:PICTURE_DIGITS] in learned]
 
 
 def only(dataset: Dataset, groups: frozenset[str]) -> Dataset:

@@ -75,6 +75,9 @@ class Tolerance(Section):
 
 
 MOST_HELD_OUT = 1000
+MOST_LEARNED_PICTURES = 20_000
+PICTURE_DIGITS = 12
+"""Of a picture's SHA-256: two of so many pictures have the same ones once in a million bundles."""
 
 
 class Variant(Section):
@@ -105,6 +108,8 @@ class Lineage(Section):
     teacher: name and SHA-256 of the larger net whose answers were learned beside the labels; None if there was none.
     held_out: names of these groups; empty in older bundles, and where there are more than MOST_HELD_OUT.
     learned_from: names of the groups of more than one picture that it was trained on; empty as held_out is.
+    learned_pictures: the first 12 hex digits of the SHA-256 of each picture that it was trained on, in rising order,
+        one after the other; empty in older bundles, and where there are more than MOST_LEARNED_PICTURES.
     """
 
     dataset_digest: Digest
@@ -116,6 +121,10 @@ class Lineage(Section):
     teacher: str | None = None
     held_out: Annotated[tuple[str, ...], Field(max_length=MOST_HELD_OUT)] = ()
     learned_from: Annotated[tuple[str, ...], Field(max_length=MOST_HELD_OUT)] = ()
+    learned_pictures: Annotated[
+        str,
+        Field(pattern=rf"^([0-9a-f]{{{PICTURE_DIGITS}}})*$", max_length=PICTURE_DIGITS * MOST_LEARNED_PICTURES),
+    ] = ""
 
 
 class Manifest(Section):

@@ -146,6 +146,8 @@ def test_groups_called_like_those_of_the_training_are_told_apart(pcb: Path, caps
     assert sorted((*trained, *held)) == ["a", "b"]
     lines = ((pcb / name).read_text() for name in ("trainval.txt", "test.txt"))
     (pcb / "mixed.txt").write_text("".join(text if text.endswith("\n") else text + "\n" for text in lines))
+    for picture in pcb.rglob("*.jpg"):  # other pictures, as far as a digest tells
+        picture.write_bytes(picture.read_bytes() + b"\0")
     capsys.readouterr()
     assert main(["evaluate", "--bundle", bundle, *data, "--list", "mixed.txt", "--json", figures]) == 0
     found = json.loads(Path(figures).read_text())
@@ -154,6 +156,32 @@ def test_groups_called_like_those_of_the_training_are_told_apart(pcb: Path, caps
     assert set(found["unseen"]["groups"]) == {*held, "c"}
     assert found["pictures"] == found["seen"]["pictures"] + found["unseen"]["pictures"]
     assert "groups that are called like those that the model was trained on" in capsys.readouterr().out
+
+
+def test_pictures_of_the_training_are_known_under_other_names_and_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _small_and_large(tmp_path / "data")
+    run, bundle, figures = (str(tmp_path / name) for name in ("run", "b.bundle", "figures.json"))
+    assert main(["train", "--data", str(path), "--out", run, *SHORT]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
+    lineage = read_bundle(Path(bundle)).manifest.lineage
+    assert (lineage.learned_from, len(lineage.learned_pictures)) == ((), 12 * (16 - len(lineage.held_out)))
+    content = json.loads(path.read_text())
+    trained = [image["file_name"] for image in content["images"] if image["file_name"] not in lineage.held_out][:2]
+    content["images"] = [im for im in content["images"] if im["file_name"] in (*lineage.held_out, *trained)]
+    for image in content["images"]:
+        old, image["file_name"] = image["file_name"], f"renamed_{image['id']}.png"
+        (path.parent / old).rename(path.parent / image["file_name"])
+    ids = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in ids]
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]) == 0
+    said, found = capsys.readouterr(), json.loads(Path(figures).read_text())
+    assert f"was trained on 2 of the {len(lineage.held_out) + 2} pictures" in said.err
+    assert (found["seen_by"], found["seen"]["pictures"]) == ("pictures", 2)
+    assert found["unseen"]["pictures"] == len(lineage.held_out) == found["pictures"] - 2
 
 
 def test_a_reference_that_is_asked_for_and_not_named_is_refused(

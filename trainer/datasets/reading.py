@@ -141,11 +141,20 @@ def dataset_digest(dataset: Dataset) -> str:
     """
     total = hashlib.sha256(repr(dataset.classes).encode())
     for sample in tracked(dataset.samples, "digest of the data"):
-        total.update(hashlib.sha256(_content(sample.image)).digest())
+        total.update(bytes.fromhex(picture_digest(sample)))
         if sample.reference is not None and sample.reference != sample.image:
             total.update(hashlib.sha256(_content(sample.reference)).digest())
         total.update(sample.group.encode() + b"\0" + sample.boxes.tobytes() + sample.labels.tobytes())
     return total.hexdigest()
+
+
+def picture_digest(sample: Sample) -> str:
+    """Return the SHA-256 (hex) of a picture's file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    return hashlib.sha256(_content(sample.image)).hexdigest()
 
 
 def _content(path: Path) -> bytes:
