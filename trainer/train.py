@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,14 +103,14 @@ def _train(
     with _progress(team.is_first) as bar:
         task = bar.add_task("train", total=1000, note="")
         while clock.done(run.state.epoch) < 1.0 and not has_run_out(run.state, plan.patience, team):
-            loss = 0.0
-            for index, batch in enumerate(pictures.batches(run.state.epoch)):
-                done = clock.done(run.state.epoch + index / pictures.steps)
-                if done >= 1.0:
-                    break
-                loss += (run.learn(batch, plan.rate * one_cycle(done)) - loss) / (index + 1)
+            loss, steps = 0.0, 0
+            for done, its_loss in _steps(run, pictures, clock):
+                steps += 1
+                loss += (its_loss - loss) / steps
                 note = f"epoch {run.state.epoch + 1}, loss {loss:.3f}"
                 bar.update(task, completed=round(1000 * done), note=note)
+            if not steps:
+                break
             loss = team.mean(loss)
             run.state.epoch += 1
             run.state.elapsed_ns = time.monotonic_ns() - clock.began_ns
@@ -139,6 +140,15 @@ def _train(
     write_json(folder / "figures.json", figures.as_dict())
     observer.ends(figures, net, split.validation)
     return figures
+
+
+def _steps(run: Learner, pictures: Pictures, clock: _Clock) -> Iterator[tuple[float, float]]:
+    """Learn an epoch's batches until the run is over; give before which share of the run each was, and its loss."""
+    for index, batch in enumerate(pictures.batches(run.state.epoch)):
+        done = clock.done(run.state.epoch + index / pictures.steps)
+        if done >= 1.0:
+            return
+        yield done, run.learn(batch, clock.plan.rate * one_cycle(done))
 
 
 def check_folder(folder: Path, resume: bool) -> None:

@@ -133,6 +133,9 @@ def search(wanted: Search, backbone: Backbone | None, folder: Path, trials: int,
             figures = train(wanted.split, wanted.plan(trial.params), run, False, backbone, _Judge(trial, until_ns))
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
+        except _TimeIsUp:
+            study.tell(trial, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)  # a search that goes on has it again
         else:
             assert figures is not None
             study.tell(trial, figures.ap_pooled)
@@ -141,8 +144,12 @@ def search(wanted: Search, backbone: Backbone | None, folder: Path, trials: int,
     return study
 
 
+class _TimeIsUp(Exception):
+    """The search's time has ended a trial, which says nothing about its dials."""
+
+
 class _Judge(Observer):
-    """Gives a trial up where others were better at the same point, or when the time is over."""
+    """Gives a trial up where others were better at the same point, and ends it when the time is over."""
 
     def __init__(self, trial: Trial, until_ns: int | None) -> None:
         self._trial = trial
@@ -156,7 +163,7 @@ class _Judge(Observer):
             if self._trial.should_prune():
                 raise optuna.TrialPruned
         if self._until_ns is not None and time.monotonic_ns() >= self._until_ns:
-            raise optuna.TrialPruned
+            raise _TimeIsUp
 
 
 def _opened(wanted: Search, space: Mapping[str, BaseDistribution], file: Path) -> optuna.Study:

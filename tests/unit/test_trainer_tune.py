@@ -81,11 +81,16 @@ def test_what_is_worse_than_others_at_the_same_point_is_given_up(tmp_path: Path)
     assert best.value == max(trial.value for trial in study.trials if trial.state.name == "COMPLETE")
 
 
-def test_time_ends_a_search_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_time_ends_a_search_and_says_so_and_the_trial_that_it_ended_is_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
-    words = tune(tmp_path, "--trials", "50", "--minutes", "0.001")
-    assert main([*words, "--crop", "64"]) == 1
+    words = tune(tmp_path, "--crop", "64")
+    assert main([*words, "--trials", "50", "--minutes", "0.001"]) == 1
     assert "no trial came to its end" in capsys.readouterr().err
+    assert main([*words, "--trials", "1", "--json", str(tmp_path / "tune.json")]) == 0
+    cut, again = json.loads((tmp_path / "tune.json").read_text())["trials"]
+    assert (cut["state"], again["state"], again["dials"]) == ("FAIL", "COMPLETE", cut["dials"])
 
 
 def test_a_killed_search_goes_on_and_repeats_the_trial_that_was_killed(
