@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from trainer.datasets.split import Split
 from trainer.defaults import complete
 from trainer.device import choose, usable_cores
 from trainer.evaluate_command import show_report
-from trainer.export import ExportOptions, weights_file
+from trainer.export import Exported, ExportOptions, weights_file
 from trainer.export import export as write_export
 from trainer.files import make_folder, write_json
 from trainer.metrics import Parts
@@ -113,8 +114,12 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
     place = source_of(arguments) if arguments.data else _source_of(arguments.run)
-    state = load_checkpoint(weights_file(arguments.run))
+    file = weights_file(arguments.run)
+    state = load_checkpoint(file)
     options.check(state.classes)
+    if file.name == "last.pt":
+        words = f"has not ended; these are its weights after epoch {state.epoch}, and --resume goes on with it"
+        _err.print(f"trainer: beware: {arguments.run} {words}", soft_wrap=True)
     tracking = None
     if arguments.track is not None:
         where = place_of(arguments.track or track_address(arguments.run), arguments.run)
@@ -136,16 +141,25 @@ def export(arguments: argparse.Namespace) -> int:
     for name, words in result.variants.refused.items():
         _err.print(f"trainer: no {name}: {words}", soft_wrap=True)
     if arguments.json:
-        calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
-        extra = {"bundle_digest": result.bundle.digest, "bundle_mb": size_mb, "calibration_error_fold": calibration}
-        extra |= {"choice": asdict(result.choice), "golden_lacks": lacking(result.bundle.golden)}
-        told = {name: each.model_dump(mode="json") for name, each in result.variants.told().items()}
-        extra |= {"variants": told, "variants_refused": result.variants.refused}
-        write_json(arguments.json.path, result.report.as_dict() | extra)
+        write_json(arguments.json.path, _as_dict(result, size_mb))
     if tracking is not None:
         version = tracking.register(arguments.out.path, result.bundle, result.report)
         _out.print(f"registered as {result.bundle.manifest.name}, version {version}")
     return 0
+
+
+def _as_dict(result: Exported, size_mb: float) -> dict[str, Any]:
+    """Return what `trainer export --json` writes."""
+    calibration = {"before": result.calibration.error_before, "after": result.calibration.error_after}
+    return result.report.as_dict() | {
+        "bundle_digest": result.bundle.digest,
+        "bundle_mb": size_mb,
+        "calibration_error_fold": calibration,
+        "choice": asdict(result.choice),
+        "golden_lacks": lacking(result.bundle.golden),
+        "variants": {name: each.model_dump(mode="json") for name, each in result.variants.told().items()},
+        "variants_refused": result.variants.refused,
+    }
 
 
 def _in_parts(parts: Parts | None) -> str:

@@ -110,6 +110,14 @@ def test_the_lineage_is_that_of_the_training_and_not_of_the_export(root: Path) -
     assert (lineage.source_commit, lineage.trained_at) == ("f00", "2020-02-02T02:02:02+00:00")
 
 
+def test_a_run_that_has_not_ended_is_exported_with_a_warning(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _export(root) == 0
+    assert "has not ended" not in capsys.readouterr().err
+    (root / "run" / "final.pt").unlink()
+    assert _export(root) == 0
+    assert f"has not ended; these are its weights after epoch {EPOCHS}, and" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_before_takes_its_groups_from_beside_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = root / "run" / "final.pt"
     content = torch.load(file, weights_only=True)
