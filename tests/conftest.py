@@ -1,6 +1,8 @@
 """Settings that every test shares, and what becomes of tests that cannot run here."""
 
+import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -32,7 +34,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Say how a process of pytest-xdist died, which itself says only that it did: -11 is a segmentation fault."""
     if error:
-        sys.stderr.write(f"\nthe process {node.gateway.id} ended with {node.gateway._io.popen.wait(10)}\n")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            sys.stderr.write(f"\nthe process {node.gateway.id} ended with {node.gateway._io.popen.wait(10)}\n")
 
 
 @pytest.fixture(scope="session")

@@ -45,8 +45,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """
     whole = read_dataset(source_of(arguments))
     bundle = read_bundle(arguments.bundle)
-    seen = seen_groups(whole, bundle.manifest.lineage)
-    dataset, trained_on = apart(_of_groups(whole, arguments.groups), seen)
+    asked = _of_groups(whole, arguments.groups)
+    seen = seen_groups(whole, bundle.manifest.lineage, asked)
+    dataset, trained_on = apart(asked, seen)
     first: Precision = arguments.precision or "f32"
     runner = _runner(arguments, bundle, first, _engine(arguments, first))
     judged, spent = judge_samples(runner, dataset)

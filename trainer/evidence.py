@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from appliance.optics.detections import areas
 from trainer.calibration_error import error_without_chance
 from trainer.coco_figures import COCO_IOUS, coco_rankings
 from trainer.confusion import confusion
@@ -17,7 +18,6 @@ from trainer.metrics import (
     Judged,
     Matched,
     Ranking,
-    areas_of,
     at_limit,
     average_precision,
     best_limit,
@@ -193,9 +193,9 @@ def _recall_by_class(matched: Matched, names: tuple[str, ...], limits: Floats) -
 def _recall_by_size(matched: Matched, limits: Floats) -> dict[str, Share]:
     found, of = dict.fromkeys(SIZES_PX2, 0), dict.fromkeys(SIZES_PX2, 0)
     for part, hit in zip(matched.judged, matched.hits(limits), strict=True):
-        areas = areas_of(part.true_boxes)
+        its_areas = areas(part.true_boxes)
         for name, (low, high) in SIZES_PX2.items():
-            mine = (areas >= low) & (areas < high)
+            mine = (its_areas >= low) & (its_areas < high)
             found[name] += int((hit & mine).sum())
             of[name] += int(mine.sum())
     return {name: share(found[name], of[name]) for name in SIZES_PX2}

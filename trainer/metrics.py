@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.optics.detections import ious
+from appliance.optics.detections import areas, ious
 from trainer.datasets.sample import Boxes, Labels
 
 Floats = NDArray[np.float64]
@@ -162,7 +162,7 @@ class Matched:
         self,
         label: int | None = None,
         limits: Floats | None = None,
-        areas: tuple[float, float] = (0.0, math.inf),
+        within: tuple[float, float] | None = None,
     ) -> Ranking:
         """Rank the detections over all pictures.
 
@@ -170,8 +170,8 @@ class Matched:
             label: of the class that is ranked by itself; None pools all classes.
             limits: float64 [classes], below which a score does not count; a detection never takes the truth of a better
                 one of its class, so that this needs no matching anew.
-            areas: of the boxes of the truth that are looked for, in square pixels, from the first to below the second;
-                a detection is of the size of the box that it takes, and a wrong one of its own.
+            within: area of the boxes of the truth that are looked for, in square pixels, from the first to below the
+                second; a detection is of the size of the box that it takes, and a wrong one of its own.
 
         Returns:
             The ranking over all pictures.
@@ -183,12 +183,12 @@ class Matched:
             mine = np.ones(len(order), bool) if label is None else labels == label
             if limits is not None:
                 mine &= its_scores >= limits[labels]
-            is_sought, of_truth = np.ones(len(picture.true_labels), bool), areas_of(picture.true_boxes)
-            if label is not None:
-                is_sought &= picture.true_labels == label
-            is_sought &= (of_truth >= areas[0]) & (of_truth < areas[1])
-            its_areas = np.where(taken >= 0, np.append(of_truth, 0.0)[taken], areas_of(picture.boxes[order]))
-            mine &= (its_areas >= areas[0]) & (its_areas < areas[1])
+            is_sought = np.ones(len(picture.true_labels), bool) if label is None else picture.true_labels == label
+            if within is not None:
+                of_truth = areas(picture.true_boxes)
+                of_found = np.where(taken >= 0, np.append(of_truth, 0.0)[taken], areas(picture.boxes[order]))
+                is_sought &= (of_truth >= within[0]) & (of_truth < within[1])
+                mine &= (of_found >= within[0]) & (of_found < within[1])
             boxes[index] = int(is_sought.sum())
             scores.append(its_scores[mine].astype(np.float64))
             right.append(taken[mine] >= 0)
@@ -214,12 +214,6 @@ class Matched:
             its[taken[counts & (taken >= 0)]] = True
             found.append(its)
         return found
-
-
-def areas_of(boxes: Boxes) -> Floats:
-    """Return the area of each box in square pixels; float64 [N]."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    return sides[:, 0] * sides[:, 1]
 
 
 def rank(judged: list[Judged], min_iou: float = PROTOCOL_IOU) -> Ranking:

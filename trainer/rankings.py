@@ -56,7 +56,7 @@ class Rankings:
             everything=matched.ranking(),
             bad=bad.ranking(),
             by_class=[bad.ranking(label) for label in labels],
-            by_size={name: bad.ranking(areas=areas) for name, areas in SIZES_PX2.items()},
+            by_size={name: bad.ranking(within=within) for name, within in SIZES_PX2.items()},
             at_limits=bad.ranking(limits=limits),
             at_limits_by_class=[bad.ranking(label, limits) for label in labels],
         )

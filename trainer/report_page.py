@@ -128,7 +128,7 @@ def _halves(page: Page, told_apart: Halves | None) -> None:
     left_out = "The figures above leave out the pictures that the model was trained on."
     words = {
         "data": left_out if told_apart.unseen else "All figures above are of pictures that the model was trained on.",
-        "pictures": "By the pictures themselves, and their groups; the figures above are of both.",
+        "pictures": "By the pictures themselves, and the names of their groups; the figures above are of both.",
         "names": "By the names of the groups; the figures above are of both.",
     }[told_apart.by]
     page.heading("Groups that training saw, and others", words)

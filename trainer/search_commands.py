@@ -160,6 +160,7 @@ def _as_dict(study: Study, ended: list[FrozenTrial]) -> dict[str, Any]:
         {"number": trial.number, "state": trial.state.name, "ap_pooled": trial.value, "dials": trial.params}
         | {"judgements": list(trial.intermediate_values.values())}
         for trial in study.trials
+        if trial.state is not TrialState.WAITING
     ]
     return {"best": ended[0].params if ended else None, "trials": trials}
 

@@ -56,10 +56,10 @@ class Halves:
         flatter = "where figures flatter"
         words = {
             "data": f"left out above: pictures that the model was trained on, {flatter}",
-            "pictures": f"pictures that the model was trained on, and others of their groups, {flatter}",
+            "pictures": f"pictures that the model was trained on, and others of such groups, {flatter}",
             "names": f"groups that are called like those that the model was trained on, {flatter}",
         }[self.by]
-        others = "groups with other names" if self.by == "names" else "groups that it never saw"
+        others = {"data": "groups that it never saw", "names": "groups with other names"}.get(self.by, "other groups")
         for what, figures in ((others, self.unseen), (words, self.seen)):
             if figures is not None:
                 parts = figures.parts
@@ -87,19 +87,18 @@ def learned(train: Dataset) -> dict[str, Any]:
     """
     pictures = Counter(sample.group for sample in train.samples)
     names = tuple(sorted(name for name, count in pictures.items() if count > 1))
-    digits = sorted({picture_digest(sample)[:PICTURE_DIGITS] for sample in train.samples})
-    return {
-        "learned_from": names if len(names) <= MOST_HELD_OUT else (),
-        "learned_pictures": "".join(digits) if len(digits) <= MOST_LEARNED_PICTURES else "",
-    }
+    told = train.samples if len(train.samples) <= MOST_LEARNED_PICTURES else ()
+    digits = sorted({picture_digest(sample)[:PICTURE_DIGITS] for sample in told})
+    return {"learned_from": names if len(names) <= MOST_HELD_OUT else (), "learned_pictures": "".join(digits)}
 
 
-def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
-    """Return the groups of a data set that a model was trained on.
+def seen_groups(dataset: Dataset, lineage: Lineage, asked: Dataset) -> Seen:
+    """Return the groups that a model was trained on.
 
     Args:
         dataset: all of it.
         lineage: of the bundle.
+        asked: those of its pictures that are to be judged.
 
     Returns:
         What its digest tells if it is the very data of the training; else what the pictures' digests tell; else what
@@ -114,11 +113,11 @@ def seen_groups(dataset: Dataset, lineage: Lineage) -> Seen:
         if dataset_digest(whole) == lineage.dataset_digest:
             return Seen(frozenset(groups - set(lineage.held_out)), "data")
     named = frozenset(groups & set(lineage.learned_from))
-    known = _learned(dataset, lineage.learned_pictures)
+    known = _learned(asked, lineage.learned_pictures)
     if known:
         console.print(
-            f"trainer: beware: the model was trained on {len(known)} of the {len(dataset.samples)} pictures of this "
-            "data set; figures of these and of their groups say nothing about others, and are told apart",
+            f"trainer: beware: the model was trained on {len(known)} of these {len(asked.samples)} pictures; figures "
+            "of these, and of groups that it saw others of, say nothing about new ones and are told apart",
             soft_wrap=True,
         )
         return Seen(named | {sample.group for sample in known}, "pictures")

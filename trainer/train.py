@@ -103,14 +103,11 @@ def _train(
     with _progress(team.is_first) as bar:
         task = bar.add_task("train", total=1000, note="")
         while clock.done(run.state.epoch) < 1.0 and not has_run_out(run.state, plan.patience, team):
-            loss, steps = 0.0, 0
-            for done, its_loss in _steps(run, pictures, clock):
-                steps += 1
-                loss += (its_loss - loss) / steps
+            loss = math.nan  # of an epoch for which no time is left
+            for steps, (done, its_loss) in enumerate(_steps(run, pictures, clock), 1):
+                loss = its_loss if steps == 1 else loss + (its_loss - loss) / steps
                 note = f"epoch {run.state.epoch + 1}, loss {loss:.3f}"
                 bar.update(task, completed=round(1000 * done), note=note)
-            if not steps:
-                break
             loss = team.mean(loss)
             run.state.epoch += 1
             run.state.elapsed_ns = time.monotonic_ns() - clock.began_ns

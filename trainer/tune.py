@@ -130,7 +130,8 @@ def search(wanted: Search, backbone: Backbone | None, folder: Path, trials: int,
         trial = study.ask(space)
         run = folder / f"trial{trial.number:04d}"
         try:
-            figures = train(wanted.split, wanted.plan(trial.params), run, False, backbone, _Judge(trial, until_ns))
+            plan = wanted.plan(trial.params)
+            figures = train(wanted.split, plan, run, False, backbone, _Judge(trial, plan, until_ns))
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
         except _TimeIsUp:
@@ -151,8 +152,9 @@ class _TimeIsUp(Exception):
 class _Judge(Observer):
     """Gives a trial up where others were better at the same point, and ends it when the time is over."""
 
-    def __init__(self, trial: Trial, until_ns: int | None) -> None:
+    def __init__(self, trial: Trial, plan: Plan, until_ns: int | None) -> None:
         self._trial = trial
+        self._plan = plan
         self._until_ns = until_ns
         self._judgements = 0
 
@@ -162,7 +164,8 @@ class _Judge(Observer):
             self._trial.report(entry["ap_pooled"], self._judgements)
             if self._trial.should_prune():
                 raise optuna.TrialPruned
-        if self._until_ns is not None and time.monotonic_ns() >= self._until_ns:
+        is_last = entry["epoch"] == self._plan.epochs
+        if self._until_ns is not None and time.monotonic_ns() >= self._until_ns and not is_last:
             raise _TimeIsUp
 
 

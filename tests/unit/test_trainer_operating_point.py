@@ -182,6 +182,12 @@ def test_an_evaluation_tells_the_roc_and_the_cameras(trained: Path) -> None:
     text = page.read_text()
     assert "Escapes against overkill" in text
     assert "camera, worst first" in text
-    assert "F at the limit" in text
-    assert text.count(f"{100 * figures['ap_sizes']['small']:.2f} %") > 0
+    assert ">F at the limit<" in text
+    assert f"<td>small</td><td>{100 * figures['ap_sizes']['small']:.2f} %</td>" in text
+    by_class = figures["at_limits_classes"].values()
+    assert {row["limit"] for row in by_class} == {figures["at_limits"]["limit"]}
+    found = sum(row["recall"] * of for row, of in zip(by_class, figures["evidence"]["boxes"].values(), strict=True))
+    assert found == pytest.approx(figures["evidence"]["recall"]["count"])
+    for row in figures["groups"].values():
+        assert row["f_bounds"]["low"] <= row["at_limits"]["f"] <= row["f_bounds"]["high"]
     assert "<polyline" in text

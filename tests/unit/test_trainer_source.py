@@ -179,9 +179,12 @@ def test_pictures_of_the_training_are_known_under_other_names_and_told_apart(
     capsys.readouterr()
     assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--json", figures]) == 0
     said, found = capsys.readouterr(), json.loads(Path(figures).read_text())
-    assert f"was trained on 2 of the {len(lineage.held_out) + 2} pictures" in said.err
+    assert f"was trained on 2 of these {len(lineage.held_out) + 2} pictures" in said.err
     assert (found["seen_by"], found["seen"]["pictures"]) == ("pictures", 2)
     assert found["unseen"]["pictures"] == len(lineage.held_out) == found["pictures"] - 2
+    new = next(iter(found["unseen"]["groups"]))
+    assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--groups", new]) == 0
+    assert "was trained on" not in capsys.readouterr().err
 
 
 def test_a_reference_that_is_asked_for_and_not_named_is_refused(

@@ -86,9 +86,11 @@ def test_time_ends_a_search_and_says_so_and_the_trial_that_it_ended_is_repeated(
 ) -> None:
     write_tiny_boards(tmp_path / "data", pictures=20, groups=5)
     words = tune(tmp_path, "--crop", "64")
-    assert main([*words, "--trials", "50", "--minutes", "0.001"]) == 1
+    told = ["--json", str(tmp_path / "tune.json")]
+    assert main([*words, "--trials", "50", "--minutes", "0.001", *told]) == 1
+    assert [trial["state"] for trial in json.loads((tmp_path / "tune.json").read_text())["trials"]] == ["FAIL"]
     assert "no trial came to its end" in capsys.readouterr().err
-    assert main([*words, "--trials", "1", "--json", str(tmp_path / "tune.json")]) == 0
+    assert main([*words, "--trials", "1", *told]) == 0
     cut, again = json.loads((tmp_path / "tune.json").read_text())["trials"]
     assert (cut["state"], again["state"], again["dials"]) == ("FAIL", "COMPLETE", cut["dials"])
 
