@@ -36,9 +36,9 @@ pytestmark = [
 class Releasing(Plant):
     """A plant with two releases in its folder, proved before the line begins; revision 1 is configured."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, runtime: str = "onnx") -> None:
         super().__init__(folder)
-        self.config |= {"releases": "releases"}
+        self.config |= {"releases": "releases", "runtime": {"kind": runtime, "threads": 1}}
         self.files = {1: release_file(folder / "releases", 1), 2: release_file(folder / "releases", 2)}
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config))
         tiny_bundle(folder / "tiny.bundle", revision=1)
@@ -156,3 +156,13 @@ def test_a_candidate_ends_with_a_killed_station_and_the_next_start_says_so(tmp_p
         assert plant.query("SELECT ended_because, problem FROM shadow_run") == [("restart", None)]
         assert plant.consumer.command("status").result(60).result["shadow"] == {"state": "none"}
         assert plant.query("SELECT count(*) FROM shadow WHERE seq > 20") == [(0,)]
+
+
+def test_a_station_with_openvino_stops_in_order_after_its_former_model_is_gone(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed (extra openvino)")
+    with Releasing(tmp_path, "openvino") as plant:
+        assert plant.consumer.wait_until_online(START_S), plant.log()
+        assert plant.ask(2).result(60).ok, plant.log()  # type: ignore[union-attr]
+        plant.announce("judged-by-2", 9000)
+        until(lambda: "the former release is out of memory" in plant.log(), "the retirement of the first model")
+        assert plant.stop() == 0, plant.log()
