@@ -35,7 +35,7 @@ def test_the_plant_hears_of_heat_and_of_a_new_power_mode_and_live_parts_prove_th
         config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
         line = Line(broker.port, Topics.of(settings), is_mqtt5=False)
         with build(config, device_root=root) as appliance, caplog.at_level(logging.INFO):
-            until(lambda: line.documents(line.topics.heartbeat), "the link is up")
+            until(lambda: line.documents(line.topics.alarm), "the link is up: that of MQTT 3.1.1 is its first alarm")
             write(root, HOT_GPU)
             appliance.device_watch.look()
             write(root, {"var/lib/nvpmodel/status": "pmode:0000"})
