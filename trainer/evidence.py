@@ -7,16 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from appliance.optics.detections import areas
 from trainer.calibration_error import error_without_chance
 from trainer.coco_figures import COCO_IOUS, coco_rankings
 from trainer.confusion import confusion
-from trainer.datasets.sample import SIZES_PX2
 from trainer.intervals import Interval, Share, resampled, resampled_detections, resampled_each, share
 from trainer.metrics import (
-    Floats,
     Judged,
-    Matched,
     Ranking,
     at_limit,
     average_precision,
@@ -131,7 +127,7 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         ap50_classes=ap50_classes,
         ap50_95_classes=ap50_95_classes,
         precision=_precision(ranked.at_limits),
-        recall=share(int(ranked.at_limits.right.sum()), ranked.at_limits.truths),
+        recall=_recall(ranked.at_limits),
         f_at_limits=resampled([ranked.at_limits], _f),
         f_classes=resampled_each(_each(names, ranked.at_limits_by_class), _f)[1],
         precision_best=resampled([ranked.bad], lambda its: best_limit(its).precision),
@@ -147,8 +143,8 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),
-        recall_by_size=_recall_by_size(ranked.matched, limits),
-        recall_by_class=_recall_by_class(ranked.matched, names, limits),
+        recall_by_size={name: _recall(its) for name, its in ranked.at_limits_by_size.items()},
+        recall_by_class={name: _recall(its) for name, its in zip(names, ranked.at_limits_by_class, strict=True)},
         precision_by_class={name: _precision(its) for name, its in zip(names, ranked.at_limits_by_class, strict=True)},
         roc=roc(judged),
         confusion=confusion(at_limits, names),
@@ -161,6 +157,10 @@ def _each(names: tuple[str, ...], rankings: list[Ranking]) -> dict[str, list[Ran
 
 def _precision(at_limits: Ranking) -> Share:
     return share(int(at_limits.right.sum()), len(at_limits.right))
+
+
+def _recall(at_limits: Ranking) -> Share:
+    return share(int(at_limits.right.sum()), at_limits.truths)
 
 
 def _f(at_limits: Ranking) -> float:
@@ -180,22 +180,3 @@ def _separation(judged: list[Judged]) -> Separation | None:
     if not good or not bad:
         return None
     return Separation(max(good), min(bad), min(bad) - max(good))
-
-
-def _recall_by_class(matched: Matched, names: tuple[str, ...], limits: Floats) -> dict[str, Share]:
-    hits = np.concatenate([np.zeros(0, np.bool_), *matched.hits(limits)])
-    labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in matched.judged)])
-    return {
-        name: share(int(hits[labels == index].sum()), int((labels == index).sum())) for index, name in enumerate(names)
-    }
-
-
-def _recall_by_size(matched: Matched, limits: Floats) -> dict[str, Share]:
-    found, of = dict.fromkeys(SIZES_PX2, 0), dict.fromkeys(SIZES_PX2, 0)
-    for part, hit in zip(matched.judged, matched.hits(limits), strict=True):
-        its_areas = areas(part.true_boxes)
-        for name, (low, high) in SIZES_PX2.items():
-            mine = (its_areas >= low) & (its_areas < high)
-            found[name] += int((hit & mine).sum())
-            of[name] += int(mine.sum())
-    return {name: share(found[name], of[name]) for name in SIZES_PX2}

@@ -22,6 +22,7 @@ class Rankings:
         by_size: the same, pooled, each of COCO's sizes of a box by itself.
         at_limits: the same, pooled, with the scores at or above the limits only.
         at_limits_by_class: the same, each class by itself.
+        at_limits_by_size: the same as at_limits, each size by itself.
     """
 
     matched: Matched
@@ -33,6 +34,7 @@ class Rankings:
     by_size: dict[str, Ranking]
     at_limits: Ranking
     at_limits_by_class: list[Ranking]
+    at_limits_by_size: dict[str, Ranking]
 
     @classmethod
     def of(cls, judged: list[Judged], names: tuple[str, ...], limits: Floats) -> Rankings:
@@ -59,6 +61,7 @@ class Rankings:
             by_size={name: bad.ranking(within=within) for name, within in SIZES_PX2.items()},
             at_limits=bad.ranking(limits=limits),
             at_limits_by_class=[bad.ranking(label, limits) for label in labels],
+            at_limits_by_size={name: bad.ranking(None, limits, within) for name, within in SIZES_PX2.items()},
         )
 
     @property
