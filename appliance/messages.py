@@ -142,7 +142,10 @@ class MetaMessage(Message):
 
 
 class AlarmMessage(Message):
-    """alarm (out): something that a person should look at; count = how often since the last message about it."""
+    """alarm (out): something that a person should look at; count = how often since the last message about it.
+
+    at: when the newest of them was raised. It may be sent later, and twice, if the link was down.
+    """
 
     schema_: Literal["vi.alarm/1"] = Field(default="vi.alarm/1", alias="schema")
     device_id: Identifier

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from appliance.events import Action, Verdict, iso, utc_now
+from appliance.links.alarms import Alarm
 from appliance.messages import (
     ActionMessage,
     AlarmMessage,
@@ -128,9 +129,14 @@ class Voice:
         )
         return as_json(message)
 
-    def alarm(self, name: str, text: str, count: int) -> bytes:
+    def alarm(self, alarm: Alarm) -> bytes:
         """Write what a person should look at."""
         message = AlarmMessage(
-            device_id=self.device_id, boot_id=self.boot_id, name=name, text=text, count=count, at=iso(self.utc())
+            device_id=self.device_id,
+            boot_id=self.boot_id,
+            name=alarm.name,
+            text=alarm.text,
+            count=alarm.count,
+            at=iso(alarm.at),
         )
         return as_json(message)

@@ -5,7 +5,7 @@ from typing import get_args
 
 from appliance.command_messages import reply
 from appliance.errors import DeliveryError
-from appliance.links.envelopes import REFUSED, Answered, Introduction, Outgoing, Subscription
+from appliance.links.envelopes import Answered, Introduction, Outgoing, Subscription
 from appliance.links.mqtt_connection import Connection, Protocol, ProtocolRefusedError
 from appliance.links.settings import MqttSettings
 from appliance.links.topics import Topics
@@ -62,7 +62,7 @@ def _write(connection: Connection, topic: str, payload: bytes) -> None:
     while (remaining_s := give_up_s - time.monotonic()) > 0:
         for event in connection.step(remaining_s):
             if isinstance(event, Answered):
-                if event.code >= REFUSED:
+                if event.is_refused:
                     raise DeliveryError(
                         f"the broker does not let this station write {topic}: {event.words}; correct the broker's "
                         "access list, or the name that it knows the station by (the certificate's, or username)"

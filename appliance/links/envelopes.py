@@ -35,6 +35,16 @@ class Answered:
     code: int
     words: str
 
+    @property
+    def is_refused(self) -> bool:
+        """The broker did not take the message."""
+        return self.code >= REFUSED
+
+    @property
+    def is_unheard(self) -> bool:
+        """The broker took it and had nobody to hand it on to (MQTT 5 only)."""
+        return self.code == NO_MATCHING_SUBSCRIBERS
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:

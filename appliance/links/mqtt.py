@@ -12,12 +12,10 @@ from pydantic import BaseModel, ValidationError
 from appliance.command_messages import CommandMessage
 from appliance.errors import ApplianceError
 from appliance.events import Action, Challenge, Record
-from appliance.links.alarms import AlarmPace
+from appliance.links.alarms import Alarm, Alarms
 from appliance.links.announcements import StationDescription, StationState, Voice
 from appliance.links.commands import Commands
 from appliance.links.envelopes import (
-    NO_MATCHING_SUBSCRIBERS,
-    REFUSED,
     Answered,
     Incoming,
     Introduction,
@@ -91,12 +89,10 @@ class MqttLink:
         self.over_because = "the appliance was shut down"
         self._records = threading.Lock()
         self._window = RecordWindow()
-        self._alarms = threading.Lock()
-        self._pace = AlarmPace()
-        self._next_beat_ns = 0
+        self._alarms = Alarms(self._send_alarm, self._voice.utc)
+        self._next_beat_ns = self._refused_since_ns = 0
         self._said_state: tuple[str, str] = ("", "")
         self._said_meta: StationDescription | None = None
-        self._refused_since_ns = 0
 
     def status(self) -> dict[str, int | str]:
         """Return what the link has gone through: connects, protocol ("" while it is down), and its counts."""
@@ -170,16 +166,16 @@ class MqttLink:
     def send_alarm(self, name: str, text: str) -> bool:
         """Tell people about something; alarms of one name are said once a second, with how many there were.
 
+        While nobody can hear it, it waits; only the end of the process forgets it.
+
         Args:
             name: kind of alarm, one word.
             text: what happened, where, what to do next.
 
         Returns:
-            False if nobody could be told (yet).
+            False if it could not be sent yet.
         """
-        with self._alarms:
-            count = self._pace.ask(name, text, time.monotonic_ns())
-        return count > 0 and self._say_alarm(name, text, count)
+        return self._alarms.say(name, text)
 
     def describe_anew(self) -> None:
         """Publish `meta` now, because what judges here has changed; without a connection, at the next one."""
@@ -231,10 +227,7 @@ class MqttLink:
             self._line.on_connected()  # while nothing can go out
             with self._records:
                 self._window.restart()
-        with self._alarms:
-            due = self._pace.flush(now_ns)
-        for name, text, count in due:
-            self._say_alarm(name, text, count)
+        self._alarms.say_what_is_due()
         if self._refused_since_ns and now_ns - self._refused_since_ns > REFUSED_TRIGGERS_S * 1e9:
             connection.close()  # with goodbye: this is no fault of the link, and the status stays
         if now_ns >= self._next_beat_ns:
@@ -244,6 +237,7 @@ class MqttLink:
     def lose(self) -> None:
         """Send nothing more: the connection is gone."""
         self._connection = None
+        self._alarms.keep_unanswered()
 
     def farewell(self, connection: Connection) -> object | None:
         """Say that this is the end, so that nobody takes it for a fault."""
@@ -281,30 +275,36 @@ class MqttLink:
         except ApplianceError as error:
             return StationState(state="stopped", reason=str(error))
 
-    def _say_alarm(self, name: str, text: str, count: int) -> bool:
-        log.warning("%s%s", text, f" ({count} times)" if count > 1 else "")
-        return self._publish(Outgoing(self.topics.alarm, self._voice.alarm(name, text, count), token="alarm"))
+    def _send_alarm(self, alarm: Alarm) -> bool:
+        return self._publish(Outgoing(self.topics.alarm, self._voice.alarm(alarm), token=alarm))
 
     def _publish(self, message: Outgoing) -> bool:
         connection = self._connection
         return connection is not None and connection.publish(message)
 
     def _take_answer(self, answer: Answered) -> None:
-        is_taken = answer.code < REFUSED and answer.code != NO_MATCHING_SUBSCRIBERS
-        if isinstance(answer.token, str):  # everything but a record
-            if answer.code >= REFUSED:
-                self.counts[f"{answer.token}_refused"] += 1
-                log.error("the broker refused our %s: %s; correct its access list", answer.token, answer.words)
-            elif not is_taken and answer.token == "action":
-                self.counts["actions_unheard"] += 1
-                log.warning("nobody heard an action: no client is subscribed to %s", self.topics.action)
+        token = answer.token
+        if isinstance(token, RecordToken):
+            self._take_record_answer(token, answer)
             return
-        is_news, upto = False, None
+        if isinstance(token, Alarm):
+            self._alarms.answered(token, is_unheard=answer.is_unheard)
+        kind = "alarm" if isinstance(token, Alarm) else token
+        if answer.is_refused:
+            self.counts[f"{kind}_refused"] += 1
+            log.error("the broker refused our %s: %s; correct its access list", kind, answer.words)
+        elif answer.is_unheard and kind in ("action", "alarm"):
+            self.counts[f"{kind}s_unheard"] += 1
+            if kind == "action":
+                log.warning("nobody heard an action: no client is subscribed to %s", self.topics.action)
+
+    def _take_record_answer(self, token: RecordToken, answer: Answered) -> None:
+        is_taken, is_news, upto = not (answer.is_refused or answer.is_unheard), False, None
         with self._records:
             if is_taken:
-                upto = self._window.taken(answer.token)
+                upto = self._window.taken(token)
             else:
-                is_news = self._window.refused(answer.token, time.monotonic_ns())
+                is_news = self._window.refused(token, time.monotonic_ns())
         if upto is not None and not self._settings.consumers:
             self._errands.acknowledge(BROKER, upto)
         if not is_taken:

@@ -10,8 +10,6 @@ from appliance.command_messages import CommandMessage, CommandReply
 from appliance.errors import DeliveryError
 from appliance.events import new_id
 from appliance.links.envelopes import (
-    NO_MATCHING_SUBSCRIBERS,
-    REFUSED,
     Answered,
     Incoming,
     Introduction,
@@ -116,12 +114,12 @@ class _Question:
 
     def _read(self, event: Incoming | Answered) -> CommandReply | None:
         if isinstance(event, Answered):
-            if event.code >= REFUSED:
+            if event.is_refused:
                 raise DeliveryError(
                     f"the broker {self._where} does not let this station write {self._topic}: {event.words}; correct "
                     "the broker's access list, or the name that it knows this station by (certificate, username)"
                 )
-            if event.code == NO_MATCHING_SUBSCRIBERS:
+            if event.is_unheard:
                 raise DeliveryError(
                     f"nobody hears {self._topic}: the station is not connected to the broker {self._where}; start it, "
                     "or look at its log"

@@ -9,7 +9,7 @@ from appliance.command_messages import CommandMessage, UpdateStatusMessage
 from appliance.errors import ApplianceError
 from appliance.events import iso, utc_now
 from appliance.links.commands import Commands
-from appliance.links.envelopes import REFUSED, Answered, Incoming, Introduction, Outgoing, Subscription
+from appliance.links.envelopes import Answered, Incoming, Introduction, Outgoing, Subscription
 from appliance.links.errands import Errands
 from appliance.links.mqtt_connection import Connection
 from appliance.links.mqtt_session import Session
@@ -92,7 +92,7 @@ class UpdatesLink:
     def hear(self, connection: Connection, event: Incoming | Answered) -> None:
         """Take a command; one from the past is refused."""
         if isinstance(event, Answered):
-            if event.code >= REFUSED:
+            if event.is_refused:
                 log.error("the broker refused our %s: %s; correct its access list", event.token, event.words)
             return
         connection.acknowledge(event)

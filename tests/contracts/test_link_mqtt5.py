@@ -5,10 +5,12 @@ import shutil
 import subprocess
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.errors import ConfigError
+from appliance.events import iso, utc_now
 from appliance.links.consumer import LineConsumer
 from appliance.links.record_chain import ReceivedRecord
 from appliance.links.settings import TlsSettings
@@ -47,6 +49,47 @@ def test_a_record_carries_its_number_and_attempt_as_user_properties() -> None:
         assert link.send_record(records(1)[0], 3)
         (message,) = until(lambda: line.on(link.topics.record), "the record")
         assert message.properties.UserProperty == [("seq", "1"), ("attempt", "3")]
+        link.close()
+        line.close()
+
+
+def heat(line: Line) -> list[dict[str, Any]]:
+    return [each for each in line.documents(line.topics.alarm) if each["name"] == "throttled"]
+
+
+@needs_mosquitto
+def test_an_alarm_that_was_raised_without_a_connection_waits_until_somebody_listens() -> None:
+    with EmbeddedBroker("mosquitto") as broker:
+        station = SmallStation()
+        link = station.link(mqtt_settings(broker.port))
+        assert not link.send_alarm("throttled", "too hot")
+        assert not link.send_alarm("throttled", "hotter still")
+        raised_by = iso(utc_now())
+        link.open(station)
+        until(lambda: station.connected, "up, and nobody has subscribed")
+        link.send_alarm("other", "that nobody hears either")
+        until(lambda: link.counts["alarms_unheard"] >= 2, "both were offered")
+        line = Line(broker.port, link.topics)
+        (alarm,) = until(lambda: heat(line), "the alarm of before")
+        assert (alarm["text"], alarm["count"]) == ("hotter still", 2)
+        assert alarm["at"] <= raised_by
+        link.close()
+        line.close()
+
+
+@needs_mosquitto
+def test_an_alarm_that_the_broker_has_not_answered_for_comes_again() -> None:
+    with EmbeddedBroker("mosquitto") as broker:
+        station = SmallStation()
+        link = station.link(mqtt_settings(broker.port))
+        line = Line(broker.port, link.topics)
+        link.open(station)
+        until(lambda: station.connected, "up")
+        broker.freeze()
+        assert link.send_alarm("throttled", "too hot")
+        broker.kill()
+        broker.restart()
+        until(lambda: heat(line), "the alarm that was under way")
         link.close()
         line.close()
 

@@ -1,13 +1,14 @@
 """Bookkeeping of records in the client's hands, pace of alarms, errands in their own thread."""
 
 import threading
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.links.alarms import INTERVAL_NS, AlarmPace
+from appliance.links.alarms import INTERVAL_NS, Alarm, AlarmPace, Alarms
 from appliance.links.errands import MOST_COMMANDS, Errands
 from appliance.links.record_window import FIRST_PAUSE_NS, LONGEST_PAUSE_NS, RecordToken, RecordWindow
 from tests.stations import WAIT_S, until
@@ -142,26 +143,71 @@ def test_a_foreign_token_is_a_bug() -> None:
         RecordWindow().refused(object(), 0)
 
 
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def alarm(text: str, name: str = "malformed", second: int = 0) -> Alarm:
+    return Alarm(name, text, NOON + timedelta(seconds=second))
+
+
+def told(alarms: list[Alarm]) -> list[tuple[str, str, int, datetime]]:
+    return [(each.name, each.text, each.count, each.at) for each in alarms]
+
+
 def test_the_first_alarm_is_said_at_once_and_the_rest_as_one_with_their_number() -> None:
     pace = AlarmPace()
-    assert pace.ask("malformed", "a", 0) == 1
-    assert [pace.ask("malformed", text, 1) for text in "bcd"] == [0, 0, 0]
-    assert pace.ask("other", "x", 1) == 1
+    assert pace.ask(alarm("a"), 0)
+    assert not any(pace.ask(alarm(text, second=second), 1) for second, text in enumerate("bcd"))
+    assert pace.ask(alarm("x", name="other"), 1)
     assert pace.flush(INTERVAL_NS - 1) == []
-    assert pace.flush(INTERVAL_NS) == [("malformed", "d", 3)]
+    assert told(pace.flush(INTERVAL_NS)) == [("malformed", "d", 3, NOON + timedelta(seconds=2))]
     assert pace.flush(INTERVAL_NS * 3) == []
-    assert pace.ask("malformed", "e", INTERVAL_NS * 3) == 1
+    assert pace.ask(alarm("e"), INTERVAL_NS * 3)
 
 
-@given(st.lists(st.integers(0, INTERVAL_NS), max_size=50))
-def test_no_alarm_is_forgotten(pauses_ns: list[int]) -> None:
+def test_an_alarm_that_is_taken_back_waits_with_those_that_came_after_it() -> None:
+    pace, first = AlarmPace(), alarm("a")
+    assert pace.ask(first, 0)
+    assert not pace.ask(alarm("b", second=1), 1)
+    pace.keep(first)
+    assert not pace.ask(alarm("c", second=2), INTERVAL_NS)
+    assert told(pace.flush(INTERVAL_NS)) == [("malformed", "c", 3, NOON + timedelta(seconds=2))]
+
+
+@given(st.lists(st.tuples(st.integers(0, INTERVAL_NS), st.booleans()), max_size=50))
+def test_no_alarm_is_forgotten(steps: list[tuple[int, bool]]) -> None:
     pace, now_ns, said = AlarmPace(), 0, 0
-    for pause_ns in pauses_ns:
+    for pause_ns, is_taken in steps:
         now_ns += pause_ns
-        said += pace.ask("x", "text", now_ns)
-        said += sum(count for _, _, count in pace.flush(now_ns))
-    said += sum(count for _, _, count in pace.flush(now_ns + INTERVAL_NS))
-    assert said == len(pauses_ns)
+        newest = alarm("text")
+        due = ([newest] if pace.ask(newest, now_ns) else []) + pace.flush(now_ns)
+        for each in due:
+            if is_taken:
+                said += each.count
+            else:
+                pace.keep(each)
+    said += sum(each.count for each in pace.flush(now_ns + INTERVAL_NS))
+    assert said == len(steps)
+
+
+def test_an_alarm_is_kept_once_where_the_connection_goes_while_it_is_sent() -> None:
+    sent: list[Alarm] = []
+
+    def goes_meanwhile(each: Alarm) -> bool:
+        if not sent:
+            alarms.keep_unanswered()
+        sent.append(each)
+        return len(sent) > 1
+
+    alarms = Alarms(goes_meanwhile, lambda: NOON)
+    assert not alarms.say("heat", "hot")
+
+    def again() -> bool:
+        alarms.say_what_is_due()
+        return len(sent) > 1
+
+    until(again, "its second is over")
+    assert told(sent) == [("heat", "hot", 1, NOON)] * 2
 
 
 def test_only_the_last_acknowledgement_of_a_consumer_is_passed_on() -> None:
