@@ -78,9 +78,16 @@ def test_a_fleet_of_simulated_devices_holds_a_bad_release_where_it_shows(tmp_pat
     assert found["check"]["nothing_new"]["requests_by_kind"] == {"root": 1.0, "timestamp": 1.0}
 
 
-@pytest.mark.parametrize("arguments", ["little_data --data nowhere", "release --data nowhere --bundle no.bundle"])
-def test_data_that_cannot_be_measured_is_told_in_words(arguments: str) -> None:
-    command = [sys.executable, "-m", *f"benchmarks.trainer.{arguments}".split()]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "little_data --data nowhere",
+        "release --data nowhere --bundle no.bundle",
+        "deeppcb --data nowhere --holdout a --runs {}",
+    ],
+)
+def test_data_that_cannot_be_measured_is_told_in_words(arguments: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *f"benchmarks.trainer.{arguments.format(tmp_path)}".split()]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert said.returncode == 78
     assert "nowhere: does not exist" in said.stderr and "Traceback" not in said.stderr
