@@ -5,6 +5,7 @@ Source: cocodataset.org/#format-data.
 
 import json
 import re
+import sys
 from bisect import bisect
 from collections.abc import Container
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from appliance.annotations.pictures import (
     Annotations,
     LabelledPicture,
+    Outline,
     TruthBox,
     check_corners,
     check_listed_once,
@@ -66,7 +68,8 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
             raise ConfigError(f"{where}: category {category} is unknown; there are {known or 'none'}")
         box = _box(entry, where)
         check_corners(box, where)
-        boxes[image].append(TruthBox(names[category], box, where, CROWD if entry.get("iscrowd") else ""))
+        taken_as = CROWD if entry.get("iscrowd") else ""
+        boxes[image].append(TruthBox(names[category], box, where, taken_as, _outlines(entry.get("segmentation"))))
     folders = [path.parent] if root is None else [root, path.parent]
     pictures = tuple(_picture(folders, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
     check_listed_once(pictures)
@@ -169,7 +172,19 @@ def _picture(folders: list[Path], entry: dict[str, Any], boxes: tuple[TruthBox, 
     if entry.get("reference") is not None:
         reference = existing(_places(folders, _text(entry, "reference", where)), where)
     camera = "" if entry.get("camera") is None else _text({"camera": str(entry["camera"])}, "camera", where)
-    return LabelledPicture(picture, group, boxes, where, (entry.get("width"), entry.get("height")), reference, camera)
+    size = entry.get("width"), entry.get("height")
+    return LabelledPicture(picture, group, boxes, where, size, reference, camera, _origin(entry, where))
+
+
+def _origin(entry: dict[str, Any], where: str) -> dict[str, Any] | None:
+    origin = entry.get("origin")
+    if not isinstance(origin, dict):
+        return None
+    try:
+        json.dumps(origin, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise ConfigError(f"{where}: 'origin' holds what no JSON file can ({error}); repair the entry") from error
+    return origin
 
 
 def _places(folders: list[Path], name: str) -> list[Path]:
@@ -177,7 +192,7 @@ def _places(folders: list[Path], name: str) -> list[Path]:
 
 
 def _box(entry: dict[str, Any], where: str) -> Box:
-    corners = entry.get("bbox") or _around(entry.get("segmentation"))
+    corners = entry.get("bbox") or _around(_outlines(entry.get("segmentation")))
     if not isinstance(corners, list) or len(corners) != 4 or not all(map(_is_number, corners)):
         raise ConfigError(
             f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}; repair it, or export polygons"
@@ -189,15 +204,22 @@ def _box(entry: dict[str, Any], where: str) -> Box:
     return x, y, x + width, y + height
 
 
-def _around(polygons: Any) -> list[Any] | None:
-    """Return the box around polygons as `bbox` would have it; None if these are none."""
-    if not isinstance(polygons, list) or not polygons:
-        return None
+def _outlines(polygons: Any) -> tuple[Outline, ...]:
+    """Return COCO's polygons; none if these are none, such as run lengths, or broken: nothing is learned from them."""
+    if not isinstance(polygons, list):
+        return ()
     if not all(isinstance(one, list) and len(one) >= 6 and not len(one) % 2 for one in polygons):
+        return ()
+    if not all(_is_number(value) and abs(value) <= sys.float_info.max for one in polygons for value in one):
+        return ()
+    return tuple(tuple(map(float, one)) for one in polygons)
+
+
+def _around(outlines: tuple[Outline, ...]) -> list[Any] | None:
+    """Return the box around outlines as `bbox` would have it; None if there are none."""
+    if not outlines:
         return None
-    if not all(_is_number(value) for one in polygons for value in one):
-        return None
-    xs, ys = ([value for one in polygons for value in one[axis::2]] for axis in (0, 1))
+    xs, ys = ([value for one in outlines for value in one[axis::2]] for axis in (0, 1))
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 

@@ -4,10 +4,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from appliance.errors import ConfigError
 from appliance.events import Box
+
+Outline = tuple[float, ...]
+"""x1 y1 x2 y2 x3 y3 ... of a polygon in pixels, at least three points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +19,15 @@ class TruthBox:
 
     The box may be a line, and leave its picture a little: who learns from it knows the picture's size and settles that.
 
-    taken_as: how it was read, in words, where that is not just as it is written; else empty.
+    taken_as: how it was read, in words, where that is not just as it is written; else empty. outlines: its polygons, if
+    they are known.
     """
 
     label: str
     box: Box
     where: str = field(default="", compare=False)
     taken_as: str = field(default="", compare=False)
+    outlines: tuple[Outline, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class LabelledPicture:
     where: file and line that name the picture. told_size: width and height that are written there, if any.
     reference: a picture of the same part without defects, if there is one; its own for a good part.
     camera: what took it; empty if nobody says so.
+    origin: plain values that say who labelled it, and from where it comes; None if nobody says so.
     """
 
     path: Path
@@ -42,6 +48,7 @@ class LabelledPicture:
     told_size: tuple[object, object] = (None, None)
     reference: Path | None = None
     camera: str = ""
+    origin: dict[str, Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

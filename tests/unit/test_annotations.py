@@ -110,6 +110,8 @@ def test_whole_numbers_may_be_written_as_tables_write_them_and_a_byte_order_mark
         ("images", 1, {"file_name": "a/" * 5000}, "does not exist"),
         ("images", 1, {"file_name": "a/" + "é" * 130}, "'file_name'"),
         ("images", 1, {"group": "\ud800"}, "'group'"),
+        ("images", 1, {"origin": {"seq": float("nan")}}, "'origin' holds what no JSON file can"),
+        ("images", 1, {"origin": {"who": "\ud800"}}, "'origin' holds what no JSON file can"),
         ("categories", 1, {"id": 3}, "id 3 is used twice"),
         ("categories", 1, {"name": "short"}, "'short' is used twice"),
         ("categories", 0, {"name": None}, "'name' must be str"),

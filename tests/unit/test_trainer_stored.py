@@ -83,6 +83,11 @@ def contents(dataset: Dataset) -> list[tuple[str, bytes, str, bytes, bytes, byte
     )
 
 
+def outlines_and_origins(data: Path) -> list[tuple[str, list[object], object]]:
+    samples = sorted(read_dataset(data).samples, key=lambda sample: sample.image.name)
+    return [(sample.image.name, sorted(sample.outlines), sample.origin) for sample in samples]
+
+
 def test_what_was_stored_comes_back_as_it_was(data: Path, address: str, tmp_path: Path) -> None:
     stored = brought(keep(data, address), tmp_path / "cache")
     assert stored.classes == read_dataset(data).classes
@@ -100,6 +105,23 @@ def test_cameras_come_back_and_are_taken_over_by_an_import(data: Path, address: 
     assert set(wanted.values()) == {"", "left", "right"}
     for each in (stored, read_dataset(tmp_path / "set")):
         assert {sample.image.name: sample.camera for sample in each.samples} == wanted
+
+
+def test_outlines_and_who_drew_them_come_back_through_a_store_a_copy_and_an_import(data: Path, tmp_path: Path) -> None:
+    content = json.loads((data / "annotations.json").read_text())
+    content["images"][0]["origin"] = {"verdicts": [{"who": "Ann", "at": "2026-11-10T08:00:00.000Z"}]}
+    for item in content["annotations"]:
+        x, y, width, height = item["bbox"]
+        item["segmentation"] = [[x, y, x + width, y, x, y + height], [x, y, x + 1, y, x, y + 1]]
+    (data / "annotations.json").write_text(json.dumps(content))
+    stored = keep(data, str(tmp_path / "store"))
+    assert main(["data", "pull", stored, "--out", str(tmp_path / "pulled")]) == 0
+    assert main(["data", "import", "--from", "coco", str(data), "--out", str(tmp_path / "set")]) == 0
+    wanted = outlines_and_origins(data)
+    assert any(outlines for _, outlines, _ in wanted) and any(origin for _, _, origin in wanted)
+    for folder in ("pulled", "set"):
+        assert outlines_and_origins(tmp_path / folder) == wanted
+    assert keep(tmp_path / "pulled", str(tmp_path / "again")).endswith(stored[-16:])
 
 
 def test_copper_and_references_come_back_too(tmp_path: Path, address: str) -> None:

@@ -116,6 +116,36 @@ def test_another_camera_is_told_and_data_that_names_none_keeps_its_digest(data: 
     assert {entry.camera for entry in read_version(second).pictures} == {"", "left"}
 
 
+def test_an_outline_drawn_anew_is_a_new_label_and_data_without_outlines_keeps_its_digest(
+    data: Path, tmp_path: Path
+) -> None:
+    first = version(data, tmp_path / "v")
+    assert "outlines" not in first.read_text()
+    change(data, lambda content: content["annotations"][0].update(segmentation=[[1, 2, 30, 2, 30.5, 40]]))
+    second = version(data, tmp_path / "v")
+    change(data, lambda content: content["annotations"][0].update(segmentation=[[1, 2, 30, 2, 31.5, 40]]))
+    third = version(data, tmp_path / "v")
+    kinds = [difference(one, other) for one, other in ((first, second), (second, third))]
+    assert kinds == [[("relabelled", "000.png")]] * 2
+    drawn = [box.outlines for entry in read_version(third).pictures for box in entry.labels if box.outlines]
+    assert drawn == [((1.0, 2.0, 30.0, 2.0, 31.5, 40.0),)]
+    for broken in ({"counts": [1, 2], "size": [3, 1]}, [[1, 2, 30, 2, float("nan"), 40]], [[1, 2, 30, 2, 10**400, 4]]):
+        change(data, lambda content, it=broken: content["annotations"][0].update(segmentation=it))  # type: ignore[misc]
+        assert version(data, tmp_path / f"v{len(str(broken))}").stem == first.stem
+
+
+def test_who_labelled_a_picture_anew_is_told_and_data_that_says_nothing_keeps_its_digest(
+    data: Path, tmp_path: Path
+) -> None:
+    first = version(data, tmp_path / "v")
+    assert "origin" not in json.loads(first.read_text())["pictures"][0]
+    said = {"verdicts": [{"who": "Ann", "verdict": "REJECT"}], "seq": 2, "scale": 1.0, "far": 1e300}
+    change(data, lambda content: content["images"][2].update(origin=said))
+    second = version(data, tmp_path / "v")
+    assert difference(first, second) == [("other origin", "002.png")]
+    assert [entry.origin for entry in read_version(second).pictures if entry.origin] == [said]
+
+
 def test_another_reference_is_told(tmp_path: Path) -> None:
     data = write_tiny_deeppcb(tmp_path / "data", {"a": 1, "b": 1}).parent
     first = version(data, tmp_path / "v")

@@ -13,7 +13,7 @@ class Change:
     """One picture that is not in both versions as it was.
 
     Args:
-        kind: "added", "removed", "relabelled", "regrouped", "other camera" or "other
+        kind: "added", "removed", "relabelled" (outlines too), "regrouped", "other camera", "other origin" or "other
             reference".
         before: as it was in the first version; None if added.
         after: as it is in the second; None if removed.
@@ -50,6 +50,8 @@ def changes(before: Version, after: Version) -> list[Change]:
             found.append(Change("regrouped", was, now))
         if was.camera != now.camera:
             found.append(Change("other camera", was, now))
+        if was.origin != now.origin:
+            found.append(Change("other origin", was, now))
         if was.reference_sha256 != now.reference_sha256:
             found.append(Change("other reference", was, now))
     return sorted(found, key=lambda change: (change.kind, change.name()))

@@ -114,6 +114,8 @@ def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[s
         is_good=not picture.boxes,
         reference=picture.reference,
         camera=picture.camera,
+        outlines=tuple(item.outlines for item in picture.boxes),
+        origin=picture.origin,
     )
 
 

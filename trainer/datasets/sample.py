@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.annotations.pictures import Outline
 from appliance.bundle.picture import decode, size_px
 from appliance.errors import ConfigError
 
@@ -35,6 +36,8 @@ class Sample:
         is_good: True if the part has no defect; then N is 0.
         reference: path of a picture of the same part without defects, as large; None if there is none.
         camera: what took it; empty if nobody says so.
+        outlines: of each box its polygons, where they are known; empty if none are. Nothing is learned from them.
+        origin: plain values that say who labelled it, and from where it comes; None if nobody says so.
     """
 
     image: Path
@@ -44,6 +47,8 @@ class Sample:
     is_good: bool
     reference: Path | None = None
     camera: str = ""
+    outlines: tuple[tuple[Outline, ...], ...] = ()
+    origin: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,10 +120,14 @@ class StoredSource:
                 LabelledPicture(
                     places[entry.name],
                     entry.group,
-                    tuple(TruthBox(item.label, item.box, f"{self.version}: {entry.name}") for item in entry.labels),
+                    tuple(
+                        TruthBox(item.label, item.box, f"{self.version}: {entry.name}", outlines=item.outlines)
+                        for item in entry.labels
+                    ),
                     f"{self.version}: {entry.name}",
                     reference=places[entry.reference] if entry.reference else None,
                     camera=entry.camera,
+                    origin=entry.origin,
                 )
                 for entry in version.pictures
             ),

@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from appliance.annotations.file_name import FileName
-from appliance.annotations.pictures import read_text
+from appliance.annotations.pictures import Outline, read_text
 from appliance.bundle.section import Section
 from appliance.bundle.strict_json import dump, in_words
 from appliance.bundle.whole_file import write_whole
@@ -27,16 +27,22 @@ Words = Annotated[str, Field(min_length=1)]
 
 
 class LabelledBox(Section):
-    """One defect: its class, and x1 y1 x2 y2 in pixels of the picture."""
+    """One defect: its class, x1 y1 x2 y2 in pixels of the picture, and its polygons; not written if nobody drew any."""
 
     label: str
     box: tuple[float, float, float, float]
+    outlines: tuple[Outline, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unknown_outlines(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(write(self), "outlines")
 
 
 class Entry(Section):
     """One picture: SHA-256 of its file, of its labels, and of its reference's file; size_bytes of its file.
 
-    A good part's reference may be the picture itself. camera: what took it; empty, and not written, if nobody says so.
+    A good part's reference may be the picture itself. camera: what took it; origin: who labelled it, and from where it
+    comes; empty, and not written, if nobody says so.
     """
 
     name: FileName
@@ -49,13 +55,11 @@ class Entry(Section):
     reference_sha256: Digest | None
     reference_size_bytes: Annotated[int, Field(ge=0)] | None
     camera: str = ""
+    origin: dict[str, JsonValue] | None = None
 
     @model_serializer(mode="wrap")
-    def _without_an_unknown_camera(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = write(self)
-        if not self.camera:
-            del content["camera"]
-        return content
+    def _without_what_nobody_says(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(write(self), "camera", "origin")
 
     @property
     def boxes(self) -> dict[str, int]:
@@ -201,24 +205,31 @@ def parse_version(text: str, where: str) -> Version:
 
 
 def _entry(sample: Sample, classes: tuple[str, ...], root: Path) -> dict[str, Any]:
-    labels = sorted(
-        (classes[label], box) for label, box in zip(sample.labels.tolist(), sample.boxes.tolist(), strict=True)
-    )
+    outlines = sample.outlines or ((),) * len(sample.labels)
+    names = [classes[label] for label in sample.labels.tolist()]
+    labels = sorted(zip(names, sample.boxes.tolist(), outlines, strict=True))
     reference = _file(sample.reference, root) if sample.reference else (None, None, None)
     name, digest, size_bytes = _file(sample.image, root)
-    camera = {"camera": sample.camera} if sample.camera else {}
+    told = {"camera": sample.camera, "origin": sample.origin}
     return {
         "name": name,
         "sha256": digest,
         "size_bytes": size_bytes,
-        "labels": [{"label": label, "box": box} for label, box in labels],
-        "labels_sha256": _digest(labels),
+        "labels": [
+            _without({"label": label, "box": box, "outlines": drawn}, "outlines") for label, box, drawn in labels
+        ],
+        "labels_sha256": _digest([(label, box, drawn) if drawn else (label, box) for label, box, drawn in labels]),
         "group": sample.group,
         "reference": reference[0],
         "reference_sha256": reference[1],
         "reference_size_bytes": reference[2],
-        **camera,
+        **_without(told, *told),
     }
+
+
+def _without(content: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out those of the named values that are empty, so that what says nothing more has the digest of before."""
+    return {key: value for key, value in content.items() if value or key not in names}
 
 
 def _file(path: Path, root: Path) -> tuple[str, str, int]:

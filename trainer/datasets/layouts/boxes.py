@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from appliance.annotations.pictures import TruthBox, check_corners
+from appliance.annotations.pictures import Outline, TruthBox, check_corners
 from appliance.errors import ConfigError
 from appliance.events import Box
-from trainer.datasets.layouts.found import Defect, Outline
+from trainer.datasets.layouts.found import Defect
 
 ROUNDING_PX = 1.0
 """Labelling tools round: so far may a box leave its picture, and is cut off there."""
@@ -113,23 +113,27 @@ def taken_otherwise(labels: Iterable[TruthBox | Defect]) -> str:
     return f"{len(found)} labels are not taken as they are written; the first is {found[0].where}: {found[0].taken_as}"
 
 
-def placed(truth: TruthBox, size: tuple[int, int], outlines: tuple[Outline, ...] = ()) -> Defect:
+def placed(truth: TruthBox, size: tuple[int, int]) -> Defect:
     """Hold a label that is imported against its picture, as `fitted` does, whatever layout it comes from.
 
     Args:
         truth: as it is written.
         size: width and height of the picture in pixels.
-        outlines: its polygons, if they are known.
 
     Returns:
-        The defect; its box is rounded to 1/64 pixel, so that x + width is exact in every reader. The outline of a line,
-        which encloses nothing, is its box.
+        The defect; its box is rounded to 1/64 pixel, so that x + width is exact in every reader. Outlines end at the
+        picture's edge; that of a line, which encloses nothing, is its box.
 
     Raises:
         ConfigError: As `fitted` raises it.
     """
     (inside,) = fitted_boxes([truth], size)
     x1, y1, x2, y2 = (math.floor(edge * 64 + 0.5) / 64 for edge in inside.box)
+    outlines = tuple(_inside(outline, size) for outline in truth.outlines)
     if outlines and _is_line(_cut(truth.box, size)):
         outlines = ((x1, y1, x2, y1, x2, y2, x1, y2),)
     return Defect(truth.label, (x1, y1, x2, y2), outlines, truth.where, inside.taken_as)
+
+
+def _inside(outline: Outline, size: tuple[int, int]) -> Outline:
+    return tuple(min(max(value, 0.0), float(size[at % 2])) for at, value in enumerate(outline))

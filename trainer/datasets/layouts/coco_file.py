@@ -21,7 +21,7 @@ ANNOTATIONS = "annotations.json"
 
 
 def found_in(annotations: Annotations, wishes: Wishes) -> Found:
-    """Take over what the appliance's own readers give: groups as they are there, boxes without outlines.
+    """Take over what the appliance's own readers give: groups, outlines and origin as they are there.
 
     Args:
         annotations: of a COCO file or of DeepPCB's layout.
@@ -39,7 +39,9 @@ def found_in(annotations: Annotations, wishes: Wishes) -> Found:
         group = wishes.group(Path(picture.path.name)) if wishes.group_pattern else picture.group
         labelled = [replace(truth, label=wishes.label(truth.label, truth.where)) for truth in picture.boxes]
         defects = tuple(placed(truth, size) for truth in labelled)
-        found.append(FoundPicture(picture.path, size, group, defects, picture.reference, camera=picture.camera))
+        found.append(
+            FoundPicture(picture.path, size, group, defects, picture.reference, picture.origin, picture.camera)
+        )
     return Found(wishes.classes or tuple(annotations.classes), tuple(found))
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from appliance.annotations.pictures import Outline
 from appliance.errors import ConfigError
 from appliance.events import Box
-
-Outline = tuple[float, ...]
-"""x1 y1 x2 y2 x3 y3 ... of a polygon in pixels, at least three points."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.annotations.pictures import Outline
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import Defect, Outline
+from trainer.datasets.layouts.found import Defect
 
 Mask = NDArray[np.int32]
 

@@ -89,7 +89,7 @@ def read_yolo_labels(path: Path, classes: tuple[str, ...], size: tuple[int, int]
         if is_polygon:
             box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
             inside = tuple(round(min(max(value, 0.0), size[at % 2]), 2) for at, value in enumerate(points))
-            found.append(placed(TruthBox(classes[kind], box, where), size, (inside,)))
+            found.append(placed(TruthBox(classes[kind], box, where, outlines=(inside,)), size))
         else:
             x, y, width, height = points
             box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
