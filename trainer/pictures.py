@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from types import TracebackType
 
 import cv2
@@ -19,10 +17,8 @@ from torch.utils.data import Dataset as TorchDataset
 from appliance.errors import ConfigError
 from trainer.augment import Augment
 from trainer.datasets.sample import SIZES_PX2, Boxes, Dataset, Labels
-from trainer.device import usable_cores
+from trainer.decoded import Pixels, decode
 from trainer.plan import Plan
-from trainer.progress import tracked
-from trainer.references import load_input, misplaced_pairs
 from trainer.transplant import Transplants
 
 MOSAIC_SHARE = 0.15
@@ -54,14 +50,11 @@ class _Order(Sampler[_Job]):
 class _Crops(TorchDataset[Batch]):
     """The decoded pictures, and what a loader cuts from them."""
 
-    def __init__(self, dataset: Dataset, plan: Plan, mine: slice) -> None:
+    def __init__(self, dataset: Dataset, pixels: Sequence[Pixels], plan: Plan, mine: slice) -> None:
         self._seed = plan.seed
         self._mine = mine
         self._samples = dataset.samples
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            decoded = pool.map(partial(load_input, channels=plan.input_channels), self._samples)
-            self._pixels = list(tracked(decoded, "decode the pictures", len(self._samples)))
-        misplaced_pairs.tell()
+        self._pixels = pixels
         others, self._mosaic_share = None, 0.0
         if dataset.copper is None:  # there defects are painted, and a seam would part its tracks
             others = Transplants(self._samples, self._pixels, plan.side_px, plan.reference)
@@ -119,20 +112,31 @@ class Pictures:
         rank: of the process that these are for, 0..of-1.
         of: processes among which each batch is divided.
         loaders: processes that cut crops.
+        pixels: of each sample, as trainer.decoded gives them; None: they are decoded here.
     """
 
-    def __init__(self, dataset: Dataset, plan: Plan, rank: int = 0, of: int = 1, loaders: int = 1) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        plan: Plan,
+        rank: int = 0,
+        of: int = 1,
+        loaders: int = 1,
+        pixels: Sequence[Pixels] | None = None,
+    ) -> None:
         cv2.setNumThreads(1)  # here, because a loader would wait for the threads that only this process has
         self._plan = plan
         self._bad = [i for i, s in enumerate(dataset.samples) if not s.is_good]
         self._good = [i for i, s in enumerate(dataset.samples) if s.is_good]
         if not self._bad:
             raise ConfigError("no training picture has a defect; there is nothing to learn")
+        if pixels is None:
+            pixels = list(decode(dataset.samples, plan.input_channels))
         self._copies = repeat_factors(dataset)[self._bad]
         self.steps = plan.passes * steps_per_pass(dataset, plan)
         self._order = _Order()
         self._loader: DataLoader[Batch] = DataLoader(
-            _Crops(dataset, plan, slice(rank, None, of)),
+            _Crops(dataset, pixels, plan, slice(rank, None, of)),
             batch_size=None,
             sampler=self._order,
             num_workers=loaders,

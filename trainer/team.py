@@ -69,17 +69,22 @@ class Team:
             ApplianceError: of the first process that has one.
         """
         made: list[Made] = []
-        errors: list[ApplianceError | None] = [None] * self.size
+        own: ApplianceError | None = None
         try:
             made.append(work())
         except ApplianceError as error:
-            errors[self.rank] = error
-        if self.size > 1:
-            distributed.all_gather_object(errors, errors[self.rank])
-        for failure in errors:
+            own = error
+        for failure in self.everyones(own):
             if failure is not None:
                 raise failure
         return made[0]
+
+    def everyones(self, value: Made) -> list[Made]:
+        """Return what each process says, by rank."""
+        said = [value] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(said, value)
+        return said
 
     def from_first(self, work: Callable[[], Made]) -> Made:
         """Do something in the first process, and return in all of them what it made.

@@ -21,6 +21,7 @@ from trainer.backbone import Backbone
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest
 from trainer.datasets.split import Split
+from trainer.decoded import decode_together
 from trainer.device import own_device, usual_loaders
 from trainer.files import append_json, make_folder, write_json
 from trainer.learner import Learner
@@ -95,7 +96,8 @@ def _train(
     begun = team.from_first(lambda: _begin(split, plan, folder))
     run = Learner(begun, team, own_device(plan.device, team.rank), None, backbone, teacher)
     loaders = usual_loaders(plan.device, team.size)
-    pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders))
+    pixels = decode_together(split.train.samples, plan.input_channels, team)
+    pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders, pixels))
     observer = observer if observer is not None and team.is_first else Observer()
     observer.begins(run.state)
     clock = _Clock(plan, time.monotonic_ns() - run.state.elapsed_ns, team)

@@ -1,5 +1,6 @@
 """Several processes fit the net that one would fit, and none is left behind."""
 
+import hashlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +19,13 @@ import torch
 from appliance.errors import ConfigError, DeviceError
 from tests.processes import command, spawned
 from tests.tiny_boards import write_tiny_boards
+from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.datasets.reading import read_dataset
+from trainer.datasets.sample import Sample
 from trainer.datasets.split import Split, split_by_group
+from trainer.decoded import decode_together
 from trainer.learner import Learner
 from trainer.pictures import Pictures
 from trainer.plan import Plan
@@ -69,6 +74,50 @@ def test_two_processes_find_the_gradients_that_one_finds(tmp_path: Path) -> None
     assert len(one) > 20
     for name, gradient in one.items():
         assert (two[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max() + 1e-7, name
+
+
+def _digest_where_only_the_first_has_the_files(samples: tuple[Sample, ...], team: Team) -> list[str]:
+    if team.rank:
+        samples = tuple(replace(sample, image=Path("nowhere.png")) for sample in samples)
+    pixels = decode_together(samples, 1, team)
+    return team.everyones(
+        hashlib.sha256(b"".join(one.tobytes() + str(one.shape).encode() for one in pixels)).hexdigest()
+    )
+
+
+def test_the_pictures_are_decoded_once_and_read_by_all_processes_of_a_machine(tmp_path: Path) -> None:
+    samples = _split(tmp_path).train.samples
+    work = partial(_digest_where_only_the_first_has_the_files, samples)
+    with gathered(2, work) as team:
+        both = work(team)
+    assert both == work(Team()) * 2
+
+
+def _decode_damaged(samples: tuple[Sample, ...], team: Team) -> None:
+    decode_together(samples, 1, team)
+
+
+def test_a_picture_that_cannot_be_decoded_is_named_by_all_processes(tmp_path: Path) -> None:
+    samples = _split(tmp_path).train.samples
+    samples[3].image.write_bytes(b"damaged")
+    work = partial(_decode_damaged, samples)
+    with pytest.raises(ConfigError, match=f"{samples[3].image.name}: cannot be decoded"), gathered(2, work) as team:
+        work(team)
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Not to the bit: each normalises by its own part of a step's crops."""
+    (tmp_path / "data").mkdir()
+    write_tiny_deeppcb(tmp_path / "data", {"a": 8, "b": 2}, side_px=96)
+    losses = []
+    for workers in ("1", "2"):
+        words = ["train", "--data", str(tmp_path / "data"), "--holdout", "b", "--workers", workers, "--epochs", "40"]
+        assert main([*words, "--batch", "4", "--crop", "64", "--out", str(tmp_path / workers)]) == 0
+        losses.append(np.array(_losses(tmp_path / workers)))
+        assert json.loads((tmp_path / workers / "figures.json").read_text())["ap_pooled"] > 0.9
+    for one, two in zip(*(np.split(each, 4) for each in losses), strict=True):
+        assert two.mean() == pytest.approx(one.mean(), rel=0.15)
+    assert losses[0][-10:].mean() < losses[0][:10].mean() / 2
 
 
 def test_two_processes_learn_the_same_again(tmp_path: Path) -> None:
