@@ -33,12 +33,12 @@ from trainer.plan_words import in_words as plan_in_words
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.progress import results as _out
-from trainer.sizes import TABLE
 from trainer.split_commands import divide, show_split
 from trainer.teacher import Teacher, find_teacher
 from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training
+from trainer.usual_size import sized
 from trainer.variants import in_words
 from trainer.wording import NOT_KNOWN, at_its_limit, decimal
 
@@ -59,9 +59,11 @@ def train(arguments: argparse.Namespace) -> int:
     place = source_of(arguments)
     split, leak = divide(read_dataset(place), arguments.holdout, arguments.seed, arguments.allow_leakage)
     show_split(split)
+    asked, size_words = sized(asked, arguments, split.whole())
     plan = complete(asked, split, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
     geometry = check_data(split, plan.input_channels)
     _err.print(
+        f"{size_words}\n"
         f"the model takes {geometry.width} x {geometry.height} pixels{', each beside its reference' * plan.reference}; "
         f"it learns from crops of {plan.side_px} pixels, {plan.batch} a step\n{plan_in_words(plan, split)}",
         soft_wrap=True,
@@ -179,6 +181,8 @@ def _wish(arguments: argparse.Namespace) -> Wish:
 def asked_plan(arguments: argparse.Namespace) -> Plan:
     """Return the dials that were chosen, and what never depends on the data; tune has fewer of them.
 
+    The net's size is not among them (trainer.usual_size).
+
     Args:
         arguments: of `trainer train`, `tune` or `crossval`.
     """
@@ -195,9 +199,6 @@ def asked_plan(arguments: argparse.Namespace) -> Plan:
         workers=min(_workers(arguments, device), arguments.batch or USUAL_BATCH),
         device=device,
         channels=arguments.channels,
-        width=arguments.width or TABLE[arguments.size].width,
-        depth=TABLE[arguments.size].depth,
-        detail=TABLE[arguments.size].detail,
         rate=chosen.get("rate", usual.rate),
         good_share=chosen.get("good_share", usual.good_share),
         variation=chosen.get("variation", usual.variation),

@@ -28,6 +28,7 @@ from trainer.split_commands import divide
 from trainer.train import check_folder
 from trainer.train import train as run_training
 from trainer.tune import Search, search
+from trainer.usual_size import sized
 from trainer.wording import between, decimal, within
 
 _OPTIONS = {"rate": "--rate", "variation": "--variation", "good_share": "--good-share", "side_px": "--crop"}
@@ -37,7 +38,7 @@ _ONE_SEARCH = ("seed", "epochs", "batch", "crop", "size", "width", "channels", "
 
 _USUAL = {
     "seed": 0,
-    "size": "nano",
+    "size": None,
     "width": None,
     "channels": 1,
     "device": "auto",
@@ -60,6 +61,7 @@ def tune(arguments: argparse.Namespace) -> int:
     asked = asked_plan(arguments)
     asked.check()
     dataset = read_dataset(source_of(arguments))
+    asked, size_words = sized(asked, arguments, dataset)
     if arguments.holdout:  # nobody looks at these, not even for copies; the training that follows does
         outer = split_by_group(dataset, arguments.holdout)
     else:
@@ -67,7 +69,7 @@ def tune(arguments: argparse.Namespace) -> int:
     inner, leak = divide(outer.train, (), arguments.seed, arguments.allow_leakage)
     _err.print(
         f"{len(outer.validation.groups())} groups are put aside; each trial learns from {len(inner.train.groups())} "
-        f"groups and is judged on {len(inner.validation.groups())}",
+        f"groups and is judged on {len(inner.validation.groups())}; {size_words}",
         soft_wrap=True,
     )
     if leak:
@@ -112,6 +114,8 @@ def crossval(arguments: argparse.Namespace) -> int:
         check_folder(run, arguments.resume)
     place = source_of(arguments)
     dataset = read_dataset(place)
+    asked, size_words = sized(asked, arguments, dataset)
+    _err.print(size_words, soft_wrap=True)
     folds = folds_of(dataset, arguments.folds, arguments.seed)
     judged = []
     for number, (fold, run) in enumerate(zip(folds, runs, strict=True), 1):

@@ -79,7 +79,9 @@ def add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     command.add_argument("--batch", type=count, help="crops per step (default: 16 of 320 pixels, or as many pixels)")
     command.add_argument(
-        "--size", choices=SIZES, default="nano", help="of the net: 0.2, 0.5 or 1.2 M parameters (default %(default)s)"
+        "--size",
+        choices=SIZES,
+        help="of the net: 0.2, 0.5 or 1.2 M parameters (default: nano; small for many single pictures)",
     )
     command.add_argument("--width", type=count, help="of the net at stride 8 instead of its size's, a multiple of 8")
     add_input(command)

@@ -26,9 +26,9 @@ from trainer.files import write_json
 WAYS = {
     "compared": (),
     "single": ("--reference", "no"),
-    "single_small": ("--reference", "no", "--size", "small"),
+    "single_nano": ("--reference", "no", "--size", "nano"),
 }
-"""What each way adds to `trainer train`: beside the template; from the picture alone; the same with a larger net."""
+"""What each way adds to `trainer train`: beside the template; from the picture alone; so with the smallest net."""
 
 ENOUGH_AP = 0.95
 MOST_OVERKILL = 0.001
