@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.names import listed
 from trainer.plan import Plan
+from trainer.sizes import TABLE, SizeName
 
 _OPTIONS = {"side_px": "--crop", "depth": "--size of depth"}
 """Dials that the command line calls otherwise."""
+
+
+_SHAPE = ("width", "depth", "detail")
+"""Dials that `--size` stands for."""
 
 
 def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
@@ -60,10 +66,13 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
     Returns:
         One item for each option, such as "--seed 1 (now 2)".
     """
+    sizes = [_size(state) for state in (found, asked)]
     lines = []
     for name in sorted(found.plan.keys() | asked.plan.keys()):
         was, now = (state.plan.get(name, _usual(name)) for state in (found, asked))
-        if was != now and name == "detail":
+        if was != now and name in _SHAPE and None not in sizes:
+            lines += [f"--size {sizes[0]} (now {sizes[1]})"] if name == _SHAPE[0] else []
+        elif was != now and name == "detail":
             lines.append(f"{was} channels at stride 4 (now {now}; no option changes that)")
         elif was != now:
             option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
@@ -74,6 +83,12 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
     if not lines and found.shape != asked.shape:
         lines.append(f"another net, {found.shape} (now {asked.shape})")
     return lines
+
+
+def _size(state: Checkpoint) -> SizeName | None:
+    """Return which size a run's net has; None if its width or its age is of none."""
+    shape = tuple(state.plan.get(name, _usual(name)) for name in _SHAPE)
+    return next((name for name, size in TABLE.items() if astuple(size) == shape), None)
 
 
 def _usual(name: str) -> Any:

@@ -252,6 +252,8 @@ def test_each_option_that_differs_is_named_with_both_values() -> None:
         "--workers 2 (now 3, or as many processes)",
     ]
     assert differences(found, replace(found, classes=("a", "c"))) == ["the classes a, b (now a, c)"]
+    nano, small = (replace(found, plan=asdict(Plan()) | asdict(TABLE[size])) for size in ("nano", "small"))
+    assert differences(nano, small) == ["--size nano (now small)"]
 
 
 def test_of_many_held_out_groups_the_ones_that_differ_are_told_first(tmp_path: Path) -> None:
