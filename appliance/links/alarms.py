@@ -1,5 +1,6 @@
 """Alarms at a bearable rate, kept until somebody hears them: the first of a kind at once, then one a second."""
 
+import itertools
 import logging
 import threading
 import time
@@ -18,14 +19,16 @@ LONGEST_PAUSE_NS = 8 * INTERVAL_NS
 class Alarm:
     """Something that a person should look at.
 
-    count: how many of this name since the last. at: when the newest of them was raised. is_logged: the log has it.
+    count: how many of this name since the last. text, at: of the newest of them, and when it was raised. number: of
+    that one, growing; the clock may be set back. unheard: how many of them were said to nobody.
     """
 
     name: str
     text: str
     at: datetime
+    number: int
     count: int = 1
-    is_logged: bool = False
+    unheard: int = 0
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class AlarmPace:
         if kind is None or (kind.waiting is None and now_ns - kind.said_ns >= INTERVAL_NS):
             self._kinds[alarm.name] = _Kind(now_ns)
             return True
-        kind.waiting = _together(kind.waiting, alarm)
+        kind.waiting = _together(alarm, kind.waiting)
         return False
 
     def flush(self, now_ns: int) -> list[Alarm]:
@@ -72,14 +75,15 @@ class AlarmPace:
         self._kinds[alarm.name].pause_ns = INTERVAL_NS
 
 
-def _together(older: Alarm | None, newer: Alarm | None) -> Alarm | None:
-    if older is None or newer is None:
-        return newer or older
-    return replace(newer, count=older.count + newer.count)
+def _together(one: Alarm, other: Alarm | None) -> Alarm:
+    if other is None:
+        return one
+    newest = max(one, other, key=lambda alarm: alarm.number)
+    return replace(newest, count=one.count + other.count, unheard=one.unheard + other.unheard)
 
 
 class Alarms:
-    """Each alarm until somebody has heard it; may be used from any thread.
+    """Each alarm until somebody has heard it; may be used from any thread. The log has it whoever hears it.
 
     What was sent and not answered when a connection is lost is said again at the next, so an alarm may come twice.
     """
@@ -94,7 +98,9 @@ class Alarms:
         self._send = send
         self._utc = utc
         self._lock = threading.Lock()
+        self._numbers = itertools.count()
         self._pace = AlarmPace()
+        self._log_pace = AlarmPace()
         self._unanswered: set[Alarm] = set()
 
     def say(self, name: str, text: str) -> bool:
@@ -103,26 +109,42 @@ class Alarms:
         Returns:
             True if it was handed to the network.
         """
-        alarm = Alarm(name, text, self._utc())
+        now_ns = time.monotonic_ns()
         with self._lock:
-            is_due = self._pace.ask(alarm, time.monotonic_ns())
+            alarm = Alarm(name, text, self._utc(), next(self._numbers))
+            to_log = self._log_pace.flush(now_ns) + ([alarm] if self._log_pace.ask(alarm, now_ns) else [])
+            is_due = self._pace.ask(alarm, now_ns)
+        _log(to_log)
         return is_due and self._say(alarm)
 
     def say_what_is_due(self) -> None:
         """Say what had to wait; to be called about once a second while there is a connection."""
+        now_ns = time.monotonic_ns()
         with self._lock:
-            due = self._pace.flush(time.monotonic_ns())
+            to_log, due = self._log_pace.flush(now_ns), self._pace.flush(now_ns)
+        _log(to_log)
         for alarm in due:
             self._say(alarm)
 
-    def answered(self, alarm: Alarm, *, is_unheard: bool) -> None:
-        """Forget an alarm that the broker took, or will never take; keep one that it could hand on to nobody."""
+    def close(self) -> None:
+        """Write into the log what still waits for that."""
+        with self._lock:
+            to_log = self._log_pace.flush(time.monotonic_ns() + INTERVAL_NS)
+        _log(to_log)
+
+    def answered(self, alarm: Alarm, *, is_unheard: bool) -> int:
+        """Forget an alarm that the broker took, or will never take; keep one that it could hand on to nobody.
+
+        Returns:
+            How many alarms were unheard for the first time.
+        """
         with self._lock:
             self._unanswered.discard(alarm)
-            if is_unheard:
-                self._pace.keep(alarm, is_unheard=True)
-            else:
+            if not is_unheard:
                 self._pace.heard(alarm)
+                return 0
+            self._pace.keep(replace(alarm, unheard=alarm.count), is_unheard=True)
+            return alarm.count - alarm.unheard
 
     def keep_unanswered(self) -> None:
         """Keep for the next connection what the broker of a lost one has not answered for."""
@@ -132,9 +154,6 @@ class Alarms:
             self._unanswered.clear()
 
     def _say(self, alarm: Alarm) -> bool:
-        if not alarm.is_logged:
-            log.warning("%s%s", alarm.text, f" ({alarm.count} times)" if alarm.count > 1 else "")
-            alarm = replace(alarm, is_logged=True)
         with self._lock:
             self._unanswered.add(alarm)
         if self._send(alarm):
@@ -144,3 +163,8 @@ class Alarms:
                 self._unanswered.discard(alarm)
                 self._pace.keep(alarm)
         return False
+
+
+def _log(alarms: list[Alarm]) -> None:
+    for alarm in alarms:
+        log.warning("%s%s", alarm.text, f" ({alarm.count} times)" if alarm.count > 1 else "")

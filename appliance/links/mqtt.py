@@ -160,6 +160,7 @@ class MqttLink:
         self._session.stop()
         self._triggers.stop()
         self._errands.stop()
+        self._alarms.close()
 
     # -- more to say --------------------------------------------------------------------------------------------------
 
@@ -287,16 +288,15 @@ class MqttLink:
         if isinstance(token, RecordToken):
             self._take_record_answer(token, answer)
             return
-        if isinstance(token, Alarm):
-            self._alarms.answered(token, is_unheard=answer.is_unheard)
         kind = "alarm" if isinstance(token, Alarm) else token
+        if isinstance(token, Alarm) and (unheard := self._alarms.answered(token, is_unheard=answer.is_unheard)):
+            self.counts["alarms_unheard"] += unheard
         if answer.is_refused:
             self.counts[f"{kind}_refused"] += 1
             log.error("the broker refused our %s: %s; correct its access list", kind, answer.words)
-        elif answer.is_unheard and kind in ("action", "alarm"):
-            self.counts[f"{kind}s_unheard"] += 1
-            if kind == "action":
-                log.warning("nobody heard an action: no client is subscribed to %s", self.topics.action)
+        elif answer.is_unheard and kind == "action":
+            self.counts["actions_unheard"] += 1
+            log.warning("nobody heard an action: no client is subscribed to %s", self.topics.action)
 
     def _take_record_answer(self, token: RecordToken, answer: Answered) -> None:
         is_taken, is_news, upto = not (answer.is_refused or answer.is_unheard), False, None

@@ -1,7 +1,7 @@
 """Bookkeeping of records in the client's hands, pace of alarms, errands in their own thread."""
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from random import Random
 
 import pytest
@@ -143,11 +143,11 @@ def test_a_foreign_token_is_a_bug() -> None:
         RecordWindow().refused(object(), 0)
 
 
-NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+NOON = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
 
 
 def alarm(text: str, name: str = "malformed", second: int = 0) -> Alarm:
-    return Alarm(name, text, NOON + timedelta(seconds=second))
+    return Alarm(name, text, NOON + timedelta(seconds=second), second)
 
 
 def told(alarms: list[Alarm]) -> list[tuple[str, str, int, datetime]]:
@@ -208,6 +208,34 @@ def test_an_alarm_is_kept_once_where_the_connection_goes_while_it_is_sent() -> N
 
     until(again, "its second is over")
     assert told(sent) == [("heat", "hot", 1, NOON)] * 2
+
+
+def test_of_several_that_are_kept_the_newest_is_told_in_whatever_order_they_come_back() -> None:
+    sent: list[Alarm] = []
+    alarms = Alarms(lambda each: bool(sent.append(each)) or True, lambda: NOON)
+    for number in range(5):
+        assert alarms.say(f"kind{number % 2}", f"text {number}") is (number < 2)
+    first, second = list(sent)
+    assert alarms.answered(second, is_unheard=True) == 1
+    assert alarms.answered(first, is_unheard=True) == 1
+
+    def again() -> bool:
+        alarms.say_what_is_due()
+        return len(sent) == 4
+
+    until(again, "both kinds are said again")
+    assert sorted((each.text, each.count) for each in sent[2:]) == [("text 3", 2), ("text 4", 3)]
+    news = [alarms.answered(each, is_unheard=True) for each in sent[2:]]
+    assert sorted(news) == [1, 2]
+
+
+def test_the_log_has_every_alarm_though_nobody_can_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = Alarms(lambda each: False, lambda: NOON)
+    for name, text in [("heat", "too hot"), ("heat", "hotter"), ("mode", "15 W"), ("heat", "hotter still")]:
+        alarms.say(name, text)
+    assert caplog.messages == ["too hot", "15 W"]
+    alarms.close()
+    assert caplog.messages == ["too hot", "15 W", "hotter still (2 times)"]
 
 
 def test_only_the_last_acknowledgement_of_a_consumer_is_passed_on() -> None:
