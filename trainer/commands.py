@@ -59,7 +59,7 @@ def train(arguments: argparse.Namespace) -> int:
     place = source_of(arguments)
     split, leak = divide(read_dataset(place), arguments.holdout, arguments.seed, arguments.allow_leakage)
     show_split(split)
-    asked, size_words = sized(asked, arguments, split.whole())
+    asked, _, size_words = sized(asked, arguments, split.whole())
     plan = complete(asked, split, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
     geometry = check_data(split, plan.input_channels)
     _err.print(

@@ -48,8 +48,8 @@ def decode(samples: Sequence[Sample], channels: int) -> Iterator[Pixels]:
 def decode_together(samples: Sequence[Sample], channels: int, team: Team) -> Sequence[Pixels]:
     """Decode the pictures in one process of each machine; the others there read the same memory.
 
-    Every process must call it. Where the system has no memory that belongs to no file (Linux has), each decodes for
-    itself.
+    Every process must call it. Where a system has no memory without a file, or does not tell its processes apart (Linux
+    has both), each decodes for itself.
 
     Args:
         samples: of the training half, the same in each process.
@@ -64,16 +64,19 @@ def decode_together(samples: Sequence[Sample], channels: int, team: Team) -> Seq
         StorageError: The memory does not suffice.
         DeviceError: A process may not read the memory of another one.
     """
-    if team.size == 1 or not hasattr(os, "memfd_create"):
+    machines = team.everyones(_machine() if team.size > 1 else None)
+    if None in machines:
         return team.together(lambda: list(decode(samples, channels)))
-    machines = team.everyones(_machine())
     first_here = machines.index(machines[team.rank])
     own = team.together(lambda: _keep(decode(samples, channels)) if team.rank == first_here else None)
     kept = team.everyones(own)[first_here]
-    pixels = team.together(lambda: _views(kept)) if kept else []
-    if own:  # everybody has it mapped: together() returns when all are done
-        os.close(own.descriptor)
-    return pixels
+    if kept is None:
+        raise RuntimeError("the first process of a machine keeps its pictures")
+    try:
+        return team.together(lambda: _views(kept))  # returns when all have mapped them
+    finally:
+        if own:
+            os.close(own.descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,15 @@ class _Kept:
         return Path(f"/proc/{self.process}/fd/{self.descriptor}")
 
 
-def _machine() -> tuple[str, int]:
+def _machine() -> tuple[str, int] | None:
     """Tell apart what shares no memory or cannot name each other's processes: machines, and containers on one."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    return boot, Path("/proc/self/ns/pid").stat().st_ino
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return boot, Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
 
 
 def _keep(pictures: Iterable[Pixels]) -> _Kept:

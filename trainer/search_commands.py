@@ -61,7 +61,7 @@ def tune(arguments: argparse.Namespace) -> int:
     asked = asked_plan(arguments)
     asked.check()
     dataset = read_dataset(source_of(arguments))
-    asked, size_words = sized(asked, arguments, dataset)
+    asked, size, size_words = sized(asked, arguments, dataset)
     if arguments.holdout:  # nobody looks at these, not even for copies; the training that follows does
         outer = split_by_group(dataset, arguments.holdout)
     else:
@@ -84,6 +84,7 @@ def tune(arguments: argparse.Namespace) -> int:
         "groups that trials are judged on": list(inner.validation.groups()),
         "--weights": str(backbone) if backbone else "none",
         **{f"--{name}": getattr(arguments, name) for name in _ONE_SEARCH},
+        "--size": size,
     }
     wanted = replace(wanted, identity=identity)
     study = search(wanted, backbone, arguments.out, arguments.trials, arguments.minutes)
@@ -114,7 +115,7 @@ def crossval(arguments: argparse.Namespace) -> int:
         check_folder(run, arguments.resume)
     place = source_of(arguments)
     dataset = read_dataset(place)
-    asked, size_words = sized(asked, arguments, dataset)
+    asked, _, size_words = sized(asked, arguments, dataset)
     _err.print(size_words, soft_wrap=True)
     folds = folds_of(dataset, arguments.folds, arguments.seed)
     judged = []

@@ -11,7 +11,7 @@ from trainer.plan import Plan
 from trainer.sizes import TABLE, SizeName
 
 
-def sized(asked: Plan, arguments: argparse.Namespace, dataset: Dataset) -> tuple[Plan, str]:
+def sized(asked: Plan, arguments: argparse.Namespace, dataset: Dataset) -> tuple[Plan, SizeName, str]:
     """Give the net the size that was asked for, else the usual one, and say which.
 
     Beside a reference `nano` finds what there is to find. From single pictures `small` finds more (docs/training.md),
@@ -23,11 +23,11 @@ def sized(asked: Plan, arguments: argparse.Namespace, dataset: Dataset) -> tuple
         dataset: all of it, what is held out included.
 
     Returns:
-        The plan, and a line that says which size it is and why.
+        The plan, which size its net has (but for --width), and a line that says so and why.
     """
     size, why = _size(arguments, dataset)
     plan = replace(asked, **asdict(TABLE[size]))
-    return replace(plan, width=arguments.width or plan.width), f"the net is {size}{why}"
+    return replace(plan, width=arguments.width or plan.width), size, f"the net is {size}{why}"
 
 
 def _size(arguments: argparse.Namespace, dataset: Dataset) -> tuple[SizeName, str]:

@@ -40,7 +40,7 @@ def write_down(arguments: argparse.Namespace) -> int:
     parent = _version(arguments.parent) if arguments.parent else None
     store = Store(arguments.to) if arguments.to else None
     place = source_of(arguments)
-    dataset = read_dataset(place)
+    dataset = read_dataset(place, for_version=True)
     root = root_of(dataset, place.root())
     version = version_of(dataset, root, arguments.why, arguments.who, parent)
     if store is None:

@@ -26,6 +26,9 @@ from appliance.events import Box
 
 CROWD = "it is marked as a crowd; it is taken as one defect, because a part that shows it is no good part"
 
+MOST_LEVELS = 16
+"""Of what is said in `origin`, as in every other document."""
+
 _BLANK = re.compile(r"[\s,:]*")
 
 
@@ -180,11 +183,21 @@ def _origin(entry: dict[str, Any], where: str) -> dict[str, Any] | None:
     origin = entry.get("origin")
     if not isinstance(origin, dict):
         return None
+    if _is_deeper(origin, MOST_LEVELS):
+        raise ConfigError(f"{where}: 'origin' is nested more than {MOST_LEVELS} levels deep; say it more simply")
     try:
         json.dumps(origin, allow_nan=False, ensure_ascii=False).encode()
     except ValueError as error:
         raise ConfigError(f"{where}: 'origin' holds what no JSON file can ({error}); repair the entry") from error
     return origin
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    return not levels or any(
+        _is_deeper(one, levels - 1) for one in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def _places(folders: list[Path], name: str) -> list[Path]:

@@ -21,6 +21,7 @@ from appliance.arguments import names
 from appliance.errors import ConfigError
 from benchmarks.mistakes import tell_mistakes
 from benchmarks.results import RESULTS, machine
+from trainer.checkpoint import load_checkpoint
 from trainer.files import write_json
 
 WAYS = {
@@ -83,7 +84,11 @@ def measure(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "--out",
             run,
         )
-    if not bundle.exists():
+    state = load_checkpoint(run / "final.pt")
+    if set(state.holdout) != set(arguments.holdout):
+        raise ConfigError(f"{run}: held out {', '.join(state.holdout)}; name these with --holdout, or another --runs")
+    if not bundle.exists() or bundle.stat().st_mtime < (run / "final.pt").stat().st_mtime:
+        bundle.unlink(missing_ok=True)
         made = ["--name", "deeppcb", "--json", folder / "export.json", "--few-golden", "as many as there are"]
         _trainer("export", run, *made, "--data", arguments.data, "--out", bundle)
     _trainer(
@@ -91,7 +96,9 @@ def measure(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     epochs = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     found = json.loads((folder / "figures.json").read_text())
-    return {"machine": machine(), "held_out": list(arguments.holdout), "training": training(epochs), **figures(found)}
+    net = {name: state.plan[name] for name in ("width", "depth", "detail", "reference", "seed")}
+    told = {"machine": machine(), "held_out": sorted(state.holdout), "net": net, "training": training(epochs)}
+    return told | figures(found)
 
 
 def _trainer(*words: object) -> None:

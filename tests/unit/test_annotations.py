@@ -112,6 +112,12 @@ def test_whole_numbers_may_be_written_as_tables_write_them_and_a_byte_order_mark
         ("images", 1, {"group": "\ud800"}, "'group'"),
         ("images", 1, {"origin": {"seq": float("nan")}}, "'origin' holds what no JSON file can"),
         ("images", 1, {"origin": {"who": "\ud800"}}, "'origin' holds what no JSON file can"),
+        (
+            "images",
+            1,
+            {"origin": {"a": json.loads("[" * 16 + "]" * 16)}},
+            "'origin' is nested more than 16 levels deep",
+        ),
         ("categories", 1, {"id": 3}, "id 3 is used twice"),
         ("categories", 1, {"name": "short"}, "'short' is used twice"),
         ("categories", 0, {"name": None}, "'name' must be str"),

@@ -1,8 +1,6 @@
 """Pictures of any size, and defects of any size, go the whole way from training to a bundle."""
 
 import json
-from argparse import Namespace
-from dataclasses import astuple
 from pathlib import Path
 
 import cv2
@@ -25,8 +23,6 @@ from trainer.operating_point import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL
 from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
 from trainer.preflight import model_geometry
-from trainer.sizes import TABLE, SizeName
-from trainer.usual_size import sized
 
 pytestmark = pytest.mark.long
 
@@ -160,43 +156,6 @@ def test_the_limit_is_the_best_of_all_thousandths(parts: list[tuple[list[int], b
     best = max(merit(step / 1000) for step in range(round(SCORE_FLOOR * 1000), 1000))
     if ranking.truths:
         assert merit(choose_limit(judged)) == best
-
-
-@pytest.mark.parametrize(
-    ("pictures", "references", "chosen", "size"),
-    [
-        (600, 0, {}, "small"),
-        (599, 0, {}, "nano"),
-        (600, 599, {}, "small"),
-        (600, 600, {}, "nano"),
-        (600, 600, {"reference": "no"}, "small"),
-        (600, 0, {"weights": "none"}, "small"),
-        (600, 0, {"weights": "own.safetensors"}, "nano"),
-        (600, 0, {"teacher": Path("base")}, "nano"),
-        (3, 0, {"size": "base"}, "base"),
-        (600, 0, {"size": "nano"}, "nano"),
-    ],
-)
-def test_a_net_whose_size_nobody_chose_is_larger_where_many_single_pictures_can_teach_it(
-    pictures: int, references: int, chosen: dict[str, object], size: SizeName
-) -> None:
-    boxes = np.array([[0, 0, 20, 20]], np.float32)
-    samples = tuple(
-        Sample(
-            Path("p"), boxes, np.zeros(1, np.int64), "g", is_good=False, reference=Path("p") if n < references else None
-        )
-        for n in range(pictures)
-    )
-    usual = {"size": None, "width": None, "weights": "auto", "reference": "auto", "teacher": None}
-    plan, words = sized(Plan(), Namespace(**{**usual, **chosen}), Dataset(("a",), samples))
-    assert (plan.width, plan.depth, plan.detail) == astuple(TABLE[size])
-    assert words.startswith(f"the net is {size}")
-
-
-def test_a_width_of_its_own_is_that_of_the_smallest_net() -> None:
-    chosen = Namespace(size=None, width=48, weights="auto", reference="auto")
-    plan, _ = sized(Plan(), chosen, Dataset(("a",), ()))
-    assert (plan.width, plan.depth, plan.detail) == (48, *astuple(TABLE["nano"])[1:])
 
 
 @pytest.mark.parametrize(("bad", "good"), [(3, 3), (40, 10), (3000, 100)])

@@ -84,7 +84,7 @@ def contents(dataset: Dataset) -> list[tuple[str, bytes, str, bytes, bytes, byte
 
 
 def outlines_and_origins(data: Path) -> list[tuple[str, list[object], object]]:
-    samples = sorted(read_dataset(data).samples, key=lambda sample: sample.image.name)
+    samples = sorted(read_dataset(data, for_version=True).samples, key=lambda sample: sample.image.name)
     return [(sample.image.name, sorted(sample.outlines), sample.origin) for sample in samples]
 
 

@@ -50,7 +50,7 @@ def changes(before: Version, after: Version) -> list[Change]:
             found.append(Change("regrouped", was, now))
         if was.camera != now.camera:
             found.append(Change("other camera", was, now))
-        if was.origin != now.origin:
+        if was.told_origin != now.told_origin:
             found.append(Change("other origin", was, now))
         if was.reference_sha256 != now.reference_sha256:
             found.append(Change("other reference", was, now))

@@ -29,11 +29,12 @@ COPPER = Copper(
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-def read_dataset(source: AnySource | Path) -> Dataset:
+def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Dataset:
     """Read a data set in any layout that the appliance knows, and check what only learning needs.
 
     Args:
         source: where it lies, or simply its folder or file.
+        for_version: also take what is kept though nothing is learned from it, outlines and origin.
 
     Returns:
         Checked samples in the order of the source (DeepPCB: all tested pictures, then all templates).
@@ -55,7 +56,7 @@ def read_dataset(source: AnySource | Path) -> Dataset:
             console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
     classes = tuple(names.values())
     pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
-    samples = tuple(_sample(picture, names, classes) for picture in pictures)
+    samples = tuple(_sample(picture, names, classes, for_version) for picture in pictures)
     _tell_taken_otherwise(pictures)
     if annotations.layout == "deeppcb":
         return Dataset(classes, samples, COPPER)
@@ -105,7 +106,7 @@ def _fitted(picture: LabelledPicture) -> LabelledPicture:
     return replace(picture, boxes=fitted_boxes(picture.boxes, size), reference=_reference(picture, size))
 
 
-def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[str, ...]) -> Sample:
+def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[str, ...], for_version: bool) -> Sample:
     return Sample(
         picture.path,
         np.array([item.box for item in picture.boxes], np.float32).reshape(-1, 4),
@@ -114,8 +115,8 @@ def _sample(picture: LabelledPicture, names: Mapping[str, str], classes: tuple[s
         is_good=not picture.boxes,
         reference=picture.reference,
         camera=picture.camera,
-        outlines=tuple(item.outlines for item in picture.boxes),
-        origin=picture.origin,
+        outlines=tuple(item.outlines for item in picture.boxes) if for_version else (),
+        origin=picture.origin if for_version else None,
     )
 
 

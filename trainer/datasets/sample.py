@@ -36,8 +36,8 @@ class Sample:
         is_good: True if the part has no defect; then N is 0.
         reference: path of a picture of the same part without defects, as large; None if there is none.
         camera: what took it; empty if nobody says so.
-        outlines: of each box its polygons, where they are known; empty if none are. Nothing is learned from them.
-        origin: plain values that say who labelled it, and from where it comes; None if nobody says so.
+        outlines: of each box its polygons. Nothing is learned from them, so they are there only for a version.
+        origin: plain values that say who labelled it, and from where it comes; there only for a version, too.
     """
 
     image: Path

@@ -62,6 +62,11 @@ class Entry(Section):
         return _without(write(self), "camera", "origin")
 
     @property
+    def told_origin(self) -> str:
+        """The origin as one text, in which 1, 1.0 and true are not the same."""
+        return json.dumps(self.origin, sort_keys=True)
+
+    @property
     def boxes(self) -> dict[str, int]:
         """Class -> how many."""
         return dict(sorted(Counter(item.label for item in self.labels).items()))
@@ -71,8 +76,8 @@ class Version(Section):
     """A data set at one moment.
 
     layout: "deeppcb" if the pictures are binarised copper, whose defects can be painted. data_digest: over pictures,
-    labels, classes, groups and references; the same data has the same one wherever it lies. parent: digest of the
-    version before, None for the first. digest: over all the rest of this file.
+    labels, classes, groups, cameras, origins and references; the same data has the same one wherever it lies. parent:
+    digest of the version before, None for the first. digest: over all the rest of this file.
     """
 
     schema_: Literal["vi.dataset/2"] = Field(alias="schema")
