@@ -4,10 +4,11 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 import pytest
@@ -23,7 +24,7 @@ from appliance.links.settings import MqttSettings
 from appliance.links.topics import Topics
 from appliance.messages import FIRST_PREVIOUS_HASH, record_payload
 from appliance.ports import TriggerRequest
-from appliance.simulator.broker import find_mosquitto
+from appliance.simulator.broker import EmbeddedBroker, find_mosquitto
 
 needs_mosquitto = pytest.mark.skipif(find_mosquitto() is None, reason="the mosquitto broker is not installed")
 BOTH_BROKERS = [pytest.param("mosquitto", marks=needs_mosquitto), "amqtt"]
@@ -244,3 +245,28 @@ def records(count: int, device_id: str = "device-07", first_seq: int = 1) -> lis
         previous = hashlib.sha256(payload.encode()).hexdigest()
         made.append(Record(seq, trigger.trigger_id, payload, previous))
     return made
+
+
+@dataclass
+class Stage:
+    """A broker, a link that is up, its station, and somebody from the plant who hears everything."""
+
+    broker: EmbeddedBroker
+    link: MqttLink
+    station: SmallStation
+    line: Line
+
+
+@contextmanager
+def stage_on(kind: Literal["mosquitto", "amqtt"]) -> Iterator[Stage]:
+    """Bring up all of a stage on one kind of broker."""
+    with EmbeddedBroker(kind) as broker:
+        settings = mqtt_settings(broker.port)
+        station = SmallStation()
+        link = station.link(settings)
+        line = Line(broker.port, Topics.of(settings), is_mqtt5=broker.kind == "mosquitto")
+        link.open(station)
+        until(lambda: station.connected, "the link is up")
+        yield Stage(broker, link, station, line)
+        link.close()
+        line.close()

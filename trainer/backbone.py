@@ -22,7 +22,7 @@ from torch import Tensor
 from appliance.errors import ConfigError
 from trainer.checkpoint import DAMAGE
 from trainer.model import PAD_VALUE, Net
-from trainer.sizes import TABLE, NetShape
+from trainer.sizes import NetShape, Size, name_of
 from trainer.stored_files import store_errors
 from trainer.turned import TURNS
 
@@ -115,11 +115,9 @@ def find_backbone(asked: str, digest: str | None, shape: NetShape, defective: in
 
 def shipped_file(shape: NetShape) -> Path | None:
     """Return the shipped weights of nets as wide and deep as this one, None if there are none."""
-    for name, size in TABLE.items():
-        file = SHIPPED / f"backbone-{name}.safetensors"
-        if (size.width, size.depth, size.detail) == (shape.width, shape.depth, shape.detail) and file.is_file():
-            return file
-    return None
+    name = name_of(Size(shape.width, shape.depth, shape.detail))
+    file = SHIPPED / f"backbone-{name}.safetensors"
+    return file if name and file.is_file() else None
 
 
 def adopt(net: Net, backbone: Backbone) -> None:

@@ -43,13 +43,11 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
     Raises:
         ConfigError: A reference is asked for and a picture names none.
     """
-    without = [sample for sample in split.whole().samples if sample.reference is None]
-    if reference == "yes" and without:
-        raise ConfigError(f"--reference yes: {without[0].image} names no reference; name one for each picture")
+    compares = uses_reference(split.whole(), reference)
     side_px = side_px or usual_side_px(split.train)
     batch = batch or max(4, round(USUAL_BATCH * (USUAL_SIDE_PX / side_px) ** 2))
     vary = {**usual_strengths(split.train), **asked.vary}
-    plan = replace(asked, side_px=side_px, batch=batch, reference=reference != "no" and not without, vary=vary)
+    plan = replace(asked, side_px=side_px, batch=batch, reference=compares, vary=vary)
     plan.check()
     if plan.epochs is None:
         steps = steps_per_pass(split.train, plan)
@@ -57,6 +55,22 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         if plan.budget_minutes is None:
             plan = replace(plan, epochs=max(1, round(USUAL_STEPS / (plan.passes * steps))))
     return plan
+
+
+def uses_reference(dataset: Dataset, reference: str) -> bool:
+    """Return whether each picture is learned beside its reference.
+
+    Args:
+        dataset: all of it.
+        reference: "yes", "no", or "auto": if every picture names one.
+
+    Raises:
+        ConfigError: A reference is asked for and a picture names none.
+    """
+    without = next((sample for sample in dataset.samples if sample.reference is None), None)
+    if reference == "yes" and without:
+        raise ConfigError(f"--reference yes: {without.image} names no reference; name one for each picture")
+    return reference != "no" and without is None
 
 
 def usual_side_px(train: Dataset) -> int:

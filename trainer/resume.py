@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,10 @@ from appliance.errors import ConfigError
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint
 from trainer.names import listed
 from trainer.plan import Plan
-from trainer.sizes import TABLE, SizeName
+from trainer.sizes import Size, SizeName, name_of
 
 _OPTIONS = {"side_px": "--crop", "depth": "--size of depth"}
 """Dials that the command line calls otherwise."""
-
 
 _SHAPE = ("width", "depth", "detail")
 """Dials that `--size` stands for."""
@@ -66,13 +64,16 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
     Returns:
         One item for each option, such as "--seed 1 (now 2)".
     """
-    sizes = [_size(state) for state in (found, asked)]
     lines = []
+    was_size, now_size = (_size(state) for state in (found, asked))
+    told_by_size = _SHAPE if was_size and now_size else ()
+    if told_by_size and was_size != now_size:
+        lines.append(f"--size {was_size} (now {now_size})")
     for name in sorted(found.plan.keys() | asked.plan.keys()):
         was, now = (state.plan.get(name, _usual(name)) for state in (found, asked))
-        if was != now and name in _SHAPE and None not in sizes:
-            lines += [f"--size {sizes[0]} (now {sizes[1]})"] if name == _SHAPE[0] else []
-        elif was != now and name == "detail":
+        if name in told_by_size:
+            continue
+        if was != now and name == "detail":
             lines.append(f"{was} channels at stride 4 (now {now}; no option changes that)")
         elif was != now:
             option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
@@ -87,8 +88,7 @@ def differences(found: Checkpoint, asked: Checkpoint) -> list[str]:
 
 def _size(state: Checkpoint) -> SizeName | None:
     """Return which size a run's net has; None if its width or its age is of none."""
-    shape = tuple(state.plan.get(name, _usual(name)) for name in _SHAPE)
-    return next((name for name, size in TABLE.items() if astuple(size) == shape), None)
+    return name_of(Size(*(state.plan.get(name, _usual(name)) for name in _SHAPE)))
 
 
 def _usual(name: str) -> Any:

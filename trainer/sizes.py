@@ -32,6 +32,11 @@ TABLE: dict[SizeName, Size] = {
 """With one grey channel and six classes, at 640 x 640."""
 
 
+def name_of(size: Size) -> SizeName | None:
+    """Return what a size is called; None if the table has no such one."""
+    return next((name for name, its in TABLE.items() if its == size), None)
+
+
 @dataclass(frozen=True, slots=True)
 class NetShape:
     """What the weights of a net depend on; saved with every checkpoint.

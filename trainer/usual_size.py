@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 from trainer.backbone import PLENTY
 from trainer.datasets.sample import Dataset
+from trainer.defaults import uses_reference
 from trainer.plan import Plan
 from trainer.sizes import TABLE, SizeName
 
@@ -24,6 +25,9 @@ def sized(asked: Plan, arguments: argparse.Namespace, dataset: Dataset) -> tuple
 
     Returns:
         The plan, which size its net has (but for --width), and a line that says so and why.
+
+    Raises:
+        ConfigError: A reference is asked for and a picture names none.
     """
     size, why = _size(arguments, dataset)
     plan = replace(asked, **asdict(TABLE[size]))
@@ -35,7 +39,7 @@ def _size(arguments: argparse.Namespace, dataset: Dataset) -> tuple[SizeName, st
         return arguments.size, ""
     if arguments.width or arguments.weights not in ("auto", "none") or vars(arguments).get("teacher"):
         return "nano", ""  # what else was chosen is made for that one
-    if arguments.reference != "no" and all(sample.reference for sample in dataset.samples):
+    if uses_reference(dataset, arguments.reference):
         return "nano", ", which is enough beside a reference"
     defective = sum(not sample.is_good for sample in dataset.samples)
     if defective < PLENTY:

@@ -21,13 +21,11 @@ from appliance.annotations.pictures import (
     existing,
     read_text,
 )
+from appliance.bundle.strict_json import MAX_DEPTH, depth_of
 from appliance.errors import ConfigError
 from appliance.events import Box
 
 CROWD = "it is marked as a crowd; it is taken as one defect, because a part that shows it is no good part"
-
-MOST_LEVELS = 16
-"""Of what is said in `origin`, as in every other document."""
 
 _BLANK = re.compile(r"[\s,:]*")
 
@@ -69,10 +67,10 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
         if category not in names:
             known = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
             raise ConfigError(f"{where}: category {category} is unknown; there are {known or 'none'}")
-        box = _box(entry, where)
+        outlines = _outlines(entry.get("segmentation"))
+        box = _box(entry, outlines, where)
         check_corners(box, where)
-        taken_as = CROWD if entry.get("iscrowd") else ""
-        boxes[image].append(TruthBox(names[category], box, where, taken_as, _outlines(entry.get("segmentation"))))
+        boxes[image].append(TruthBox(names[category], box, where, CROWD if entry.get("iscrowd") else "", outlines))
     folders = [path.parent] if root is None else [root, path.parent]
     pictures = tuple(_picture(folders, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
     check_listed_once(pictures)
@@ -183,29 +181,21 @@ def _origin(entry: dict[str, Any], where: str) -> dict[str, Any] | None:
     origin = entry.get("origin")
     if not isinstance(origin, dict):
         return None
-    if _is_deeper(origin, MOST_LEVELS):
-        raise ConfigError(f"{where}: 'origin' is nested more than {MOST_LEVELS} levels deep; say it more simply")
     try:
-        json.dumps(origin, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError as error:
+        text = json.dumps(origin, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: 'origin' holds what no JSON file can ({error}); repair the entry") from error
+    if depth_of(text) > MAX_DEPTH:
+        raise ConfigError(f"{where}: 'origin' is nested more than {MAX_DEPTH} levels deep; say it more simply")
     return origin
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, (dict, list)):
-        return False
-    return not levels or any(
-        _is_deeper(one, levels - 1) for one in (value.values() if isinstance(value, dict) else value)
-    )
 
 
 def _places(folders: list[Path], name: str) -> list[Path]:
     return [place for folder in folders for place in (folder / name, folder / "images" / name)]
 
 
-def _box(entry: dict[str, Any], where: str) -> Box:
-    corners = entry.get("bbox") or _around(_outlines(entry.get("segmentation")))
+def _box(entry: dict[str, Any], outlines: tuple[Outline, ...], where: str) -> Box:
+    corners = entry.get("bbox") or _around(outlines)
     if not isinstance(corners, list) or len(corners) != 4 or not all(map(_is_number, corners)):
         raise ConfigError(
             f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}; repair it, or export polygons"

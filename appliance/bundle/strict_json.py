@@ -47,7 +47,7 @@ def parse(
     if len(data) > max_bytes:
         raise BundleFormatError(f"{origin} has {len(data)} bytes and may have {max_bytes}; {remedy}")
     try:
-        if (depth := _depth(data)) > MAX_DEPTH:
+        if (depth := depth_of(data)) > MAX_DEPTH:
             raise _JsonError(f"{depth} brackets deep, at most {MAX_DEPTH} are allowed")
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -74,7 +74,8 @@ def dump(model: BaseModel) -> bytes:
     return text.encode("ascii") + b"\n"
 
 
-def _depth(data: bytes) -> int:
+def depth_of(data: bytes) -> int:
+    """Return how many brackets deep a text of JSON is, without reading it."""
     deepest = depth = 0
     for match in _BRACKET.finditer(_STRING.sub(b"", _ESCAPE.sub(b"", data))):
         depth += 1 if match[0] in b"[{" else -1

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from appliance.arguments import names
@@ -23,6 +22,7 @@ from benchmarks.mistakes import tell_mistakes
 from benchmarks.results import RESULTS, machine
 from trainer.checkpoint import load_checkpoint
 from trainer.files import write_json
+from trainer.progress import results
 
 WAYS = {
     "compared": (),
@@ -71,19 +71,8 @@ def measure(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     run, bundle, groups = folder / "run", folder / "deeppcb.bundle", ",".join(arguments.holdout)
     if not (run / "final.pt").exists():
-        going_on = ["--resume"] if (run / "last.pt").exists() else []
-        _trainer(
-            "train",
-            "--data",
-            arguments.data,
-            "--holdout",
-            groups,
-            *WAYS[way],
-            *arguments.train,
-            *going_on,
-            "--out",
-            run,
-        )
+        asked = ("--data", arguments.data, "--holdout", groups, *WAYS[way], *arguments.train)
+        _trainer("train", *asked, "--resume", "--out", run)  # which begins where there is nothing to go on with
     state = load_checkpoint(run / "final.pt")
     if set(state.holdout) != set(arguments.holdout):
         raise ConfigError(f"{run}: held out {', '.join(state.holdout)}; name these with --holdout, or another --runs")
@@ -160,7 +149,7 @@ def show(rows: dict[str, Any]) -> None:
             f"{took['seconds'] / 60:.0f}",
             f"{took['peak_memory_mib']}",
         )
-    Console(width=120).print(table)
+    results.print(table)
 
 
 if __name__ == "__main__":

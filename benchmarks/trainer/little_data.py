@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from appliance.arguments import count, names, whole
@@ -31,6 +30,7 @@ from trainer.defaults import complete
 from trainer.device import choose
 from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
+from trainer.progress import results
 from trainer.train import train
 
 COUNTS = (25, 50, 100, 200)
@@ -111,7 +111,7 @@ def show(rows: list[dict[str, Any]]) -> None:
                 f"{mean(run['overkill'] for run in runs):.1f} of {runs[0]['good']}",
             ]
         table.add_row(*cells)
-    Console(width=120).print(table)
+    results.print(table)
 
 
 if __name__ == "__main__":

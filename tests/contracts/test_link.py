@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
 from appliance.events import Challenge, Verdict
 from appliance.links.announcements import StationState
-from appliance.links.mqtt import MqttLink
 from appliance.links.topics import Topics
 from appliance.simulator.broker import EmbeddedBroker
 from tests.stations import (
@@ -17,36 +15,20 @@ from tests.stations import (
     Line,
     Outbox,
     SmallStation,
+    Stage,
     action,
     mqtt_settings,
     needs_mosquitto,
     records,
+    stage_on,
     until,
 )
 
 
-@dataclass
-class Stage:
-    """A broker, a link that is up, its station, and somebody from the plant who hears everything."""
-
-    broker: EmbeddedBroker
-    link: MqttLink
-    station: SmallStation
-    line: Line
-
-
 @pytest.fixture(params=BOTH_BROKERS)
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    with EmbeddedBroker(request.param) as broker:
-        settings = mqtt_settings(broker.port)
-        station = SmallStation()
-        link = station.link(settings)
-        line = Line(broker.port, Topics.of(settings), is_mqtt5=broker.kind == "mosquitto")
-        link.open(station)
-        until(lambda: station.connected, "the link is up")
-        yield Stage(broker, link, station, line)
-        link.close()
-        line.close()
+    with stage_on(request.param) as found:
+        yield found
 
 
 def test_open_returns_at_once_where_there_is_no_broker_and_nothing_is_taken() -> None:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,40 +18,31 @@ from appliance.links.settings import TlsSettings
 from appliance.links.topics import Topics
 from appliance.simulator.broker import EmbeddedBroker
 from tests.certificates import AS_ME, make_certificates, needs_openssl, tls_of
-from tests.stations import Line, SmallStation, action, mqtt_settings, needs_mosquitto, records, until
+from tests.stations import Line, SmallStation, Stage, action, mqtt_settings, needs_mosquitto, records, stage_on, until
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with stage_on("mosquitto") as found:
+        yield found
 
 
 @needs_mosquitto
-def test_a_command_is_answered_on_its_response_topic_with_its_correlation_data() -> None:
-    with EmbeddedBroker("mosquitto") as broker:
-        station = SmallStation()
-        link = station.link(mqtt_settings(broker.port))
-        line = Line(broker.port, link.topics)
-        link.open(station)
-        until(lambda: station.connected, "up")
-        line.say(link.topics.command("echo"), b"", ResponseTopic=link.topics.reply("hmi"), CorrelationData=b"\x01\xff")
-        (message,) = until(lambda: line.on(link.topics.reply("hmi")), "the reply")
-        assert message.properties.CorrelationData == b"\x01\xff"
-        line.say(link.topics.command("echo"), b"", retain=True, ResponseTopic=link.topics.reply("hmi"))
-        until(lambda: link.counts["words_retained"], "the retained command is refused")
-        assert len(station.commands) == 1
-        link.close()
-        line.close()
+def test_a_command_is_answered_on_its_response_topic_with_its_correlation_data(stage: Stage) -> None:
+    link, line = stage.link, stage.line
+    line.say(link.topics.command("echo"), b"", ResponseTopic=link.topics.reply("hmi"), CorrelationData=b"\x01\xff")
+    (message,) = until(lambda: line.on(link.topics.reply("hmi")), "the reply")
+    assert message.properties.CorrelationData == b"\x01\xff"
+    line.say(link.topics.command("echo"), b"", retain=True, ResponseTopic=link.topics.reply("hmi"))
+    until(lambda: link.counts["words_retained"], "the retained command is refused")
+    assert len(stage.station.commands) == 1
 
 
 @needs_mosquitto
-def test_a_record_carries_its_number_and_attempt_as_user_properties() -> None:
-    with EmbeddedBroker("mosquitto") as broker:
-        station = SmallStation()
-        link = station.link(mqtt_settings(broker.port))
-        line = Line(broker.port, link.topics)
-        link.open(station)
-        until(lambda: station.connected, "up")
-        assert link.send_record(records(1)[0], 3)
-        (message,) = until(lambda: line.on(link.topics.record), "the record")
-        assert message.properties.UserProperty == [("seq", "1"), ("attempt", "3")]
-        link.close()
-        line.close()
+def test_a_record_carries_its_number_and_attempt_as_user_properties(stage: Stage) -> None:
+    assert stage.link.send_record(records(1)[0], 3)
+    (message,) = until(lambda: stage.line.on(stage.link.topics.record), "the record")
+    assert message.properties.UserProperty == [("seq", "1"), ("attempt", "3")]
 
 
 def heat(line: Line) -> list[dict[str, Any]]:
@@ -78,20 +70,12 @@ def test_an_alarm_that_was_raised_without_a_connection_waits_until_somebody_list
 
 
 @needs_mosquitto
-def test_an_alarm_that_the_broker_has_not_answered_for_comes_again() -> None:
-    with EmbeddedBroker("mosquitto") as broker:
-        station = SmallStation()
-        link = station.link(mqtt_settings(broker.port))
-        line = Line(broker.port, link.topics)
-        link.open(station)
-        until(lambda: station.connected, "up")
-        broker.freeze()
-        assert link.send_alarm("throttled", "too hot")
-        broker.kill()
-        broker.restart()
-        until(lambda: heat(line), "the alarm that was under way")
-        link.close()
-        line.close()
+def test_an_alarm_that_the_broker_has_not_answered_for_comes_again(stage: Stage) -> None:
+    stage.broker.freeze()
+    assert stage.link.send_alarm("throttled", "too hot")
+    stage.broker.kill()
+    stage.broker.restart()
+    until(lambda: heat(stage.line), "the alarm that was under way")
 
 
 @needs_mosquitto

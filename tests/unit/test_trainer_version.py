@@ -42,6 +42,10 @@ def change(data: Path, edit: Callable[[Content], object]) -> None:
     path.write_text(json.dumps(content))
 
 
+def outlined(segmentation: object) -> Callable[[Content], object]:
+    return lambda content: content["annotations"][0].update(segmentation=segmentation)
+
+
 def difference(first: Path, second: Path) -> list[tuple[str, str]]:
     target = first.parent.parent / "changes.json"
     assert main(["data", "diff", str(first), str(second), "--json", str(target)]) == 0
@@ -121,16 +125,16 @@ def test_an_outline_drawn_anew_is_a_new_label_and_data_without_outlines_keeps_it
 ) -> None:
     first = version(data, tmp_path / "v")
     assert "outlines" not in first.read_text()
-    change(data, lambda content: content["annotations"][0].update(segmentation=[[1, 2, 30, 2, 30.5, 40]]))
+    change(data, outlined([[1, 2, 30, 2, 30.5, 40]]))
     second = version(data, tmp_path / "v")
-    change(data, lambda content: content["annotations"][0].update(segmentation=[[1, 2, 30, 2, 31.5, 40]]))
+    change(data, outlined([[1, 2, 30, 2, 31.5, 40]]))
     third = version(data, tmp_path / "v")
     kinds = [difference(one, other) for one, other in ((first, second), (second, third))]
     assert kinds == [[("relabelled", "000.png")]] * 2
     drawn = [box.outlines for entry in read_version(third).pictures for box in entry.labels if box.outlines]
     assert drawn == [((1.0, 2.0, 30.0, 2.0, 31.5, 40.0),)]
     for broken in ({"counts": [1, 2], "size": [3, 1]}, [[1, 2, 30, 2, float("nan"), 40]], [[1, 2, 30, 2, 10**400, 4]]):
-        change(data, lambda content, it=broken: content["annotations"][0].update(segmentation=it))  # type: ignore[misc]
+        change(data, outlined(broken))
         assert version(data, tmp_path / f"v{len(str(broken))}").stem == first.stem
 
 
