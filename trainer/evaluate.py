@@ -289,11 +289,11 @@ def report(
     ranked = Rankings.of(judged, names, np.array([item.limit for item in manifest.classes]))
     classes = [average_precision(its) for its in ranked.by_class]
     measured = [ap for ap in classes if not math.isnan(ap)]
-    scores, everything = folded(manifest.lineage.metrics), ranked.everything
+    scores, calibrated = folded(manifest.lineage.metrics), ranked.calibrated
     return Report(
         pictures=len(judged),
         ap_pooled=average_precision(ranked.bad),
-        ap_pooled_all=average_precision(everything),
+        ap_pooled_all=average_precision(ranked.everything),
         ap_class_mean=sum(measured) / len(measured) if measured else math.nan,
         ap_classes=dict(zip(names, classes, strict=True)),
         ap_sizes={name: average_precision(its) for name, its in ranked.by_size.items()},
@@ -307,9 +307,9 @@ def report(
         parts=judge_parts(judged, ranked.limits),
         groups=_by(lambda part: part.group, ranked),
         cameras={name: its for name, its in _by(lambda part: part.camera, ranked).items() if name},
-        calibration_error=calibration_error(everything.scores, everything.right),
+        calibration_error=calibration_error(calibrated.scores, calibrated.right),
         calibration_error_before=(
-            math.nan if scores is None else calibration_error(scores.raw(everything.scores), everything.right)
+            math.nan if scores is None else calibration_error(scores.raw(calibrated.scores), calibrated.right)
         ),
         spent=spent,
         peak_memory_mib=peak_memory_mib,

@@ -52,7 +52,7 @@ class Evidence:
         f_at_limits: bounds of F at the limits.
         f_classes: the same by class.
         precision_best, recall_best, f_best: bounds at the limit with the best F, which is chosen anew in each draw.
-        detections: of all pictures, whose scores the calibration error is measured on.
+        detections: of all pictures, from LEAST_LIMIT up: those that the calibration error is measured on.
         calibration_error: bounds of it, without what chance adds.
         calibration_error_before: the same without the calibration that is folded into the model.
         escapes: bad parts accepted at the manifest's limits.
@@ -114,11 +114,11 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
     ap50_95, ap50_95_classes = resampled_each(coco, interpolated_precision)
     labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in judged)])
     at_limits = [part.take(part.scores >= limits[part.labels]) for part in judged]
-    everything = ranked.everything
+    calibrated = ranked.calibrated
     return Evidence(
         boxes={name: int((labels == index).sum()) for index, name in enumerate(names)},
         ap_pooled=resampled([ranked.bad], average_precision),
-        ap_pooled_all=resampled([everything], average_precision),
+        ap_pooled_all=resampled([ranked.everything], average_precision),
         ap_class_mean=class_mean,
         ap_classes=by_class,
         ap_sizes={name: resampled([its], average_precision) for name, its in ranked.by_size.items()},
@@ -133,12 +133,12 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         precision_best=resampled([ranked.bad], lambda its: best_limit(its).precision),
         recall_best=resampled([ranked.bad], lambda its: best_limit(its).recall),
         f_best=resampled([ranked.bad], lambda its: best_limit(its).f),
-        detections=len(everything.scores),
-        calibration_error=_calibration(everything),
+        detections=len(calibrated.scores),
+        calibration_error=_calibration(calibrated),
         calibration_error_before=(
             Interval(math.nan, math.nan)
             if scores is None
-            else _calibration(replace(everything, scores=scores.raw(everything.scores)))
+            else _calibration(replace(calibrated, scores=scores.raw(calibrated.scores)))
         ),
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),

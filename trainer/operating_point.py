@@ -12,13 +12,13 @@ from appliance.errors import ConfigError
 from trainer.intervals import CONFIDENCE, Interval, share
 from trainer.metrics import Judged, rank
 
-SCORE_FLOOR = 0.01
-"""Detections that are right less than once in so many are noise to the device; cutting them costs AP about a point."""
+LEAST_LIMIT = 0.01
+"""No limit is below, and below nobody holds a score to its word: it is right once in a hundred times and less."""
 
 TARGET_ESCAPES, TARGET_OVERKILL = 0.02, 0.01
 """What the proposed limit aims to stay below, as shares of the bad and of the good parts."""
 
-LIMITS = np.arange(round(SCORE_FLOOR * 1000), 1000) / 1000
+LIMITS = np.arange(round(LEAST_LIMIT * 1000), 1000) / 1000
 """The limits that can be chosen: multiples of 0.001."""
 
 Floats = NDArray[np.float64]

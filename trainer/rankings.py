@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from trainer.datasets.sample import SIZES_PX2
 from trainer.metrics import Floats, Judged, Matched, Ranking
+from trainer.operating_point import LEAST_LIMIT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,6 +20,7 @@ class Rankings:
         names: of the classes, in the order of the labels.
         limits: float64 [classes], reject scores.
         everything: all detections of all pictures.
+        calibrated: of these, from LEAST_LIMIT up: their scores are held to their word.
         bad: those on defective parts.
         by_class: the same, each class by itself.
         by_size: the same, pooled, each of COCO's sizes of a box by itself.
@@ -29,6 +33,7 @@ class Rankings:
     names: tuple[str, ...]
     limits: Floats
     everything: Ranking
+    calibrated: Ranking
     bad: Ranking
     by_class: list[Ranking]
     by_size: dict[str, Ranking]
@@ -56,6 +61,7 @@ class Rankings:
             names,
             limits,
             everything=matched.ranking(),
+            calibrated=matched.ranking(limits=np.full(len(names), LEAST_LIMIT)),
             bad=bad.ranking(),
             by_class=[bad.ranking(label) for label in labels],
             by_size={name: bad.ranking(within=within) for name, within in SIZES_PX2.items()},

@@ -18,7 +18,7 @@ from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
-from benchmarks.trainer import little_data
+from benchmarks.trainer import deeppcb, little_data
 from tests.models import spot_picture, tiny_bundle
 
 
@@ -104,3 +104,18 @@ def test_what_is_no_number_of_pictures_or_seed_is_told_in_words(
     assert end.value.code == 2
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
+
+
+def test_what_a_training_took_is_told_as_far_as_it_was_judged() -> None:
+    def epoch(step: int, ap: float | None, mib: int) -> dict[str, object]:
+        return {"step": step, "elapsed_s": 2 * step, "peak_memory_mib": mib} | ({} if ap is None else {"ap_pooled": ap})
+
+    told = deeppcb.training([epoch(10, None, 5), epoch(20, 0.9, 9), epoch(30, 0.95, 7), epoch(40, 0.94, 8)])
+    assert told == {
+        "steps": 40,
+        "seconds": 80,
+        "peak_memory_mib": 9,
+        "seconds_to_ap_095": 60,
+        "curve": [(20, 0.9), (30, 0.95), (40, 0.94)],
+    }
+    assert deeppcb.training([epoch(10, 0.9, 5)])["seconds_to_ap_095"] is None

@@ -148,6 +148,20 @@ def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
     assert "Why that is let pass: a test\n" in bundle.model_card
 
 
+def test_the_card_tells_of_each_group_what_an_evaluation_of_it_finds(run: Path) -> None:
+    bundle, told = str(run / "part.bundle"), run / "groups.json"
+    asked = ["--data", str(run / "data"), "--groups", "family0,family1", "--json", str(told)]
+    assert main(["evaluate", "--bundle", bundle, *asked]) == 0
+    groups = json.loads(told.read_text())["groups"]
+    rows = {
+        name: f"| {name} | {100 * its['ap_pooled']:.1f} % | {its['parts']['escapes']} of {its['parts']['bad']} "
+        f"| {its['parts']['overkill']} of {its['parts']['good']} |"
+        for name, its in groups.items()
+    }
+    worst_first = sorted(rows, key=lambda name: float(groups[name]["ap_pooled"]))
+    assert "\n".join(rows[name] for name in worst_first) in read_bundle(Path(bundle)).model_card
+
+
 def test_few_golden_images_are_told_and_the_model_card_says_why_that_is_let_pass(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

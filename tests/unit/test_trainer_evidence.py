@@ -266,6 +266,16 @@ def test_the_error_before_calibration_has_bounds_where_the_bundle_tells_the_cali
     )
 
 
+def test_what_no_limit_can_reach_adds_nothing_to_the_calibration_error_and_counts_for_ap() -> None:
+    parts, noise = shy_parts(60, 0), [(at, 0.005, 0) for at in range(40, 60)]
+    faint = judged([*noise, (70, 0.004, 0)], [(70, 0)])
+    plain, noisy = (
+        gather(Rankings.of([*parts, its], NAMES, np.array([0.5, 0.5]))) for its in (judged([], [(70, 0)]), faint)
+    )
+    assert (noisy.detections, noisy.calibration_error) == (plain.detections, plain.calibration_error)
+    assert noisy.ap_pooled.high > plain.ap_pooled.high
+
+
 def test_the_calibration_error_of_good_parts_has_bounds_too() -> None:
     good = [judged([(0, 0.3 + at / 100, 0)], []) for at in range(20)]
     found = resampled_detections(rank(good), lambda its: calibration_error(its.scores, its.right))

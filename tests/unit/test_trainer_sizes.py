@@ -19,7 +19,7 @@ from trainer.defaults import complete, usual_side_px
 from trainer.loss import assign
 from trainer.metrics import Judged, at_limit, judge_parts, rank
 from trainer.model import cell_centres
-from trainer.operating_point import SCORE_FLOOR, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit
+from trainer.operating_point import LEAST_LIMIT, TARGET_ESCAPES, TARGET_OVERKILL, choose_limit
 from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
 from trainer.preflight import model_geometry
@@ -153,7 +153,7 @@ def test_the_limit_is_the_best_of_all_thousandths(parts: list[tuple[list[int], b
         escapes, overkill = found.escapes / max(1, found.bad), found.overkill / max(1, found.good)
         return -max(escapes / TARGET_ESCAPES, overkill / TARGET_OVERKILL), at_limit(ranking, limit).f
 
-    best = max(merit(step / 1000) for step in range(round(SCORE_FLOOR * 1000), 1000))
+    best = max(merit(step / 1000) for step in range(round(LEAST_LIMIT * 1000), 1000))
     if ranking.truths:
         assert merit(choose_limit(judged)) == best
 
