@@ -41,7 +41,7 @@ from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.intervals import Share
 from trainer.metrics import Judged, rank
 from trainer.model_card import write_model_card
-from trainer.operating_point import LEAST_LIMIT, Choice, Wish, choose
+from trainer.operating_point import FLOORS, LEAST_LIMIT, Choice, Wish, choose, choose_floor
 from trainer.preflight import model_geometry
 from trainer.progress import tracked
 from trainer.score_calibration import SCORE_SHIFT, SCORE_SLOPE, Calibration, ScoreMap, calibrate_scores
@@ -50,9 +50,6 @@ from trainer.spent import peak_memory_mib
 from trainer.stress import BEARS, Robustness, sweep
 from trainer.validate import NMS_IOU
 from trainer.variants import Gate, Variants, make_variants
-
-SCORE_FLOOR = 0.001
-"""What has less is noise to a device. With 0.01 a net of single pictures, that doubts most, lost half a point of AP."""
 
 PARITY_SCORE = 1e-3
 PARITY_PX = 0.1
@@ -169,12 +166,9 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     plain = to_onnx(ContractNet(net, ScoreMap(), geometry.height, geometry.width), geometry.channels)
     judged, _ = judge_samples(BundleRunner(plain, raw, options.threads), split.validation)
     calibration = _calibrate(judged)
-    choice = choose([_with_scores(part, calibration.scores) for part in judged], options.wish)
+    manifest, choice = _operated(raw, [_with_scores(part, calibration.scores) for part in judged], options.wish)
     model = ContractNet(net, calibration.scores, geometry.height, geometry.width)
     model_onnx = to_onnx(model, geometry.channels)
-    classes = tuple(item.model_copy(update={"limit": choice.limit}) for item in raw.classes)
-    manifest = raw.model_copy(update={"classes": classes})
-
     runner = BundleRunner(model_onnx, manifest, options.threads)
     judged, spent = judge_samples(runner, split.validation)
     tolerances = sweep(runner, split.validation) if options.is_stressed else {}
@@ -271,7 +265,7 @@ def _furthest(found: Answer, others: Answer) -> tuple[float, float]:
 
     Places are compared, not ranks: of two neighbouring cells that are alike, rounding decides which is the better one.
     """
-    boxes, scores, labels = (part[found[1] >= SCORE_FLOOR] for part in found)
+    boxes, scores, labels = (part[found[1] >= FLOORS[0]] for part in found)
     if not len(scores):
         return 0.0, 0.0
     apart = np.abs(boxes[:, None] - others[0][None]).max(axis=2)
@@ -289,7 +283,7 @@ def _manifest(state: Checkpoint, geometry: Geometry, options: ExportOptions, dig
             DefectClass(name=name, severity=options.severities.get(name, "major"), limit=0.5) for name in state.classes
         ),
         geometry=geometry,
-        outputs=Outputs(candidates=CANDIDATES, nms_iou=NMS_IOU, score_floor=SCORE_FLOOR),
+        outputs=Outputs(candidates=CANDIDATES, nms_iou=NMS_IOU, score_floor=FLOORS[0]),
         tolerance=LOOSEST["f32"],
         lineage=Lineage(
             dataset_digest=digest,
@@ -311,6 +305,14 @@ def _calibrate(judged: list[Judged]) -> Calibration:
     groups = np.concatenate([np.full(len(r.scores), part.group) for r, part in zip(per_part, judged, strict=True)])
     scores = np.concatenate([r.scores for r in per_part])
     return calibrate_scores(scores, np.concatenate([r.right for r in per_part]), groups, LEAST_LIMIT)
+
+
+def _operated(raw: Manifest, judged: list[Judged], wish: Wish) -> tuple[Manifest, Choice]:
+    """Choose limit and score floor for calibrated scores, and put them into the manifest."""
+    choice = choose(judged, wish)
+    outputs = raw.outputs.model_copy(update={"score_floor": choose_floor(judged)})
+    classes = tuple(item.model_copy(update={"limit": choice.limit}) for item in raw.classes)
+    return raw.model_copy(update={"classes": classes, "outputs": outputs}), choice
 
 
 def _with_scores(part: Judged, scores: ScoreMap) -> Judged:

@@ -15,6 +15,10 @@ from trainer.metrics import Judged, rank
 LEAST_LIMIT = 0.01
 """No limit is below, and below nobody holds a score to its word: it is right once in a hundred times and less."""
 
+FLOORS = (0.001, 0.002, 0.005, LEAST_LIMIT)
+MOST_NOISE = 6.0
+"""What a device tells counts for AP below all limits, too, but each record carries it: so many wrong ones a part do."""
+
 TARGET_ESCAPES, TARGET_OVERKILL = 0.02, 0.01
 """What the proposed limit aims to stay below, as shares of the bad and of the good parts."""
 
@@ -146,6 +150,20 @@ def choose_limit(judged: list[Judged]) -> float:
     escapes, overkill, bad, good = _counts(judged)
     worst = np.maximum(escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL)
     return float(LIMITS[_best_f(judged, worst == worst.min())])
+
+
+def choose_floor(judged: list[Judged]) -> float:
+    """Choose from which score on a device tells detections: the lowest with MOST_NOISE wrong ones a part on average.
+
+    Args:
+        judged: validation parts with calibrated scores.
+
+    Returns:
+        One of FLOORS; the highest if a part has more with any of them.
+    """
+    ranking = rank(judged)
+    wrong = ranking.scores[~ranking.right]
+    return next((floor for floor in FLOORS if (wrong >= floor).sum() <= MOST_NOISE * len(judged)), FLOORS[-1])
 
 
 def parts_needed(most: float) -> int:

@@ -17,7 +17,7 @@ from trainer.__main__ import main
 from trainer.evidence import gather
 from trainer.intervals import share
 from trainer.metrics import Judged, Parts, judge_parts
-from trainer.operating_point import LIMITS, Wish, choose, parts_needed, roc
+from trainer.operating_point import FLOORS, LIMITS, MOST_NOISE, Wish, choose, choose_floor, parts_needed, roc
 from trainer.rankings import Rankings
 
 SCORES = st.lists(st.integers(0, 100).map(lambda hundredths: hundredths / 100), min_size=1, max_size=30)
@@ -49,6 +49,25 @@ def test_each_point_of_the_roc_is_what_counting_gives_there(bad: list[float], go
         of_bad, of_good = share(found.escapes, found.bad), share(found.overkill, found.good)
         assert (point.escape_bounds.low, point.escape_bounds.high) == (of_bad.low, of_bad.high)
         assert (point.overkill_bounds.low, point.overkill_bounds.high) == (of_good.low, of_good.high)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0005, 0.001, 0.003, 0.005, 0.02]), max_size=14), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_the_floor_is_the_lowest_that_leaves_few_wrong_detections_a_part(
+    noise: list[list[float]], is_found: bool
+) -> None:
+    judged = []
+    for scores in noise:
+        found = [*([0.9] if is_found else []), *scores]
+        boxes = np.array([[20 * at, 0, 20 * at + 10, 10] for at in range(len(found))], np.float32).reshape(-1, 4)
+        truth = boxes[: int(is_found)]
+        labels = np.zeros(len(found), np.int64)
+        judged.append(Judged(boxes, np.array(found), labels, truth, labels[: len(truth)]))
+    told = {floor: sum(score >= floor for scores in noise for score in scores) for floor in FLOORS}
+    few = [floor for floor in FLOORS if told[floor] <= MOST_NOISE * len(judged)]
+    assert choose_floor(judged) == min(few, default=max(FLOORS))
 
 
 @given(bad=SCORES, good=SCORES, cost=st.sampled_from([0.1, 1.0, 100.0]), bad_share=st.sampled_from([0.01, 0.3]))
