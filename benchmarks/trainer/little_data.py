@@ -2,8 +2,8 @@
 
 `python -m benchmarks.trainer.little_data --data FOLDER`: from so many defective pictures and as many good ones, spread
 over the training groups, nets are fitted for the same number of steps, from random weights and from the shipped ones,
-each with several seeds, and judged on the held-out groups. As any factory's pictures would be: without references, and
-without the painted defects that only pictures of binarised copper allow.
+each with several seeds, and judged on the held-out groups. As any factory's pictures would be: without the painted
+defects that only pictures of binarised copper allow, and without references unless `--reference` says so.
 """
 
 import argparse
@@ -39,12 +39,13 @@ SEEDS = (0, 1, 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit, judge, print a table, write benchmarks/results/little_data.json."""
+    """Fit, judge, print a table, write little_data.json, or little_data_compared.json, into benchmarks/results."""
     parser = argparse.ArgumentParser(prog="benchmarks.trainer.little_data", description=__doc__)
     source.add_arguments(parser)
     parser.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to judge on")
     parser.add_argument("--counts", type=_counts, default=COUNTS, metavar="N,N", help="defective pictures")
     parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="N,N", help="of everything random")
+    parser.add_argument("--reference", action="store_true", help="beside their references")
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
     arguments = parser.parse_args(argv)
     halves = split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
@@ -52,11 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for wanted in arguments.counts:
         few = take(halves, wanted)
         for seed in arguments.seeds:
-            fitted = {kind: fit(few, kind, arguments.steps, seed) for kind in ("none", "auto")}
+            fitted = {kind: fit(few, kind, arguments.steps, seed, arguments.reference) for kind in ("none", "auto")}
             rows.append({"pictures": wanted, "seed": seed} | fitted)
     show(rows)
     groups = list(halves.validation.groups())
-    write("little_data", {"machine": machine(), "steps": arguments.steps, "held_out": groups, "rows": rows})
+    name = "little_data_compared" if arguments.reference else "little_data"
+    write(name, {"machine": machine(), "steps": arguments.steps, "held_out": groups, "rows": rows})
     return 0
 
 
@@ -76,9 +78,10 @@ def take(halves: Split, wanted: int) -> Split:
     return replace(halves, train=few)
 
 
-def fit(few: Split, weights: str, steps: int, seed: int) -> dict[str, Any]:
+def fit(few: Split, weights: str, steps: int, seed: int, compares: bool) -> dict[str, Any]:
     """Fit a net and return its figures on the held-out groups."""
-    plan = complete(Plan(epochs=1, seed=seed, device=choose("auto")), few, side_px=None, batch=None, reference="no")
+    asked, reference = Plan(epochs=1, seed=seed, device=choose("auto")), "yes" if compares else "no"
+    plan = complete(asked, few, side_px=None, batch=None, reference=reference)
     a_pass = steps_per_pass(few.train, plan)
     passes = max(1, round(50 / a_pass))
     plan = replace(plan, passes=passes, epochs=max(1, round(steps / a_pass / passes)), validate_every=10_000)

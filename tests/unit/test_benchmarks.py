@@ -11,6 +11,7 @@ from appliance.bundle.archive import read_bundle
 from appliance.command_messages import CommandReply
 from appliance.demo.station import Scene, write_station
 from appliance.simulator.broker import EmbeddedBroker
+from appliance.simulator.dataset import write_dataset
 from appliance.stores.ledger import SqliteLedger
 from benchmarks import rollout
 from benchmarks.challenger import Row, judged, keeps_its_promise, shadow
@@ -20,6 +21,9 @@ from benchmarks.ledger import fill
 from benchmarks.start import starts
 from benchmarks.trainer import deeppcb, little_data
 from tests.models import spot_picture, tiny_bundle
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.source import Source
+from trainer.datasets.split import split_by_group
 
 
 def test_the_ledger_that_is_measured_is_one_that_a_station_opens(tmp_path: Path) -> None:
@@ -119,3 +123,22 @@ def test_what_a_training_took_is_told_as_far_as_it_was_judged() -> None:
         "curve": [(20, 0.9), (30, 0.95), (40, 0.94)],
     }
     assert deeppcb.training([epoch(10, 0.9, 5)])["seconds_to_ap_095"] is None
+
+
+@pytest.mark.long
+def test_a_net_learns_from_little_beside_references(tmp_path: Path) -> None:
+    write_dataset(
+        tmp_path / "boards",
+        12,
+        1,
+        size=(160, 160),
+        defect_rate=0.6,
+        parts_per_family=4,
+        has_references=True,
+        is_quiet=True,
+    )
+    halves = split_by_group(read_dataset(Source(tmp_path / "boards")), ("family-1-2",))
+    few = little_data.take(halves, 3)
+    assert sum(not sample.is_good for sample in few.train.samples) == 3
+    figures = little_data.fit(few, "auto", steps=1, seed=0, compares=True)
+    assert figures["bad"] + figures["good"] == len(halves.validation.samples)
