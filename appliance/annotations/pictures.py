@@ -76,6 +76,29 @@ def check_listed_once(pictures: Iterable[LabelledPicture]) -> None:
             )
 
 
+def only_listed(annotations: Annotations, listed: tuple[LabelledPicture, ...]) -> Annotations:
+    """Keep what a list names.
+
+    Args:
+        annotations: what one source says.
+        listed: pictures, of which place and line count.
+
+    Returns:
+        The annotations of these pictures, in the order of the list.
+
+    Raises:
+        ConfigError: The annotations do not know one of them.
+    """
+    known = {picture.path.resolve(): picture for picture in annotations.pictures}
+    for picture in listed:
+        if picture.path.resolve() not in known:
+            raise ConfigError(
+                f"{picture.where}: {picture.path} is not among the {len(known)} pictures of the annotations; label it "
+                "there, as an image without annotations if it shows a good part, or take it off the list"
+            )
+    return replace(annotations, pictures=tuple(known[picture.path.resolve()] for picture in listed))
+
+
 def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...]) -> Annotations:
     """Name the good parts: those that the annotations name so are left out, except where they are among these.
 

@@ -1,8 +1,9 @@
 """The same few arguments name a data set in any layout, with any list, for all three commands."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.reading import read_dataset
-from trainer.datasets.source import Source
+from trainer.datasets.source import Source, written_source
 
 pytestmark = pytest.mark.long
 
@@ -205,6 +206,43 @@ def test_a_good_part_keeps_what_the_annotations_say_of_it(tmp_path: Path) -> Non
     found = {s.image.name: s for s in read_dataset(Source(tmp_path, good_list=Path("good.txt"))).samples if s.is_good}
     assert {name: sample.group for name, sample in found.items()} == {"003.png": "family0", "007.png": "family1"}
     assert found["003.png"].reference == tmp_path / "007.png"
+
+
+@pytest.mark.parametrize(("name", "layout"), [("some.txt", "coco"), ("some.txt", None), ("some", "coco")])
+@pytest.mark.parametrize("data", ["", "annotations.json"])
+def test_a_list_of_pictures_takes_these_of_a_coco_file(
+    tmp_path: Path, name: str, layout: Literal["coco"] | None, data: str
+) -> None:
+    write_tiny_boards(tmp_path, groups=3)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf002.png\r\n\r\n./001.png\r\n003.png\r\n007.png\r\n")
+    (tmp_path / "good.txt").write_text("007.png\n011.png\n")
+    source = Source(tmp_path / data, Path(name), layout)
+    found = read_dataset(source).samples
+    asked = [("002.png", 2, False), ("001.png", 2, False), ("003.png", 0, True), ("007.png", 0, True)]
+    assert [(s.image.name, len(s.boxes), s.is_good) for s in found] == asked
+    with_good = read_dataset(replace(source, good_list=Path("good.txt"))).samples
+    assert [s.image.name for s in with_good] == ["001.png", "002.png", "007.png", "011.png"]
+    again = read_dataset(written_source(source.as_dict())).samples
+    assert [s.image for s in again] == [s.image for s in found]
+
+
+def test_a_list_of_pictures_that_the_annotations_do_not_know_is_refused(tmp_path: Path) -> None:
+    write_tiny_boards(tmp_path)
+    cv2.imwrite(str(tmp_path / "other.png"), np.zeros((96, 96), np.uint8))
+    source = Source(tmp_path, Path("some.txt"), "coco")
+    for line, words in (("other.png", "not among the 12 pictures"), ("012.png", "012.png does not exist")):
+        (tmp_path / "some.txt").write_text(f"001.png\n{line}\n")
+        with pytest.raises(ConfigError, match=rf"some\.txt:2: .*{words}"):
+            read_dataset(source)
+    (tmp_path / "good.txt").write_text("002.png\n")
+    (tmp_path / "some.txt").write_text("001.png\n")
+    with pytest.raises(ConfigError, match=r"002\.png has defects"):
+        read_dataset(replace(source, good_list=Path("good.txt")))
+    (tmp_path / "annotations.json").rename(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"There are a\.json, b\.json; name one with --list, or with --data"):
+        read_dataset(source)
+    assert len(read_dataset(Source(tmp_path / "a.json", Path("some.txt"))).samples) == 1
 
 
 def test_a_good_list_may_hold_blanks_and_names_of_nothing_are_refused(tmp_path: Path) -> None:

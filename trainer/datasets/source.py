@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from appliance.annotations.coco import read_coco
 from appliance.annotations.deeppcb import read_deeppcb
-from appliance.annotations.good_list import read_good_list
 from appliance.annotations.layouts import LAYOUTS, read_annotations
-from appliance.annotations.pictures import Annotations, with_good_parts
+from appliance.annotations.picture_list import read_picture_list
+from appliance.annotations.pictures import Annotations, only_listed, read_text, with_good_parts
 from appliance.arguments import names
 from appliance.errors import ConfigError
 from trainer.datasets.address import VersionAddress, place
@@ -30,7 +30,8 @@ class Source:
 
     Args:
         data: folder or annotation file.
-        listing: annotation or list file, in that folder or a path of its own; None for the usual one.
+        listing: annotation or list file, in that folder or a path of its own; None for the usual one. Beside a COCO
+            file it may be a list of pictures, which are the only ones then.
         layout: "coco" or "deeppcb"; None to see it from the files.
         good_list: list of good parts' pictures, which then replace DeepPCB's templates as good parts; None without.
     """
@@ -63,13 +64,17 @@ class Source:
         """
         if not self.data.exists():
             raise ConfigError(f"{self.data}: does not exist; give {LAYOUTS}")
-        found = self._read()
-        good_list = self._good_list()
+        listing, good_list = self._listing(), self._good_list()
+        names_pictures = listing is not None and self._lists_pictures(listing)
+        found = whole = self._read(None if names_pictures else listing, is_coco=names_pictures)
+        folders = [self._root(), *(path.parent for path in (listing, good_list) if path is not None)]
+        if listing is not None and names_pictures:
+            found = only_listed(whole, read_picture_list(listing, folders, whole))
         if good_list is None:
             return found
-        listing = self._listing()
-        folders = [self._root(), *([] if listing is None else [listing.parent]), good_list.parent]
-        named = with_good_parts(found, read_good_list(good_list, folders, found))
+        named = with_good_parts(whole, read_picture_list(good_list, folders, whole))
+        asked = {picture.path for picture in found.pictures}
+        named = replace(named, pictures=tuple(it for it in named.pictures if not it.boxes or it.path in asked))
         left_out = len({picture.path for picture in found.pictures} - {picture.path for picture in named.pictures})
         if left_out and found.layout == "coco":  # DeepPCB's templates are references, then
             console.print(
@@ -79,9 +84,9 @@ class Source:
             )
         return named
 
-    def _read(self) -> Annotations:
-        listing = self._listing()
-        is_coco = self.layout == "coco" or (self.layout is None and listing is not None and listing.suffix == ".json")
+    def _read(self, listing: Path | None, *, is_coco: bool) -> Annotations:
+        is_json = self.layout is None and listing is not None and listing.suffix == ".json"
+        is_coco = is_coco or self.layout == "coco" or is_json
         if is_coco and (listing or self.data.is_dir()):
             return read_coco(listing or _only_json(self.data), self._root())
         if is_coco:
@@ -96,6 +101,15 @@ class Source:
         if self.layout is not None and found.layout != self.layout:
             raise ConfigError(f"{self.data}: is in {found.layout}'s layout; leave --format out, or name other data")
         return found
+
+    def _lists_pictures(self, listing: Path) -> bool:
+        """Tell whether a list names pictures of a COCO file, and is neither one itself nor a list of DeepPCB's."""
+        beside_coco = self.data.suffix == ".json" or (self.data / "annotations.json").is_file()
+        if listing.suffix == ".json" or self.layout == "deeppcb" or not (self.layout == "coco" or beside_coco):
+            return False
+        lines = read_text(listing).split("\n")
+        first = next((line for line in map(str.strip, lines) if line), "")
+        return not first.startswith(("{", "[")) and (self.layout == "coco" or not first.endswith(".txt"))
 
     def _listing(self) -> Path | None:
         return None if self.listing is None else _sought(self.listing, self._places(), "--list")
@@ -157,7 +171,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, is_required: bool = True, 
         data_help: of --data.
     """
     parser.add_argument("--data", type=place, required=is_required, help=data_help)
-    parser.add_argument("--list", type=Path, metavar="FILE", help="annotation or list file (default: the usual name)")
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="annotation or list file (default: the usual name); beside COCO also pictures, one a line",
+    )
     parser.add_argument("--format", choices=("coco", "deeppcb"), help="layout (default: seen from the files)")
     parser.add_argument(
         "--good-list",
@@ -205,5 +224,5 @@ def _only_json(folder: Path) -> Path:
     found = [usual] if usual.is_file() else sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")])
     if len(found) != 1:
         shown = ", ".join(path.name for path in found[:8]) or "none"
-        raise ConfigError(f"{folder}: which COCO file? There are {shown}; name one with --list")
+        raise ConfigError(f"{folder}: which COCO file? There are {shown}; name one with --list, or with --data")
     return found[0]

@@ -1,4 +1,4 @@
-"""A list of good parts' pictures, beside annotations of any layout."""
+"""A list of pictures, beside annotations of any layout: of the good parts, or of those that are asked for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ from appliance.annotations.pictures import Annotations, LabelledPicture, check_l
 from appliance.errors import ConfigError
 
 
-def read_good_list(list_file: Path, folders: Sequence[Path], known: Annotations) -> tuple[LabelledPicture, ...]:
-    """Read a list of good parts' pictures, one a line: the picture's path, or a line of DeepPCB's own lists.
+def read_picture_list(list_file: Path, folders: Sequence[Path], known: Annotations) -> tuple[LabelledPicture, ...]:
+    """Read a list of pictures, one a line: the picture's path, or a line of DeepPCB's own lists.
 
     Args:
         list_file: text; a line is a path, blanks and all, or a line of DeepPCB's own, of which the first word counts.
@@ -17,8 +17,9 @@ def read_good_list(list_file: Path, folders: Sequence[Path], known: Annotations)
         known: what the annotations say; a picture of theirs may be named by its file's name alone.
 
     Returns:
-        Good parts in the order of the list; for a line that names a DeepPCB pair, its template, which is also its
-        reference. The group is the first folder, beside COCO the whole one; without one the picture by itself.
+        The pictures in the order of the list, as good parts; for a line that names a DeepPCB pair, its template, which
+        is also its reference. The group is the first folder, beside COCO the whole one; without one the picture by
+        itself.
 
     Raises:
         ConfigError: A picture is missing or listed twice; the message names file and line.
