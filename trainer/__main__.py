@@ -178,7 +178,13 @@ def _add_judging(command: argparse.ArgumentParser) -> None:
         "--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime", help="default %(default)s"
     )
     command.add_argument("--weights", type=Path, metavar="RUN", help="judge in torch, too: the run that it is from")
-    command.add_argument("--groups", type=names, default=(), metavar="A,B", help="judge these groups only")
+    command.add_argument(
+        "--groups",
+        type=source.held_groups,
+        default=(),
+        metavar="A,B",
+        help="judge these only; or @FILE with one a line",
+    )
     command.add_argument(
         "--overlap-px", type=int, help="of tiles on larger pictures (default 96, or a quarter of a small tile)"
     )

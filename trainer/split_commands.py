@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from rich.table import Table
 
@@ -66,7 +67,12 @@ def split(arguments: argparse.Namespace) -> int:
         return EXIT_REFUSED
     if arguments.out:
         arguments.out.write("".join(f"{group}\n" for group in found.validation.groups()))
-        _out.print(f"next: trainer train --data {arguments.data} --holdout @{arguments.out.path}", soft_wrap=True)
+        words = ["trainer", "train", "--data", str(arguments.data)]
+        for option in ("list", "format", "good_list"):
+            if (value := vars(arguments)[option]) is not None:
+                words += [f"--{option.replace('_', '-')}", str(value)]
+        words += ["--holdout", f"@{arguments.out.path}", "--out", "RUN"]
+        _out.print(f"next: {shlex.join(words)}", soft_wrap=True)
     return 0
 
 

@@ -150,7 +150,8 @@ def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
 
 def test_the_card_tells_of_each_group_what_an_evaluation_of_it_finds(run: Path) -> None:
     bundle, told = str(run / "part.bundle"), run / "groups.json"
-    asked = ["--data", str(run / "data"), "--groups", "family0,family1", "--json", str(told)]
+    (run / "held.txt").write_text("family0\nfamily1\n")
+    asked = ["--data", str(run / "data"), "--groups", f"@{run / 'held.txt'}", "--json", str(told)]
     assert main(["evaluate", "--bundle", bundle, *asked]) == 0
     groups = json.loads(told.read_text())["groups"]
     rows = {

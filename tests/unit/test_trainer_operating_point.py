@@ -94,6 +94,16 @@ def test_a_dear_escape_lowers_the_limit_and_a_dear_overkill_raises_it() -> None:
     assert "100 for an escape and 1 for an overkill, at 50 % bad parts (as on the held-out groups)" in careful.reason
 
 
+def test_where_no_limit_keeps_the_usual_targets_that_is_said() -> None:
+    assert not choose(parts([0.9] * 100, [0.1] * 99 + [0.95]), Wish()).doubt
+    mixed = parts([0.2] * 5 + [0.9] * 20, [0.1] * 20 + [0.5] * 10)
+    choice = choose(mixed, Wish())
+    found = counted(mixed, choice.limit)
+    assert found.escapes / 25 > 0.02 or found.overkill / 30 > 0.01
+    told = f"{found.escapes} of 25 bad parts accepted, {found.overkill} of 30 good ones rejected"
+    assert choice.doubt.startswith(f"no limit keeps both: {told}")
+
+
 def test_a_target_that_the_parts_support_is_kept_by_its_bound() -> None:
     judged = parts([*[0.2] * 4, *[0.9] * 196], [0.1] * 150 + [0.4] * 50)
     choice = choose(judged, Wish(max_escapes=0.06))  # 4 of 200: bound 5.04 %, so no good part need be rejected

@@ -1,6 +1,7 @@
 """The same few arguments name a data set in any layout, with any list, for all three commands."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -224,6 +225,26 @@ def test_a_list_of_pictures_takes_these_of_a_coco_file(
     assert [s.image.name for s in with_good] == ["001.png", "002.png", "007.png", "011.png"]
     again = read_dataset(written_source(source.as_dict())).samples
     assert [s.image for s in again] == [s.image for s in found]
+
+
+def test_what_a_split_says_comes_next_names_the_same_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny_boards(tmp_path / "my boards", pictures=16, groups=4)
+    (tmp_path / "my boards" / "some.txt").write_text("".join(f"{number:03d}.png\n" for number in range(14)))
+    asked = ["--data", str(tmp_path / "my boards"), "--list", "some.txt", "--format", "coco"]
+    assert main(["data", "split", *asked, "--out", str(tmp_path / "held.txt")]) == 0
+    next_line = capsys.readouterr().out.splitlines()[-1]
+    _, program, *words = shlex.split(next_line)
+    assert (program, words[:-1]) == ("trainer", ["train", *asked, "--holdout", f"@{tmp_path / 'held.txt'}", "--out"])
+
+
+def test_boxes_in_shares_of_the_picture_are_refused(tmp_path: Path) -> None:
+    path = write_tiny_boards(tmp_path)
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [value / 96 for value in annotation["bbox"]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"annotations\.json.*: this box and all others lie within one pixel"):
+        read_dataset(tmp_path)
 
 
 def test_a_list_of_pictures_that_the_annotations_do_not_know_is_refused(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
         if short != name:
             console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
     classes = tuple(names.values())
+    _refuse_shares(annotations.pictures)
     pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
     samples = tuple(_sample(picture, names, classes, for_version) for picture in pictures)
     _tell_taken_otherwise(pictures)
@@ -62,6 +63,15 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
         return Dataset(classes, samples, COPPER)
     samples, gone = taken_apart(samples, place.folder())
     return Dataset(classes, samples, taken_apart=gone)
+
+
+def _refuse_shares(pictures: Sequence[LabelledPicture]) -> None:
+    boxes = [item for picture in pictures for item in picture.boxes]
+    if boxes and max(max(item.box) for item in boxes) <= 1.0:
+        raise ConfigError(
+            f"{boxes[0].where}: this box and all others lie within one pixel, so they seem to be shares of width and "
+            "height; pixels are wanted: multiply them, or bring YOLO's files with `trainer data import --from yolo`"
+        )
 
 
 def _tell_taken_otherwise(pictures: Sequence[LabelledPicture]) -> None:
