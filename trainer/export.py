@@ -264,8 +264,10 @@ def _furthest(found: Answer, others: Answer) -> tuple[float, float]:
     """Return by how much what counts differs from its nearest of the same class: scores, and edges in pixels.
 
     Places are compared, not ranks: of two neighbouring cells that are alike, rounding decides which is the better one.
+    What is as good as the others' last candidate need not be among them: rounding decides that, too.
     """
-    boxes, scores, labels = (part[found[1] >= FLOORS[0]] for part in found)
+    floor = max(FLOORS[0], float(others[1].min()) + PARITY_SCORE)
+    boxes, scores, labels = (part[found[1] >= floor] for part in found)
     if not len(scores):
         return 0.0, 0.0
     apart = np.abs(boxes[:, None] - others[0][None]).max(axis=2)

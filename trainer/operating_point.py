@@ -132,17 +132,15 @@ def choose(judged: list[Judged], wish: Wish) -> Choice:
         return _within(judged, "escapes", wish.max_escapes, (escapes, bad), overkill)
     if wish.max_overkill is not None:
         return _within(judged, "overkill", wish.max_overkill, (overkill, good), escapes)
-    usual = f"furthest below {100 * TARGET_ESCAPES:g} % escapes and {100 * TARGET_OVERKILL:g} % overkill"
+    targets = f"{100 * TARGET_ESCAPES:g} % escapes and {100 * TARGET_OVERKILL:g} % overkill"
+    usual = f"furthest below {targets}"
     limit = choose_limit(judged)
     at = int(np.searchsorted(LIMITS, limit))
     if escapes[at] <= TARGET_ESCAPES * bad and overkill[at] <= TARGET_OVERKILL * good:
         return Choice(limit, usual)
     missed = f"{escapes[at]} of {bad} bad parts accepted, {overkill[at]} of {good} good ones rejected"
-    return Choice(
-        limit,
-        usual,
-        f"no limit keeps both: {missed}; train longer, or choose otherwise (--max-escapes, --max-overkill, costs)",
-    )
+    otherwise = "train longer, or choose otherwise (--max-escapes, --max-overkill, --cost-escape)"
+    return Choice(limit, usual, f"no limit keeps {targets}: {missed}; {otherwise}")
 
 
 def choose_limit(judged: list[Judged]) -> float:

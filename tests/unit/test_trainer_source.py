@@ -242,6 +242,7 @@ def test_boxes_in_shares_of_the_picture_are_refused(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     for annotation in content["annotations"]:
         annotation["bbox"] = [value / 96 for value in annotation["bbox"]]
+    content["annotations"][0]["bbox"] = [0.5, 0.5, 0.5000001, 0.5]
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=r"annotations\.json.*: this box and all others lie within one pixel"):
         read_dataset(tmp_path)

@@ -26,6 +26,9 @@ COPPER = Copper(
 )
 """DeepPCB's pictures are binarised copper; an open is the opposite of a short, a mousebite of a spur, and so on."""
 
+LARGEST_SHARE = 1.01
+"""Boxes written as shares of width and height end at 1, but for rounding."""
+
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -67,7 +70,7 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
 
 def _refuse_shares(pictures: Sequence[LabelledPicture]) -> None:
     boxes = [item for picture in pictures for item in picture.boxes]
-    if boxes and max(max(item.box) for item in boxes) <= 1.0:
+    if boxes and max(max(item.box) for item in boxes) <= LARGEST_SHARE:
         raise ConfigError(
             f"{boxes[0].where}: this box and all others lie within one pixel, so they seem to be shares of width and "
             "height; pixels are wanted: multiply them, or bring YOLO's files with `trainer data import --from yolo`"

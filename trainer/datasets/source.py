@@ -104,7 +104,7 @@ class Source:
 
     def _lists_pictures(self, listing: Path) -> bool:
         """Tell whether a list names pictures of a COCO file, and is neither one itself nor a list of DeepPCB's."""
-        beside_coco = self.data.suffix == ".json" or (self.data / "annotations.json").is_file()
+        beside_coco = self.data.suffix == ".json" or bool(_jsons(self.data))
         if listing.suffix == ".json" or self.layout == "deeppcb" or not (self.layout == "coco" or beside_coco):
             return False
         lines = read_text(listing).split("\n")
@@ -203,7 +203,8 @@ def held_groups(text: str) -> tuple[str, ...]:
     if not text.startswith("@"):
         return names(text)
     try:
-        found = tuple(filter(None, Path(text[1:]).read_text(encoding="utf-8").splitlines()))
+        lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+        found = tuple(filter(None, map(str.strip, lines)))
     except (OSError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error}); name what `data split` wrote") from None
     if not found:
@@ -219,9 +220,14 @@ def _sought(name: Path, places: list[Path], option: str) -> Path:
     raise ConfigError(f"{option} {name}: is neither in {places[0]} nor a path of its own; correct the name")
 
 
+def _jsons(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")])
+
+
 def _only_json(folder: Path) -> Path:
-    usual = folder / "annotations.json"
-    found = [usual] if usual.is_file() else sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")])
+    usual, found = folder / "annotations.json", _jsons(folder)
+    if usual in found:
+        return usual
     if len(found) != 1:
         shown = ", ".join(path.name for path in found[:8]) or "none"
         raise ConfigError(f"{folder}: which COCO file? There are {shown}; name one with --list, or with --data")
