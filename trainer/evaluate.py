@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -26,8 +26,7 @@ from trainer.metrics import (
     AtLimit,
     Judged,
     Parts,
-    Ranking,
-    at_limit,
+    all_counted,
     average_precision,
     best_limit,
     judge_parts,
@@ -299,9 +298,9 @@ def report(
         ap_classes=dict(zip(names, classes, strict=True)),
         ap_sizes={name: average_precision(its) for name, its in ranked.by_size.items()},
         coco=coco_figures(judged, names),
-        at_limits=_all_counted(ranked.at_limits, ranked.limits.min()),
+        at_limits=all_counted(ranked.at_limits, ranked.limits.min()),
         at_limits_classes={
-            item.name: _all_counted(its, item.limit)
+            item.name: all_counted(its, item.limit)
             for item, its in zip(manifest.classes, ranked.at_limits_by_class, strict=True)
         },
         best=best_limit(ranked.bad),
@@ -318,11 +317,6 @@ def report(
     )
 
 
-def _all_counted(ranking: Ranking, limit: float = 0.0) -> AtLimit:
-    """Return the figures of a ranking that holds nothing below its classes' limits; limit: the one that is told."""
-    return replace(at_limit(ranking, 0.0), limit=float(limit))
-
-
 def _by(name_of: Callable[[Judged], str], ranked: Rankings) -> dict[str, GroupFigures]:
     """Judge the parts of each name by themselves."""
     found = {}
@@ -333,8 +327,8 @@ def _by(name_of: Callable[[Judged], str], ranked: Rankings) -> dict[str, GroupFi
             ranking.truths,
             average_precision(ranking),
             resampled([ranking], average_precision),
-            _all_counted(counting, ranked.limits.min()),
-            resampled([counting], lambda its: _all_counted(its).f),
+            all_counted(counting, ranked.limits.min()),
+            resampled([counting], lambda its: all_counted(its).f),
             parts,
             share(parts.escapes, parts.bad),
             share(parts.overkill, parts.good),

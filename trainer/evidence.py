@@ -14,7 +14,7 @@ from trainer.intervals import Interval, Share, resampled, resampled_detections, 
 from trainer.metrics import (
     Judged,
     Ranking,
-    at_limit,
+    all_counted,
     average_precision,
     best_limit,
     interpolated_precision,
@@ -164,7 +164,7 @@ def _recall(at_limits: Ranking) -> Share:
 
 
 def _f(at_limits: Ranking) -> float:
-    return at_limit(at_limits, 0.0).f
+    return all_counted(at_limits).f
 
 
 def _calibration(ranking: Ranking) -> Interval:

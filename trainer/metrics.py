@@ -314,6 +314,16 @@ def at_limit(ranking: Ranking, limit: float) -> AtLimit:
     return AtLimit(limit, precision, hits / ranking.truths, 2 * hits / (claims + ranking.truths))
 
 
+def all_counted(ranking: Ranking, limit: float = 0.0) -> AtLimit:
+    """Return the figures of a ranking that holds nothing below its classes' limits.
+
+    Args:
+        ranking: all of its detections count.
+        limit: the one that is told.
+    """
+    return replace(at_limit(ranking, 0.0), limit=float(limit))
+
+
 def best_limit(ranking: Ranking) -> AtLimit:
     """Return the limit with the best F; of equals the highest limit.
 

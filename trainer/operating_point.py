@@ -134,8 +134,8 @@ def choose(judged: list[Judged], wish: Wish) -> Choice:
         return _within(judged, "overkill", wish.max_overkill, (overkill, good), escapes)
     targets = f"{100 * TARGET_ESCAPES:g} % escapes and {100 * TARGET_OVERKILL:g} % overkill"
     usual = f"furthest below {targets}"
-    limit = choose_limit(judged)
-    at = int(np.searchsorted(LIMITS, limit))
+    at = _furthest_below(judged, escapes, overkill, bad, good)
+    limit = float(LIMITS[at])
     if escapes[at] <= TARGET_ESCAPES * bad and overkill[at] <= TARGET_OVERKILL * good:
         return Choice(limit, usual)
     missed = f"{escapes[at]} of {bad} bad parts accepted, {overkill[at]} of {good} good ones rejected"
@@ -154,9 +154,7 @@ def choose_limit(judged: list[Judged]) -> float:
     Returns:
         The limit, a multiple of 0.001.
     """
-    escapes, overkill, bad, good = _counts(judged)
-    worst = np.maximum(escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL)
-    return float(LIMITS[_best_f(judged, worst == worst.min())])
+    return float(LIMITS[_furthest_below(judged, *_counts(judged))])
 
 
 def choose_floor(judged: list[Judged]) -> float:
@@ -183,6 +181,12 @@ def parts_needed(most: float) -> int:
         Clopper and Pearson (1934), solved for a count of 0.
     """
     return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-most))
+
+
+def _furthest_below(judged: list[Judged], escapes: Counts, overkill: Counts, bad: int, good: int) -> int:
+    """Return the index of the limit that stays furthest below both targets."""
+    worst = np.maximum(escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL)
+    return _best_f(judged, worst == worst.min())
 
 
 def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, int], paid: Counts) -> Choice:

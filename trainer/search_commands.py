@@ -15,9 +15,8 @@ from trainer.commands import asked_plan, begun_with
 from trainer.crossval import CrossValidation, FoldFigures, judge_fold, sum_up
 from trainer.datasets.folds import folds_of
 from trainer.datasets.reading import dataset_digest, read_dataset
-from trainer.datasets.source import source_of
+from trainer.datasets.source import source_of, words_of
 from trainer.datasets.split import split_by_group
-from trainer.datasets.stored import usual_cache
 from trainer.defaults import complete
 from trainer.files import make_folder, write_json
 from trainer.names import listed
@@ -136,12 +135,10 @@ def crossval(arguments: argparse.Namespace) -> int:
 
 def _command(arguments: argparse.Namespace, dials: dict[str, Any]) -> list[str]:
     """Return the training that the best dials ask for, on the same data with the same groups held out."""
-    words = ["trainer", "train", "--data", str(arguments.data), "--out", str(arguments.out / "best")]
-    for name in ("list", "format", "good_list", "batch", "weights_digest"):
+    words = ["trainer", "train", *words_of(arguments), "--out", str(arguments.out / "best")]
+    for name in ("batch", "weights_digest"):
         if getattr(arguments, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
-    if arguments.cache != usual_cache():
-        words += ["--cache", str(arguments.cache)]
     if arguments.holdout:
         words += ["--holdout", ",".join(arguments.holdout)]
     if arguments.allow_leakage:

@@ -11,7 +11,7 @@ from appliance.errors import EXIT_REFUSED, ConfigError
 from trainer.datasets.leakage import copies_across_groups, leaks
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
-from trainer.datasets.source import source_of
+from trainer.datasets.source import source_of, words_of
 from trainer.datasets.split import Split, describe, split_by_group
 from trainer.files import write_json
 from trainer.progress import console as _err
@@ -67,11 +67,7 @@ def split(arguments: argparse.Namespace) -> int:
         return EXIT_REFUSED
     if arguments.out:
         arguments.out.write("".join(f"{group}\n" for group in found.validation.groups()))
-        words = ["trainer", "train", "--data", str(arguments.data)]
-        for option in ("list", "format", "good_list"):
-            if (value := vars(arguments)[option]) is not None:
-                words += [f"--{option.replace('_', '-')}", str(value)]
-        words += ["--holdout", f"@{arguments.out.path}", "--out", "RUN"]
+        words = ["trainer", "train", *words_of(arguments), "--holdout", f"@{arguments.out.path}", "--out", "RUN"]
         _out.print(f"next: {shlex.join(words)}", soft_wrap=True)
     return 0
 

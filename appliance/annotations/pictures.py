@@ -89,14 +89,16 @@ def only_listed(annotations: Annotations, listed: tuple[LabelledPicture, ...]) -
     Raises:
         ConfigError: The annotations do not know one of them.
     """
-    known = {picture.path.resolve(): picture for picture in annotations.pictures}
+    known, kept = _by_place(annotations), []
     for picture in listed:
-        if picture.path.resolve() not in known:
+        found = known.get(picture.path.resolve())
+        if found is None:
             raise ConfigError(
                 f"{picture.where}: {picture.path} is not among the {len(known)} pictures of the annotations; label it "
                 "there, as an image without annotations if it shows a good part, or take it off the list"
             )
-    return replace(annotations, pictures=tuple(known[picture.path.resolve()] for picture in listed))
+        kept.append(found)
+    return replace(annotations, pictures=tuple(kept))
 
 
 def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...]) -> Annotations:
@@ -113,7 +115,7 @@ def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...])
         ConfigError: A good part has boxes in the annotations.
     """
     bad = tuple(picture for picture in annotations.pictures if picture.boxes)
-    known = {picture.path.resolve(): picture for picture in annotations.pictures}
+    known = _by_place(annotations)
     named = tuple(known.get(picture.path.resolve(), picture) for picture in good)
     for picture, listed in zip(named, good, strict=True):
         if picture.boxes:
@@ -121,6 +123,10 @@ def with_good_parts(annotations: Annotations, good: tuple[LabelledPicture, ...])
                 f"{listed.where}: {listed.path} has defects by {picture.where}; take it off one of the two"
             )
     return replace(annotations, pictures=bad + named)
+
+
+def _by_place(annotations: Annotations) -> dict[Path, LabelledPicture]:
+    return {picture.path.resolve(): picture for picture in annotations.pictures}
 
 
 def read_text(path: Path) -> str:

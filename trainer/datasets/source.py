@@ -65,11 +65,11 @@ class Source:
         if not self.data.exists():
             raise ConfigError(f"{self.data}: does not exist; give {LAYOUTS}")
         listing, good_list = self._listing(), self._good_list()
-        names_pictures = listing is not None and self._lists_pictures(listing)
-        found = whole = self._read(None if names_pictures else listing, is_coco=names_pictures)
+        listed = listing if listing is not None and self._lists_pictures(listing) else None
+        found = whole = self._read(None if listed else listing, is_coco=listed is not None)
         folders = [self._root(), *(path.parent for path in (listing, good_list) if path is not None)]
-        if listing is not None and names_pictures:
-            found = only_listed(whole, read_picture_list(listing, folders, whole))
+        if listed is not None:
+            found = only_listed(whole, read_picture_list(listed, folders, whole))
         if good_list is None:
             return found
         named = with_good_parts(whole, read_picture_list(good_list, folders, whole))
@@ -145,6 +145,17 @@ def source_of(arguments: argparse.Namespace) -> AnySource:
             f"{arguments.data}: a version says itself what it holds; leave out --list, --format, --good-list"
         )
     return StoredSource(arguments.data, arguments.cache)
+
+
+def words_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the words that name the same data on the command line of another command."""
+    words = ["--data", str(arguments.data)]
+    for name in ("list", "format", "good_list"):
+        if getattr(arguments, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    if arguments.cache != usual_cache():
+        words += ["--cache", str(arguments.cache)]
+    return words
 
 
 def written_source(content: Any) -> AnySource:
