@@ -10,15 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.events import Pixels
-from tests.tiny_boards import write_tiny_boards
+from tests.tiny_boards import board, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.examination import is_cut_off
-from trainer.datasets.likeness import alike, looks_of
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import load_picture
 from trainer.datasets.split import split_by_group
@@ -26,13 +24,6 @@ from trainer.datasets.split import split_by_group
 Content = dict[str, Any]
 Cases = dict[str, list[tuple[str, list[str]]]]
 SIDE_PX = 96
-
-
-def board(seed: int = 0) -> Pixels:
-    """Draw an artwork that no other seed has."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(40, 190, (12, 12)).astype(np.uint8)
-    return cv2.resize(coarse, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST)  # type: ignore[return-value]
 
 
 @pytest.fixture
@@ -316,48 +307,6 @@ def test_sixteen_bits_of_which_a_camera_fills_twelve_are_told(data: Path) -> Non
     for path in data.glob("*.png"):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) * 16)
     assert "warning: bits without use" not in checked(data)
-
-
-COPIES: list[Callable[[Pixels], Any]] = [
-    lambda pixels: pixels,
-    lambda pixels: cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 0),
-    lambda pixels: cv2.convertScaleAbs(pixels, alpha=0.8, beta=20),
-    lambda pixels: cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
-]
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 10_000), other=st.integers(10_001, 20_000))
-def test_copies_are_alike_and_two_boards_are_not(seed: int, other: int) -> None:
-    copies = [looks_of(copy(board(seed))) for copy in COPIES]
-    assert alike([copies[0]], copies) == [(0, number) for number in range(len(COPIES))]
-    assert alike(copies, [looks_of(board(other))]) == []
-
-
-def test_the_same_artwork_a_pixel_aside_is_another_part() -> None:
-    large = np.repeat(np.repeat(np.random.default_rng(0).integers(40, 220, (52, 52), dtype=np.uint8), 2, 0), 2, 1)
-    looks = [looks_of(np.ascontiguousarray(large[2:98, shift : shift + 96])) for shift in (2, 3, 2)]
-    assert alike(looks, looks) == [(0, 2)]
-
-
-def part(seed: int) -> Pixels:
-    """Draw a part of one product, cut out a little larger or smaller, with a surface of its own."""
-    rng = np.random.default_rng(seed)
-    height, width = 300 + seed % 9 - 4, 400 + seed % 7 - 3
-    y, x = np.mgrid[0:height, 0:width]
-    across, down = (x + 0.5) / width - 0.5 + rng.normal(0, 0.006), (y + 0.5) / height - 0.5 + rng.normal(0, 0.006)
-    shape = 120 + 50.0 * (np.abs(across - 0.3) < 0.04) + 40 * (np.abs(down + 0.3) < 0.05)
-    shape += 60.0 * (np.hypot(across + 0.3, down - 0.25) < 0.08) - 60 * (np.hypot(across - 0.1, down + 0.05) < 0.15)
-    surface = cv2.GaussianBlur(rng.normal(0, 25, (height, width)), (0, 0), 1.5)
-    return np.asarray(np.clip(shape + surface, 0, 255), np.uint8)
-
-
-def test_parts_of_one_product_are_no_copies_when_their_pictures_differ_in_size() -> None:
-    parts = [part(seed) for seed in range(12)]
-    looks = [looks_of(pixels) for pixels in parts]
-    smaller = [looks_of(np.asarray(COPIES[3](pixels), np.uint8)) for pixels in parts]
-    assert alike(looks, looks) == []
-    assert alike(looks, smaller) == [(number, number) for number in range(12)]
 
 
 class Outside(HTMLParser):

@@ -13,8 +13,9 @@ from appliance.bundle.matching import iou
 from appliance.events import Pixels
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
-from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, SCALED_LIKENESS, alike
+from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, SCALED_LIKENESS, SHIFTED_HASH_DISTANCE, alike
 from trainer.datasets.sample import load_picture
+from trainer.datasets.shifted import LARGEST_SHIFT_PX, SHIFTED_LIKENESS
 from trainer.progress import tracked
 
 SAME_BOX_IOU = 0.5
@@ -47,8 +48,9 @@ def check_copies(examined: Examined, held: frozenset[str], exact: list[Pair], ne
     yield Finding(
         "near-duplicates",
         False,
-        f"one part taken or saved again: at most {HASH_DISTANCE} of 64 bits of the coarse picture differ, and fine "
-        f"detail correlates above {DETAIL_LIKENESS} (between sizes above {SCALED_LIKENESS})",
+        f"one part taken, cut out or saved again: at most {HASH_DISTANCE} of 64 bits of the coarse picture differ, and "
+        f"fine detail correlates above {DETAIL_LIKENESS} (between sizes above {SCALED_LIKENESS}); up to "
+        f"{LARGEST_SHIFT_PX} pixels aside {SHIFTED_HASH_DISTANCE} bits and {SHIFTED_LIKENESS}, unless many look so",
         "keep one of them, or at least give them one group",
         tuple(Case(members, f"{len(members)} pictures look the same") for members in _clusters(near)),
     )
@@ -93,7 +95,7 @@ def copies(examined: Examined) -> tuple[list[Pair], list[Pair]]:
         by_digest[facts.digest].append(at)
     exact = [(one, other) for members in by_digest.values() for one, other in pairwise(members)]
     looks = [facts.looks for _, _, facts in sound]
-    found = [(sound[i], sound[j]) for i, j in alike(looks, looks)]
+    found = [(sound[i], sound[j]) for i, j in alike(looks)]
     near = [
         (one[0], other[0])
         for one, other in found

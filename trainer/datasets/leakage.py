@@ -33,7 +33,7 @@ def copies_across_groups(dataset: Dataset) -> list[Pair]:
         pixels = load_picture(sample.image, 1)[:, :, 0]
         looks.append(looks_of(pixels))
         same[hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()].append(at)
-    pairs = set(alike(looks, looks)) | {pair for members in same.values() for pair in pairwise(members)}
+    pairs = set(alike(looks)) | {pair for members in same.values() for pair in pairwise(members)}
     return [(samples[i], samples[j]) for i, j in sorted(pairs) if samples[i].group != samples[j].group]
 
 

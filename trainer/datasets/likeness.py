@@ -7,6 +7,9 @@ lightened, or with noise of 5 grey values stays above 0.96. Pictures of differen
 made-up parts of one product, cut out with 400 x 300 pixels or a few more or less, come up to 0.91 then, copies of
 half the size and more, saved as JPEG of quality 50, stay above 0.96.
 
+Where few pictures look like a given one from afar, these are no parts of its product, and they are copies also if they
+show the same a few pixels aside (trainer.datasets.shifted).
+
 Source: the hash is pHash's, from the low frequencies of the cosine transform (phash.org, C. Zauner 2010).
 """
 
@@ -19,6 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.events import Pixels
+from trainer.datasets.shifted import (
+    FLAT_DETAIL,
+    LARGEST_SIZE_DIFFERENCE_PX,
+    SHIFTED_LIKENESS,
+    Windows,
+    shifted_likeness,
+    windows_of,
+)
 
 HASH_DISTANCE = 6
 """So many of the 64 bits may differ between near-duplicates."""
@@ -32,11 +43,15 @@ SCALED_LIKENESS = 0.95
 ASPECT_DIFFERENCE = 0.02
 """So much may the aspect of two pictures of different size differ: a smaller copy keeps it."""
 
-FLAT_DETAIL = 0.05
-"""Root mean square in grey values below which a picture has no detail, and is like none: rounding is all there is."""
-
 SCALED_PX = 96
 """Width and height of a picture that is compared with one of another size."""
+
+SHIFTED_HASH_DISTANCE = 14
+"""So many of the 64 bits may differ between pictures that show the same a few pixels aside."""
+
+MOST_KIN, KIN_SHARE = 8, 0.1
+"""A picture that looks from afar like more than this many others, or this share of all, is one of a product's: that it
+shows the same as another a few pixels aside says nothing."""
 
 _GRID, _PATCH_PX = 8, 4
 _BLOCK = 512
@@ -50,12 +65,14 @@ class Looks:
         bits: float32 [64], each -1 or 1: the hash.
         detail: float32 [1024], of length 1: fine detail in 8 x 8 places all over the picture; 0 where there is none.
         scaled: the same of the picture with 96 x 96 pixels.
+        windows: of its fine detail, which are looked for a few pixels aside; None if it is too small or flat.
         size: width and height in pixels.
     """
 
     bits: NDArray[np.float32]
     detail: NDArray[np.float32]
     scaled: NDArray[np.float32]
+    windows: Windows | None
     size: tuple[int, int]
 
 
@@ -69,18 +86,24 @@ def looks_of(grey: Pixels) -> Looks:
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     coarse = cv2.dct(small)[:8, :8].reshape(-1)
     bits = np.where(coarse > np.median(coarse[1:]), 1.0, -1.0).astype(np.float32)
-    scaled = cv2.resize(grey, (SCALED_PX, SCALED_PX), interpolation=cv2.INTER_AREA)
-    return Looks(bits, _detail(grey, (1.0, 3.0)), _detail(np.asarray(scaled, np.uint8), (0.8, 1.6)), (width, height))
+    scaled = np.asarray(cv2.resize(grey, (SCALED_PX, SCALED_PX), interpolation=cv2.INTER_AREA), np.uint8)
+    fine, of_scaled = _detail(grey, (1.0, 3.0)), _detail(scaled, (0.8, 1.6))
+    return Looks(bits, _in_places(fine), _in_places(of_scaled), windows_of(fine), (width, height))
 
 
 def _detail(grey: Pixels, spreads_px: tuple[float, float]) -> NDArray[np.float32]:
-    """Return what lies between two blurs in 8 x 8 places, as a vector of length 1; 0 where there is nothing."""
+    """Return what lies between two blurs, float32 [H, W]."""
     narrow, wide = (cv2.GaussianBlur(grey.astype(np.float32), (0, 0), spread) for spread in spreads_px)
-    rows, columns = (_places(side) for side in grey.shape)
-    detail = np.asarray((narrow - wide)[rows][:, columns].reshape(-1), np.float32)
-    length = float(np.linalg.norm(detail))
-    is_flat = length < FLAT_DETAIL * detail.size**0.5
-    return np.zeros_like(detail) if is_flat else detail / length
+    return np.asarray(narrow - wide, np.float32)
+
+
+def _in_places(detail: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what is in 8 x 8 places, as a vector of length 1; 0 where there is nothing."""
+    rows, columns = (_places(side) for side in detail.shape)
+    there = detail[rows][:, columns].reshape(-1)
+    length = float(np.linalg.norm(there))
+    is_flat = length < FLAT_DETAIL * there.size**0.5
+    return np.zeros_like(there) if is_flat else there / length
 
 
 def _places(side_px: int) -> NDArray[np.int64]:
@@ -89,33 +112,47 @@ def _places(side_px: int) -> NDArray[np.int64]:
     return places
 
 
-def alike(first: list[Looks], second: list[Looks]) -> list[tuple[int, int]]:
-    """Find the near-duplicates between two lists.
+def alike(looks: list[Looks]) -> list[tuple[int, int]]:
+    """Find the near-duplicates.
 
     Args:
-        first: how its pictures look.
-        second: the same of the other; the same list for the pairs within it.
+        looks: how the pictures look.
 
     Returns:
-        Pairs of an index into each, in order; within one list each pair once, the lower index first.
+        Pairs of an index into them, in order; each pair once, the lower index first.
     """
-    if not first or not second:
+    if not looks:
         return []
-    found = []
-    bits, detail, scaled, sizes = _stacked(second)
-    for at in range(0, len(first), _BLOCK):
-        own_bits, own_detail, own_scaled, own_sizes = _stacked(first[at : at + _BLOCK])
-        is_near = (64 - own_bits @ bits.T) / 2 <= HASH_DISTANCE
-        if first is second:
-            is_near &= np.arange(len(second)) > at + np.arange(len(own_bits))[:, None]
-        if is_near.any():
-            is_one_size = (own_sizes[:, None] == sizes).all(axis=2)
-            aspects = (own_sizes[:, 0] / own_sizes[:, 1])[:, None] / (sizes[:, 0] / sizes[:, 1])
+    found: set[tuple[int, int]] = set()
+    from_afar: set[tuple[int, int]] = set()
+    most_kin = min(MOST_KIN, int(KIN_SHARE * len(looks)))
+    bits, detail, scaled, sizes = _stacked(looks)
+    for at in range(0, len(looks), _BLOCK):
+        block = slice(at, at + _BLOCK)
+        differing = (64 - bits[block] @ bits.T) / 2
+        is_same = differing <= HASH_DISTANCE
+        is_same &= np.arange(len(looks)) > np.arange(at, at + len(differing))[:, None]
+        if is_same.any():
+            is_one_size = (sizes[block, None] == sizes).all(axis=2)
+            aspects = (sizes[block, 0] / sizes[block, 1])[:, None] / (sizes[:, 0] / sizes[:, 1])
             is_scaled = ~is_one_size & (np.abs(np.log(aspects)) < ASPECT_DIFFERENCE)
-            is_scaled &= own_scaled @ scaled.T > SCALED_LIKENESS
-            is_near &= is_scaled | (is_one_size & (own_detail @ detail.T > DETAIL_LIKENESS))
-        found += [(at + int(i), int(j)) for i, j in zip(*np.nonzero(is_near), strict=True)]
-    return found
+            is_scaled &= scaled[block] @ scaled.T > SCALED_LIKENESS
+            is_same &= is_scaled | (is_one_size & (detail[block] @ detail.T > DETAIL_LIKENESS))
+        found |= _pairs(is_same, at)
+        is_kin = differing <= SHIFTED_HASH_DISTANCE
+        is_kin &= (is_kin.sum(axis=1) - 1 <= most_kin)[:, None]  # each is its own
+        is_kin &= (np.abs(sizes[block, None] - sizes) <= LARGEST_SIZE_DIFFERENCE_PX).all(axis=2)
+        from_afar |= _pairs(is_kin, at)
+    shifted = ((i, j) for i, j in from_afar - found if i < j and (j, i) in from_afar)
+    return sorted(found | {(i, j) for i, j in shifted if _is_shifted(looks[i].windows, looks[j].windows)})
+
+
+def _pairs(is_pair: NDArray[np.bool_], at: int) -> set[tuple[int, int]]:
+    return {(at + int(i), int(j)) for i, j in zip(*np.nonzero(is_pair), strict=True)}
+
+
+def _is_shifted(one: Windows | None, other: Windows | None) -> bool:
+    return one is not None and other is not None and shifted_likeness(one, other) > SHIFTED_LIKENESS
 
 
 def _stacked(
