@@ -34,8 +34,8 @@ class Parity:
         ap_pooled: AP at IoU 0.33, as in the report.
         ap_drop: how much lower that is than with the first.
         ap_drop_bounds: 95 % bounds of that, over the same pictures drawn anew.
-        largest_score_difference: of one detection; one that the other does not have counts with its whole score;
-            nan if neither finds anything.
+        largest_score_difference: of one detection from the other's that is nearest in score where it lies; one that
+            the other does not have counts with its whole score; nan if neither finds anything.
         parts: parts judged.
         parts_changed: those with another verdict at the manifest's limits.
     """
@@ -83,15 +83,13 @@ def _largest(first: list[Judged], parts: list[Judged]) -> float:
 
 
 def _farthest(one: Judged, other: Judged) -> float:
+    """Return how far a detection is from the other's that is nearest in score, or from none at all, at most."""
     if not len(one.scores):
         return 0.0
-    overlap = ious(one.boxes, other.boxes)
-    overlap[one.labels[:, None] != other.labels[None, :]] = 0.0
-    partner: NDArray[np.float32] = np.zeros(len(one.scores), np.float32)
-    if overlap.shape[1]:
-        best = overlap.argmax(axis=1)
-        partner = np.where(overlap.max(axis=1) > SAME_IOU, other.scores[best], np.float32(0.0))
-    return float(np.abs(one.scores - partner).max())
+    is_same = (ious(one.boxes, other.boxes) > SAME_IOU) & (one.labels[:, None] == other.labels)
+    apart = np.where(is_same, np.abs(one.scores[:, None] - other.scores), one.scores[:, None])
+    nearest: NDArray[np.float32] = np.minimum(apart.min(axis=1, initial=1.0), one.scores)
+    return float(nearest.max())
 
 
 class TorchRuntime:
