@@ -74,6 +74,20 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def group_names(text: str) -> tuple[str, ...]:
+    """Read names of groups with commas between them, or @FILE with one a line, as `trainer data split` writes it."""
+    if not text.startswith("@"):
+        return names(text)
+    try:
+        lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+        found = tuple(filter(None, map(str.strip, lines)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error}); name what `data split` wrote") from None
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no group; write one a line")
+    return found
+
+
 def _between_0_and(most: int, text: str) -> float:
     value = _number(text)
     if not 0.0 <= value <= most:

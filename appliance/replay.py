@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from appliance.arguments import count, names, new_file, whole
+from appliance.arguments import count, group_names, new_file, whole
 from appliance.bundle.archive import read_bundle
 from appliance.demo.screen import latency_table
 from appliance.demo.station import SHIPPED_BUNDLE, Scene, write_station
@@ -32,7 +32,8 @@ SOURCE_HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("source", type=Path, metavar="DIR", help=SOURCE_HELP)
-    parser.add_argument("--groups", type=names, default=(), metavar="A,B", help="only pictures of these groups")
+    only = "only pictures of these groups; or @FILE with one a line"
+    parser.add_argument("--groups", type=group_names, default=(), metavar="A,B", help=only)
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE, help="the model (default: the shipped one)")
     parser.add_argument(
         "--recipe", type=Path, help="with one view (default: whole pictures, the bundle's limits, any light)"

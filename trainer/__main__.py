@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from appliance.arguments import count, names, new_file, percent, rate, ratio
+from appliance.arguments import count, group_names, names, new_file, percent, rate, ratio
 from appliance.errors import EXIT_INTERRUPTED, ApplianceError, end
 from appliance.interrupts import deferred
 from trainer.data_arguments import add_data
@@ -180,7 +180,7 @@ def _add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", type=Path, metavar="RUN", help="judge in torch, too: the run that it is from")
     command.add_argument(
         "--groups",
-        type=source.held_groups,
+        type=group_names,
         default=(),
         metavar="A,B",
         help="judge these only; or @FILE with one a line",

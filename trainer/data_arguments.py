@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from appliance.arguments import names, new_file, ratio
+from appliance.arguments import group_names, names, new_file, ratio
 from trainer.datasets import source
 from trainer.datasets.address import place
 from trainer.datasets.layouts.readers import NAMES
@@ -59,9 +59,7 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser], epi
     words = "find damaged pictures, contradicting labels, and duplicates that a split would divide"
     check = actions.add_parser("check", help=words, description=words, epilog=epilog)
     source.add_arguments(check)
-    check.add_argument(
-        "--holdout", type=source.held_groups, default=(), metavar="A,B", help="as for train (default: a fifth)"
-    )
+    check.add_argument("--holdout", type=group_names, default=(), metavar="A,B", help="as for train (default: a fifth)")
     check.add_argument("--report", type=new_file, metavar="FILE.html", help="also write a page with pictures there")
     check.add_argument("--json", type=new_file, metavar="FILE", help="also write all findings and files there")
     check.set_defaults(module="trainer.data_commands", execute="check")
@@ -71,9 +69,7 @@ def _add_split(actions: argparse._SubParsersAction[argparse.ArgumentParser], epi
     words = "show which groups would be held out: every kind of defect on both sides, copies on one, groups whole"
     split = actions.add_parser("split", help=words, description=words, epilog=epilog)
     source.add_arguments(split)
-    split.add_argument(
-        "--holdout", type=source.held_groups, default=(), metavar="A,B", help="look at these (default: drawn)"
-    )
+    split.add_argument("--holdout", type=group_names, default=(), metavar="A,B", help="look at these (default: drawn)")
     split.add_argument("--share", type=ratio, default=0.2, help="of the pictures, to hold out (default %(default)s)")
     split.add_argument("--seed", type=int, default=0, help="of the draw (default %(default)s)")
     split.add_argument("--out", type=new_file, metavar="FILE", help="write the groups there, for --holdout @FILE")

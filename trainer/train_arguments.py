@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from appliance.arguments import count, names, new_file, rate, ratio, whole
+from appliance.arguments import count, group_names, names, new_file, rate, ratio, whole
 from trainer.datasets import source
 from trainer.plan import USUAL_STEPS, Plan
 from trainer.sizes import SIZES
@@ -65,7 +65,7 @@ def add_patience(command: argparse.ArgumentParser) -> None:
 def add_holdout(command: argparse.ArgumentParser, help_text: str) -> None:
     """Declare which groups are held out."""
     command.add_argument(
-        "--holdout", type=source.held_groups, default=(), metavar="A,B", help=f"{help_text}; or @FILE with one a line"
+        "--holdout", type=group_names, default=(), metavar="A,B", help=f"{help_text}; or @FILE with one a line"
     )
     command.add_argument(
         "--allow-leakage",

@@ -13,7 +13,7 @@ from typing import get_args
 from pydantic import ValidationError
 from rich.console import Console
 
-from appliance.arguments import count, names, new_file, rate, ratio, whole
+from appliance.arguments import count, group_names, new_file, rate, ratio, whole
 from appliance.bundle.archive import Bundle, read_bundle
 from appliance.config import RuntimeSection
 from appliance.demo.line import DemoLine
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="inspect recorded pictures instead of simulated boards"
     )
-    parser.add_argument("--groups", type=names, default=(), metavar="A,B", help="of --images: only these groups")
+    only = "of --images: only these groups; or @FILE with one a line"
+    parser.add_argument("--groups", type=group_names, default=(), metavar="A,B", help=only)
     parser.add_argument(
         "--optics", type=Path, metavar="FILE", help="YAML script that stages drift on the simulated boards"
     )

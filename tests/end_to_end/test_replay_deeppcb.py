@@ -44,11 +44,15 @@ def replay(source: Path, tmp_path: Path, *words: str) -> tuple[int, dict[str, An
         ("PCBData/test.txt", ["--max-escapes", "3"], 1, {"good": {"ACCEPT": 4}, "defective": {"ACCEPT": 4}}),
         ("PCBData/test.txt", ["--groups", "g3,", "--max-escapes", "2"], 0,
          {"good": {"ACCEPT": 2}, "defective": {"ACCEPT": 2}}),
+        ("", ["--groups", "@groups.txt"], 0, {"good": {"ACCEPT": 2}, "defective": {"REJECT": 2}}),
     ],
 )  # fmt: skip
 def test_a_list_and_its_groups_decide_which_parts_are_counted(
-    pcb: Path, tmp_path: Path, source: str, words: list[str], code: int, confusion: dict[str, Any]
-) -> None:
+    pcb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: list[str], code: int,
+    confusion: dict[str, Any],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "groups.txt").write_text("g2\n")
     assert replay(tmp_path / source, tmp_path, *words) == (code, confusion)
 
 

@@ -12,7 +12,6 @@ from appliance.annotations.deeppcb import read_deeppcb
 from appliance.annotations.layouts import LAYOUTS, read_annotations
 from appliance.annotations.picture_list import read_picture_list
 from appliance.annotations.pictures import Annotations, only_listed, read_text, with_good_parts
-from appliance.arguments import names
 from appliance.errors import ConfigError
 from trainer.datasets.address import VersionAddress, place
 from trainer.datasets.stored import StoredSource, usual_cache
@@ -207,20 +206,6 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="keeps what was brought from an address (default %(default)s)",
     )
-
-
-def held_groups(text: str) -> tuple[str, ...]:
-    """Read names of groups with commas between them, or @FILE with one a line, as `data split --out` wrote it."""
-    if not text.startswith("@"):
-        return names(text)
-    try:
-        lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-        found = tuple(filter(None, map(str.strip, lines)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error}); name what `data split` wrote") from None
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names no group; write one a line")
-    return found
 
 
 def _sought(name: Path, places: list[Path], option: str) -> Path:
