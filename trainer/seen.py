@@ -22,8 +22,8 @@ class Seen:
 
     Args:
         groups: those of the data set that it was trained on.
-        by: "data": it is the very data of the training; "pictures": some of its pictures are; "names": it is other
-            data, whose groups are called like those of the training; "": nothing is known.
+        by: "data": it is the very data of the training; "pictures": which of its pictures are is known, be it none;
+            "names": it is other data, whose groups are called like those of the training; "": nothing is known.
     """
 
     groups: frozenset[str] = frozenset()
@@ -121,7 +121,9 @@ def seen_groups(dataset: Dataset, lineage: Lineage, asked: Dataset) -> Seen:
             soft_wrap=True,
         )
         return Seen(named | {sample.group for sample in known}, "pictures")
-    return Seen(named, "names") if named else Seen()
+    if named:
+        return Seen(named, "names")
+    return Seen(by="pictures" if lineage.learned_pictures else "")  # which says that it learned from none of these
 
 
 def _learned(dataset: Dataset, digits: str) -> list[Sample]:

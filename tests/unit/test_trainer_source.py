@@ -133,7 +133,8 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
         judged = ["--data", str(pcb), "--list", "test.txt", "--json", figures]
         assert main(["evaluate", "--bundle", bundle, *judged]) == 0
         found = json.loads(Path(figures).read_text())
-        assert (found["pictures"], found["seen_by"], found["seen"]) == (6, None, None)
+        assert (found["pictures"], found["seen_by"], found["seen"]) == (6, "pictures", None)
+        assert found["unseen"]["pictures"] == 6  # the bundle tells what it learned from, and it is none of these
         assert 0.0 < found["detect_ms_p50"] <= found["detect_ms_p99"]
         assert found["peak_memory_mib"] > 30.0  # an interpreter with numpy alone takes more
 
