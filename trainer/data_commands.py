@@ -34,7 +34,8 @@ def import_pictures(arguments: argparse.Namespace) -> int:
         The exit code.
     """
     check_is_new(arguments.out)
-    found = read_layout(arguments.layout, arguments.source, Wishes(arguments.classes, arguments.group_pattern))
+    wishes = Wishes(arguments.classes, arguments.group_pattern)
+    found = read_layout(arguments.layout, arguments.source, wishes, arguments.listing)
     path = write_coco(found, arguments.out)
     if found.set_aside:
         write_json(arguments.out / "set_aside.json", {"parts": found.set_aside})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from appliance.errors import ConfigError
 from tests.tiny_boards import CLASSES, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
+from trainer.__main__ import main
 from trainer.datasets.layouts.boxes import fitted
 from trainer.datasets.reading import COPPER, dataset_digest, read_dataset
 from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size
@@ -315,3 +316,19 @@ def test_a_kind_that_one_group_alone_has_does_not_hide_how_the_others_lie() -> N
         share, held = len(half.samples) / len(samples), half.boxes_per_class()
         assert held.pop("e") == 0
         assert all(abs(count / whole[kind] - share) <= 0.1 for kind, count in held.items()), seed
+
+
+def test_one_of_several_coco_files_beside_a_folder_of_pictures_is_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = write_tiny_boards(tmp_path / "pictures")
+    (tmp_path / "pictures" / "annotations").mkdir()
+    train = pictures.rename(tmp_path / "pictures" / "annotations" / "train.json")
+    (train.parent / "empty.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    words = ["data", "import", str(tmp_path / "pictures"), "--out", str(tmp_path / "taken")]
+    assert main([*words, "--from", "yolo", "--list", "train.json"]) == 78
+    assert "--list train.json: belongs to --from coco or deeppcb" in capsys.readouterr().err
+    assert main([*words, "--from", "coco"]) == 78
+    assert "which COCO file? There are empty.json, train.json; name one with --list" in capsys.readouterr().err
+    assert main([*words, "--from", "coco", "--list", "train.json"]) == 0
+    assert len(read_dataset(tmp_path / "taken").samples) == 12

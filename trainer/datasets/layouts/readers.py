@@ -23,13 +23,14 @@ _FOLDER_READERS = {
 NAMES = (*_FOLDER_READERS, "deeppcb", "coco")
 
 
-def read_layout(name: str, source: Path, wishes: Wishes) -> Found:
+def read_layout(name: str, source: Path, wishes: Wishes, listing: Path | None = None) -> Found:
     """Read a source in a named layout.
 
     Args:
         name: one of NAMES.
         source: folder; of DeepPCB and COCO a list or annotation file too.
         wishes: classes and groups.
+        listing: of DeepPCB and COCO, where the source is the folder of the pictures: which list or annotation file.
 
     Returns:
         At least one picture; every label lies inside its picture.
@@ -40,9 +41,11 @@ def read_layout(name: str, source: Path, wishes: Wishes) -> Found:
     if not source.exists():
         raise ConfigError(f"{source}: does not exist; name the folder that holds the pictures")
     if name == "coco":
-        return found_in(Source(source, layout="coco").annotations(), wishes)
+        return found_in(Source(source, listing, layout="coco").annotations(), wishes)
     if name == "deeppcb":
-        return found_in(Source(source, layout="deeppcb").annotations(), wishes)
+        return found_in(Source(source, listing, layout="deeppcb").annotations(), wishes)
+    if listing is not None:
+        raise ConfigError(f"--list {listing}: belongs to --from coco or deeppcb; leave it out, --from {name} reads all")
     if not source.is_dir():
         raise ConfigError(f"{source}: is a file; --from {name} reads the folder that holds it")
     return _FOLDER_READERS[name](source, wishes)
