@@ -4,12 +4,13 @@ Source: cocodataset.org/#format-data.
 """
 
 import json
+import math
 import re
 import sys
 from bisect import bisect
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from appliance.annotations.pictures import (
     Annotations,
@@ -26,6 +27,8 @@ from appliance.errors import ConfigError
 from appliance.events import Box
 
 CROWD = "it is marked as a crowd; it is taken as one defect, because a part that shows it is no good part"
+
+Id: TypeAlias = int | str
 
 _BLANK = re.compile(r"[\s,:]*")
 
@@ -48,25 +51,26 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
         ConfigError: The JSON or an entry is broken; the message names file, line and entry.
     """
     entries = _entries(path)
-    names: dict[int, str] = {}
+    names: dict[Id, str] = {}
     classes: dict[str, str] = {}
     for where, entry in entries["categories"]:
         number, name = _new_id(entry, names, where), _text(entry, "name", where)
         if name in classes:
             raise ConfigError(f"{where}: the name {name!r} is used twice; give each category its own")
         names[number], classes[name] = name, where
-    boxes: dict[int, list[TruthBox]] = {}
+    names = {number: names[number] for number in sorted(names, key=_order)}
+    boxes: dict[Id, list[TruthBox]] = {}
     for where, entry in entries["images"]:
         boxes[_new_id(entry, boxes, where)] = []
     if not boxes:
         raise ConfigError(f"{path}: has no images; is it the right file?")
     for where, entry in entries["annotations"]:
-        image, category = _number(entry, "image_id", where), _number(entry, "category_id", where)
+        image, category = _id(entry, "image_id", where), _id(entry, "category_id", where)
         if image not in boxes:
-            raise ConfigError(f"{where}: there is no image {image}; remove the annotation or restore the image")
+            raise ConfigError(f"{where}: there is no image {image!r}; remove the annotation or restore the image")
         if category not in names:
-            known = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
-            raise ConfigError(f"{where}: category {category} is unknown; there are {known or 'none'}")
+            known = ", ".join(f"{number!r} {name}" for number, name in names.items())
+            raise ConfigError(f"{where}: category {category!r} is unknown; there are {known or 'none'}")
         outlines = _outlines(entry.get("segmentation"))
         box = _box(entry, outlines, where)
         check_corners(box, where)
@@ -74,7 +78,7 @@ def read_coco(path: Path, root: Path | None = None) -> Annotations:
     folders = [path.parent] if root is None else [root, path.parent]
     pictures = tuple(_picture(folders, entry, tuple(boxes[entry["id"]]), where) for where, entry in entries["images"])
     check_listed_once(pictures)
-    return Annotations("coco", {names[number]: classes[names[number]] for number in sorted(names)}, pictures)
+    return Annotations("coco", {name: classes[name] for name in names.values()}, pictures)
 
 
 def entry_lines(text: str) -> dict[str, list[int]]:
@@ -131,16 +135,22 @@ def _entries(path: Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     return found
 
 
-def _new_id(entry: dict[str, Any], known: Container[int], where: str) -> int:
-    number = _number(entry, "id", where)
+def _new_id(entry: dict[str, Any], known: Container[Id], where: str) -> Id:
+    number = _id(entry, "id", where)
     if number in known:
-        raise ConfigError(f"{where}: id {number} is used twice; give each its own")
+        raise ConfigError(f"{where}: id {number!r} is used twice; give each its own")
     return number
 
 
-def _number(entry: dict[str, Any], name: str, where: str) -> int:
-    """Return a whole number; tools that go through tables write 7 as 7.0."""
+def _order(one: Id) -> tuple[float, str]:
+    return (math.inf, one) if isinstance(one, str) else (one, "")
+
+
+def _id(entry: dict[str, Any], name: str, where: str) -> Id:
+    """Return a whole number, as COCO has it, or a text; tools that go through tables write 7 as 7.0."""
     value = entry.get(name)
+    if isinstance(value, str) and value:
+        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     number: int = _field(entry, name, int, where)

@@ -69,14 +69,15 @@ def test_coco_pictures_may_lie_in_the_images_folder(tmp_path: Path) -> None:
     assert read_coco(path).pictures[0].path == tmp_path / "images" / "a.png"
 
 
-def test_whole_numbers_may_be_written_as_tables_write_them_and_a_byte_order_mark_is_none_of_the_text(
-    tmp_path: Path,
+@pytest.mark.parametrize("kind", [float, "{:03d}".format], ids=["as tables write them", "as texts"])
+def test_ids_may_be_other_than_whole_numbers_and_a_byte_order_mark_is_none_of_the_text(
+    tmp_path: Path, kind: Callable[[int], float | str]
 ) -> None:
     before = read_coco(write_coco(tmp_path))
 
     def change(content: Content) -> None:
         for entry in (*content["images"], *content["annotations"], *content["categories"]):
-            entry |= {key: float(value) for key, value in entry.items() if key.endswith("id")}
+            entry |= {key: kind(value) for key, value in entry.items() if key.endswith("id")}
 
     path = write_coco(tmp_path, change)
     path.write_text(path.read_text(), encoding="utf-8-sig")
@@ -101,7 +102,8 @@ def test_whole_numbers_may_be_written_as_tables_write_them_and_a_byte_order_mark
         ("annotations", 1, {"category_id": 99}, "category 99 .*1 open, 3 short"),
         ("annotations", 0, {"image_id": 99}, "no image 99"),
         ("images", 1, {"id": 7}, "id 7 is used twice"),
-        ("images", 1, {"id": "8"}, "'id' must be int"),
+        ("images", 1, {"id": ""}, "'id' must be int"),
+        ("annotations", 0, {"image_id": "7"}, "there is no image '7';"),
         ("images", 1, {"file_name": "a.png"}, r"a\.png is listed twice, first at .*images\[0\]; remove one"),
         ("images", 2, {"file_name": "monday/../b.png"}, r"b\.png is listed twice, first at .*images\[1\]; remove one"),
         ("images", 2, {"file_name": "gone.png"}, r"gone\.png does not exist"),
