@@ -44,16 +44,18 @@ def replay(source: Path, tmp_path: Path, *words: str) -> tuple[int, dict[str, An
         ("PCBData/test.txt", ["--max-escapes", "3"], 1, {"good": {"ACCEPT": 4}, "defective": {"ACCEPT": 4}}),
         ("PCBData/test.txt", ["--groups", "g3,", "--max-escapes", "2"], 0,
          {"good": {"ACCEPT": 2}, "defective": {"ACCEPT": 2}}),
-        ("", ["--groups", "@groups.txt"], 0, {"good": {"ACCEPT": 2}, "defective": {"REJECT": 2}}),
     ],
 )  # fmt: skip
 def test_a_list_and_its_groups_decide_which_parts_are_counted(
-    pcb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: list[str], code: int,
-    confusion: dict[str, Any],
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "groups.txt").write_text("g2\n")
+    pcb: Path, tmp_path: Path, source: str, words: list[str], code: int, confusion: dict[str, Any]
+) -> None:
     assert replay(tmp_path / source, tmp_path, *words) == (code, confusion)
+
+
+def test_groups_may_be_named_in_a_file(pcb: Path, tmp_path: Path) -> None:
+    (tmp_path / "groups.txt").write_text("g2\n")
+    asked = [replay(tmp_path, tmp_path, "--groups", named) for named in ("g2", f"@{tmp_path}/groups.txt")]
+    assert asked[0] == asked[1] != replay(tmp_path, tmp_path)
 
 
 def test_a_group_that_is_not_there_is_refused_with_those_that_are(
