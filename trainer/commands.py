@@ -102,7 +102,7 @@ def export(arguments: argparse.Namespace) -> int:
         ConfigError: Run, data and options do not fit together.
     """
     options = ExportOptions(
-        name=arguments.name or bundle_name(arguments.run.resolve().name, str(arguments.run)),
+        name=arguments.name or bundle_name(arguments.run.resolve().name, "model"),
         revision=arguments.revision or int(utc_now().strftime("%Y%m%d%H%M")),
         released_by=arguments.released_by,
         severities=arguments.severity,

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.tiny_boards import CLASSES, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.layouts.boxes import fitted
-from trainer.datasets.reading import COPPER, dataset_digest, read_dataset
+from trainer.datasets.reading import COPPER, bundle_name, dataset_digest, read_dataset
 from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size
 from trainer.datasets.split import describe, split_by_group
 
@@ -332,3 +333,23 @@ def test_one_of_several_coco_files_beside_a_folder_of_pictures_is_imported(
     assert "which COCO file? There are empty.json, train.json; name one with --list" in capsys.readouterr().err
     assert main([*words, "--from", "coco", "--list", "train.json"]) == 0
     assert len(read_dataset(tmp_path / "taken").samples) == 12
+
+
+@given(name=st.text(min_size=1, max_size=80))
+def test_any_name_can_be_spelt_in_a_bundle(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", bundle_name(name, "class_2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "spelt"),
+    [("spur", "spur"), ("Éraflure profonde", "eraflure_profonde"), ("划痕", "class_1"), ("划痕 B", "b")],
+)
+def test_a_class_keeps_what_a_bundle_can_spell_of_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, spelt: str
+) -> None:
+    path = write_tiny_boards(tmp_path)
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = name
+    path.write_text(json.dumps(content))
+    assert read_dataset(path).classes == (spelt, "dent")
+    assert (f"class '{name}' is called {spelt} in the bundle" in capsys.readouterr().err) == (name != spelt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,12 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     annotations = place.annotations()
     if not annotations.classes:
         raise ConfigError("the data set has no categories; a detector needs at least one class")
-    names = {name: bundle_name(name, where) for name, where in annotations.classes.items()}
+    names = {name: bundle_name(name, f"class_{number}") for number, name in enumerate(annotations.classes, 1)}
     taken: dict[str, str] = {}
     for name, short in names.items():
+        if not any(map(str.isalnum, name)):
+            where = annotations.classes[name]
+            raise ConfigError(f"{where}: {name!r} is no name of a class; take letters and digits, as in 'scratch'")
         if taken.setdefault(short, name) != name:
             where = annotations.classes[name]
             raise ConfigError(f"{where}: {name!r} and {taken[short]!r} would both be {short!r}; rename one")
@@ -83,20 +87,17 @@ def _tell_taken_otherwise(pictures: Sequence[LabelledPicture]) -> None:
         console.print(f"trainer: beware: {words} (`trainer data check` lists them)", soft_wrap=True)
 
 
-def bundle_name(name: str, where: str) -> str:
-    """Return a class's name as a bundle spells it: lower-case letters, digits, `_`, `.` and `-`.
+def bundle_name(name: str, otherwise: str) -> str:
+    """Return a name as a bundle spells it: lower-case letters a to z without accents, digits, `_`, `.` and `-`.
 
     Args:
-        name: as the annotations have it.
-        where: file and line, for the message.
-
-    Raises:
-        ConfigError: Nothing of the name can be kept.
+        name: of a class, as the annotations have it, or of a run.
+        otherwise: what it is called if nothing of it can be kept, as of one in Chinese.
     """
-    plain = re.sub(r"[^a-z0-9_.-]+", "_", name.lower()).strip("_.-")[:64]
-    if not plain:
-        raise ConfigError(f"{where}: {name!r} is no name of a class; take letters and digits, as in 'scratch'")
-    return name if _is_name(name) else plain
+    if _is_name(name):
+        return name
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    return re.sub(r"[^a-z0-9_.-]+", "_", bare.lower()).strip("_.-")[:64].strip("_.-") or otherwise
 
 
 def _is_name(name: str) -> bool:
