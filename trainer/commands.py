@@ -115,9 +115,9 @@ def export(arguments: argparse.Namespace) -> int:
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
-    place = source_of(arguments) if arguments.data else _source_of(arguments.run)
     file = weights_file(arguments.run)
     state = load_checkpoint(file)
+    place = source_of(arguments) if arguments.data else _source_of(arguments.run)
     options.check(state.classes)
     if file.name == "last.pt":
         words = f"has not ended; these are its weights after epoch {state.epoch}, and --resume goes on with it"

@@ -43,8 +43,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; 1 if a figure is worse than asked for.
     """
-    whole = read_dataset(source_of(arguments))
     bundle = read_bundle(arguments.bundle)
+    whole = read_dataset(source_of(arguments))
     asked = _of_groups(whole, arguments.groups)
     seen = seen_groups(whole, bundle.manifest.lineage, asked)
     dataset, trained_on = apart(asked, seen)

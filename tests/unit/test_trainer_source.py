@@ -15,8 +15,10 @@ from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
+from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source, written_source
+from trainer.sizes import NetShape
 
 pytestmark = pytest.mark.long
 
@@ -349,5 +351,16 @@ def test_export_asks_for_the_data_that_its_list_belongs_to(tmp_path: Path, capsy
 
 def test_a_run_that_says_nothing_of_its_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "source.json").write_text("[]")
+    save_checkpoint(tmp_path / "final.pt", Checkpoint({}, NetShape(1, 1, 8), ("a",)))
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "b.bundle")]) == 78
     assert "not what `trainer train` writes" in capsys.readouterr().err
+
+
+def test_a_run_or_bundle_that_is_not_there_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(tmp_path / "neither")]
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "b.bundle"), *data]) == 78
+    assert "cannot be read: No such file or directory; train first" in capsys.readouterr().err
+    assert main(["evaluate", "--bundle", str(tmp_path / "b.bundle"), *data]) == 65
+    assert "b.bundle cannot be read" in capsys.readouterr().err
