@@ -22,6 +22,7 @@ from appliance.annotations.pictures import (
     existing,
     read_text,
 )
+from appliance.annotations.run_lengths import box_around
 from appliance.bundle.strict_json import MAX_DEPTH, depth_of
 from appliance.errors import ConfigError
 from appliance.events import Box
@@ -205,10 +206,10 @@ def _places(folders: list[Path], name: str) -> list[Path]:
 
 
 def _box(entry: dict[str, Any], outlines: tuple[Outline, ...], where: str) -> Box:
-    corners = entry.get("bbox") or _around(outlines)
+    corners = entry.get("bbox") or _around(outlines) or box_around(entry.get("segmentation"))
     if not isinstance(corners, list) or len(corners) != 4 or not all(map(_is_number, corners)):
         raise ConfigError(
-            f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}; repair it, or export polygons"
+            f"{where}: 'bbox' must be [x, y, width, height] in pixels, found {corners!r}; repair it, or export masks"
         )
     try:
         x, y, width, height = map(float, corners)

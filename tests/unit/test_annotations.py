@@ -95,8 +95,13 @@ def test_ids_may_be_other_than_whole_numbers_and_a_byte_order_mark_is_none_of_th
         ("annotations", 1, {"bbox": [8, 8, -1, 10]}, "no area"),
         ("annotations", 1, {"bbox": [8, 8, 1]}, "bbox"),
         ("annotations", 1, {"bbox": ["8", 8, 1, 1]}, "bbox"),
-        ("annotations", 1, {"bbox": None, "segmentation": [[8, 8, 9, 9]]}, "'bbox' must be .* or export polygons"),
-        ("annotations", 1, {"bbox": [], "segmentation": {"counts": [1, 2], "size": [3, 1]}}, "'bbox' must be"),
+        (
+            "annotations",
+            1,
+            {"bbox": None, "segmentation": [[8, 8, 9, 9]]},
+            "'bbox' must be .* or export masks",
+        ),
+        ("annotations", 1, {"bbox": [], "segmentation": {"counts": [1, 2], "size": [4, 1]}}, "'bbox' must be"),
         ("annotations", 1, {"bbox": [8, 8, float("nan"), 1]}, "not finite"),
         ("annotations", 0, {"bbox": [1, 1, 10**400, 5]}, "no picture has"),
         ("annotations", 1, {"category_id": 99}, "category 99 .*1 open, 3 short"),
@@ -300,3 +305,12 @@ def test_a_source_is_a_file_of_either_layout_or_a_folder_with_one(tmp_path: Path
     assert list(layouts.values()) == [*[("coco", 3)] * 2, *[("deeppcb", 2)] * 3, ("deeppcb", 4), None]
     with pytest.raises(ConfigError, match=r"a\.png: no annotations; give a COCO \.json"):
         read_annotations(coco.parent / "a.png")
+
+
+def test_a_mask_of_run_lengths_stands_for_a_box_that_is_not_there(tmp_path: Path) -> None:
+    def change(content: Content) -> None:
+        mask = {"size": [8, 10], "counts": [8 * 3 + 2, 4, 4, 4, 8 * 5 + 2]}
+        content["annotations"][0] = {**content["annotations"][0], "bbox": None, "segmentation": mask}
+
+    boxes = [truth.box for picture in read_coco(write_coco(tmp_path, change)).pictures for truth in picture.boxes]
+    assert (3.0, 2.0, 5.0, 6.0) in boxes
