@@ -181,11 +181,19 @@ def _is_carried(name: str) -> bool:
     return not name.startswith("class_head.") and not name.endswith(".num_batches_tracked")
 
 
+def _looks_around(name: str) -> bool:
+    return name.startswith("alike.")
+
+
 def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     """Bring a file's tensors into the net's shape, or say why that cannot be."""
     tensors, holdout, of_data = _content(where, data)
     found = {name: tensor.float() for name, tensor in tensors.items() if _is_carried(name)}
     wanted = {name: tensor.shape for name, tensor in Net(shape).state_dict().items() if _is_carried(name)}
+    if not any(map(_looks_around, found)):  # it was made beside references
+        wanted = {name: size for name, size in wanted.items() if not _looks_around(name)}
+    elif shape.sees_reference:
+        found = {name: tensor for name, tensor in found.items() if not _looks_around(name)}
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:
         what = f"has no {lacking[0]}" if lacking else f"has a {strange[0]}"

@@ -27,12 +27,13 @@ def to_fp16(model_onnx: bytes) -> bytes:
     names = {node.name for node in inside}
     made = {name for node in inside for name in node.output}
     weights = {item.name: item for item in graph.initializer if item.data_type == TensorProto.FLOAT}
+    floats = _floats(model)
     casts: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
         for place, name in enumerate(node.input):
             if node.name not in names and name in made:
                 node.input[place] = _cast(casts, name, TensorProto.FLOAT)
-            elif node.name in names and name and name not in made and place not in _STAY_FLOAT.get(node.op_type, ()):
+            elif node.name in names and name in floats - made and place not in _STAY_FLOAT.get(node.op_type, ()):
                 if name not in weights:
                     node.input[place] = _cast(casts, name, TensorProto.FLOAT16)
                 elif weights[name].data_type == TensorProto.FLOAT:
@@ -43,6 +44,14 @@ def to_fp16(model_onnx: bytes) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _floats(model: onnx.ModelProto) -> frozenset[str]:
+    """Name what has 32 bits: sizes and places, as of Reshape, are whole numbers and stay."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    told = [(item.name, item.type.tensor_type.elem_type) for item in (*graph.input, *graph.value_info, *graph.output)]
+    held = [(item.name, item.data_type) for item in graph.initializer]
+    return frozenset(name for name, kind in told + held if kind == TensorProto.FLOAT)
 
 
 def _cast(casts: dict[str, onnx.NodeProto], name: str, kind: int) -> str:

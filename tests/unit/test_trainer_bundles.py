@@ -12,6 +12,7 @@ import torch
 from appliance.bundle.archive import read_bundle
 from appliance.bundle.limits import refuse_undecided
 from appliance.bundle.manifest import Geometry
+from appliance.demo.station import SHIPPED_BUNDLE
 from appliance.errors import BundleProofError, ConfigError
 from appliance.runtimes.onnx import OnnxRuntime
 from tests.tiny_boards import CLASSES, write_tiny_boards
@@ -314,8 +315,9 @@ def test_what_could_not_be_measured_is_refused_when_asked_for() -> None:
     ("arguments", "code", "words"),
     [
         (["train", "--data", "nowhere", "--out", "r", "--epochs", "1"], 78, "does not exist"),
-        (["export", "nowhere", "--out", "o", "--name", "n", "--revision", "1"], 78, "source.json"),
-        (["evaluate", "--bundle", "nowhere.bundle", "--data", "."], 78, "trainval.txt"),
+        (["export", "nowhere", "--out", "o", "--name", "n", "--revision", "1"], 78, "train first, or name another run"),
+        (["evaluate", "--bundle", "nowhere.bundle", "--data", "."], 65, "nowhere.bundle cannot be read"),
+        (["evaluate", "--bundle", str(SHIPPED_BUNDLE), "--data", str(Path(__file__).parent)], 78, "trainval.txt"),
     ],
 )
 def test_a_users_mistake_gets_words_and_a_code(

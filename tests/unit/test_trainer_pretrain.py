@@ -138,7 +138,7 @@ def test_a_process_that_dies_is_told_in_words() -> None:
 
 def _adapted_net(source: Net, channels: int) -> Net:
     net = Net(NetShape(channels, source.shape.classes, source.shape.width))
-    net.load_state_dict(adapted(source.state_dict(), channels))
+    net.load_state_dict(adapted(source.state_dict(), channels), strict=False)  # of looking around it knows nothing
     return net.eval()
 
 
@@ -153,7 +153,7 @@ def test_a_constant_reference_is_folded_exactly_inside_the_picture() -> None:
     assert torch.allclose(both[inside], folded[inside], atol=1e-5)
     plain = source.state_dict() | {"stem.0.weight": source.state_dict()["stem.0.weight"][:, :1]}
     unfolded = Net(NetShape(1, SHAPE.classes))
-    unfolded.load_state_dict(plain)
+    unfolded.load_state_dict(plain, strict=False)
     assert not torch.allclose(both[inside], unfolded.eval().stem(grey)[inside], atol=1e-2)
 
 

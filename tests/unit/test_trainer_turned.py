@@ -1,7 +1,7 @@
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -34,6 +34,7 @@ def _turned(boxes: Tensor, width: int) -> Tensor:
     seed=st.integers(0, 1000),
 )
 @torch.no_grad()
+@example(channels=1, width=8, depth=1, detail=8, rows=20, columns=21, seed=0)  # too large to look at each place
 def test_a_turned_picture_gets_the_turned_answer(
     channels: int, width: int, depth: int, detail: int, rows: int, columns: int, seed: int
 ) -> None:
@@ -62,20 +63,31 @@ def test_what_a_device_gets_is_plain_and_answers_the_same(size: SizeName) -> Non
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_in_the_exported_graph_turns() -> None:
-    graph = onnx.load_from_string(
-        to_onnx(ContractNet(learned_net(NetShape(1, 2, 16, detail=8)), ScoreMap(), 96, 96), 1)
-    ).graph
+_OF_ALL = {"Conv", "Relu", "Add", "Concat", "Resize", "Constant"}
+_OF_LOOKING_AROUND = {"MatMul", "Softmax", "Transpose", "Reshape"}
+_OF_ITS_COSINE = {"Mul", "ReduceMean", "Sqrt", "Div", "Exp"}
+
+
+@pytest.mark.parametrize(
+    ("channels", "kinds"), [(1, _OF_ALL | _OF_LOOKING_AROUND | _OF_ITS_COSINE), (2, _OF_ALL)], ids=["single", "beside"]
+)
+def test_no_kernel_in_the_exported_graph_is_turned(channels: int, kinds: set[str]) -> None:
+    shape = NetShape(channels, 2, 16, detail=8)
+    graph = onnx.load_from_string(to_onnx(ContractNet(learned_net(shape), ScoreMap(), 96, 96), channels)).graph
     first = next(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
     last = max(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
-    assert {node.op_type for node in graph.node[first : last + 1]} == {
-        "Conv",
-        "Relu",
-        "Add",
-        "Concat",
-        "Resize",
-        "Constant",
-    }
+    assert {node.op_type for node in graph.node[first : last + 1]} == kinds
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@torch.no_grad()
+def test_a_net_without_a_reference_looks_in_the_whole_picture_for_what_is_alike(channels: int) -> None:
+    net = learned_net(NetShape(channels, 2, 16, detail=8))
+    picture = torch.rand(1, channels, 64, 1280)
+    elsewhere = picture.clone()
+    elsewhere[..., 1216:] = 0.5  # further away than any convolution reaches
+    here, still_here = (net(each)[0][..., :8] for each in (picture, elsewhere))
+    assert torch.equal(here, still_here) == (channels == 2)
 
 
 def test_a_net_goes_on_learning_after_it_was_exported() -> None:

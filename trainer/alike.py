@@ -1,0 +1,72 @@
+"""Looks in the rest of a picture for what is alike: what it shows again and again is meant to be there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.turned import TurnedConv, TurnedNorm
+
+LOOKS = 32
+"""Channels by which places are compared."""
+
+MOST_PLACES = 1600
+"""All of a picture of 640 x 640. In a larger one means of 2 x 2 places are looked at, as the work grows squared."""
+
+_LEAST = 1e-3
+"""Added to a mean square, for a place that looks like nothing."""
+
+
+class Alike(nn.Module):
+    """Adds to each place what is told of places like it; changes nothing until it has learned.
+
+    Every place of the picture counts for a place by the cosine between what both look like, through a softmax whose
+    sharpness is learned, too.
+
+    Args:
+        width: channels that it reads and makes, a multiple of 8.
+
+    Source:
+        Non-local Neural Networks (arXiv 1711.07971).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        told = width // 2
+        self.look = TurnedConv(width, LOOKS, 1)
+        self.tell = nn.Sequential(TurnedConv(width, told, 1), TurnedNorm(told), nn.ReLU(inplace=True))
+        self.sharpness = nn.Parameter(torch.tensor(2.0))  # its natural logarithm
+        self.widen = TurnedConv(told, width, 1)
+        self.scale = TurnedNorm(width)
+        nn.init.zeros_(self.scale.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Look around.
+
+        Args:
+            x: float32 [N, width, H, W], H and W even.
+
+        Returns:
+            float32 of the same shape.
+        """
+        rows, columns = (int(side) for side in x.shape[2:])
+        looks, told = self.look(x), self.tell(x)
+        sharp = _of_one_size(looks) * (self.sharpness.exp() / LOOKS)
+        if rows * columns > MOST_PLACES:
+            looks, told = (functional.avg_pool2d(each, 2) for each in (looks, told))
+        shares = torch.softmax(torch.matmul(sharp.transpose(1, 2), _of_one_size(looks)), dim=2)
+        found = torch.matmul(_places(told), shares.transpose(1, 2)).reshape(-1, int(told.shape[1]), rows, columns)
+        return torch.relu(x + self.scale(self.widen(found)))
+
+
+def _places(x: Tensor) -> Tensor:
+    """Return float32 [N, channels, H, W] as [N, channels, H W], in sizes that a device finds in the file."""
+    channels, rows, columns = (int(length) for length in x.shape[1:])
+    return x.reshape(-1, channels, rows * columns)
+
+
+def _of_one_size(looks: Tensor) -> Tensor:
+    """Return places whose numbers have a mean square of 1, so that 16 bits hold their products."""
+    places = _places(looks)
+    return places / (places.square().mean(dim=1, keepdim=True) + _LEAST).sqrt()
