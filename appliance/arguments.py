@@ -82,7 +82,9 @@ def group_names(text: str) -> tuple[str, ...]:
         lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
         found = tuple(filter(None, map(str.strip, lines)))
     except (OSError, UnicodeDecodeError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error}); name what `data split` wrote") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be read ({error}); name what `trainer data split --out` wrote"
+        ) from None
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} names no group; write one a line")
     return found

@@ -182,7 +182,7 @@ def _is_carried(name: str) -> bool:
 
 
 def _looks_around(name: str) -> bool:
-    return name.startswith("alike.")
+    return name.startswith("around.")
 
 
 def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
@@ -190,9 +190,9 @@ def _fitted(where: str, data: bytes, shape: NetShape) -> Backbone:
     tensors, holdout, of_data = _content(where, data)
     found = {name: tensor.float() for name, tensor in tensors.items() if _is_carried(name)}
     wanted = {name: tensor.shape for name, tensor in Net(shape).state_dict().items() if _is_carried(name)}
-    if not any(map(_looks_around, found)):  # it was made beside references
+    if not any(map(_looks_around, found)):  # made beside references, or before nets looked around
         wanted = {name: size for name, size in wanted.items() if not _looks_around(name)}
-    elif shape.sees_reference:
+    elif shape.sees_reference:  # it does not fit, and is told below by its channels
         found = {name: tensor for name, tensor in found.items() if not _looks_around(name)}
     lacking, strange = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if lacking or strange:

@@ -13,7 +13,7 @@ _STAY_FLOAT = {"Resize": (1, 2)}
 
 
 def to_fp16(model_onnx: bytes) -> bytes:
-    """Convert the convolutions to float16 but for the heads; inputs, outputs, decoding and top-K stay.
+    """Convert what is between the first convolution and the heads to float16; decoding and top-K stay, too.
 
     Args:
         model_onnx: as trainer.graph.to_onnx writes it.

@@ -1,9 +1,10 @@
 """The detector: a compact one-stage, anchor-free convolutional net in plain PyTorch.
 
-ReLU and, when it is exported, plain convolutions only, so that ONNX Runtime, OpenVINO and TensorRT 10.3 all take it
-and fuse it. The work sits at strides 8 and 16, because that is where a 20-pixel defect is still 2 cells wide and a
-convolution is already cheap; strides 16 and 32 only bring surroundings ("is this gap meant to be here?") into the
-single output level at stride 8. A net that sees no reference looks in the rest of the picture for what is alike, too.
+ReLU and, when it is exported, plain convolutions, so that ONNX Runtime, OpenVINO and TensorRT 10.3 all take it and fuse
+it; but for the block that looks around, which is matrix products and a softmax. The work sits at strides 8 and 16,
+because that is where a 20-pixel defect is still 2 cells wide and a convolution is already cheap; strides 16 and 32 only
+bring surroundings ("is this gap meant to be here?") into the single output level at stride 8. A net that sees no
+reference looks in the rest of the picture for what is alike, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainer.alike import Alike
+from trainer.look_around import LookAround
 from trainer.sizes import NetShape
 from trainer.turned import TurnedBoxes, TurnedConv, TurnedNorm, TurnedScores
 
@@ -93,7 +94,7 @@ class Net(nn.Module):
         self.up = nn.Upsample(scale_factor=2.0, mode="nearest")
         self.narrow32 = _conv(w32, w16, 1)
         self.fuse16 = _Stage(w16, depth)
-        self.alike = nn.Identity() if shape.sees_reference else Alike(w16)
+        self.around = nn.Identity() if shape.sees_reference else LookAround(w16)
         self.narrow16 = _conv(w16, w, 1)
         self.head = _conv(w, w)
         self.class_head = TurnedScores(w, shape.classes)
@@ -119,7 +120,7 @@ class Net(nn.Module):
         at8 = self.stage8(self.detail(self.stem(image)))
         at16 = self.stage16(at8)
         at32 = self.stage32(at16)
-        at16 = self.alike(self.fuse16(at16 + self.up(self.narrow32(at32))))
+        at16 = self.around(self.fuse16(at16 + self.up(self.narrow32(at32))))
         at8 = self.head(at8 + self.up(self.narrow16(at16)))
         return self.class_head(at8), self.box_head(at8)
 

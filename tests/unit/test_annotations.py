@@ -69,7 +69,7 @@ def test_coco_pictures_may_lie_in_the_images_folder(tmp_path: Path) -> None:
     assert read_coco(path).pictures[0].path == tmp_path / "images" / "a.png"
 
 
-@pytest.mark.parametrize("kind", [float, "{:03d}".format], ids=["as tables write them", "as texts"])
+@pytest.mark.parametrize("kind", [float, str], ids=["as tables write them", "as texts"])
 def test_ids_may_be_other_than_whole_numbers_and_a_byte_order_mark_is_none_of_the_text(
     tmp_path: Path, kind: Callable[[int], float | str]
 ) -> None:

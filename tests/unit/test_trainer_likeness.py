@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,29 @@ def test_one_tile_under_other_light_and_cut_out_otherwise_is_a_copy(
     cut = TILES[number][10 + down : 140 + down - lower, 10 + right : 160 + right - narrower]
     again = np.clip(cut * light + np.random.default_rng(0).normal(0, 2, cut.shape), 0, 255).astype(np.uint8)
     assert alike([*looks, looks_of(again)]) == [(number, 40)]
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_a_speck_does_not_make_another_tile_of_it(radius: int) -> None:
+    tiles = [np.ascontiguousarray(pixels[10:-10, 10:-10]) for pixels in TILES]
+    again = np.ascontiguousarray(TILES[7][11:-9, 12:-8])
+    cv2.circle(again, (75, 65), radius, 255, -1)
+    assert alike([looks_of(pixels) for pixels in (*tiles, again)]) == [(7, 40)]
+    assert alike([looks_of(pixels) for pixels in (again, *tiles)]) == [(0, 8)]
+
+
+def weave(seed: int) -> Pixels:
+    """Draw fabric: the same threads everywhere, under one light, with a surface of its own."""
+    rng = np.random.default_rng([seed, 8])
+    y, x = np.mgrid[0:160, 0:160] + rng.uniform(0, 9, (2, 1, 1))
+    threads = 25 * np.sin(2 * np.pi * x / 9) + 25 * np.sin(2 * np.pi * y / 9)
+    light = 40 * np.cos((np.mgrid[0:160, 0:160] - 80) / 80).sum(axis=0)
+    blotches = cv2.GaussianBlur(rng.normal(0, 40, (160, 160)), (0, 0), 10)
+    return np.asarray(np.clip(100 + threads + light + blotches + rng.normal(0, 2, (160, 160)), 0, 255), np.uint8)
+
+
+def test_pieces_of_one_fabric_are_no_copies() -> None:
+    assert alike([looks_of(weave(seed)) for seed in range(60)]) == []
 
 
 def test_parts_of_one_product_a_few_pixels_aside_are_no_copies() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tests.nets import learned_net
 from trainer.graph import ContractNet, to_onnx
+from trainer.look_around import LookAround
 from trainer.model import Net, cell_centres, decode_boxes
 from trainer.score_calibration import ScoreMap
 from trainer.sizes import SIZES, TABLE, NetShape, SizeName
@@ -64,7 +65,7 @@ def test_what_a_device_gets_is_plain_and_answers_the_same(size: SizeName) -> Non
 
 
 _OF_ALL = {"Conv", "Relu", "Add", "Concat", "Resize", "Constant"}
-_OF_LOOKING_AROUND = {"MatMul", "Softmax", "Transpose", "Reshape"}
+_OF_LOOKING_AROUND = {"MatMul", "Where", "Softmax", "Transpose", "Reshape"}
 _OF_ITS_COSINE = {"Mul", "ReduceMean", "Sqrt", "Div", "Exp"}
 
 
@@ -88,6 +89,22 @@ def test_a_net_without_a_reference_looks_in_the_whole_picture_for_what_is_alike(
     elsewhere[..., 1216:] = 0.5  # further away than any convolution reaches
     here, still_here = (net(each)[0][..., :8] for each in (picture, elsewhere))
     assert torch.equal(here, still_here) == (channels == 2)
+
+
+@torch.no_grad()
+def test_in_a_small_picture_places_that_touch_tell_nothing_to_each_other() -> None:
+    torch.manual_seed(0)
+    around = LookAround(16).eval()
+    nn.init.normal_(around.scale.weight)
+    before = torch.rand(1, 16, 6, 6)
+    after = before.clone()
+    after[..., 2, 3] = torch.rand(16)
+    is_same = (around(before) == around(after)).all(dim=1)[0]
+    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")
+    touch = ((rows - 2).abs() <= 1) & ((columns - 3).abs() <= 1)
+    touch[2, 3] = False  # it was changed itself
+    assert is_same[touch].all()
+    assert not is_same[~touch].any()
 
 
 def test_a_net_goes_on_learning_after_it_was_exported() -> None:

@@ -25,8 +25,10 @@ from appliance.events import Pixels
 from trainer.datasets.shifted import (
     FLAT_DETAIL,
     LARGEST_SIZE_DIFFERENCE_PX,
+    REPEATED_LIKENESS,
     SHIFTED_LIKENESS,
     Windows,
+    repeated_likeness,
     shifted_likeness,
     windows_of,
 )
@@ -141,8 +143,7 @@ def alike(looks: list[Looks]) -> list[tuple[int, int]]:
         found |= _pairs(is_same, at)
         is_kin = differing <= SHIFTED_HASH_DISTANCE
         is_kin &= (is_kin.sum(axis=1) - 1 <= most_kin)[:, None]  # each is its own
-        is_kin &= (np.abs(sizes[block, None] - sizes) <= LARGEST_SIZE_DIFFERENCE_PX).all(axis=2)
-        from_afar |= _pairs(is_kin, at)
+        from_afar |= {(i, j) for i, j in _pairs(is_kin, at) if _are_of_a_size(looks[i], looks[j])}
     shifted = ((i, j) for i, j in from_afar - found if i < j and (j, i) in from_afar)
     return sorted(found | {(i, j) for i, j in shifted if _is_shifted(looks[i].windows, looks[j].windows)})
 
@@ -151,8 +152,17 @@ def _pairs(is_pair: NDArray[np.bool_], at: int) -> set[tuple[int, int]]:
     return {(at + int(i), int(j)) for i, j in zip(*np.nonzero(is_pair), strict=True)}
 
 
+def _are_of_a_size(one: Looks, other: Looks) -> bool:
+    return all(abs(a - b) <= LARGEST_SIZE_DIFFERENCE_PX for a, b in zip(one.size, other.size, strict=True))
+
+
 def _is_shifted(one: Windows | None, other: Windows | None) -> bool:
-    return one is not None and other is not None and shifted_likeness(one, other) > SHIFTED_LIKENESS
+    return (
+        one is not None
+        and other is not None
+        and shifted_likeness(one, other) > SHIFTED_LIKENESS
+        and repeated_likeness(one, other) < REPEATED_LIKENESS
+    )
 
 
 def _stacked(

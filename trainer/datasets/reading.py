@@ -50,7 +50,7 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     annotations = place.annotations()
     if not annotations.classes:
         raise ConfigError("the data set has no categories; a detector needs at least one class")
-    names = {name: bundle_name(name, f"class_{number}") for number, name in enumerate(annotations.classes, 1)}
+    names = {name: bundle_name(name, f"class_{_digits(name)}") for name in annotations.classes}
     taken: dict[str, str] = {}
     for name, short in names.items():
         if not any(map(str.isalnum, name)):
@@ -92,12 +92,19 @@ def bundle_name(name: str, otherwise: str) -> str:
 
     Args:
         name: of a class, as the annotations have it, or of a run.
-        otherwise: what it is called if nothing of it can be kept, as of one in Chinese.
+        otherwise: what it is called if a letter of it would be lost, as of one in Chinese.
     """
     if _is_name(name):
         return name
     bare = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    if any(letter.isalnum() and not letter.isascii() for letter in bare):
+        return otherwise
     return re.sub(r"[^a-z0-9_.-]+", "_", bare.lower()).strip("_.-")[:64].strip("_.-") or otherwise
+
+
+def _digits(name: str) -> str:
+    """Return what tells a name from others, however many stand before it."""
+    return hashlib.sha256(unicodedata.normalize("NFC", name).encode()).hexdigest()[:8]
 
 
 def _is_name(name: str) -> bool:

@@ -18,8 +18,11 @@ LARGEST_SHIFT_PX = 6
 SHIFTED_LIKENESS = 0.6
 """Correlation of the fine detail at the best shift above which two pictures show the same."""
 
-LARGEST_SIZE_DIFFERENCE_PX = 2 * LARGEST_SHIFT_PX
-"""So much may height and width differ between pictures that are compared so."""
+LARGEST_SIZE_DIFFERENCE_PX = 4
+"""So much may height and width differ between pictures that are compared so: places are then 3 pixels off at most."""
+
+REPEATED_LIKENESS = 0.6
+"""Correlation of one place with another above which a picture repeats itself, as fabric does, and is like many."""
 
 FLAT_DETAIL = 0.05
 """Root mean square in grey values below which a picture has no detail, and is like none: rounding is all there is."""
@@ -39,15 +42,16 @@ def windows_of(detail: NDArray[np.float32]) -> Windows | None:
         detail: float32 [H, W], a picture without what is coarse.
 
     Returns:
-        int8 [9, 36, 36], 127 the strongest detail; None of a picture that is smaller than one of them or flat there.
+        int8 [9, 36, 36], 32 the usual detail of those that have some, so that a speck in one does not weaken the rest;
+        None of a picture that is smaller than one of them or flat in all.
     """
     if min(detail.shape) < _WINDOW_PX:
         return None
     rows, columns = (np.linspace(0, side - _WINDOW_PX, _GRID + 2)[1:-1].astype(int) for side in detail.shape)
     cut = np.stack([detail[y : y + _WINDOW_PX, x : x + _WINDOW_PX] for y in rows for x in columns])
-    if float(np.sqrt(np.square(cut).mean())) < FLAT_DETAIL:
-        return None
-    return np.asarray(np.rint(cut * (127 / np.abs(cut).max())), np.int8)
+    strengths = np.sqrt(np.square(cut).mean(axis=(1, 2)))
+    there = strengths[strengths >= FLAT_DETAIL]
+    return np.asarray(np.clip(np.rint(cut * (32 / np.median(there))), -127, 127), np.int8) if len(there) else None
 
 
 def shifted_likeness(first: Windows, second: Windows) -> float:
@@ -70,3 +74,18 @@ def shifted_likeness(first: Windows, second: Windows) -> float:
     own = float((first[:, inner, inner].astype(np.float32) ** 2).sum())
     is_there = energy > _LEAST_ENERGY * own
     return float((together / np.sqrt(np.maximum(energy * own, 1.0)))[is_there].max(initial=0.0))
+
+
+def repeated_likeness(first: Windows, second: Windows) -> float:
+    """Correlate places of a picture with other places of the other: high where both show one thing all over.
+
+    Args:
+        first: int8 [9, 36, 36]; what is in the middle of each window is looked for.
+        second: the same of the other picture.
+
+    Returns:
+        The mean over the windows, up to 1.
+    """
+    inner = slice(LARGEST_SHIFT_PX, LARGEST_SHIFT_PX + _PLACE_PX)
+    pairs = zip(first[:, inner, inner].astype(np.float32), np.roll(second, 1, axis=0).astype(np.float32), strict=True)
+    return float(np.mean([cv2.matchTemplate(other, one, cv2.TM_CCORR_NORMED).max() for one, other in pairs]))

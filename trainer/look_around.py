@@ -11,18 +11,22 @@ from trainer.turned import TurnedConv, TurnedNorm
 LOOKS = 32
 """Channels by which places are compared."""
 
-MOST_PLACES = 1600
-"""All of a picture of 640 x 640. In a larger one means of 2 x 2 places are looked at, as the work grows squared."""
+MANY_PLACES = 1600
+"""All of a picture of 640 x 640. With so many, means of 2 x 2 places are looked at: the work grows squared. With fewer
+the nearest, which convolutions have seen, would drown the others, and are not looked at."""
+
+_HIDDEN = -1e4
+"""Likeness of what is not looked at, in 16 bits too."""
 
 _LEAST = 1e-3
 """Added to a mean square, for a place that looks like nothing."""
 
 
-class Alike(nn.Module):
+class LookAround(nn.Module):
     """Adds to each place what is told of places like it; changes nothing until it has learned.
 
     Every place of the picture counts for a place by the cosine between what both look like, through a softmax whose
-    sharpness is learned, too.
+    sharpness is learned, too; in a small picture the place itself and the eight around it do not.
 
     Args:
         width: channels that it reads and makes, a multiple of 8.
@@ -53,9 +57,13 @@ class Alike(nn.Module):
         rows, columns = (int(side) for side in x.shape[2:])
         looks, told = self.look(x), self.tell(x)
         sharp = _of_one_size(looks) * (self.sharpness.exp() / LOOKS)
-        if rows * columns > MOST_PLACES:
+        are_many = rows * columns >= MANY_PLACES
+        if are_many:
             looks, told = (functional.avg_pool2d(each, 2) for each in (looks, told))
-        shares = torch.softmax(torch.matmul(sharp.transpose(1, 2), _of_one_size(looks)), dim=2)
+        likeness = torch.matmul(sharp.transpose(1, 2), _of_one_size(looks))
+        if not are_many:
+            likeness = likeness.masked_fill(_are_near(rows, columns, x.device), _HIDDEN)
+        shares = torch.softmax(likeness, dim=2)
         found = torch.matmul(_places(told), shares.transpose(1, 2)).reshape(-1, int(told.shape[1]), rows, columns)
         return torch.relu(x + self.scale(self.widen(found)))
 
@@ -64,6 +72,14 @@ def _places(x: Tensor) -> Tensor:
     """Return float32 [N, channels, H, W] as [N, channels, H W], in sizes that a device finds in the file."""
     channels, rows, columns = (int(length) for length in x.shape[1:])
     return x.reshape(-1, channels, rows * columns)
+
+
+def _are_near(rows: int, columns: int, device: torch.device) -> Tensor:
+    """Return which places are one and the same or touch, bool [rows columns, rows columns]."""
+    down = torch.arange(rows, device=device).repeat_interleave(columns)
+    across = torch.arange(columns, device=device).repeat(rows)
+    apart = torch.maximum((down[:, None] - down).abs(), (across[:, None] - across).abs())
+    return apart <= 1
 
 
 def _of_one_size(looks: Tensor) -> Tensor:
