@@ -12,8 +12,7 @@ LOOKS = 32
 """Channels by which places are compared."""
 
 MANY_PLACES = 1600
-"""All of a picture of 640 x 640. With so many, means of 2 x 2 places are looked at: the work grows squared. With fewer
-the nearest, which convolutions have seen, would drown the others, and are not looked at."""
+"""All of a picture of 640 x 640. With so many, means of 2 x 2 places are looked at: the work grows squared."""
 
 _HIDDEN = -1e4
 """Likeness of what is not looked at, in 16 bits too."""
@@ -26,7 +25,8 @@ class LookAround(nn.Module):
     """Adds to each place what is told of places like it; changes nothing until it has learned.
 
     Every place of the picture counts for a place by the cosine between what both look like, through a softmax whose
-    sharpness is learned, too; in a small picture the place itself and the eight around it do not.
+    sharpness is learned, too. The place itself and the eight around it do not: convolutions have seen them, and they
+    would drown the others. On a device they may where there are many, as they have little to say then.
 
     Args:
         width: channels that it reads and makes, a multiple of 8.
@@ -57,12 +57,12 @@ class LookAround(nn.Module):
         rows, columns = (int(side) for side in x.shape[2:])
         looks, told = self.look(x), self.tell(x)
         sharp = _of_one_size(looks) * (self.sharpness.exp() / LOOKS)
-        are_many = rows * columns >= MANY_PLACES
-        if are_many:
-            looks, told = (functional.avg_pool2d(each, 2) for each in (looks, told))
+        step = 2 if rows * columns >= MANY_PLACES else 1
+        if step > 1:
+            looks, told = (functional.avg_pool2d(each, step) for each in (looks, told))
         likeness = torch.matmul(sharp.transpose(1, 2), _of_one_size(looks))
-        if not are_many:
-            likeness = likeness.masked_fill(_are_near(rows, columns, x.device), _HIDDEN)
+        if self.training or step == 1:
+            likeness = likeness.masked_fill(_are_near(rows, columns, step).to(x.device), _HIDDEN)
         shares = torch.softmax(likeness, dim=2)
         found = torch.matmul(_places(told), shares.transpose(1, 2)).reshape(-1, int(told.shape[1]), rows, columns)
         return torch.relu(x + self.scale(self.widen(found)))
@@ -74,12 +74,12 @@ def _places(x: Tensor) -> Tensor:
     return x.reshape(-1, channels, rows * columns)
 
 
-def _are_near(rows: int, columns: int, device: torch.device) -> Tensor:
-    """Return which places are one and the same or touch, bool [rows columns, rows columns]."""
-    down = torch.arange(rows, device=device).repeat_interleave(columns)
-    across = torch.arange(columns, device=device).repeat(rows)
-    apart = torch.maximum((down[:, None] - down).abs(), (across[:, None] - across).abs())
-    return apart <= 1
+def _are_near(rows: int, columns: int, step: int) -> Tensor:
+    """Return whether a place is in one of step x step places or next to it, bool [places, places / step / step]."""
+    own = [at // step for at in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")]
+    others = torch.meshgrid(torch.arange(rows // step), torch.arange(columns // step), indexing="ij")
+    down, across = ((one.reshape(-1, 1) - other.reshape(-1)).abs() for one, other in zip(own, others, strict=True))
+    return torch.maximum(down, across) <= 1
 
 
 def _of_one_size(looks: Tensor) -> Tensor:
