@@ -13,7 +13,7 @@ _STAY_FLOAT = {"Resize": (1, 2)}
 
 
 def to_fp16(model_onnx: bytes) -> bytes:
-    """Convert what is between the first convolution and the heads to float16; decoding and top-K stay, too.
+    """Convert the net to float16 but for its heads; inputs, outputs, decoding and top-K stay.
 
     Args:
         model_onnx: as trainer.graph.to_onnx writes it.
@@ -27,13 +27,13 @@ def to_fp16(model_onnx: bytes) -> bytes:
     names = {node.name for node in inside}
     made = {name for node in inside for name in node.output}
     weights = {item.name: item for item in graph.initializer if item.data_type == TensorProto.FLOAT}
-    floats = _floats(model)
+    read_from_outside = _floats(model) - made
     casts: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
         for place, name in enumerate(node.input):
             if node.name not in names and name in made:
                 node.input[place] = _cast(casts, name, TensorProto.FLOAT)
-            elif node.name in names and name in floats - made and place not in _STAY_FLOAT.get(node.op_type, ()):
+            elif node.name in names and name in read_from_outside and place not in _STAY_FLOAT.get(node.op_type, ()):
                 if name not in weights:
                     node.input[place] = _cast(casts, name, TensorProto.FLOAT16)
                 elif weights[name].data_type == TensorProto.FLOAT:

@@ -56,11 +56,12 @@ class LookAround(nn.Module):
         """
         rows, columns = (int(side) for side in x.shape[2:])
         looks, told = self.look(x), self.tell(x)
-        sharp = _of_one_size(looks) * (self.sharpness.exp() / LOOKS)
+        own = others = _of_one_size(looks)
         step = 2 if rows * columns >= MANY_PLACES else 1
         if step > 1:
             looks, told = (functional.avg_pool2d(each, step) for each in (looks, told))
-        likeness = torch.matmul(sharp.transpose(1, 2), _of_one_size(looks))
+            others = _of_one_size(looks)
+        likeness = torch.matmul((own * (self.sharpness.exp() / LOOKS)).transpose(1, 2), others)
         if self.training or step == 1:
             likeness = likeness.masked_fill(_are_near(rows, columns, step).to(x.device), _HIDDEN)
         shares = torch.softmax(likeness, dim=2)

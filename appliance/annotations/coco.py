@@ -144,7 +144,9 @@ def _new_id(entry: dict[str, Any], known: Container[Id], where: str) -> Id:
 
 
 def _order(one: Id) -> tuple[float, str]:
-    return (float(one), "") if not isinstance(one, str) or one.isdecimal() else (math.inf, one)
+    if isinstance(one, int):
+        return one, ""
+    return (float(one), "") if one.isdecimal() else (math.inf, one)
 
 
 def _id(entry: dict[str, Any], name: str, where: str) -> Id:

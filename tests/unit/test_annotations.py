@@ -314,3 +314,8 @@ def test_a_mask_of_run_lengths_stands_for_a_box_that_is_not_there(tmp_path: Path
 
     boxes = [truth.box for picture in read_coco(write_coco(tmp_path, change)).pictures for truth in picture.boxes]
     assert (3.0, 2.0, 5.0, 6.0) in boxes
+
+
+def test_an_id_may_be_larger_than_any_float(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, lambda content: content["categories"].append({"id": 10**400, "name": "dent"}))
+    assert list(read_coco(path).classes)[-1] == "dent"

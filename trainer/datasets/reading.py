@@ -53,11 +53,10 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     names = {name: bundle_name(name, f"class_{_digits(name)}") for name in annotations.classes}
     taken: dict[str, str] = {}
     for name, short in names.items():
+        where = annotations.classes[name]
         if not any(map(str.isalnum, name)):
-            where = annotations.classes[name]
             raise ConfigError(f"{where}: {name!r} is no name of a class; take letters and digits, as in 'scratch'")
         if taken.setdefault(short, name) != name:
-            where = annotations.classes[name]
             raise ConfigError(f"{where}: {name!r} and {taken[short]!r} would both be {short!r}; rename one")
         if short != name:
             console.print(f"trainer: class {name!r} is called {short} in the bundle", soft_wrap=True)
