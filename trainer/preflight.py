@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
@@ -17,6 +20,9 @@ LARGEST_INPUT_PX, LONGEST_INPUT_PX = 1280 * 1280, 2048
 """A larger picture is tiled instead of taken whole, so that memory and latency stay in bounds."""
 
 LARGEST_TILE_PX = 640
+
+LEAST_BRIGHTEST = 63
+"""Of 255: what stays at it and below in all pictures was stored by a camera of 14 bits or fewer."""
 
 
 def model_geometry(dataset: Dataset, channels: int) -> Geometry:
@@ -102,6 +108,24 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
             "those that lie together"
         )
     return found
+
+
+def dimness(pictures: Sequence[NDArray[np.uint8]]) -> str:
+    """Say that all pictures are so dark that they were hardly meant to be.
+
+    Args:
+        pictures: as the model sees them, uint8 [height, width, channels].
+
+    Returns:
+        The words; empty if a pixel uses what the pictures can hold.
+    """
+    brightest = max(int(pixels.max()) for pixels in pictures)
+    if brightest > LEAST_BRIGHTEST:
+        return ""
+    return (
+        f"no pixel of any training picture is brighter than {brightest} of 255. Of 16-bit files the upper 8 bits are "
+        "taken: move a camera's 10 or 12 bits up, or export 8. `trainer data check` tells which pictures are meant"
+    )
 
 
 def _most_at_once(sample: Sample, geometry: Geometry) -> int:

@@ -30,7 +30,7 @@ from trainer.observer import Observer
 from trainer.patience import has_run_out, praised, remember
 from trainer.pictures import Pictures
 from trainer.plan import Plan
-from trainer.preflight import check_data
+from trainer.preflight import check_data, dimness
 from trainer.progress import console
 from trainer.resume import beginning
 from trainer.spent import peak_memory_mib
@@ -97,6 +97,8 @@ def _train(
     run = Learner(begun, team, own_device(plan.device, team.rank), None, backbone, teacher)
     loaders = usual_loaders(plan.device, team.size)
     pixels = decode_together(split.train.samples, plan.input_channels, team)
+    if team.is_first and (words := dimness(pixels)):
+        console.print(f"trainer: beware: {words}", soft_wrap=True)
     pictures = team.together(lambda: Pictures(split.train, plan, team.rank, team.size, loaders, pixels))
     observer = observer if observer is not None and team.is_first else Observer()
     observer.begins(run.state)

@@ -90,7 +90,7 @@ def size_px(path: Path) -> tuple[int, int] | None:
 
 
 def _png_size(head: bytes) -> tuple[int, int] | None:
-    if head[:8] != _PNG or len(head) < 24:
+    if head[:8] != _PNG or len(head) < 24 or b"eXIf" in head:  # which may turn the picture
         return None
     width, height = struct.unpack(">II", head[16:24])
     return int(width), int(height)

@@ -1,7 +1,6 @@
 """The demo's scene and station: what comes past the camera, who knows the truth, and what is refused before it runs."""
 
 import json
-import struct
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,7 @@ from appliance.simulator.broker import free_port
 from appliance.simulator.conveyor import Conveyor
 from tests.models import spot_picture, tiny_bundle
 from tests.plant import RECIPE
+from tests.turned_picture import QUARTER, turned
 
 
 @pytest.fixture
@@ -77,13 +77,11 @@ def test_the_size_is_read_from_the_header_alone(suffix: str, read: int, tmp_path
     assert size_px(path) == (96, 64)
 
 
-def test_a_picture_that_its_camera_has_turned_counts_as_it_is_shown(tmp_path: Path) -> None:
-    encoded = cv2.imencode(".jpg", spot_picture(96, 64))[1].tobytes()
-    turned = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    (tmp_path / "0.jpg").write_bytes(
-        encoded[:2] + b"\xff\xe1" + struct.pack(">H", len(turned) + 2) + turned + encoded[2:]
-    )
-    cv2.imwrite(str(tmp_path / "1.png"), spot_picture(64, 96))
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_that_its_camera_has_turned_counts_as_it_is_shown(tmp_path: Path, suffix: str) -> None:
+    encoded = cv2.imencode(suffix, spot_picture(96, 64))[1].tobytes()
+    (tmp_path / f"0{suffix}").write_bytes(turned(encoded, QUARTER))
+    cv2.imwrite(str(tmp_path / "1.bmp"), spot_picture(64, 96))
     assert Scene.recorded(tmp_path).size == (64, 96)
 
 

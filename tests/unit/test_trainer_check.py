@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.tiny_boards import board, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
+from tests.turned_picture import AS_STORED, HALF_ROUND, turned
 from trainer.__main__ import main
 from trainer.datasets.examination import is_cut_off
 from trainer.datasets.reading import read_dataset
@@ -116,6 +117,17 @@ def test_sizes_depths_empty_and_dark_pictures_are_counted(data: Path) -> None:
     assert kinds["1 pictures of 1 x 16 bit"] == ["deep.png"]
     assert found["warning: empty pictures"] == [("grey values spread by 0.0", ["empty.png"])]
     assert ["dark.png"] in [files for _, files in found["warning: brightness outliers"]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_that_a_note_in_its_file_turns_is_told(data: Path, suffix: str) -> None:
+    add(data, f"noted{suffix}", "family0")
+    stored = cv2.imencode(suffix, board())[1].tobytes()
+    (data / f"noted{suffix}").write_bytes(turned(stored, AS_STORED))
+    assert checked(data) == {}
+    (data / f"noted{suffix}").write_bytes(turned(stored, HALF_ROUND))
+    told = checked(data)["warning: turned pictures"]
+    assert told == [("is shown otherwise than it is stored", [f"noted{suffix}"])]
 
 
 def test_labels_that_contradict_themselves_are_found(data: Path) -> None:

@@ -236,6 +236,19 @@ def test_data_without_a_good_part_is_trained_on_with_a_warning(
     assert "beware: no picture is of a good part" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("shift", "is_said"), [(4, True), (8, False)])
+def test_twelve_bits_at_the_lower_end_of_sixteen_are_not_learned_from_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: int, is_said: bool
+) -> None:
+    data = _boards(tmp_path / "data")
+    for picture in data.parent.glob("*.png"):
+        stored = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
+        cv2.imwrite(str(picture), stored << shift)
+    assert _train(data, tmp_path / "run") == 0
+    words = "beware: no pixel of any training picture is brighter than 15 of 255"
+    assert (words in capsys.readouterr().err) is is_said
+
+
 def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
     def thin(content: Content) -> None:
         content["annotations"][0]["bbox"][2] = 3

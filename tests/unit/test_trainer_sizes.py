@@ -74,9 +74,7 @@ def test_pictures_of_any_size_are_trained_exported_and_judged_and_so_are_smaller
     told = capsys.readouterr().err
     steps = max(json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()) // 30
     assert f"it learns for 30 epochs of {steps} steps, judged after every 10 epochs; on " in told
-    assert (
-        ", by 1 processes of 1 threads; learning rate 0.003 at most; 15 % of the crops show good parts; seed 0" in told
-    )
+    assert ", by 1 process of 1 thread; learning rate 0.003 at most; 15 % of the crops show good parts; seed 0" in told
     assert "crops vary by light_percent 20, contrast_percent 20, shadow_percent 40," in told
     assert "the net is nano, because 9 defective pictures are few\n" in told
     assert main(["export", run, *named, "--golden", "4", "--few-golden", "a test", "--precisions", "f32"]) == 0

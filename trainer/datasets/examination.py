@@ -30,6 +30,7 @@ class Facts:
         brightest: the largest value that is stored, as a share of what its depth holds, 0..1.
         spread: standard deviation of the grey values.
         looks: for comparing.
+        is_turned: whether a note in the file (EXIF) has it shown otherwise than it is stored.
     """
 
     digest: str
@@ -39,6 +40,7 @@ class Facts:
     brightest: float
     spread: float
     looks: Looks
+    is_turned: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,12 +126,20 @@ def measure(path: Path) -> Facts | str:
         _brightest(stored),
         float(grey.std()),
         looks_of(grey[:, :, 0]),
+        _is_turned(data, grey),
     )
 
 
 def _brightest(stored: np.ndarray) -> float:
     most = np.iinfo(stored.dtype).max if np.issubdtype(stored.dtype, np.integer) else 1.0
     return float(stored.max()) / most
+
+
+def _is_turned(data: bytes, shown: np.ndarray) -> bool:
+    if b"Exif" not in data and b"eXIf" not in data:
+        return False
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    return stored is None or not np.array_equal(stored, shown[:, :, 0])
 
 
 def is_cut_off(data: bytes) -> bool:

@@ -66,6 +66,14 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
         _mixture(sizes),
     )
     yield Finding(
+        "turned pictures",
+        False,
+        "a note in the file (EXIF) has it shown otherwise than it is stored, to the model, too; tools that ignore the "
+        "note draw boxes on what is stored",
+        "look whether its boxes fit below, or save it as it is shown",
+        tuple(Case((at,), "is shown otherwise than it is stored") for at, _, facts in sound if facts.is_turned),
+    )
+    yield Finding(
         "mixed channels or depths",
         False,
         "all are brought to 8 bit and to the model's channels; a difference often means two cameras or a conversion",
