@@ -119,6 +119,17 @@ def test_sizes_depths_empty_and_dark_pictures_are_counted(data: Path) -> None:
     assert ["dark.png"] in [files for _, files in found["warning: brightness outliers"]]
 
 
+def test_of_pictures_that_are_each_of_another_size_the_frequent_ones_are_listed(data: Path) -> None:
+    for number in range(12):
+        cv2.imwrite(str(data / f"tile{number}.png"), board(number)[:, : 40 + 4 * number])
+        add(data, f"tile{number}.png", "family0")
+    (rare, files), *listed = checked(data)["warning: mixed sizes"]
+    assert rare == "5 pictures of 5 kinds more, none more frequent than those below"
+    assert len(files) == 5
+    assert len(listed) == 8
+    assert listed[-1][0] == "12 pictures of 96 x 96 pixels"
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_a_picture_that_a_note_in_its_file_turns_is_told(data: Path, suffix: str) -> None:
     add(data, f"noted{suffix}", "family0")

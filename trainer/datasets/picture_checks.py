@@ -23,6 +23,9 @@ Source: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), chapter 
 LEAST_RANGE = 0.25
 """Of what 16 bits hold: what stays below in all pictures was stored by a camera of 14 bits or fewer."""
 
+MOST_KINDS = 8
+"""So many sizes, or channels and depths, are listed one by one."""
+
 HARMLESS_SPREAD = 5.0
 """Standard deviation of the brightness in grey values that a training takes anyway: steadier light counts as this."""
 
@@ -121,10 +124,17 @@ def _dim(examined: Examined) -> tuple[Case, ...]:
 
 
 def _mixture(found: dict[str, list[int]]) -> tuple[Case, ...]:
+    """Return a case for each kind, the rarest first; of many those that are not among the most frequent are one."""
     if len(found) < 2:
         return ()
     by_count = sorted(found.items(), key=lambda item: len(item[1]))
-    return tuple(Case(tuple(members), f"{len(members)} pictures of {name}") for name, members in by_count)
+    apart = by_count[-MOST_KINDS:]
+    others = [at for _, members in by_count[: -len(apart)] for at in members]
+    cases = [Case(tuple(members), f"{len(members)} pictures of {name}") for name, members in apart]
+    if others:
+        words = f"{len(others)} pictures of {len(found) - len(apart)} kinds more, none more frequent than those below"
+        cases.insert(0, Case(tuple(others), words))
+    return tuple(cases)
 
 
 def _bright_or_dark(examined: Examined) -> tuple[Case, ...]:
