@@ -11,6 +11,7 @@ from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
+from trainer.datasets.picture_checks import LEAST_RANGE
 from trainer.datasets.sample import Dataset, Sample, picture_size
 from trainer.datasets.split import Split
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, STRIDE
@@ -20,9 +21,6 @@ LARGEST_INPUT_PX, LONGEST_INPUT_PX = 1280 * 1280, 2048
 """A larger picture is tiled instead of taken whole, so that memory and latency stay in bounds."""
 
 LARGEST_TILE_PX = 640
-
-LEAST_BRIGHTEST = 63
-"""Of 255: what stays at it and below in all pictures was stored by a camera of 14 bits or fewer."""
 
 
 def model_geometry(dataset: Dataset, channels: int) -> Geometry:
@@ -120,7 +118,7 @@ def dimness(pictures: Sequence[NDArray[np.uint8]]) -> str:
         The words; empty if a pixel uses what the pictures can hold.
     """
     brightest = max(int(pixels.max()) for pixels in pictures)
-    if brightest > LEAST_BRIGHTEST:
+    if brightest > 255 * LEAST_RANGE:
         return ""
     return (
         f"no pixel of any training picture is brighter than {brightest} of 255. Of 16-bit files the upper 8 bits are "

@@ -21,7 +21,7 @@ Source: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), chapter 
 """
 
 LEAST_RANGE = 0.25
-"""Of what 16 bits hold: what stays below in all pictures was stored by a camera of 14 bits or fewer."""
+"""Of what a pixel holds: 16-bit pictures that all stay below were stored by a camera of 14 bits or fewer."""
 
 MOST_KINDS = 8
 """So many sizes, or channels and depths, are listed one by one."""
@@ -128,13 +128,13 @@ def _mixture(found: dict[str, list[int]]) -> tuple[Case, ...]:
     if len(found) < 2:
         return ()
     by_count = sorted(found.items(), key=lambda item: len(item[1]))
-    apart = by_count[-MOST_KINDS:]
-    others = [at for _, members in by_count[: -len(apart)] for at in members]
-    cases = [Case(tuple(members), f"{len(members)} pictures of {name}") for name, members in apart]
-    if others:
-        words = f"{len(others)} pictures of {len(found) - len(apart)} kinds more, none more frequent than those below"
-        cases.insert(0, Case(tuple(others), words))
-    return tuple(cases)
+    rare, frequent = by_count[:-MOST_KINDS], by_count[-MOST_KINDS:]
+    listed = tuple(Case(tuple(members), f"{len(members)} pictures of {name}") for name, members in frequent)
+    if not rare:
+        return listed
+    others = tuple(at for _, members in rare for at in members)
+    words = f"{len(others)} pictures of {len(rare)} kinds more, none more frequent than those below"
+    return (Case(others, words), *listed)
 
 
 def _bright_or_dark(examined: Examined) -> tuple[Case, ...]:
