@@ -23,7 +23,7 @@ JUDGED_PARTS = 600
 """Of the held-out boards: enough for the gate of a precision, which asks for 0.3 points of AP."""
 
 
-def renew(old: Bundle, split: Split, target: Path, revision: int, threads: int) -> Bundle:
+def renew(old: Bundle, split: Split, target: Path, revision: int, at_once: int) -> Bundle:
     """Write a bundle with the same model.onnx.
 
     Args:
@@ -31,16 +31,16 @@ def renew(old: Bundle, split: Split, target: Path, revision: int, threads: int) 
         split: what its model was trained and judged on.
         target: the new bundle's file.
         revision: the new bundle's.
-        threads: processor threads.
+        at_once: pictures judged at once.
     """
     dataset = replace(split.validation, samples=tuple(spread(split.validation.samples, JUDGED_PARTS)))
     manifest = old.manifest.model_copy(update={"revision": revision})
-    runner = BundleRunner(old.model_onnx, manifest, threads)
-    judged, _ = judge_samples(runner, dataset)
+    runner = BundleRunner(old.model_onnx, manifest)
+    judged, _ = judge_samples(runner, dataset, at_once=at_once)
     pool = choose_golden(dataset, judged, runner, GOLDEN_IMAGES)
     base = replace(old, manifest=manifest, golden=tuple(pool), variants={})
-    variants = make_variants(Gate(base, dataset, judged, threads), split, ("fp16", "int8"))
-    golden = settle(pool, replace(base, variants=variants.models()), GOLDEN_IMAGES, threads)
+    variants = make_variants(Gate(base, dataset, judged, at_once), split, ("fp16", "int8"))
+    golden = settle(pool, replace(base, variants=variants.models()), GOLDEN_IMAGES)
     kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counted(golden).items())
     told = "\n".join(f"- {line}" for line in in_words(variants.told()))
     card = (

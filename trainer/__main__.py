@@ -110,7 +110,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     source.add_arguments(export, is_required=False, data_help="if the data has moved since the training")
     export.add_argument("--no-stress", action="store_true", help="do not measure what the model bears; saves minutes")
-    export.add_argument("--threads", type=count, default=1, help="processor threads (default %(default)s)")
+    export.add_argument("--threads", type=count, help="pictures judged at once (default: one a core, at most 8)")
     export.add_argument("--json", type=new_file, metavar="FILE", help="also write the figures there")
     export.set_defaults(module="trainer.commands", execute="export")
 

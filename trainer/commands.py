@@ -21,7 +21,7 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
 from trainer.defaults import complete
-from trainer.device import choose, usable_cores
+from trainer.device import choose, usable_cores, usual_at_once
 from trainer.evaluate_command import show_report
 from trainer.export import Exported, ExportOptions, weights_file
 from trainer.export import export as write_export
@@ -107,7 +107,7 @@ def export(arguments: argparse.Namespace) -> int:
         released_by=arguments.released_by,
         severities=arguments.severity,
         golden=arguments.golden,
-        threads=arguments.threads,
+        at_once=arguments.threads or usual_at_once(),
         is_stressed=not arguments.no_stress,
         wish=_wish(arguments),
         variants=arguments.precisions,

@@ -12,6 +12,9 @@ from appliance.errors import ConfigError
 MOST_LOADERS = 16
 """Processes that cut crops for one GPU; more than this only wait for it."""
 
+MOST_AT_ONCE = 8
+"""Pictures judged at once, however many cores there are: each takes memory for all of the net's layers."""
+
 
 def choose(asked: str) -> str:
     """Return the kind of device of a run.
@@ -61,6 +64,15 @@ def usual_loaders(kind: str, workers: int) -> int:
 def usable_cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def usual_at_once(threads: int = 1) -> int:
+    """Return how many pictures are judged at once where nobody waits for a time per picture.
+
+    Args:
+        threads: processor threads for each of them.
+    """
+    return max(1, min(MOST_AT_ONCE, usable_cores() // threads))
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import source_of
 from trainer.datasets.split import check_groups
+from trainer.device import usual_at_once
 from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
 from trainer.export import weights_file
 from trainer.files import write_json
@@ -62,7 +63,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
     for words in refusals:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
-    tolerances = sweep(runner, dataset) if arguments.stress else borne_at_export(bundle.manifest.lineage.metrics)
+    at_once, at_export = usual_at_once(arguments.threads), borne_at_export(bundle.manifest.lineage.metrics)
+    tolerances = sweep(runner, dataset, at_once) if arguments.stress else at_export
     if arguments.stress:
         for name, tolerance in tolerances.items():
             _out.print(tolerance.words(name))

@@ -71,7 +71,7 @@ class ExportOptions:
         released_by: the person who answers for it.
         severities: class name -> severity; "major" for a class that is not named.
         golden: number of golden images, if the data have so many.
-        threads: processor threads for the checks.
+        at_once: pictures judged at once in the checks, each by a thread of its own; the bundle is the same for any.
         is_stressed: whether to measure what the model bears.
         wish: what the limit is to be chosen for.
         variants: precisions beside f32 that the bundle gets a model of, if it passes its gate.
@@ -83,7 +83,7 @@ class ExportOptions:
     released_by: str
     severities: dict[str, Literal["critical", "major", "minor"]]
     golden: int = GOLDEN_IMAGES
-    threads: int = 1
+    at_once: int = 1
     is_stressed: bool = True
     wish: Wish = field(default_factory=Wish)
     variants: tuple[VariantName, ...] = ("fp16", "int8")
@@ -164,14 +164,14 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     raw = _manifest(state, geometry, options, digest)
 
     plain = to_onnx(ContractNet(net, ScoreMap(), geometry.height, geometry.width), geometry.channels)
-    judged, _ = judge_samples(BundleRunner(plain, raw, options.threads), split.validation)
+    judged, _ = judge_samples(BundleRunner(plain, raw), split.validation, at_once=options.at_once)
     calibration = _calibrate(judged)
     manifest, choice = _operated(raw, [_with_scores(part, calibration.scores) for part in judged], options.wish)
     model = ContractNet(net, calibration.scores, geometry.height, geometry.width)
     model_onnx = to_onnx(model, geometry.channels)
-    runner = BundleRunner(model_onnx, manifest, options.threads)
-    judged, spent = judge_samples(runner, split.validation)
-    tolerances = sweep(runner, split.validation) if options.is_stressed else {}
+    runner = BundleRunner(model_onnx, manifest)
+    judged, spent = judge_samples(runner, split.validation)  # one after the other: these times are told
+    tolerances = sweep(runner, split.validation, options.at_once) if options.is_stressed else {}
     pool = _golden(split.validation, judged, runner, options, tolerances, file)
     inputs = [to_model_input(image.pixels(), geometry)[0] for image in pool]
     score_difference, box_difference_px = compare(model, OnnxRuntime(model_onnx, manifest), inputs)
@@ -180,10 +180,10 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
     manifest = manifest.model_copy(update={"lineage": manifest.lineage.model_copy(update=known)})
     baseline = _baseline(split, geometry.picture_channels)
     base = Bundle(manifest, model_onnx, tuple(pool), baseline, "", "")
-    variants = make_variants(Gate(base, split.validation, judged, options.threads), split, options.variants)
+    variants = make_variants(Gate(base, split.validation, judged, options.at_once), split, options.variants)
     manifest = manifest.with_variants(variants.told())
     whole = replace(base, manifest=manifest, variants=variants.models())
-    golden = settle(pool, whole, options.golden, options.threads)
+    golden = settle(pool, whole, options.golden)
     bundle = write_bundle(
         target,
         manifest,

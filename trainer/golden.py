@@ -96,7 +96,7 @@ def choose_golden(
     return (chosen + others)[:wanted]
 
 
-def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int, threads: int = 1) -> list[GoldenImage]:
+def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int) -> list[GoldenImage]:
     """Take the golden images of a bundle out of those that were chosen.
 
     The tolerance of a variant does not tell which of them are safe: it is the worst of all detections, also of those
@@ -107,7 +107,6 @@ def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int, threads: in
         pool: what `choose_golden` gave.
         bundle: with its models of other precisions, of which its manifest tells.
         wanted: how many.
-        threads: processor threads.
 
     Returns:
         At most so many, which each model answers as nearly as a device must. Of those of a kind, none whose verdict one
@@ -116,7 +115,7 @@ def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int, threads: in
     limits = _limits(bundle.manifest)
     for name in sorted(bundle.variants):
         for engine in engines_of(name):
-            runtime = load_runtime(engine, bundle.variants[name], bundle.manifest, threads, name)
+            runtime = load_runtime(engine, bundle.variants[name], bundle.manifest, 1, name)
             detect = Detector(runtime, bundle.manifest).detect
             near = reproduced(bundle, pool, detect, name)
             pool = [

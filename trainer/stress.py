@@ -17,7 +17,7 @@ from appliance.events import Pixels
 from appliance.optics.detections import areas, intersections
 from trainer.augment import KEPT_SHARE
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture, spread
-from trainer.evaluate import Runner, judge_samples
+from trainer.evaluate import Runner, beside_truth, in_threads
 from trainer.metrics import Judged, average_precision, rank
 from trainer.progress import tracked
 from trainer.references import load_input
@@ -88,46 +88,48 @@ def borne_at_export(metrics: Mapping[str, float]) -> dict[str, Robustness]:
     return {name.removeprefix(BEARS): Robustness(metrics[name], None, None, on) for name in names}
 
 
-def sweep(runner: Runner, dataset: Dataset) -> dict[str, Robustness]:
+def sweep(runner: Runner, dataset: Dataset, at_once: int = 1) -> dict[str, Robustness]:
     """Find how much of each stress a model bears.
 
     Args:
         runner: the bundle, as it is run.
-        dataset: defective parts are taken from it, at most 100, spread over it.
+        dataset: of classes that the bundle knows; defective parts are taken from it, at most 100, spread over it.
+        at_once: pictures judged at once.
 
     Returns:
         Name of the stress -> tolerance; empty if nothing is found on the pictures as they are.
     """
     bad = [sample for sample in dataset.samples if not sample.is_good]
     chosen = Dataset(dataset.classes, tuple(spread(bad, MOST_PICTURES)))
-    as_it_is = _ap(runner, chosen, _brighter, 0.0)
+    as_it_is = _ap(runner, chosen, at_once, _brighter, 0.0)
     if not as_it_is > 0.0:
         return {}
-    return {stress.name: _robustness(runner, chosen, stress, as_it_is) for stress in tracked(STRESSES, "stress")}
+    return {
+        stress.name: _robustness(runner, chosen, at_once, stress, as_it_is) for stress in tracked(STRESSES, "stress")
+    }
 
 
-def _robustness(runner: Runner, dataset: Dataset, stress: Stress, as_it_is: float) -> Robustness:
+def _robustness(runner: Runner, dataset: Dataset, at_once: int, stress: Stress, as_it_is: float) -> Robustness:
     borne, lowest = 0.0, as_it_is
     for level in stress.levels:
-        found = min(_ap(runner, dataset, change, level) for change in stress.changes)
+        found = min(_ap(runner, dataset, at_once, change, level) for change in stress.changes)
         if found < as_it_is - LARGEST_LOSS:
             return Robustness(borne, lowest, is_whole_range=False, pictures=len(dataset.samples))
         borne, lowest = level, min(lowest, found)
     return Robustness(borne, lowest, is_whole_range=True, pictures=len(dataset.samples))
 
 
-def _ap(runner: Runner, dataset: Dataset, change: Change, level: float) -> float:
+def _ap(runner: Runner, dataset: Dataset, at_once: int, change: Change, level: float) -> float:
     geometry = runner.manifest.geometry
-    rests: list[Boxes] = []
+    names = [item.name for item in runner.manifest.classes]
 
-    def show(sample: Sample) -> tuple[Pixels, Sample]:
+    def judge(sample: Sample) -> Judged:
         picture, moved = change(load_picture(sample.image, geometry.picture_channels), sample.boxes, level)
         seen, rest = _divided(sample, moved, picture)
-        rests.append(rest)
-        return load_input(sample, geometry.channels, picture), seen
+        found = runner.detect(load_input(sample, geometry.channels, picture))
+        return _without(beside_truth(found, seen, dataset.classes, names), rest)
 
-    judged, _ = judge_samples(runner, dataset, show, is_quiet=True)
-    return average_precision(rank([_without(each, rest) for each, rest in zip(judged, rests, strict=True)]))
+    return average_precision(rank(list(in_threads(judge, dataset.samples, at_once))))
 
 
 def _divided(sample: Sample, moved: Boxes, picture: Pixels) -> tuple[Sample, Boxes]:

@@ -106,14 +106,14 @@ class Gate:
         base: the bundle with model.onnx alone.
         dataset: the held-out half.
         judged: what model.onnx found on it.
-        threads: processor threads.
+        at_once: pictures judged at once.
     """
 
-    def __init__(self, base: Bundle, dataset: Dataset, judged: list[Judged], threads: int) -> None:
+    def __init__(self, base: Bundle, dataset: Dataset, judged: list[Judged], at_once: int = 1) -> None:
         self.base = base
         self._leaves_out = False
         self._dataset = dataset
-        self._threads = threads
+        self._at_once = at_once
         self._ap = _ap(judged)
         self._limits = np.array([item.limit for item in base.manifest.classes])
         self._rejected = [rejected(part, self._limits) for part in judged]
@@ -142,10 +142,10 @@ class Gate:
         """
         tolerances, aps, changed, worse = [], [], [], []
         for engine in engines_of(name):
-            runtime = load_runtime(engine, model_onnx, self.base.manifest, self._threads, name)
+            runtime = load_runtime(engine, model_onnx, self.base.manifest, 1, name)
             try:
                 tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))
-                judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset)
+                judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset, at_once=self._at_once)
             finally:
                 runtime.close()
             aps.append(_ap(judged))

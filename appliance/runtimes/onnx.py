@@ -80,7 +80,7 @@ def available_providers() -> list[str]:
 
 
 class OnnxRuntime:
-    """Runs a model of the appliance's contract; used by one thread."""
+    """Runs a model of the appliance's contract; several threads may ask at once."""
 
     def __init__(
         self,

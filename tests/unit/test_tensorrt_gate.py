@@ -102,7 +102,7 @@ def test_what_the_trainer_s_own_gate_lets_into_a_bundle_is_built(
     dataset = read_dataset(tmp_path)
     split = split_by_group(dataset, dataset.groups()[:1])
     judged, _ = judge_samples(BundleRunner(bundle.model_onnx, bundle.manifest), split.validation, is_quiet=True)
-    models = make_variants(Gate(bundle, split.validation, judged, threads=2), split, ("fp16", "int8")).models()
+    models = make_variants(Gate(bundle, split.validation, judged, at_once=2), split, ("fp16", "int8")).models()
     assert {name: built(library, model)[0] for name, model in models.items()} == {"fp16": "fp16", "int8": "int8"}
 
 

@@ -224,7 +224,7 @@ def test_one_image_in_three_may_go_for_a_model_with_fewer_bits_and_no_kind(
     judged, _ = judge_samples(runner, parts.dataset(), is_quiet=True)
     golden = (*map(near, greys), *[good] * 3)
     base = Bundle(tiny_manifest(), tiny_model(64, 64), golden, tiny_baseline(), "", "")
-    gate = Gate(base, parts.dataset(), judged, threads=1)
+    gate = Gate(base, parts.dataset(), judged)
     assert "on the golden images it finds other things" in str(attempt(gate, "fp16", weaker(), "conversion", (), ()))
     made = attempt(gate.leaving_out(), "fp16", weaker(), "conversion", (), ())
     if is_taken:

@@ -69,7 +69,7 @@ def gate(boards: Split) -> Gate:
     """Judges models beside the shipped one."""
     bundle = read_bundle(SHIPPED_BUNDLE)
     judged, _ = judge_samples(BundleRunner(bundle.model_onnx, bundle.manifest), boards.validation, is_quiet=True)
-    return Gate(bundle, boards.validation, judged, threads=1)
+    return Gate(bundle, boards.validation, judged)
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_a_layer_that_8_bits_spoil_stays_float_and_the_others_do_not(gate: Gate,
     model_onnx, layer = _with_an_outlier(gate.base.model_onnx)
     base = replace(gate.base, model_onnx=model_onnx)
     judged, _ = judge_samples(BundleRunner(model_onnx, base.manifest), boards.validation, is_quiet=True)
-    made = make_variants(Gate(base, boards.validation, judged, threads=1), boards, ("int8",)).made["int8"].variant
+    made = make_variants(Gate(base, boards.validation, judged), boards, ("int8",)).made["int8"].variant
     assert made.ap_drop <= MOST_DROP
     assert layer in made.kept_float
     assert len(set(quantisable(model_onnx)) - set(made.kept_float)) >= len(quantisable(model_onnx)) // 2
@@ -281,7 +281,7 @@ def test_a_model_that_rejects_more_good_parts_is_refused_whatever_its_ap(gate: G
     bundle = gate.base
     judged, _ = judge_samples(BundleRunner(bundle.model_onnx, bundle.manifest), dataset, is_quiet=True)
     judged[chosen] = judged[chosen].take(np.zeros(len(judged[chosen].labels), bool))  # a model that knows it is good
-    made = attempt(Gate(bundle, dataset, judged, threads=1), "fp16", to_fp16(bundle.model_onnx), "conversion", (), ())
+    made = attempt(Gate(bundle, dataset, judged), "fp16", to_fp16(bundle.model_onnx), "conversion", (), ())
     assert isinstance(made, Made)
     assert made.variant.ap_drop <= MOST_DROP
     variants = Variants()
