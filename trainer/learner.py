@@ -24,6 +24,10 @@ from trainer.teacher import Teacher
 from trainer.team import Team
 
 WEIGHT_DECAY = 0.02
+KERNEL_DECAY = 0.3
+"""Of kernels whose answers are normalised, so that their size means nothing but how far a step turns them: this keeps
+them small enough to be turned until the end (docs/decisions/0047-kernels-that-decay.md)."""
+
 LARGEST_GRADIENT = 10.0
 AVERAGE_DECAY = 0.995
 AVERAGE_WARM_STEPS = 200
@@ -137,7 +141,7 @@ def make_optimizers(net: Net) -> dict[str, Optimizer]:
     hidden = [p for p in net.parameters() if p.ndim > 1 and id(p) not in ends]
     known = {id(p) for p in hidden}
     return {
-        "muon": Muon(hidden, WEIGHT_DECAY),
+        "muon": Muon(hidden, KERNEL_DECAY),
         "adamw": make_adamw(p for p in net.parameters() if id(p) not in known),
     }
 

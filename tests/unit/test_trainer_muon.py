@@ -62,6 +62,25 @@ def test_a_kernel_decays_by_its_rate() -> None:
     assert kernel.detach().flatten().tolist() == pytest.approx([0.95] * 16)
 
 
+def test_only_what_is_normalised_behind_decays_fast() -> None:
+    net = Net(NetShape(1, 3))
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    for weight in net.parameters():
+        weight.grad = torch.zeros_like(weight)
+    for optimizer in make_optimizers(net).values():
+        _step(optimizer, rate=0.1)
+    left = {
+        name: float(weight.detach().norm() / before[name].norm())
+        for name, weight in net.named_parameters()
+        if before[name].norm() > 0
+    }
+    heads = {"class_head.weight", "box_head.weight"}
+    kernels = {name for name, weight in net.named_parameters() if weight.ndim > 1} - heads - {"stem.0.weight"}
+    assert max(left[name] for name in kernels) < 0.98
+    assert min(left[name] for name in left.keys() - kernels) > 0.99
+    assert max(left[name] for name in heads) < 1.0
+
+
 def test_what_the_gradient_hardly_shows_is_learned_sooner_than_by_adamw() -> None:
     left = {}
     for name in ("muon", "adamw"):
