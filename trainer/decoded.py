@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from trainer.device import usable_cores
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
 from trainer.team import Team
+from trainer.threads import in_threads
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -38,10 +38,8 @@ def decode(samples: Sequence[Sample], channels: int) -> Iterator[Pixels]:
     Raises:
         ConfigError: A file is missing or damaged.
     """
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        yield from tracked(
-            pool.map(partial(load_input, channels=channels), samples), "decode the pictures", len(samples)
-        )
+    decoded = in_threads(partial(load_input, channels=channels), samples, usable_cores())
+    yield from tracked(decoded, "decode the pictures", len(samples))
     misplaced_pairs.tell()
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -39,6 +38,7 @@ from trainer.rankings import Rankings
 from trainer.references import load_input, misplaced_pairs
 from trainer.score_calibration import folded
 from trainer.spent import Spent
+from trainer.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def load_runtime(
-    engine: EngineName, model_onnx: bytes, manifest: Manifest, threads: int, precision: Precision = "f32"
+    engine: EngineName, model_onnx: bytes, manifest: Manifest, threads: int = 1, precision: Precision = "f32"
 ) -> Runtime:
     """Load a model into one of the appliance's own runtimes.
 
@@ -206,17 +206,16 @@ class _Own(threading.local):
 
 
 class BundleRunner(Runner):
-    """A model file and its manifest, run by ONNX Runtime with one processor thread or more.
+    """A model file and its manifest, run by ONNX Runtime with one processor thread for a picture.
 
     Args:
         model_onnx: the model file.
         manifest: what the bundle says about it.
-        threads: processor threads.
         overlap_px: as `Runner` takes it.
     """
 
-    def __init__(self, model_onnx: bytes, manifest: Manifest, threads: int = 1, overlap_px: int | None = None) -> None:
-        super().__init__(OnnxRuntime(model_onnx, manifest, threads=threads), manifest, overlap_px)
+    def __init__(self, model_onnx: bytes, manifest: Manifest, overlap_px: int | None = None) -> None:
+        super().__init__(OnnxRuntime(model_onnx, manifest), manifest, overlap_px)
 
 
 def judge_samples(
@@ -255,21 +254,6 @@ def judge_samples(
     done = list(each if is_quiet else tracked(each, "judge", len(dataset.samples)))
     misplaced_pairs.tell()
     return [judged for judged, _ in done], Spent.of([took_ms for _, took_ms in done])
-
-
-Done = TypeVar("Done")
-
-
-def in_threads(work: Callable[[Sample], Done], samples: Sequence[Sample], at_once: int) -> Iterator[Done]:
-    """Do something with each sample, with so many at once, and give what comes of it in their order.
-
-    Args:
-        work: may be done by several threads.
-        samples: in order.
-        at_once: threads.
-    """
-    with ThreadPoolExecutor(at_once) as threads:
-        yield from threads.map(work, samples)
 
 
 def beside_truth(found: tuple[Detection, ...], sample: Sample, classes: tuple[str, ...], names: list[str]) -> Judged:

@@ -63,9 +63,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
     for words in refusals:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
-    at_once, at_export = usual_at_once(arguments.threads), borne_at_export(bundle.manifest.lineage.metrics)
-    tolerances = sweep(runner, dataset, at_once) if arguments.stress else at_export
+    tolerances = borne_at_export(bundle.manifest.lineage.metrics)
     if arguments.stress:
+        tolerances = sweep(runner, dataset, usual_at_once(arguments.threads))
         for name, tolerance in tolerances.items():
             _out.print(tolerance.words(name))
     found = _judged_otherwise(arguments, bundle, dataset)

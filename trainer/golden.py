@@ -115,7 +115,7 @@ def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int) -> list[Gol
     limits = _limits(bundle.manifest)
     for name in sorted(bundle.variants):
         for engine in engines_of(name):
-            runtime = load_runtime(engine, bundle.variants[name], bundle.manifest, 1, name)
+            runtime = load_runtime(engine, bundle.variants[name], bundle.manifest, precision=name)
             detect = Detector(runtime, bundle.manifest).detect
             near = reproduced(bundle, pool, detect, name)
             pool = [

@@ -17,10 +17,11 @@ from appliance.events import Pixels
 from appliance.optics.detections import areas, intersections
 from trainer.augment import KEPT_SHARE
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture, spread
-from trainer.evaluate import Runner, beside_truth, in_threads
+from trainer.evaluate import Runner, beside_truth
 from trainer.metrics import Judged, average_precision, rank
 from trainer.progress import tracked
 from trainer.references import load_input
+from trainer.threads import in_threads
 
 LARGEST_LOSS = 0.01
 """Of the AP at IoU 0.33, pooled, 0..1."""

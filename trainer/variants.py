@@ -142,7 +142,7 @@ class Gate:
         """
         tolerances, aps, changed, worse = [], [], [], []
         for engine in engines_of(name):
-            runtime = load_runtime(engine, model_onnx, self.base.manifest, 1, name)
+            runtime = load_runtime(engine, model_onnx, self.base.manifest, precision=name)
             try:
                 tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))
                 judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset, at_once=self._at_once)

@@ -39,7 +39,7 @@ def on_the_line(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
 
 
 def inspected(pixels: Pixels, recipe: BoundRecipe, bundle: Bundle) -> tuple[Detection, ...]:
-    runtime = OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=1)
+    runtime = OnnxRuntime(bundle.model_onnx, bundle.manifest)
     inspect = PartInspection(recipe, Inference(recipe, bundle.manifest, runtime))
     _, views = inspect({"top": Frame("top", 1, pixels, utc_now(), 0)}, {})
     return views[0].detections
@@ -47,7 +47,7 @@ def inspected(pixels: Pixels, recipe: BoundRecipe, bundle: Bundle) -> tuple[Dete
 
 def at_the_trainer(folder: Path, pixels: Pixels) -> tuple[Detection, ...]:
     bundle = read_bundle(tiny_bundle(folder / "tiny.bundle"))
-    return BundleRunner(bundle.model_onnx, bundle.manifest, threads=1, overlap_px=OVERLAP_PX).detect(pixels)
+    return BundleRunner(bundle.model_onnx, bundle.manifest, overlap_px=OVERLAP_PX).detect(pixels)
 
 
 @given(seed=st.integers(0, 2**16), width=st.sampled_from([64, 112, 160]), height=st.sampled_from([64, 112]))
@@ -80,7 +80,7 @@ def test_trainer_and_replay_cut_a_large_picture_into_the_same_tiles(
     write_station(tmp_path / "station", path, bundle, Scene.recorded(tmp_path / "recorded"), port=None)
     recipe, document = load_recipe(tmp_path / "station" / "recipe.yaml")
     found = inspected(pixels, recipe.bind(bundle.manifest, document), bundle)
-    assert found == BundleRunner(bundle.model_onnx, bundle.manifest, threads=1).detect(pixels)
+    assert found == BundleRunner(bundle.model_onnx, bundle.manifest).detect(pixels)
     assert len(found) > 2
 
 
@@ -123,7 +123,7 @@ def test_a_model_that_compares_is_shown_the_same_by_trainer_and_by_stations_of_a
     document = make_document(view)
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels))
     recipe = document.into(Recipe).bind(bundle.manifest, document)
-    runtime = WatchedRuntime(OnnxRuntime(bundle.model_onnx, bundle.manifest, threads=1))
+    runtime = WatchedRuntime(OnnxRuntime(bundle.model_onnx, bundle.manifest))
     inspect = PartInspection(recipe, Inference(recipe, bundle.manifest, runtime))
     _, views = inspect({"top": Frame("top", 1, part, utc_now(), 0)}, {})
 
@@ -131,6 +131,6 @@ def test_a_model_that_compares_is_shown_the_same_by_trainer_and_by_stations_of_a
     sample = Sample(tmp_path / "part.png", *nothing, "board", False, tmp_path / "good_0.png")
     at_the_trainer = load_input(sample, channels)
     assert np.array_equal(runtime.shown[0][0], at_the_trainer[:320, :320])
-    runner = BundleRunner(bundle.model_onnx, bundle.manifest, threads=1, overlap_px=OVERLAP_PX)
+    runner = BundleRunner(bundle.model_onnx, bundle.manifest, overlap_px=OVERLAP_PX)
     assert views[0].detections == runner.detect(at_the_trainer)
     assert views[0].detections

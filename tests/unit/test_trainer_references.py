@@ -42,7 +42,7 @@ def test_an_evaluation_warns_once_of_pairs_that_a_station_would_call_misplaced(
 ) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=2))
     classes = tuple(item.name for item in bundle.manifest.classes)
-    runner, data = BundleRunner(bundle.model_onnx, bundle.manifest, threads=1), dataset(tmp_path)
+    runner, data = BundleRunner(bundle.model_onnx, bundle.manifest), dataset(tmp_path)
     data = Dataset(classes, data.samples)
     judged, _ = judge_samples(runner, data, is_quiet=True)
     told = " ".join(capsys.readouterr().err.split())
