@@ -19,7 +19,7 @@ from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
-from benchmarks.trainer import deeppcb, little_data
+from benchmarks.trainer import little_data, whole_way
 from tests.models import spot_picture, tiny_bundle
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
@@ -114,7 +114,7 @@ def test_what_a_training_took_is_told_as_far_as_it_was_judged() -> None:
     def epoch(step: int, ap: float | None, mib: int) -> dict[str, object]:
         return {"step": step, "elapsed_s": 2 * step, "peak_memory_mib": mib} | ({} if ap is None else {"ap_pooled": ap})
 
-    told = deeppcb.training([epoch(10, None, 5), epoch(20, 0.9, 9), epoch(30, 0.95, 7), epoch(40, 0.94, 8)])
+    told = whole_way.training([epoch(10, None, 5), epoch(20, 0.9, 9), epoch(30, 0.95, 7), epoch(40, 0.94, 8)])
     assert told == {
         "steps": 40,
         "seconds": 80,
@@ -122,7 +122,7 @@ def test_what_a_training_took_is_told_as_far_as_it_was_judged() -> None:
         "seconds_to_ap_095": 60,
         "curve": [(20, 0.9), (30, 0.95), (40, 0.94)],
     }
-    assert deeppcb.training([epoch(10, 0.9, 5)])["seconds_to_ap_095"] is None
+    assert whole_way.training([epoch(10, 0.9, 5)])["seconds_to_ap_095"] is None
 
 
 @pytest.mark.long
