@@ -20,6 +20,7 @@ from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
 from benchmarks.trainer import little_data, whole_way
+from benchmarks.trainer.drawn_tiles import KINDS, draw
 from tests.models import spot_picture, tiny_bundle
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
@@ -123,6 +124,21 @@ def test_what_a_training_took_is_told_as_far_as_it_was_judged() -> None:
         "curve": [(20, 0.9), (30, 0.95), (40, 0.94)],
     }
     assert whole_way.training([epoch(10, 0.9, 5)])["seconds_to_ap_095"] is None
+
+
+def test_drawn_tiles_are_the_same_each_time_and_a_data_set_like_a_factory_s(tmp_path: Path) -> None:
+    for name, seed in (("one", 3), ("again", 3), ("other", 4)):
+        draw(tmp_path / name, 60, seed)
+    one, again, other = (sorted((tmp_path / name).iterdir()) for name in ("one", "again", "other"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in again]
+    assert not {path.read_bytes() for path in one} & {path.read_bytes() for path in other}
+    tiles = read_dataset(Source(tmp_path / "one"))
+    assert tiles.classes == tuple(KINDS)
+    assert 0 < sum(not tile.is_good for tile in tiles.samples) < len(tiles.samples) / 2
+    sizes = [cv2.imread(str(tile.image)).shape[1::-1] for tile in tiles.samples]
+    assert len(set(sizes)) > 50
+    for tile, size in zip(tiles.samples, sizes, strict=True):
+        assert (tile.boxes[:, :2] >= 0).all() and (tile.boxes[:, 2:] <= size).all()
 
 
 @pytest.mark.long
