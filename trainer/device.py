@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -73,6 +75,17 @@ def usual_at_once(threads: int = 1) -> int:
         threads: processor threads for each of them.
     """
     return max(1, min(MOST_AT_ONCE, usable_cores() // threads))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """For the length of a `with` block torch calculates with one processor thread in each thread that begins in it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -17,6 +17,9 @@ from trainer.files import write_json
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 
+MOST_ROWS = 24
+"""Groups that are listed; of more the first and the last."""
+
 
 def divide(dataset: Dataset, holdout: tuple[str, ...], seed: int, allow_leakage: bool) -> tuple[Split, str | None]:
     """Hold out the groups that are named, or draw them so that copies stay on one side.
@@ -38,7 +41,7 @@ def divide(dataset: Dataset, holdout: tuple[str, ...], seed: int, allow_leakage:
     split = split_by_group(dataset, holdout, seed=seed, ties=ties)
     leak = leaks(split, copies)
     if leak and not allow_leakage:
-        raise ConfigError(f"{leak}; or say --allow-leakage, and do not rely on the figures")
+        raise ConfigError(f"{leak}; or train with --allow-leakage, and do not rely on the figures")
     return split, leak
 
 
@@ -82,11 +85,20 @@ def show_split(split: Split) -> None:
     table = Table(title="what was read")
     for name in rows[0]:
         table.add_column(name, justify="left" if name in ("group", "split") else "right")
-    shown = rows if len(rows) <= 24 else [*rows[:12], *rows[-12:]]
-    for row in shown:
+    for row in _telling(rows):
         table.add_row(*(str(value) for value in row.values()))
     for half, name in ((split.train, "train"), (split.validation, "validation")):
         good = sum(sample.is_good for sample in half.samples)
         counts = [str(count) for count in half.boxes_per_class().values()]
         table.add_row(f"{len(half.groups())} groups", name, str(len(half.samples)), str(good), *counts, style="bold")
     _out.print(table)
+
+
+def _telling(rows: list[dict[str, str | int]]) -> list[dict[str, str | int]]:
+    """Leave out what nobody reads: of many groups those in the middle, and all of them if each is one picture."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    if all(row["pictures"] == 1 for row in rows):
+        return []
+    gap: dict[str, str | int] = dict.fromkeys(rows[0], "...")
+    return [*rows[: MOST_ROWS // 2], gap, *rows[-MOST_ROWS // 2 :]]

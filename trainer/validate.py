@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -15,18 +14,16 @@ from torch import Tensor
 from appliance.events import Pixels
 from appliance.optics.detections import Candidates, suppress
 from trainer.candidates import CANDIDATES, pick
-from trainer.datasets.sample import Boxes, Dataset, Labels
-from trainer.device import usable_cores
+from trainer.datasets.sample import Boxes, Dataset, Labels, Sample
+from trainer.device import one_thread_each, usual_at_once
 from trainer.learner import as_input
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank, rank_classes
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
 from trainer.references import load_input, misplaced_pairs
+from trainer.threads import in_threads
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
-
-AT_ONCE = 32
-"""Pictures that are decoded while others are judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +67,28 @@ def validate(net: Net, dataset: Dataset) -> Figures:
     return Figures(average_precision(ranking), classes, best, parts)
 
 
-def judge(net: Net, dataset: Dataset) -> Iterator[Judged]:
+def judge(net: Net, dataset: Dataset, at_once: int | None = None) -> Iterator[Judged]:
     """Run a net over whole pictures.
+
+    Args:
+        net: put into evaluation mode.
+        dataset: what is judged.
+        at_once: pictures at once; None: one a core, because other processes of a training wait meanwhile.
 
     Yields:
         One item per picture, in the data set's order.
     """
     net.eval()
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for start in range(0, len(dataset.samples), AT_ONCE):
-            some = dataset.samples[start : start + AT_ONCE]
-            pictures = pool.map(partial(load_input, channels=net.shape.channels), some)
-            for sample, picture in zip(some, pictures, strict=True):
-                boxes, scores, labels = detect(net, torch.from_numpy(pad(picture))[None])
-                found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
-                yield Judged(
-                    found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group, sample.camera
-                )
+    with one_thread_each():
+        yield from in_threads(partial(_judged, net), dataset.samples, at_once or usual_at_once())
     misplaced_pairs.tell()
+
+
+def _judged(net: Net, sample: Sample) -> Judged:
+    picture = pad(load_input(sample, net.shape.channels))
+    boxes, scores, labels = detect(net, torch.from_numpy(picture)[None])
+    found = suppress(Candidates(boxes[0], scores[0], labels[0]), NMS_IOU)
+    return Judged(found.boxes, found.scores, found.labels, sample.boxes, sample.labels, sample.group, sample.camera)
 
 
 def pad(picture: Pixels) -> Pixels:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from appliance.events import Pixels
 from appliance.ports import RawDetections
@@ -14,7 +15,11 @@ from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.evaluate import BundleRunner, Runner, judge_samples
+from trainer.metrics import Judged
+from trainer.model import Net
+from trainer.sizes import NetShape
 from trainer.stress import sweep
+from trainer.validate import judge
 
 PATIENCE_S = 60.0
 
@@ -28,16 +33,36 @@ def spots(tmp_path: Path) -> Dataset:
     return Dataset(("spot",), tuple(sample for pair in zip(*found, strict=True) for sample in pair))
 
 
+def assert_same(some: list[Judged], others: list[Judged]) -> None:
+    for one, other in zip(some, others, strict=True):
+        assert one.group == other.group
+        for name in ("boxes", "scores", "labels", "true_boxes"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+
+
 def test_pictures_of_any_size_are_judged_at_once_as_one_by_one(spots: Dataset) -> None:
     runner = BundleRunner(tiny_model(64, 64), tiny_manifest())
     (alone, _), (together, _) = (judge_samples(runner, spots, is_quiet=True, at_once=n) for n in (1, 5))
     assert len(alone) == len(spots.samples)
     assert any(len(each.scores) for each in alone)
-    for one, other in zip(alone, together, strict=True):
-        assert one.group == other.group
-        for name in ("boxes", "scores", "labels", "true_boxes"):
-            assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert_same(alone, together)
     assert sweep(runner, spots, at_once=5) == sweep(runner, spots)
+
+
+def test_a_net_in_training_judges_pictures_at_once_as_one_by_one(spots: Dataset) -> None:
+    torch.manual_seed(3)
+    net = Net(NetShape(1, 1, 16, 1, 16))
+    threads: list[int] = []
+    net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone, together = (list(judge(net, spots, at_once)) for at_once in (1, 5))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1] * 2 * len(spots.samples)
+    assert_same(alone, together)
 
 
 class _Meeting(OnnxRuntime):

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,26 @@ def test_named_groups_are_held_out_and_told(tmp_path: Path) -> None:
     assert sum(int(row["pictures"]) for row in rows) == 12
     boxes = sum(len(sample.labels) for sample in split.validation.samples)
     assert int(rows[2]["scratch"]) + int(rows[2]["dent"]) == boxes
+
+
+def test_of_many_groups_those_are_listed_that_tell_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_deeppcb(tmp_path, {f"board{number:02}": 1 for number in range(30)})
+    good, split = tmp_path / "good.txt", ["data", "split", "--data", str(tmp_path), "--holdout", "board03,board04"]
+
+    def said(*more: str) -> str:
+        assert main([*split, *more]) == 1  # these pictures are copies of each other
+        return capsys.readouterr().out
+
+    assert said().count("board") == 24 and "..." in said()
+    good.write_text("board00/board00/0_temp.jpg\n")  # the only one with two pictures
+    assert said("--good-list", str(good)).count("board") == 24
+    (tmp_path / "other").mkdir()
+    shutil.copy(tmp_path / "board00/board00/0_temp.jpg", tmp_path / "other/0_temp.jpg")
+    good.write_text("other/0_temp.jpg\n")
+    alone = said("--good-list", str(good))
+    assert "29 groups" in alone and "2 groups" in alone and "board" not in alone
 
 
 def test_an_unknown_or_only_group_cannot_be_held_out(tmp_path: Path) -> None:
