@@ -78,10 +78,10 @@ def usual_at_once(threads: int = 1) -> int:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """For the length of a `with` block torch calculates with one processor thread in each thread that begins in it."""
+def threads_each(count: int) -> Iterator[None]:
+    """For the length of a `with` block torch calculates with so many processor threads in each thread begun in it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

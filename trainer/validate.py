@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,8 +15,8 @@ from torch import Tensor
 from appliance.events import Pixels
 from appliance.optics.detections import Candidates, suppress
 from trainer.candidates import CANDIDATES, pick
-from trainer.datasets.sample import Boxes, Dataset, Labels, Sample
-from trainer.device import one_thread_each, usual_at_once
+from trainer.datasets.sample import Boxes, Dataset, Labels, Sample, picture_size
+from trainer.device import MOST_AT_ONCE, threads_each, usable_cores, usual_at_once
 from trainer.learner import as_input
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank, rank_classes
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
@@ -24,6 +25,9 @@ from trainer.threads import in_threads
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
+
+MOST_PIXELS_AT_ONCE = MOST_AT_ONCE * 640 * 640
+"""Of pictures that are judged at once: a net keeps some hundred bytes for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,22 @@ def judge(net: Net, dataset: Dataset, at_once: int | None = None) -> Iterator[Ju
     Args:
         net: put into evaluation mode.
         dataset: what is judged.
-        at_once: pictures at once; None: one a core, because other processes of a training wait meanwhile.
+        at_once: pictures at once; None: one a core, because other processes of a training wait meanwhile, and fewer
+            where they are large.
 
     Yields:
         One item per picture, in the data set's order.
     """
     net.eval()
-    with one_thread_each():
-        yield from in_threads(partial(_judged, net), dataset.samples, at_once or usual_at_once())
+    at_once = at_once or _usual_at_once(dataset)
+    with threads_each(max(1, usable_cores() // at_once)):
+        yield from in_threads(partial(_judged, net), dataset.samples, at_once)
     misplaced_pairs.tell()
+
+
+def _usual_at_once(dataset: Dataset) -> int:
+    largest_px = max((math.prod(picture_size(s.image, "the data set")) for s in dataset.samples), default=1)
+    return max(1, min(usual_at_once(), MOST_PIXELS_AT_ONCE // largest_px))
 
 
 def _judged(net: Net, sample: Sample) -> Judged:

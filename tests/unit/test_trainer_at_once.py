@@ -1,6 +1,7 @@
 """Pictures judged at once are judged as one after the other, and really at once where the runtime allows it."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.models import tiny_manifest, tiny_model
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
+from trainer.device import usable_cores
 from trainer.evaluate import BundleRunner, Runner, judge_samples
 from trainer.metrics import Judged
 from trainer.model import Net
@@ -55,14 +57,24 @@ def test_a_net_in_training_judges_pictures_at_once_as_one_by_one(spots: Dataset)
     threads: list[int] = []
     net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(3)
     try:
-        alone, together = (list(judge(net, spots, at_once)) for at_once in (1, 5))
-        assert torch.get_num_threads() == 2
+        alone = [one for each in spots.samples for one in judge(net, replace(spots, samples=(each,)), usable_cores())]
+        together = list(judge(net, spots, usable_cores()))
+        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
     assert threads == [1] * 2 * len(spots.samples)
     assert_same(alone, together)
+
+
+def test_large_pictures_are_judged_one_by_one_with_all_cores(tmp_path: Path) -> None:
+    write_tiny_deeppcb(tmp_path, {"a": 1, "b": 1}, side_px=2048)
+    threads: list[int] = []
+    net = Net(NetShape(1, 1, 16, 1, 16))
+    net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
+    assert len(list(judge(net, read_dataset(tmp_path)))) == 4
+    assert threads == [usable_cores()] * 4
 
 
 class _Meeting(OnnxRuntime):
