@@ -40,6 +40,9 @@ SHADE_WEIGHT = 0.5
 DEFECT_WEIGHT = 4.0
 """Of the auxiliary task in the loss, and of a defect's pixels over those of the ground in it."""
 
+LAST_RATE = 0.001
+"""Of the highest rate, at the end: no picture comes twice, so there are none to fit."""
+
 TOLD_EVERY_S = 20.0
 
 
@@ -143,7 +146,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
         if done >= 1.0:
             break
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = dials.rate * one_cycle(done)
+            group["lr"] = dials.rate * one_cycle(done, LAST_RATE)
         loss = _loss(taught, [part.to(device, non_blocking=True) for part in batch], is_bf16)
         taught.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -38,6 +38,10 @@ from trainer.teacher import Teacher
 from trainer.team import Team, gathered, launched_size
 from trainer.validate import Figures, validate
 
+LAST_RATE = 0.1
+"""Of the highest rate, at the end: the average calms the weights, and with less they fit the pictures at hand
+(docs/decisions/0048-a-rate-that-does-not-fall-to-nothing.md)."""
+
 
 def train(
     split: Split,
@@ -149,7 +153,7 @@ def _steps(run: Learner, pictures: Pictures, clock: _Clock) -> Iterator[tuple[fl
         done = clock.done(run.state.epoch + index / pictures.steps)
         if done >= 1.0:
             return
-        yield done, run.learn(batch, clock.plan.rate * one_cycle(done))
+        yield done, run.learn(batch, clock.plan.rate * one_cycle(done, LAST_RATE))
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -198,11 +202,12 @@ class _Clock:
         return epoch / (self.plan.epochs or 1)
 
 
-def one_cycle(done: float, warm: float = 0.08) -> float:
-    """Return the learning rate's factor: up from 1/25 over the warm-up, then down a half cosine to 1/1000.
+def one_cycle(done: float, last: float, warm: float = 0.08) -> float:
+    """Return the learning rate's factor: up from 1/25 over the warm-up, then down a half cosine.
 
     Args:
         done: share of the run that is over, 0..1.
+        last: factor at the end.
         warm: share of the run that warms up.
 
     Source:
@@ -210,7 +215,7 @@ def one_cycle(done: float, warm: float = 0.08) -> float:
     """
     if done < warm:
         return 0.04 + 0.96 * done / warm
-    return 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
 
 def _progress(is_shown: bool) -> Progress:

@@ -58,7 +58,7 @@ def _tile(rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[tuple[str, 
     tile = _ground(rng, height, width)
     boxes = []
     kind = rng.choice([*KINDS, ""], p=[*SHARES.values(), 1 - sum(SHARES.values())])
-    for _ in range(rng.choice([1, 2, 3], p=[0.75, 0.18, 0.07]) if kind else 0):
+    for _ in range(rng.integers(1, 4) if kind == "blowhole" else bool(kind)):  # larger ones would lie over each other
         there, strength = KINDS[str(kind)](rng, height, width)
         rows, columns = np.nonzero(there >= EDGE)
         tile += strength * there

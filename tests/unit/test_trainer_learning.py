@@ -213,13 +213,14 @@ def test_an_impossible_plan_is_refused(plan: Plan, tmp_path: Path) -> None:
         train(_split(tmp_path), plan, tmp_path / "run")
 
 
-def test_the_rate_rises_and_then_falls_to_nearly_nothing() -> None:
-    rates = [one_cycle(done) for done in np.linspace(0, 1, 101)]
+@given(st.floats(0.001, 0.5))
+def test_the_rate_rises_and_then_falls_to_its_last(last: float) -> None:
+    rates = [one_cycle(done, last) for done in np.linspace(0, 1, 101)]
     peak = int(np.argmax(rates))
     assert rates[peak] == pytest.approx(1.0, abs=0.02)
     assert np.all(np.diff(rates[: peak + 1]) > 0)
     assert np.all(np.diff(rates[peak:]) < 0)
-    assert rates[-1] < 0.01
+    assert rates[-1] == pytest.approx(last)
 
 
 def test_a_picture_is_padded_only_where_it_must_be() -> None:
