@@ -41,7 +41,7 @@ def divide(dataset: Dataset, holdout: tuple[str, ...], seed: int, allow_leakage:
     split = split_by_group(dataset, holdout, seed=seed, ties=ties)
     leak = leaks(split, copies)
     if leak and not allow_leakage:
-        raise ConfigError(f"{leak}; or train with --allow-leakage, and do not rely on the figures")
+        raise ConfigError(f"{leak}; or say --allow-leakage, and do not rely on the figures")
     return split, leak
 
 

@@ -105,7 +105,8 @@ def add_net(command: argparse.ArgumentParser) -> None:
         "--threads",
         type=count,
         default=1,
-        help="processor threads for the arithmetic; another process prepares the pictures (default %(default)s)",
+        help="processor threads for the arithmetic; another process prepares the pictures, and held-out ones are "
+        "judged with all cores (default %(default)s)",
     )
     command.add_argument(
         "--workers",

@@ -27,7 +27,7 @@ NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""
 
 MOST_PIXELS_AT_ONCE = MOST_AT_ONCE * 640 * 640
-"""Of pictures that are judged at once: a net keeps some hundred bytes for each."""
+"""Of all pictures together that are judged at once: a net keeps some hundred bytes for each pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ def judge(net: Net, dataset: Dataset, at_once: int | None = None) -> Iterator[Ju
     Args:
         net: put into evaluation mode.
         dataset: what is judged.
-        at_once: pictures at once; None: one a core, because other processes of a training wait meanwhile, and fewer
-            where they are large.
+        at_once: pictures at once, among which the cores are shared out; None: one a core, but at most MOST_AT_ONCE,
+            and fewer where they are large. Other processes of a training wait meanwhile.
 
     Yields:
         One item per picture, in the data set's order.

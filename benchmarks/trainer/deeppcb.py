@@ -55,9 +55,9 @@ def _ways(text: str) -> tuple[str, ...]:
 def measure(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make the bundle of one way and return its figures."""
     data, holdout = arguments.data, arguments.holdout
-    judged = ("--data", data, "--groups", ",".join(holdout))
+    judge = ("--data", data, "--groups", ",".join(holdout))
     train = (*WAYS[way], *arguments.train)
-    found = whole_way.measure(arguments.runs / way, "deeppcb", data, train, judged, holdout)
+    found = whole_way.measure(arguments.runs / way, "deeppcb", data, train, judge, holdout)
     return {"held_out": sorted(holdout)} | found
 
 

@@ -1,17 +1,19 @@
 """What the defaults make of pictures that are no boards, by the commands that anybody would use.
 
 `python -m benchmarks.trainer.tiles --runs FOLDER`: draws grey tiles of many sizes with five very unbalanced kinds of
-defect, trains on them, exports, and judges the bundle on as many half again that were drawn apart. FOLDER keeps tiles,
+defect, trains on them, exports, and judges the bundle on half as many that were drawn apart. FOLDER keeps tiles,
 run, bundle and the whole evaluation; what is there goes on from where it ended. What stands behind `--` is added to
 `trainer train`.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.arguments import count
+from appliance.errors import ConfigError
 from benchmarks.mistakes import tell_mistakes
 from benchmarks.results import RESULTS
 from benchmarks.trainer.drawn_tiles import draw
@@ -31,8 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     learned, unseen = arguments.runs / "tiles", arguments.runs / "unseen"
     for folder, pictures, seed in ((learned, arguments.pictures, 0), (unseen, max(1, arguments.pictures // 2), 1)):
-        if not (folder / "annotations.json").exists():  # written when all tiles are there
+        there = folder / "annotations.json"
+        if not there.exists():  # written when all tiles are there
             draw(folder, pictures, seed)
+        elif (drawn := len(json.loads(there.read_text())["images"])) != pictures:
+            raise ConfigError(f"{folder}: holds {drawn} tiles, not {pictures}; name another --runs")
     row = {"pictures": arguments.pictures}
     row |= measure(arguments.runs, "tiles", learned, arguments.train, ("--data", unseen))
     write_json(arguments.json, row)

@@ -21,10 +21,11 @@ from trainer.progress import results
 ENOUGH_AP = 0.95
 MOST_OVERKILL = 0.001
 MOST_ESCAPES = 0.008
+"""Shares of the good and of the bad parts."""
 
 
 def measure(
-    folder: Path, name: str, data: Path, train: Sequence[object], judged: Sequence[object], holdout: Sequence[str] = ()
+    folder: Path, name: str, data: Path, train: Sequence[object], judge: Sequence[object], holdout: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Make a bundle and return its figures.
 
@@ -32,8 +33,8 @@ def measure(
         folder: keeps the run, the bundle, and what was told of them; is made.
         name: of the bundle.
         data: to learn from.
-        train: more for `trainer train`.
-        judged: which data `trainer evaluate` judges on.
+        train: more words for `trainer train`.
+        judge: words that tell `trainer evaluate` what to judge on.
         holdout: groups that the run must have held out; none: as it chose.
 
     Raises:
@@ -51,10 +52,10 @@ def measure(
         bundle.unlink(missing_ok=True)
         made = ["--name", name, "--json", folder / "export.json", "--few-golden", "as many as there are"]
         _trainer("export", run, *made, "--data", data, "--out", bundle)
-    _trainer("evaluate", "--bundle", bundle, *judged, "--json", folder / "figures.json")
+    _trainer("evaluate", "--bundle", bundle, *judge, "--json", folder / "figures.json")
     epochs = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     found = json.loads((folder / "figures.json").read_text())
-    net = {name: state.plan[name] for name in ("width", "depth", "detail", "reference", "seed")}
+    net = {dial: state.plan[dial] for dial in ("width", "depth", "detail", "reference", "seed")}
     return {"machine": machine(), "net": net, "training": training(epochs)} | figures(found)
 
 

@@ -10,6 +10,7 @@ import pytest
 from appliance.bundle.archive import read_bundle
 from appliance.command_messages import CommandReply
 from appliance.demo.station import Scene, write_station
+from appliance.errors import ConfigError
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.simulator.dataset import write_dataset
 from appliance.stores.ledger import SqliteLedger
@@ -19,7 +20,7 @@ from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
-from benchmarks.trainer import little_data, whole_way
+from benchmarks.trainer import little_data, tiles, whole_way
 from benchmarks.trainer.drawn_tiles import KINDS, draw
 from tests.models import spot_picture, tiny_bundle
 from trainer.datasets.reading import read_dataset
@@ -132,13 +133,19 @@ def test_drawn_tiles_are_the_same_each_time_and_a_data_set_like_a_factory_s(tmp_
     one, again, other = (sorted((tmp_path / name).iterdir()) for name in ("one", "again", "other"))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in again]
     assert not {path.read_bytes() for path in one} & {path.read_bytes() for path in other}
-    tiles = read_dataset(Source(tmp_path / "one"))
-    assert tiles.classes == tuple(KINDS)
-    assert 0 < sum(not tile.is_good for tile in tiles.samples) < len(tiles.samples) / 2
-    sizes = [cv2.imread(str(tile.image)).shape[1::-1] for tile in tiles.samples]
+    found = read_dataset(Source(tmp_path / "one"))
+    assert found.classes == tuple(KINDS)
+    assert 0 < sum(not tile.is_good for tile in found.samples) < len(found.samples) / 2
+    sizes = [cv2.imread(str(tile.image)).shape[1::-1] for tile in found.samples]
     assert len(set(sizes)) > 50
-    for tile, size in zip(tiles.samples, sizes, strict=True):
+    for tile, size in zip(found.samples, sizes, strict=True):
         assert (tile.boxes[:, :2] >= 0).all() and (tile.boxes[:, 2:] <= size).all()
+
+
+def test_tiles_of_another_number_are_not_taken_for_those_asked_for(tmp_path: Path) -> None:
+    draw(tmp_path / "tiles", 3, 0)
+    with pytest.raises(ConfigError, match="holds 3 tiles, not 4"):
+        tiles.main(["--runs", str(tmp_path), "--pictures", "4"])
 
 
 @pytest.mark.long

@@ -60,12 +60,23 @@ def test_a_net_in_training_judges_pictures_at_once_as_one_by_one(spots: Dataset)
     torch.set_num_threads(3)
     try:
         alone = [one for each in spots.samples for one in judge(net, replace(spots, samples=(each,)), usable_cores())]
-        together = list(judge(net, spots, usable_cores()))
+        together = list(judge(net, spots, usable_cores()))  # so one thread for each
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
     assert threads == [1] * 2 * len(spots.samples)
     assert_same(alone, together)
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="a second core is not installed")
+def test_a_net_in_training_judges_as_many_pictures_at_once_as_there_are_cores(spots: Dataset) -> None:
+    door, net = threading.Barrier(2, timeout=PATIENCE_S), Net(NetShape(1, 1, 16, 1, 16))
+
+    def wait(*_: object) -> None:
+        door.wait()
+
+    net.register_forward_hook(wait)  # it answers only when two ask at once
+    assert len(list(judge(net, spots))) == len(spots.samples)
 
 
 def test_large_pictures_are_judged_one_by_one_with_all_cores(tmp_path: Path) -> None:

@@ -223,6 +223,15 @@ def test_the_rate_rises_and_then_falls_to_its_last(last: float) -> None:
     assert rates[-1] == pytest.approx(last)
 
 
+def test_the_last_steps_of_a_training_are_at_a_tenth_of_its_rate(tmp_path: Path) -> None:
+    plan = Plan(epochs=8, batch=4, side_px=32, width=8)
+    train(_split(tmp_path), plan, tmp_path / "run")
+    ended = load_checkpoint(tmp_path / "run" / "last.pt").optimizer
+    rates = {group["lr"] for one in ended.values() for group in one["param_groups"]}
+    assert len(rates) == 1
+    assert 0.1 < rates.pop() / plan.rate < 0.12
+
+
 def test_a_picture_is_padded_only_where_it_must_be() -> None:
     picture = np.zeros((64, 96, 1), np.uint8)
     assert pad(picture) is picture

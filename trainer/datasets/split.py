@@ -70,7 +70,8 @@ def split_by_group(
     if not holdout and len(tied) == 1 and len(groups) > 1:
         raise ConfigError(
             "nothing can be held out: pictures of all groups are alike, so that each group is tied to the others; take "
-            "copies off the list (`trainer data check` shows them), or train with --allow-leakage: its figures flatter"
+            "copies off the list (`trainer data check` shows them), or say --allow-leakage where there is one: its "
+            "figures flatter"
         )
     split = _divided(dataset, set(holdout) if holdout else _drawn(dataset, tied, share, seed))
     if not split.train.samples or not split.validation.samples:
