@@ -96,13 +96,19 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> Field:
 
 def _blob(rng: np.random.Generator, height: int, width: int, radius_px: float, soft_px: float) -> Field:
     """Return an uneven round patch somewhere on the tile, 1 inside; float32 [height, width]."""
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    radii = radius_px * (1 + 0.18 * rng.standard_normal(24)) * np.sqrt(rng.uniform(0.6, 1.6))
+    ring = radius_px * _ring(rng, 24, 0.18) * np.sqrt(rng.uniform(0.6, 1.6))
     centre = rng.uniform((0.08, 0.08), (0.92, 0.92)) * (width, height)
-    corners = centre + radii[:, None] * np.stack([np.cos(angles), rng.uniform(0.6, 1.4) * np.sin(angles)], 1)
+    corners = centre + ring * (1, rng.uniform(0.6, 1.4))
     there = np.zeros((height, width), np.float32)
     cv2.fillPoly(there, [np.rint(corners * 8).astype(np.int32)], 1.0, lineType=cv2.LINE_8, shift=3)
     return np.asarray(cv2.GaussianBlur(there, (0, 0), soft_px), np.float32)
+
+
+def _ring(rng: np.random.Generator, corners: int, roughness: float) -> NDArray[np.float64]:
+    """Return so many corners of an uneven circle around 0, radius about 1; float64 [corners, 2]."""
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    radii = 1 + roughness * rng.standard_normal(corners)
+    return np.asarray(radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), np.float64)
 
 
 def _blowhole(rng: np.random.Generator, height: int, width: int) -> tuple[Field, float]:
@@ -128,10 +134,7 @@ def _break(rng: np.random.Generator, height: int, width: int) -> tuple[Field, fl
     middle = rng.uniform((0, 0), (width, height))
     side = rng.integers(4)
     middle[side % 2] = (0, 0, width, height)[side]
-    radius = rng.uniform(12, 55)
-    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    radii = radius * (1 + 0.15 * rng.standard_normal(16))
-    corners = middle + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    corners = middle + rng.uniform(12, 55) * _ring(rng, 16, 0.15)
     there = np.zeros((height, width), np.float32)
     cv2.fillPoly(there, [np.rint(corners).astype(np.int32)], 1.0)
     rough = np.clip(1 + 0.3 * _noise(rng, height, width, (3, 3)), 0.4, 1.6)

@@ -68,7 +68,7 @@ def test_a_net_in_training_judges_pictures_at_once_as_one_by_one(spots: Dataset)
     assert_same(alone, together)
 
 
-@pytest.mark.skipif(usable_cores() < 2, reason="a second core is not installed")
+@pytest.mark.skipif(usable_cores() < 2, reason="with one core there is one at once")
 def test_a_net_in_training_judges_as_many_pictures_at_once_as_there_are_cores(spots: Dataset) -> None:
     door, net = threading.Barrier(2, timeout=PATIENCE_S), Net(NetShape(1, 1, 16, 1, 16))
 
