@@ -128,11 +128,12 @@ def as_input(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 255.0  # stays channels last in memory
 
 
-def make_optimizers(net: Net) -> dict[str, Optimizer]:
+def make_optimizers(net: Net, kernel_decay: float = KERNEL_DECAY) -> dict[str, Optimizer]:
     """Return what moves the weights of a net: Muon the kernels between its first layer and its heads, AdamW the rest.
 
     Args:
         net: its kernels decay, its biases and normalisations do not.
+        kernel_decay: share of a kernel that Muon takes off in a step at rate 1; AdamW's is `WEIGHT_DECAY`.
 
     Returns:
         Optimizers by the names that they have in a checkpoint.
@@ -141,7 +142,7 @@ def make_optimizers(net: Net) -> dict[str, Optimizer]:
     hidden = [p for p in net.parameters() if p.ndim > 1 and id(p) not in ends]
     known = {id(p) for p in hidden}
     return {
-        "muon": Muon(hidden, KERNEL_DECAY),
+        "muon": Muon(hidden, kernel_decay),
         "adamw": make_adamw(p for p in net.parameters() if id(p) not in known),
     }
 

@@ -81,6 +81,18 @@ def test_only_what_is_normalised_behind_decays_fast() -> None:
     assert max(left[name] for name in heads) < 1.0
 
 
+def test_a_decay_that_is_named_is_the_kernels_alone() -> None:
+    torch.manual_seed(0)
+    net = Net(NetShape(1, 3))
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    for weight in net.parameters():
+        weight.grad = torch.zeros_like(weight)
+    for optimizer in make_optimizers(net, kernel_decay=0.0).values():
+        _step(optimizer, rate=0.1)
+    changed = {name for name, weight in net.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed == {"stem.0.weight", "class_head.weight", "box_head.weight"}
+
+
 def test_what_the_gradient_hardly_shows_is_learned_sooner_than_by_adamw() -> None:
     left = {}
     for name in ("muon", "adamw"):
