@@ -15,8 +15,8 @@ from trainer.sizes import TABLE, SizeName
 def sized(asked: Plan, arguments: argparse.Namespace, dataset: Dataset) -> tuple[Plan, SizeName, str]:
     """Give the net the size that was asked for, else the usual one, and say which.
 
-    Beside a reference `nano` finds what there is to find. From single pictures `small` finds more (docs/training.md),
-    if there are enough to begin with random weights, since none are shipped for it.
+    Beside a reference `nano` finds what there is to find. From single pictures `small` finds more
+    (docs/training-figures.md), if there are enough to begin with random weights, since none are shipped for it.
 
     Args:
         asked: what else was chosen.
