@@ -83,6 +83,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     export.add_argument("--released-by", default="nobody yet", help="who answers for it")
     export.add_argument(
+        "--intended-use", default="", metavar="WORDS", help="what it is for and where; stands in the model card"
+    )
+    export.add_argument(
         "--severity",
         type=_severities,
         default={},

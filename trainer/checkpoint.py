@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -60,6 +61,15 @@ class Checkpoint:
     weights: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 in hexadecimal of the averaged weights alone: of equal ones it is equal, whenever they were made."""
+        found = hashlib.sha256()
+        for name, tensor in self.average.items():
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
 
 def save_checkpoint(path: Path, state: Checkpoint) -> None:

@@ -79,13 +79,14 @@ def train(arguments: argparse.Namespace) -> int:
     figures = run_training(split, plan, arguments.out, arguments.resume, backbone, observer, teacher)
     if figures is None:
         return 0
+    digest = load_checkpoint(arguments.out / "final.pt").weights_digest
     _out.print(
         f"held-out groups: AP@0.33 {decimal(figures.ap_pooled, 4)}, best F {decimal(figures.best.f, 4)}"
         f"{at_its_limit(figures.best.limit, 2)}; {_in_parts(figures.parts)} there\n"
-        f"next: trainer export {arguments.out} --out FILE"
+        f"weights SHA-256 {digest}\nnext: trainer export {arguments.out} --out FILE"
     )
     if arguments.json:
-        write_json(arguments.json.path, figures.as_dict())
+        write_json(arguments.json.path, figures.as_dict() | {"weights_digest": digest})
     return 0
 
 
@@ -112,6 +113,7 @@ def export(arguments: argparse.Namespace) -> int:
         wish=_wish(arguments),
         variants=arguments.precisions,
         few_golden=arguments.few_golden,
+        intended_use=arguments.intended_use,
     )
     if arguments.data is None and (arguments.list or arguments.format or arguments.good_list):
         raise ConfigError("--list, --format and --good-list say more of --data: name that too, or leave them out")
@@ -143,7 +145,7 @@ def export(arguments: argparse.Namespace) -> int:
     for name, words in result.variants.refused.items():
         _err.print(f"trainer: no {name}: {words}", soft_wrap=True)
     if arguments.json:
-        write_json(arguments.json.path, _as_dict(result, size_mb))
+        write_json(arguments.json.path, _as_dict(result, size_mb) | {"weights_digest": state.weights_digest})
     if tracking is not None:
         version = tracking.register(arguments.out.path, result.bundle, result.report)
         _out.print(f"registered as {result.bundle.manifest.name}, version {version}")
@@ -157,6 +159,7 @@ def _as_dict(result: Exported, size_mb: float) -> dict[str, Any]:
         "bundle_digest": result.bundle.digest,
         "bundle_mb": size_mb,
         "calibration_error_fold": calibration,
+        "torch_difference": {"score": result.score_difference, "box_px": result.box_difference_px},
         "choice": asdict(result.choice),
         "golden_lacks": lacking(result.bundle.golden),
         "variants": {name: each.model_dump(mode="json") for name, each in result.variants.told().items()},

@@ -22,7 +22,7 @@ from appliance.runtimes.onnx import OnnxRuntime
 from trainer.calibration_error import calibration_error
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
-from trainer.evidence import Evidence, gather
+from trainer.evidence import Evidence, gather, precision_share, recall_share
 from trainer.intervals import Interval, Share, resampled, share
 from trainer.metrics import (
     AtLimit,
@@ -50,6 +50,7 @@ class GroupFigures:
         ap_pooled: AP at IoU 0.33 on its defective parts.
         ap_bounds: 95 % bounds of that; nan with a single defective part.
         at_limits: precision, recall and F at the manifest's limits, on its defective parts.
+        precision, recall: the same as shares with their bounds.
         f_bounds: 95 % bounds of that F.
         parts: escapes and overkill at the manifest's limits.
         escapes, overkill: the same as shares with their bounds.
@@ -59,6 +60,8 @@ class GroupFigures:
     ap_pooled: float
     ap_bounds: Interval
     at_limits: AtLimit
+    precision: Share
+    recall: Share
     f_bounds: Interval
     parts: Parts
     escapes: Share
@@ -336,6 +339,8 @@ def _by(name_of: Callable[[Judged], str], ranked: Rankings) -> dict[str, GroupFi
             average_precision(ranking),
             resampled([ranking], average_precision),
             all_counted(counting, ranked.limits.min()),
+            precision_share(counting),
+            recall_share(counting),
             resampled([counting], lambda its: all_counted(its).f),
             parts,
             share(parts.escapes, parts.bad),

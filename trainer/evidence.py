@@ -52,6 +52,7 @@ class Evidence:
         f_at_limits: bounds of F at the limits.
         f_classes: the same by class.
         precision_best, recall_best, f_best: bounds at the limit with the best F, which is chosen anew in each draw.
+        detections_best, right_best: how many detections count at that limit, and how many of them are right.
         detections: of all pictures, from LEAST_LIMIT up: those that the calibration error is measured on.
         calibration_error: bounds of it, without what chance adds.
         calibration_error_before: the same without the calibration that is folded into the model.
@@ -82,6 +83,8 @@ class Evidence:
     precision_best: Interval
     recall_best: Interval
     f_best: Interval
+    detections_best: int
+    right_best: int
     detections: int
     calibration_error: Interval
     calibration_error_before: Interval
@@ -114,7 +117,9 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
     ap50_95, ap50_95_classes = resampled_each(coco, interpolated_precision)
     labels = np.concatenate([np.zeros(0, np.int64), *(part.true_labels for part in judged)])
     at_limits = [part.take(part.scores >= limits[part.labels]) for part in judged]
+    counted = dict(zip(names, ranked.at_limits_by_class, strict=True))
     calibrated = ranked.calibrated
+    count_at_best = ranked.bad.scores >= best_limit(ranked.bad).limit  # none where no limit is the best
     return Evidence(
         boxes={name: int((labels == index).sum()) for index, name in enumerate(names)},
         ap_pooled=resampled([ranked.bad], average_precision),
@@ -126,13 +131,15 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         ap50_95=ap50_95,
         ap50_classes=ap50_classes,
         ap50_95_classes=ap50_95_classes,
-        precision=_precision(ranked.at_limits),
-        recall=_recall(ranked.at_limits),
+        precision=precision_share(ranked.at_limits),
+        recall=recall_share(ranked.at_limits),
         f_at_limits=resampled([ranked.at_limits], _f),
         f_classes=resampled_each(_each(names, ranked.at_limits_by_class), _f)[1],
         precision_best=resampled([ranked.bad], lambda its: best_limit(its).precision),
         recall_best=resampled([ranked.bad], lambda its: best_limit(its).recall),
         f_best=resampled([ranked.bad], lambda its: best_limit(its).f),
+        detections_best=int(count_at_best.sum()),
+        right_best=int(ranked.bad.right[count_at_best].sum()),
         detections=len(calibrated.scores),
         calibration_error=_calibration(calibrated),
         calibration_error_before=(
@@ -143,9 +150,9 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),
-        recall_by_size={name: _recall(its) for name, its in ranked.at_limits_by_size.items()},
-        recall_by_class={name: _recall(its) for name, its in zip(names, ranked.at_limits_by_class, strict=True)},
-        precision_by_class={name: _precision(its) for name, its in zip(names, ranked.at_limits_by_class, strict=True)},
+        recall_by_size={name: recall_share(its) for name, its in ranked.at_limits_by_size.items()},
+        recall_by_class={name: recall_share(its) for name, its in counted.items()},
+        precision_by_class={name: precision_share(its) for name, its in counted.items()},
         roc=roc(judged),
         confusion=confusion(at_limits, names),
     )
@@ -155,11 +162,13 @@ def _each(names: tuple[str, ...], rankings: list[Ranking]) -> dict[str, list[Ran
     return {name: [its] for name, its in zip(names, rankings, strict=True)}
 
 
-def _precision(at_limits: Ranking) -> Share:
+def precision_share(at_limits: Ranking) -> Share:
+    """Return which share of the detections that count is right."""
     return share(int(at_limits.right.sum()), len(at_limits.right))
 
 
-def _recall(at_limits: Ranking) -> Share:
+def recall_share(at_limits: Ranking) -> Share:
+    """Return which share of the truth's boxes is found by the detections that count."""
     return share(int(at_limits.right.sum()), at_limits.truths)
 
 

@@ -76,6 +76,7 @@ class ExportOptions:
         wish: what the limit is to be chosen for.
         variants: precisions beside f32 that the bundle gets a model of, if it passes its gate.
         few_golden: why fewer golden images than a proof wants, or none of some kind, will do; empty if nobody says so.
+        intended_use: what the model is for, in words for the model card; empty if nobody says so.
     """
 
     name: str
@@ -88,6 +89,7 @@ class ExportOptions:
     wish: Wish = field(default_factory=Wish)
     variants: tuple[VariantName, ...] = ("fp16", "int8")
     few_golden: str = ""
+    intended_use: str = ""
 
     def check(self, classes: tuple[str, ...]) -> None:
         """Refuse what the bundle's format would refuse after all the work.
@@ -190,7 +192,9 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         model_onnx=model_onnx,
         golden=golden,
         baseline=baseline,
-        model_card=write_model_card(manifest, figures, split, calibration, choice, golden, options.few_golden),
+        model_card=write_model_card(
+            manifest, figures, split, calibration, choice, golden, options.few_golden, options.intended_use
+        ),
         variants=variants.models(),
     )
     return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice, variants)

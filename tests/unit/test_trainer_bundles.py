@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--threads", "1"]
     assert main(["train", "--data", data, "--out", folder, *options, "--json", str(root / "figures.json")]) == 0
     bundle = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
-    bundle += ["--few-golden", "a test"]
+    bundle += ["--few-golden", "a test", "--intended-use", "tiny boards at the\nfirst station"]
     assert main(["export", folder, *bundle, "--precisions", "f32", "--severity", "scratch=critical"]) == 0
     return root
 
@@ -147,6 +147,7 @@ def test_the_bundle_says_where_it_comes_from(run: Path) -> None:
     assert "That it finds on 4 golden images what this model finds: 1 clear bad, 1 clear good, " in bundle.model_card
     assert "Beware: only 4 golden images speak for the proof, 32 should; no golden image is" in bundle.model_card
     assert "Why that is let pass: a test\n" in bundle.model_card
+    assert "Its intended use, as stated: tiny boards at the first station\n" in bundle.model_card
 
 
 def test_the_card_tells_of_each_group_what_an_evaluation_of_it_finds(run: Path) -> None:
@@ -156,7 +157,9 @@ def test_the_card_tells_of_each_group_what_an_evaluation_of_it_finds(run: Path) 
     assert main(["evaluate", "--bundle", bundle, *asked]) == 0
     groups = json.loads(told.read_text())["groups"]
     rows = {
-        name: f"| {name} | {100 * its['ap_pooled']:.1f} % | {its['parts']['escapes']} of {its['parts']['bad']} "
+        name: f"| {name} | {100 * its['ap_pooled']:.1f} % "
+        f"| {100 * its['ap_bounds']['low']:.1f} .. {100 * its['ap_bounds']['high']:.1f} % "
+        f"| {its['parts']['escapes']} of {its['parts']['bad']} "
         f"| {its['parts']['overkill']} of {its['parts']['good']} |"
         for name, its in groups.items()
     }
@@ -177,7 +180,11 @@ def test_few_golden_images_are_told_and_the_model_card_says_why_that_is_let_pass
         assert "Why that is let pass: nobody has said\n" in read_bundle(target).model_card
     assert main([*words, "--few-golden", "twenty pictures are all there are", "--json", str(run / "few.json")]) == 0
     assert "Why that is let pass: twenty pictures are all there are" in read_bundle(target).model_card
-    assert json.loads((run / "few.json").read_text())["golden_lacks"].startswith("only ")
+    figures = json.loads((run / "few.json").read_text())
+    assert figures["golden_lacks"].startswith("only ")
+    assert 0 < figures["torch_difference"]["score"] < 1e-3
+    assert 0 < figures["torch_difference"]["box_px"] < 0.1
+    assert figures["weights_digest"] == json.loads((run / "figures.json").read_text())["weights_digest"]
 
 
 def test_golden_images_that_decide_nothing_are_told_before_a_device_refuses_them(

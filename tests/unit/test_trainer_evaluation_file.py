@@ -91,6 +91,7 @@ def test_every_key_of_the_json_file_is_on_its_page(place: Path) -> None:
     content = evaluated(place, "--stress")
     assert content["schema"] == "vi.evaluation/1"
     assert content["evidence"]["escapes"] == {"count": 0, "of": 4, "low": 0.0, "high": pytest.approx(0.602, abs=1e-3)}
+    assert [content["groups"]["a"]["recall"][key] for key in ("count", "of")] == [3, 3]  # boxes, on two pictures
     for part in ("parity", "tolerances", "others", "seen", "unseen", "groups", "cameras"):
         assert content[part], part
     told, rows = set(keys(content)), list(rows_of(PAGE.read_text()))

@@ -290,6 +290,8 @@ def test_precision_and_recall_at_the_best_limit_have_bounds_that_hold_them() -> 
     for bounds, value in ((found.precision_best, best.precision), (found.recall_best, best.recall)):
         assert bounds.low < value < bounds.high
         assert bounds.high - bounds.low < 0.5
+    assert found.right_best / found.detections_best == pytest.approx(best.precision)
+    assert found.right_best / sum(found.boxes.values()) == pytest.approx(best.recall)
 
 
 def test_of_more_than_a_hundred_detections_of_a_class_the_best_count_for_coco_and_for_its_bounds() -> None:

@@ -153,6 +153,8 @@ def test_a_card_says_what_is_not_known() -> None:
     figures = report([part([], 0)], tiny_manifest(), Spent.of([1.0]))
     calibration = calibrate_scores(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.str_))
     card = write_model_card(tiny_manifest(), figures, Split(good, good), calibration, Choice(0.5, "a test"), [])
-    assert "| expected calibration error, before / after | not known / not known |" in card
-    assert "| precision / recall / F at the limits | not known / not known / not known |" in card
+    assert "| expected calibration error, before | not known |  |" in card
+    assert "| precision at the limits | not known | not known |" in card
+    assert "| F at the limits | not known | not known |" in card
+    assert "Nobody has stated an intended use." in card
     assert "nan" not in card
