@@ -139,7 +139,9 @@ def _add_wish(export: argparse.ArgumentParser) -> None:
         "--bad-share", type=percent, metavar="PERCENT", help="of bad parts on the line, to weigh the costs (default: "
         "as on the held-out groups)",
     )  # fmt: skip
-    wish.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="least overkill with no more escapes")
+    wish.add_argument(
+        "--max-escapes", "--max-escape", type=percent, metavar="PERCENT", help="least overkill with no more escapes"
+    )
     wish.add_argument("--max-overkill", type=percent, metavar="PERCENT", help="fewest escapes with no more overkill")
 
 
@@ -156,7 +158,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--parity", action="store_true", help="also judge its other models, and tell how far they differ"
     )
     evaluate.add_argument("--min-ap", type=ratio, help="refuse a pooled AP at IoU 0.33 below this, 0..1")
-    evaluate.add_argument("--max-escapes", type=percent, metavar="PERCENT", help="refuse more escapes than this")
+    evaluate.add_argument(
+        "--max-escapes", "--max-escape", type=percent, metavar="PERCENT", help="refuse more escapes than this"
+    )
     evaluate.add_argument("--max-overkill", type=percent, metavar="PERCENT", help="refuse more overkill than this")
     evaluate.add_argument(
         "--stress", action="store_true", help="also tell how much light, blur, noise and displacement the model bears"

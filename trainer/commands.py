@@ -20,7 +20,7 @@ from trainer.datasets.reading import bundle_name, dataset_digest, read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
-from trainer.defaults import complete
+from trainer.defaults import complete, lone_pictures
 from trainer.device import choose, usable_cores, usual_at_once
 from trainer.evaluate_command import show_report
 from trainer.export import Exported, ExportOptions, weights_file
@@ -70,7 +70,8 @@ def train(arguments: argparse.Namespace) -> int:
     )
     backbone = begun_with(arguments, plan, split.whole(), split.validation.groups())
     teacher = _taught_by(arguments.teacher, plan, split)
-    for words in [*doubts(split, geometry), *([leak] if leak else [])]:
+    lone = lone_pictures(split.whole()) if arguments.reference == "auto" else ""
+    for words in filter(None, [*doubts(split, geometry), lone, leak]):
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
         make_folder(arguments.out)

@@ -73,6 +73,17 @@ def uses_reference(dataset: Dataset, reference: str) -> bool:
     return reference != "no" and without is None
 
 
+def lone_pictures(dataset: Dataset) -> str:
+    """Say in words that some pictures name no reference while others do; empty if none or all do."""
+    without = [sample for sample in dataset.samples if sample.reference is None]
+    if len(without) in (0, len(dataset.samples)):
+        return ""
+    return (
+        f"{len(without)} of {len(dataset.samples)} pictures name no reference, the first {without[0].image}: so the "
+        "model does not compare. Name one for each, leave these out, or take --reference no"
+    )
+
+
 def usual_side_px(train: Dataset) -> int:
     """Return a crop's side in which large defects of every class have room, 320 to 640.
 

@@ -281,6 +281,19 @@ def test_a_draw_leaves_every_kind_and_good_parts_on_both_sides_where_it_can(tmp_
             assert any(sample.is_good for sample in half.samples)
 
 
+def test_a_small_group_of_good_parts_is_not_all_that_a_draw_holds_out() -> None:
+    box, nothing = (
+        (np.zeros((1, 4), np.float32), np.zeros(1, np.int64)),
+        (np.zeros((0, 4), np.float32), np.zeros(0, np.int64)),
+    )
+    samples = [Sample(Path("p"), *box, f"board{board}", is_good=False) for board in (0, 0, 0, 0, 0, 1, 1, 1)]
+    samples.append(Sample(Path("p"), *nothing, "golden", is_good=True))
+    for seed in range(10):
+        split = split_by_group(Dataset(("a",), tuple(samples)), seed=seed)
+        assert split.train.boxes_per_class()["a"] > 0
+        assert split.validation.boxes_per_class()["a"] > 0
+
+
 @given(
     ties=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=8),
     seed=st.integers(0, 50),

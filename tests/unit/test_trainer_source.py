@@ -12,6 +12,7 @@ import pytest
 
 from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
+from tests.models import spot_picture
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
@@ -139,6 +140,10 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
         assert found["unseen"]["pictures"] == 6  # the bundle tells what it learned from, and it is none of these
         assert 0.0 < found["detect_ms_p50"] <= found["detect_ms_p99"]
         assert found["peak_memory_mib"] > 30.0  # an interpreter with numpy alone takes more
+        (pcb / "good.txt").write_text("c/c/0_temp.jpg\nc/c/2_temp.jpg\n")
+        assert main(["evaluate", "--bundle", bundle, *judged, "--good-list", "good.txt"]) == 0
+        parts = json.loads(Path(figures).read_text())["parts"]
+        assert (parts["bad"], parts["good"]) == (3, 2)
 
 
 def test_groups_called_like_those_of_the_training_are_told_apart(pcb: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +195,19 @@ def test_pictures_of_the_training_are_known_under_other_names_and_told_apart(
     new = next(iter(found["unseen"]["groups"]))
     assert main(["evaluate", "--bundle", bundle, "--data", str(path), "--groups", new]) == 0
     assert "was trained on" not in capsys.readouterr().err
+
+
+def test_a_picture_without_a_reference_among_others_that_have_one_is_told(
+    pcb: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(pcb / "extra.png"), spot_picture(96, 96, []))
+    (pcb / "good.txt").write_text("a/a/0_temp.jpg\nb/b/0_temp.jpg\nextra.png\n")
+    words = ["train", "--data", str(pcb), "--good-list", "good.txt", "--epochs", "1", "--batch", "4", "--crop", "64"]
+    assert main([*words, "--out", str(pcb / "run")]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"1 of 9 pictures name no reference, the first {pcb}/extra.png: so the model does not compare" in told
+    assert main([*words, "--out", str(pcb / "meant"), "--reference", "no"]) == 0
+    assert "name no reference" not in capsys.readouterr().err
 
 
 def test_a_reference_that_is_asked_for_and_not_named_is_refused(
