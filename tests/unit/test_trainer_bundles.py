@@ -365,7 +365,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
         ("evaluate", "--min-ap", "1.01", "'1.01' is not between 0 and 1"),
         ("evaluate", "--min-ap", "good", "'good' is not a number"),
         ("evaluate", "--max-escapes", "nan", "'nan' is not between 0 and 100"),
-        ("export", "--max-escape", "101%", "'101%' is not between 0 and 100"),
+        ("export", "--max-escape", "101%", "'101' is not between 0 and 100"),
         ("evaluate", "--max-overkill", "inf", "'inf' is not between 0 and 100"),
     ],
 )
