@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,12 @@ from trainer.metrics import PROTOCOL_IOU, Judged, Matched
 
 MOST_CASES = 12
 SURE = 0.9
-"""A detection without a label that is at least so sure is rather a label that was forgotten."""
+"""A detection that is at least so sure, where there is no label or another one, is rather a mistake of the label."""
+
+UNSEEN = 0.5
+"""Weight of a label where nothing is seen, not even faintly: less than what is sure."""
+
+_AGAIN = "Labels to look at again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
         "Missed": [],
         "Seen where nothing is": [],
         "Taken for another kind": [],
-        "Labels to look at again": [],
+        _AGAIN: [],
     }
     matched = Matched.of(judged)
     hits = matched.hits(limits)
@@ -64,8 +69,9 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
             words = f"{names[part.labels[alone]]} {part.scores[alone]:.2f}"
             case = Case(picture, as_box(part.boxes[alone]), words, float(part.scores[alone]))
             found["Seen where nothing is"].append(case)
-            if case.weight >= SURE and len(part.true_labels):
-                found["Labels to look at again"].append(case)
+            if case.weight >= SURE:
+                where = "" if len(part.true_labels) else " on a good part"
+                found[_AGAIN].append(replace(case, words=f"{words}{where}"))
     return {
         heading: sorted(cases, key=lambda case: -case.weight)[:MOST_CASES] for heading, cases in found.items() if cases
     }
@@ -87,12 +93,16 @@ def _look_at_missed(
         best = others[part.scores[others].argmax()]
         words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"
         found["Taken for another kind"].append(Case(picture, box, words, float(part.scores[best])))
+        if part.scores[best] >= SURE:
+            found[_AGAIN].append(found["Taken for another kind"][-1])
         return
     mine = near & (part.labels == label)
     if (mine & counts).any():
         words = f"{names[label]}, lies with another in one detection"
         found["Missed"].append(Case(picture, box, words, 0.0))
         return
+    if not near.any():
+        found[_AGAIN].append(Case(picture, box, f"{names[label]}, nothing is seen there", UNSEEN))
     score = float(part.scores[mine].max(initial=0.0))
     found["Missed"].append(Case(picture, box, f"{names[label]}, best score {score:.2f}", 1.0 - score))
 

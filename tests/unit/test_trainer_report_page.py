@@ -43,8 +43,21 @@ def test_each_case_is_told_once_and_the_worst_comes_first() -> None:
         "Missed": [(2, "open, best score 0.00"), (0, "short, best score 0.40")],
         "Seen where nothing is": [(0, "short 0.95"), (1, "open 0.70")],
         "Taken for another kind": [(0, "short, taken for open 0.80")],
-        "Labels to look at again": [(0, "short 0.95")],
+        "Labels to look at again": [(0, "short 0.95"), (2, "open, nothing is seen there")],
     }
+
+
+def test_labels_that_contradict_what_is_surely_seen_are_to_be_looked_at_again() -> None:
+    parts = [
+        judged([(0, 0.97, 0)], []),
+        judged([(0, 0.95, 1), (1, 0.8, 1)], [(0, 0), (1, 0)]),
+        judged([(0, 0.02, 0)], [(0, 0)]),
+    ]
+    cases = find_cases(parts, NAMES, LIMITS)["Labels to look at again"]
+    assert [(case.picture, case.words) for case in cases] == [
+        (0, "open 0.97 on a good part"),
+        (1, "open, taken for short 0.95"),
+    ]
 
 
 def test_two_defects_in_one_detection_are_one_that_is_found_and_one_that_is_missed() -> None:
@@ -125,7 +138,7 @@ def test_an_evaluation_writes_a_page_that_opens_offline(spots: Path, tmp_path: P
     tags = _Tags()
     tags.feed(text)
     sources = [attributes["src"] or "" for tag, attributes in tags.seen if tag == "img"]
-    assert len(sources) == 2
+    assert len(sources) == 3  # missed, seen elsewhere, and a label where nothing is seen
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert not re.search(r"https?://", text)
     assert "Missed" in text
