@@ -269,7 +269,7 @@ def _workers(arguments: argparse.Namespace, device: str) -> int:
     last = arguments.out / "last.pt"
     if last.is_file():
         return int(load_checkpoint(last).plan.get("workers", 1))
-    return torch.cuda.device_count() if device == "cuda" else min(LARGEST_TEAM, usable_cores())
+    return min(LARGEST_TEAM, torch.cuda.device_count() if device == "cuda" else usable_cores())
 
 
 def _source_of(run: Path) -> AnySource:

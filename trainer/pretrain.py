@@ -101,8 +101,12 @@ class Pretraining:
         return asdict(self)
 
 
-class _Taught(nn.Module):
-    """The net, and beside its class head one that says of each quarter of a cell what is there; thrown away after."""
+class Taught(nn.Module):
+    """The net, and beside its class head one that says of each quarter of a cell what is there; thrown away after.
+
+    Args:
+        shape: of the net.
+    """
 
     def __init__(self, shape: NetShape) -> None:
         super().__init__()
@@ -117,6 +121,11 @@ class _Taught(nn.Module):
         self._heard = given[0]
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the net does, and of each 4 x 4 pixels how likely which class is there (0 nothing), as logits.
+
+        Args:
+            image: float32 [N, C, H, W], 0..1; H and W multiples of 32.
+        """
         logits, distances = self.net(image)
         return logits, distances, functional.pixel_shuffle(self.shades(self._heard), 2)
 
@@ -134,7 +143,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     torch.set_num_threads(dials.threads)
     cv2.setNumThreads(1)
     device = torch.device(dials.device)
-    taught = _Taught(dials.shape).to(device)
+    taught = Taught(dials.shape).to(device)
     average = Net(dials.shape).to(device)
     average.load_state_dict(taught.net.state_dict())
     optimizers = [*make_optimizers(taught.net, KERNEL_DECAY).values(), make_adamw(taught.shades.parameters())]
@@ -150,7 +159,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
             break
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = dials.rate * one_cycle(done, LAST_RATE)
-        loss = _loss(taught, [part.to(device, non_blocking=True) for part in batch], is_bf16)
+        loss = pretraining_loss(taught, [part.to(device, non_blocking=True) for part in batch], is_bf16)
         taught.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(taught.parameters(), LARGEST_GRADIENT)
@@ -165,7 +174,14 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     return average, step
 
 
-def _loss(taught: _Taught, batch: list[Tensor], is_bf16: bool) -> Tensor:
+def pretraining_loss(taught: Taught, batch: list[Tensor], is_bf16: bool = False) -> Tensor:
+    """Compare what was found, and what is said of each quarter of a cell, with what was planted.
+
+    Args:
+        taught: the net with its second head.
+        batch: as trainer.surfaces.stream gives it, on the net's device: pixels, boxes, labels and masks.
+        is_bf16: whether to multiply in bfloat16.
+    """
     pixels, boxes, labels, masks = batch
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=is_bf16):
         logits, distances, shades = taught(as_input(pixels))

@@ -41,6 +41,8 @@ _USUAL = {
     "width": None,
     "channels": 1,
     "device": "auto",
+    "threads": 1,
+    "workers": None,
     "reference": "auto",
     "crop": None,
     "weights": "auto",

@@ -26,7 +26,7 @@ from trainer.checkpoint import Checkpoint
 from trainer.device import usable_cores
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net
-from trainer.pretrain import Pretraining
+from trainer.pretrain import Pretraining, Taught, pretraining_loss
 from trainer.sizes import NetShape
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
@@ -122,6 +122,27 @@ def test_a_batch_is_padded_and_its_masks_become_coarse() -> None:
     dot = np.zeros((8, 8), np.uint8)
     dot[5, 2] = 3
     assert coarse(dot).tolist() == [[0, 0], [3, 0]]
+
+
+def test_the_net_learns_where_what_lies_beside_the_boxes() -> None:
+    torch.manual_seed(0)
+    taught = Taught(NetShape(2, len(CLASSES), 8))
+    pixels, boxes, labels, _ = Surfaces(seed=5, steps=1, batch=2, side_px=128)[0]
+    nothing = torch.zeros((2, 32, 32), dtype=torch.uint8)
+    trunk, said = taught.net.stem[0].weight, taught.shades.bias
+    losses, ways = [], []
+    for mask in (nothing + 1, nothing):
+        taught.zero_grad()
+        loss = pretraining_loss(taught, [pixels, boxes, labels, mask])
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert trunk.grad is not None
+        ways.append(trunk.grad.clone())
+        with torch.no_grad():
+            said[:4] += 10.0  # "nothing" in each quarter
+            losses.append(float(pretraining_loss(taught, [pixels, boxes, labels, mask])) - float(loss))
+            said[:4] -= 10.0
+    assert not torch.allclose(ways[0], ways[1])  # what the masks show moves the net below both heads
+    assert losses[1] < 0 < losses[0]
 
 
 class _Deadly(Surfaces):

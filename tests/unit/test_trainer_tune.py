@@ -60,7 +60,7 @@ def test_a_search_never_looks_at_what_is_held_out_and_names_the_training(
     found = json.loads((tmp_path / "tune.json").read_text())
     assert program == "trainer"
     assert training.holdout == ("family0",)
-    assert training.width == 8
+    assert (training.width, training.workers) == (8, 1)
     assert training.rate == pytest.approx(found["best"]["rate"], rel=1e-3)
     assert training.crop == found["best"]["side_px"]
     assert found["trials"][0]["dials"]["rate"] == Plan().rate  # the usual dials are tried first
