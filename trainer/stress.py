@@ -176,7 +176,17 @@ def _noisy(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
     return np.clip(picture + noise, 0, 255).astype(np.uint8), boxes
 
 
-def _moved(picture: Pixels, boxes: Boxes, motion: np.ndarray) -> tuple[Pixels, Boxes]:
+def displaced(picture: Pixels, boxes: Boxes, motion: np.ndarray) -> tuple[Pixels, Boxes]:
+    """Move a picture, and the boxes with it.
+
+    Args:
+        picture: uint8 [height, width, channels].
+        boxes: float32 [N, 4], x1 y1 x2 y2 in pixels.
+        motion: float64 [2, 3], where a point goes, as cv2.warpAffine takes it.
+
+    Returns:
+        The picture, whose border repeats what comes in, and the boxes around the moved ones.
+    """
     height, width = picture.shape[:2]
     moved = cv2.warpAffine(picture, motion, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ motion[:, :2].T + motion[:, 2]
@@ -185,7 +195,7 @@ def _moved(picture: Pixels, boxes: Boxes, motion: np.ndarray) -> tuple[Pixels, B
 
 
 def _turned(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
-    return _moved(picture, boxes, cv2.getRotationMatrix2D(_centre(picture), level, 1.0))
+    return displaced(picture, boxes, cv2.getRotationMatrix2D(_centre(picture), level, 1.0))
 
 
 def _turned_back(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
@@ -193,11 +203,11 @@ def _turned_back(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, B
 
 
 def _shifted(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
-    return _moved(picture, boxes, np.array([[1.0, 0.0, level / math.sqrt(2)], [0.0, 1.0, level / math.sqrt(2)]]))
+    return displaced(picture, boxes, np.array([[1.0, 0.0, level / math.sqrt(2)], [0.0, 1.0, level / math.sqrt(2)]]))
 
 
 def _larger(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:
-    return _moved(picture, boxes, cv2.getRotationMatrix2D(_centre(picture), 0.0, 1 + level / 100))
+    return displaced(picture, boxes, cv2.getRotationMatrix2D(_centre(picture), 0.0, 1 + level / 100))
 
 
 def _smaller(picture: Pixels, boxes: Boxes, level: float) -> tuple[Pixels, Boxes]:

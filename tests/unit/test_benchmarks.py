@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from appliance.bundle.archive import read_bundle
@@ -20,9 +21,10 @@ from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
-from benchmarks.trainer import little_data, tiles, whole_way
+from benchmarks.trainer import little_data, taken_again, tiles, whole_way
 from benchmarks.trainer.drawn_tiles import KINDS, draw
 from tests.models import spot_picture, tiny_bundle
+from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
 from trainer.datasets.split import split_by_group
@@ -89,6 +91,7 @@ def test_a_fleet_of_simulated_devices_holds_a_bad_release_where_it_shows(tmp_pat
     [
         "little_data --data nowhere",
         "release --data nowhere --bundle no.bundle",
+        "taken_again --data nowhere --bundle no.bundle",
         "deeppcb --data nowhere --holdout a --runs {}",
     ],
 )
@@ -125,6 +128,26 @@ def test_what_a_training_took_is_told_as_far_as_it_was_judged() -> None:
         "curve": [(20, 0.9), (30, 0.95), (40, 0.94)],
     }
     assert whole_way.training([epoch(10, 0.9, 5)])["seconds_to_ap_095"] is None
+
+
+def test_a_part_that_is_taken_again_lies_elsewhere_with_its_boxes_and_has_noise_of_its_own() -> None:
+    picture, box = spot_picture(64, 64, [(1, 1, 200)]), np.array([[16, 16, 32, 32]], np.float32)
+    again, moved = taken_again.take_again(picture, box, np.random.default_rng(3), 1.0)
+    assert again.shape == picture.shape and again.dtype == np.uint8
+    assert np.abs(moved - box).max() > 0.3
+    rows, columns = np.nonzero(again[:, :, 0] > 100)
+    framed = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.abs(moved[0] - framed).max() < 1.5
+    assert again[48:, 48:].std() > 1.0
+    same, still = taken_again.take_again(picture, box, np.random.default_rng(3), 0.0)
+    assert np.array_equal(same, picture) and np.array_equal(still, box)
+
+
+def test_a_model_that_compares_with_nothing_is_not_measured_beside_references(tmp_path: Path) -> None:
+    write_tiny_deeppcb(tmp_path / "pcb", {"a": 1})
+    bundle = str(tiny_bundle(tmp_path / "tiny.bundle"))
+    with pytest.raises(ConfigError, match="compares with no reference"):
+        taken_again.main(["--bundle", bundle, "--data", str(tmp_path / "pcb"), "--json", str(tmp_path / "t.json")])
 
 
 def test_drawn_tiles_are_the_same_each_time_and_a_data_set_like_a_factory_s(tmp_path: Path) -> None:
