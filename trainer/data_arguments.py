@@ -48,7 +48,11 @@ def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], ep
         metavar="A,B",
         help="names in the order of their numbers (default: its own)",
     )
-    taken.add_argument(
+    grouped = taken.add_mutually_exclusive_group()
+    grouped.add_argument(
+        "--group-by", choices=("camera",), help="what took a picture is its group, to be held out as a whole"
+    )
+    grouped.add_argument(
         "--group-pattern",
         type=_pattern,
         metavar="REGEX",

@@ -36,6 +36,8 @@ def import_pictures(arguments: argparse.Namespace) -> int:
     check_is_new(arguments.out)
     wishes = Wishes(arguments.classes, arguments.group_pattern)
     found = read_layout(arguments.layout, arguments.source, wishes, arguments.listing)
+    if arguments.group_by:
+        found = found.by_camera()
     path = write_coco(found, arguments.out)
     if found.set_aside:
         write_json(arguments.out / "set_aside.json", {"parts": found.set_aside})

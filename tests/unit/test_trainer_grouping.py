@@ -224,3 +224,20 @@ def test_a_group_that_was_taken_apart_is_refused_by_the_option_that_names_it(
     assert "--groups: the group imgs was taken apart, because" in " ".join(capsys.readouterr().err.split())
     assert main(["train", "--out", str(tmp_path / "run"), *data, "--holdout", "imgs"]) == 78
     assert "holdout: the group imgs was taken apart, because" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_camera_may_be_the_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_tiny_boards(tmp_path / "coco", pictures=4)
+    content = json.loads(path.read_text())
+    for image, camera in zip(content["images"], ("left", "right", "left"), strict=False):
+        image["camera"] = camera
+    path.write_text(json.dumps(content))
+    words = ["data", "import", "--from", "coco", str(tmp_path / "coco"), "--group-by", "camera", "--out"]
+    assert main([*words, str(tmp_path / "refused")]) == 78
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"of 1 of 4 pictures nobody says what took them, the first is {tmp_path}/coco/003.png; name it" in told
+    content["images"][3]["camera"] = "right"
+    path.write_text(json.dumps(content))
+    assert main([*words, str(tmp_path / "grouped")]) == 0
+    found = read_dataset(Source(tmp_path / "grouped")).samples
+    assert [(sample.group, sample.camera) for sample in found] == [(name, name) for name in ("left", "right") * 2]

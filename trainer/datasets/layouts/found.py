@@ -72,6 +72,20 @@ class Found:
         ]
         return replace(self, pictures=tuple(moved))
 
+    def by_camera(self) -> Found:
+        """Return the same with each picture's camera as its group.
+
+        Raises:
+            ConfigError: Of a picture nobody says what took it.
+        """
+        without = [picture for picture in self.pictures if not picture.camera]
+        if without:
+            raise ConfigError(
+                f"--group-by camera: of {len(without)} of {len(self.pictures)} pictures nobody says what took them, "
+                f'the first is {without[0].path}; name it in the annotations ("camera"), or group otherwise'
+            )
+        return replace(self, pictures=tuple(replace(picture, group=picture.camera) for picture in self.pictures))
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
