@@ -141,6 +141,19 @@ def test_a_picture_that_a_note_in_its_file_turns_is_told(data: Path, suffix: str
     assert told == [("is shown otherwise than it is stored", [f"noted{suffix}"])]
 
 
+@pytest.mark.parametrize(("rare", "is_told"), [(1, True), (2, False)])
+def test_a_class_with_less_than_a_tenth_of_the_most_frequent_one_s_boxes_is_told(
+    data: Path, rare: int, is_told: bool
+) -> None:
+    def edit(content: Content) -> None:
+        for number, annotation in enumerate(content["annotations"]):
+            annotation["category_id"] = 2 if number < rare else 1
+
+    change(data, edit)
+    told = [("dent: 1 boxes, the most frequent class has 17", ["000.png"])] if is_told else []
+    assert checked(data).get("warning: rare classes", []) == told
+
+
 def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
     def edit(content: Content) -> None:
         first = content["annotations"][0]
