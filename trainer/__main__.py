@@ -182,6 +182,12 @@ def _add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, required=True, help="the bundle's file")
     source.add_arguments(command)
     command.add_argument(
+        "--bad-list",
+        type=Path,
+        metavar="FILE",
+        help="pictures of bad parts that nobody has marked, one a line; counted are those that are accepted",
+    )
+    command.add_argument(
         "--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime", help="default %(default)s"
     )
     command.add_argument("--weights", type=Path, metavar="RUN", help="judge in torch, too: the run that it is from")

@@ -7,12 +7,13 @@ from collections import Counter
 
 from rich.table import Table
 
+from appliance.bundle.whole_file import write_whole
 from appliance.errors import EXIT_REFUSED
 from trainer.datasets.check_page import page
 from trainer.datasets.examination import Examined, examine
 from trainer.datasets.findings import Finding, findings_as_dict
 from trainer.datasets.layouts.boxes import taken_otherwise
-from trainer.datasets.layouts.coco_file import check_is_new, write_coco
+from trainer.datasets.layouts.coco_file import check_is_new, named_from, write_coco
 from trainer.datasets.layouts.found import Found, Wishes
 from trainer.datasets.layouts.readers import read_layout
 from trainer.datasets.source import source_of
@@ -41,6 +42,9 @@ def import_pictures(arguments: argparse.Namespace) -> int:
     path = write_coco(found, arguments.out)
     if found.set_aside:
         write_json(arguments.out / "set_aside.json", {"parts": found.set_aside})
+    if found.unmarked:
+        listed = "".join(f"{named_from(path, arguments.out)}\n" for path in found.unmarked)
+        write_whole(arguments.out / "unmarked.txt", listed.encode())
     for words in _remarks(found):
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     table = Table(title="what was read")

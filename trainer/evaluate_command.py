@@ -20,6 +20,7 @@ from trainer.device import usual_at_once
 from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
 from trainer.export import weights_file
 from trainer.files import write_json
+from trainer.intervals import share
 from trainer.metrics import Judged
 from trainer.parity import Parity, TorchRuntime, compare_all
 from trainer.progress import console as _err
@@ -28,6 +29,7 @@ from trainer.report_page import write_page
 from trainer.seen import Halves, apart, halves, only, seen_groups
 from trainer.spent import Spent, peak_memory_mib
 from trainer.stress import borne_at_export, sweep
+from trainer.unmarked import Unmarked, judge_unmarked, read_unmarked
 from trainer.variants import engines_of
 from trainer.wording import at_its_limit, between, decimal, within
 
@@ -45,7 +47,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
         The exit code; 1 if a figure is worse than asked for.
     """
     bundle = read_bundle(arguments.bundle)
-    whole = read_dataset(source_of(arguments))
+    place = source_of(arguments)
+    whole = read_dataset(place)
+    bad_parts = read_unmarked(place, arguments.bad_list) if arguments.bad_list else ()
     asked = _of_groups(whole, arguments.groups)
     seen = seen_groups(whole, bundle.manifest.lineage, asked)
     dataset, trained_on = apart(asked, seen)
@@ -54,13 +58,16 @@ def evaluate(arguments: argparse.Namespace) -> int:
     judged, spent = judge_samples(runner, dataset)
     figures = report(judged, bundle.manifest, spent, peak_memory_mib())
     show_report(figures)
+    unmarked = judge_unmarked(runner, bad_parts) if bad_parts else None
+    if unmarked:
+        _out.print(unmarked.words(), soft_wrap=True)
     known = None
     if trained_on:
         its_judged, its_spent = judge_samples(runner, trained_on)
         known = report(its_judged, bundle.manifest, its_spent)
     told_apart = halves(judged, figures, known, seen, bundle.manifest)
     told_apart.show()
-    refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill)
+    refusals = refuse(figures, arguments.min_ap, arguments.max_escapes, arguments.max_overkill, unmarked)
     for words in refusals:
         _err.print(f"trainer: refused: {words}", soft_wrap=True)
     tolerances = borne_at_export(bundle.manifest.lineage.metrics)
@@ -71,12 +78,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     found = _judged_otherwise(arguments, bundle, dataset)
     parity = _compared(bundle, f"{first} {arguments.runtime}", judged, found)
     if arguments.report:
-        arguments.report.write(write_page(bundle, dataset, judged, figures, parity, told_apart, tolerances))
+        arguments.report.write(write_page(bundle, dataset, judged, figures, parity, told_apart, tolerances, unmarked))
     if arguments.json:
         others = {name: report(its, bundle.manifest, its_spent) for name, (its, its_spent) in found.items()}
         content = _content(bundle, runner, figures, others, told_apart)
         content |= {"refused": refusals, "tolerances": {name: asdict(each) for name, each in tolerances.items()}}
         content |= {"parity": {name: asdict(row) for name, row in parity.items()}}
+        content |= {"unmarked": unmarked.as_dict() if unmarked else None}
         write_json(arguments.json.path, content)
     return 1 if refusals else 0
 
@@ -156,7 +164,13 @@ def _compared(
     return table
 
 
-def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max_overkill: float | None) -> list[str]:
+def refuse(
+    figures: Report,
+    min_ap: float | None,
+    max_escapes: float | None,
+    max_overkill: float | None,
+    unmarked: Unmarked | None = None,
+) -> list[str]:
     """Say in words which figures are worse than asked for.
 
     Args:
@@ -164,16 +178,17 @@ def refuse(figures: Report, min_ap: float | None, max_escapes: float | None, max
         min_ap: lowest pooled AP, 0..1, or None.
         max_escapes: most escapes in percent of the bad parts, or None.
         max_overkill: most overkill in percent of the good parts, or None.
+        unmarked: bad parts that nobody has marked, whose escapes count with the others; None if there are none.
 
     Returns:
         One line for each refusal; a figure that could not be measured is refused too.
     """
-    parts = figures.parts
+    parts, more = figures.parts, unmarked.escapes if unmarked else share(0, 0)
     lines = []
     if min_ap is not None and not figures.ap_pooled >= min_ap:
         lines.append(f"AP@0.33: {decimal(figures.ap_pooled, 4)}, below {min_ap} (or nothing to measure on)")
     for name, count, whole, most in (
-        ("escapes", parts.escapes, parts.bad, max_escapes),
+        ("escapes", parts.escapes + more.count, parts.bad + more.of, max_escapes),
         ("overkill", parts.overkill, parts.good, max_overkill),
     ):
         if most is not None and (not whole or 100 * count / whole > most):

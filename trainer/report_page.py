@@ -20,6 +20,7 @@ from trainer.page import GREEN, RED, Page, cut_out
 from trainer.parity import Parity
 from trainer.seen import Halves
 from trainer.stress import Robustness
+from trainer.unmarked import Unmarked
 from trainer.wording import at_its_limit, between, decimal, percent, within
 
 MOST_GROUPS = 24
@@ -33,6 +34,7 @@ def write_page(
     parity: Mapping[str, Parity] | None = None,
     told_apart: Halves | None = None,
     tolerances: Mapping[str, Robustness] | None = None,
+    unmarked: Unmarked | None = None,
 ) -> str:
     """Write the page.
 
@@ -44,6 +46,7 @@ def write_page(
         parity: other ways to run the model beside the one that was judged, by name, that one first.
         told_apart: groups that it was trained on, and others.
         tolerances: how much of each stress it bears, by name.
+        unmarked: bad parts that nobody has marked; None if there are none.
 
     Returns:
         HTML.
@@ -56,7 +59,7 @@ def write_page(
         f"Judged on {report.pictures} pictures ({report.evidence.escapes.of} of defective parts, "
         f"{report.evidence.overkill.of} of good ones) on {iso(utc_now(), 'seconds')}. Bundle SHA-256 {bundle.digest}.",
     )
-    _figures(page, report)
+    _figures(page, report, unmarked)
     _halves(page, told_apart)
     _parity(page, parity or {})
     _borne(page, tolerances or {})
@@ -72,7 +75,7 @@ def write_page(
     return page.html()
 
 
-def _figures(page: Page, report: Report) -> None:
+def _figures(page: Page, report: Report, unmarked: Unmarked | None) -> None:
     behind = report.evidence
     boxes = f"{sum(behind.boxes.values())} boxes"
     at, best = report.at_limits, report.best
@@ -97,6 +100,8 @@ def _figures(page: Page, report: Report) -> None:
             *_calibration(report.calibration_error_before, behind.calibration_error_before, behind),
         ),
     ]
+    if unmarked:
+        rows.append(_share_row("bad parts that nobody marked, accepted", unmarked.escapes))
     if spent := report.spent:
         rows += [
             ("time per picture, median", f"{spent.detect_ms_p50:.1f} ms", "", ""),

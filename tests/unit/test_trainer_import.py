@@ -314,7 +314,6 @@ def test_folders_need_masks_for_bad_parts_and_good_parts_by_themselves(
 ) -> None:
     source = tmp_path / "parts"
     picture(source / "bad/x.png")
-    assert "bad/x.png: shows a defect and has no mask" in refusal(capsys, source, "folders")
     mask(source / "bad/x_mask.png", (3, 3, 9, 9))
     assert "has no pictures in good/" in refusal(capsys, source, "folders")
     picture(source / "good/y.png")

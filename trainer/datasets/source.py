@@ -111,10 +111,10 @@ class Source:
         return not first.startswith(("{", "[")) and (self.layout == "coco" or not first.endswith(".txt"))
 
     def _listing(self) -> Path | None:
-        return None if self.listing is None else _sought(self.listing, self._places(), "--list")
+        return None if self.listing is None else sought(self.listing, self._places(), "--list")
 
     def _good_list(self) -> Path | None:
-        return None if self.good_list is None else _sought(self.good_list, self._places(), "--good-list")
+        return None if self.good_list is None else sought(self.good_list, self._places(), "--good-list")
 
     def _places(self) -> list[Path]:
         root = self.folder()
@@ -208,7 +208,17 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _sought(name: Path, places: list[Path], option: str) -> Path:
+def sought(name: Path, places: list[Path], option: str) -> Path:
+    """Return the file that an option names.
+
+    Args:
+        name: as it was given: a path, or a name in one of the places.
+        places: folders where it may lie, the likeliest first.
+        option: what named it, for the message.
+
+    Raises:
+        ConfigError: It lies nowhere.
+    """
     nearby = [place / name for place in places]
     for path in (name, *nearby) if len(name.parts) > 1 or name.is_absolute() else (*nearby, name):
         if path.is_file():

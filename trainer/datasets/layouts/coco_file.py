@@ -76,12 +76,12 @@ def write_coco(found: Found, folder: Path) -> Path:
     annotations: list[dict[str, Any]] = []
     for number, picture in enumerate(found.pictures, start=1):
         width, height = picture.size
-        image = {"id": number, "file_name": _name(picture.path, folder), "width": width, "height": height}
+        image = {"id": number, "file_name": named_from(picture.path, folder), "width": width, "height": height}
         image["group"] = picture.group
         if picture.camera:
             image["camera"] = picture.camera
         if picture.reference is not None:
-            image["reference"] = _name(picture.reference, folder)
+            image["reference"] = named_from(picture.reference, folder)
         if picture.origin is not None:
             image["origin"] = picture.origin
         images.append(image)
@@ -112,8 +112,8 @@ def _area(outline: tuple[float, ...]) -> float:
     return abs(sum(xs[at - 1] * ys[at] - xs[at] * ys[at - 1] for at in range(len(xs)))) / 2
 
 
-def _name(picture: Path, folder: Path) -> str:
-    """Name a picture from the folder; on another drive, where no way leads there, by its absolute path."""
+def named_from(picture: Path, folder: Path) -> str:
+    """Name a picture from a folder; on another drive, where no way leads there, by its absolute path."""
     try:
         return Path(os.path.relpath(picture.parent.resolve() / picture.name, folder.resolve())).as_posix()
     except ValueError:

@@ -48,12 +48,14 @@ class Found:
     """All of a source; remarks are sentences that a person should read before the labels are relied on.
 
     set_aside: plain values about what was left out because people must decide.
+    unmarked: pictures of bad parts that were left out because nobody has marked where they are bad.
     """
 
     classes: tuple[str, ...]
     pictures: tuple[FoundPicture, ...]
     remarks: tuple[str, ...] = ()
     set_aside: tuple[dict[str, Any], ...] = ()
+    unmarked: tuple[Path, ...] = ()
 
     def moved(self, root: Path, folder: Path) -> Found:
         """Return the same about pictures that were copied from one folder to another.

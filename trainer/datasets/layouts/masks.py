@@ -6,6 +6,7 @@ vicos.si/resources/kolektorsdd2 (train/10000.png, train/10000_GT.png), magnetic 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
     Args:
         source: the folder.
         wishes: classes and groups.
-        is_mask_needed: refuse every picture outside of `good/` that has no mask.
+        is_mask_needed: every picture outside of `good/` shows a bad part; those without a mask are left out.
 
     Returns:
         Pictures in the order of their names; classes as wished, else in alphabetical order.
@@ -55,11 +56,14 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
         raise ConfigError(f"{source}: has no pictures; name the folder that holds images/ and masks/")
     masks_of = _assigned(masks, pictures, source)
     kinds = {mask.folders[0] for mask in masks if mask.folders}
-    found, unmasked = [], []
+    found, unmasked, aside = [], [], []
     for path in tracked(pictures, "reading masks"):
         inner, is_good = _inner(path, source), is_in(path, source, GOOD_FOLDERS)
         if path not in masks_of and not is_good:
-            if is_mask_needed or inner.parts[0] in kinds:
+            if is_mask_needed:
+                aside.append(path)
+                continue
+            if inner.parts[0] in kinds:
                 raise ConfigError(
                     f"{path}: shows a defect and has no mask, but a detector must know where it is; add "
                     f"{path.stem}_mask.png (0 = background) beside it or in masks/, or move a good part to good/"
@@ -76,27 +80,34 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
             raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
         found.append(FoundPicture(path, size, wishes.group(inner), defects))
     shown = {defect.label for picture in found for defect in picture.defects}
-    classes = wishes.classes or tuple(sorted(shown or kinds))
-    remarks = []
-    if unmasked:
-        remarks.append(f"{len(unmasked)} pictures have no mask and are taken as good parts, the first {unmasked[0]}")
+    classes = wishes.classes or tuple(sorted(shown or kinds or {_inner(path, source).parts[0] for path in aside}))
     named_alike = [mask.path for mask in masks if mask.path.with_suffix("") in beside]
-    if named_alike:
-        remarks.append(
-            f"{len(named_alike)} PNG files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
+    return Found(classes, tuple(found), tuple(_remarks(unmasked, aside, named_alike)), unmarked=tuple(aside))
+
+
+def _remarks(unmasked: list[Path], aside: list[Path], named_alike: list[Path]) -> Iterator[str]:
+    """Tell what was taken for good, what was left out, and what was taken for a mask, though only its name says so."""
+    if unmasked:
+        yield f"{len(unmasked)} pictures have no mask and are taken as good parts, the first {unmasked[0]}"
+    if aside:
+        yield (
+            f"{len(aside)} pictures of bad parts have no mask, the first {aside[0]}: a detector must know where a "
+            "defect is, so nothing is learned from them. unmarked.txt lists them: mark them (NAME_mask.png beside "
+            "them, 0 = background), or let `trainer evaluate --bad-list` count whether they are rejected"
         )
-    return Found(classes, tuple(found), tuple(remarks))
+    if named_alike:
+        yield f"{len(named_alike)} PNG files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
 
 
 def read_folders(source: Path, wishes: Wishes) -> Found:
-    """Read `good/`, whose pictures are good parts, and other folders such as `bad/`, whose pictures need masks.
+    """Read `good/`, whose pictures are good parts, and other folders such as `bad/`; those without a mask are left out.
 
     Args:
         source: the folder.
         wishes: classes and groups.
 
     Raises:
-        ConfigError: There is no `good/`, or a picture elsewhere has no mask.
+        ConfigError: There is no `good/`.
     """
     found = read_masks(source, wishes, is_mask_needed=True)
     if not any(is_in(picture.path, source, GOOD_FOLDERS) for picture in found.pictures):
