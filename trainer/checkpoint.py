@@ -63,12 +63,12 @@ class Checkpoint:
     optimizer: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def weights_digest(self) -> str:
+    def averaged_digest(self) -> str:
         """SHA-256 in hexadecimal of the averaged weights alone: of equal ones it is equal, whenever they were made."""
         found = hashlib.sha256()
-        for name, tensor in self.average.items():
+        for name, tensor in sorted(self.average.items()):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
 

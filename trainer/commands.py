@@ -70,7 +70,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     backbone = begun_with(arguments, plan, split.whole(), split.validation.groups())
     teacher = _taught_by(arguments.teacher, plan, split)
-    lone = lone_pictures(split.whole()) if arguments.reference == "auto" else ""
+    lone = lone_pictures(split.whole(), arguments.reference)
     for words in filter(None, [*doubts(split, geometry), lone, leak]):
         _err.print(f"trainer: beware: {words}", soft_wrap=True)
     if not (arguments.out / "last.pt").is_file() and not _err.quiet:
@@ -80,14 +80,15 @@ def train(arguments: argparse.Namespace) -> int:
     figures = run_training(split, plan, arguments.out, arguments.resume, backbone, observer, teacher)
     if figures is None:
         return 0
-    digest = load_checkpoint(arguments.out / "final.pt").weights_digest
+    digest = load_checkpoint(arguments.out / "final.pt").averaged_digest
     _out.print(
         f"held-out groups: AP@0.33 {decimal(figures.ap_pooled, 4)}, best F {decimal(figures.best.f, 4)}"
         f"{at_its_limit(figures.best.limit, 2)}; {_in_parts(figures.parts)} there\n"
-        f"weights SHA-256 {digest}\nnext: trainer export {arguments.out} --out FILE"
+        f"averaged weights, SHA-256 {digest}\nnext: trainer export {arguments.out} --out FILE",
+        soft_wrap=True,
     )
     if arguments.json:
-        write_json(arguments.json.path, figures.as_dict() | {"weights_digest": digest})
+        write_json(arguments.json.path, figures.as_dict() | {"averaged_weights_sha256": digest})
     return 0
 
 
@@ -146,7 +147,7 @@ def export(arguments: argparse.Namespace) -> int:
     for name, words in result.variants.refused.items():
         _err.print(f"trainer: no {name}: {words}", soft_wrap=True)
     if arguments.json:
-        write_json(arguments.json.path, _as_dict(result, size_mb) | {"weights_digest": state.weights_digest})
+        write_json(arguments.json.path, _as_dict(result, size_mb) | {"averaged_weights_sha256": state.averaged_digest})
     if tracking is not None:
         version = tracking.register(arguments.out.path, result.bundle, result.report)
         _out.print(f"registered as {result.bundle.manifest.name}, version {version}")

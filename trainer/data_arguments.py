@@ -38,7 +38,13 @@ def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], ep
     taken = actions.add_parser("import", help=words, description=words, epilog=epilog)
     taken.add_argument("source", type=Path, metavar="SOURCE", help="folder of the pictures and labels")
     taken.add_argument("--from", dest="layout", choices=NAMES, required=True, help="how the labels are written down")
-    taken.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets annotations.json")
+    taken.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="gets annotations.json, and lists of what was left out",
+    )
     listed = "of coco and deeppcb: annotation file or list, where SOURCE is the folder of the pictures"
     taken.add_argument("--list", dest="listing", type=Path, metavar="FILE", help=listed)
     taken.add_argument(

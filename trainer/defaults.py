@@ -73,10 +73,18 @@ def uses_reference(dataset: Dataset, reference: str) -> bool:
     return reference != "no" and without is None
 
 
-def lone_pictures(dataset: Dataset) -> str:
-    """Say in words that some pictures name no reference while others do; empty if none or all do."""
+def lone_pictures(dataset: Dataset, reference: str) -> str:
+    """Say in words that some pictures name no reference while others do.
+
+    Args:
+        dataset: all of it.
+        reference: as `uses_reference` takes it.
+
+    Returns:
+        The words; empty if none or all name one, or if it was said whether the model compares.
+    """
     without = [sample for sample in dataset.samples if sample.reference is None]
-    if len(without) in (0, len(dataset.samples)):
+    if reference != "auto" or len(without) in (0, len(dataset.samples)):
         return ""
     return (
         f"{len(without)} of {len(dataset.samples)} pictures name no reference, the first {without[0].image}: so the "

@@ -49,7 +49,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle)
     place = source_of(arguments)
     whole = read_dataset(place)
-    bad_parts = read_unmarked(place, arguments.bad_list) if arguments.bad_list else ()
+    compares = bundle.manifest.geometry.has_reference
+    bad_parts = read_unmarked(place, arguments.bad_list, whole, compares=compares) if arguments.bad_list else ()
     asked = _of_groups(whole, arguments.groups)
     seen = seen_groups(whole, bundle.manifest.lineage, asked)
     dataset, trained_on = apart(asked, seen)
@@ -192,7 +193,10 @@ def refuse(
         ("overkill", parts.overkill, parts.good, max_overkill),
     ):
         if most is not None and (not whole or 100 * count / whole > most):
-            lines.append(f"{name}: {count} of {whole} parts, more than {most} % allowed (or nothing to measure on)")
+            listed = f", {more.of} of them by --bad-list" if name == "escapes" and more.of else ""
+            lines.append(
+                f"{name}: {count} of {whole} parts{listed}, more than {most} % allowed (or nothing to measure on)"
+            )
     return lines
 
 

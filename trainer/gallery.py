@@ -101,7 +101,7 @@ def _look_at_missed(
         words = f"{names[label]}, lies with another in one detection"
         found["Missed"].append(Case(picture, box, words, 0.0))
         return
-    if not near.any():
+    if not (overlap > 0).any():
         found[_AGAIN].append(Case(picture, box, f"{names[label]}, nothing is seen there", UNSEEN))
     score = float(part.scores[mine].max(initial=0.0))
     found["Missed"].append(Case(picture, box, f"{names[label]}, best score {score:.2f}", 1.0 - score))

@@ -22,8 +22,7 @@ MOST_GROUPS = 12
 WHERE_NOT = """## Where not to rely on it
 
 On products, lighting or optics unlike those above, and on kinds of defect that are not in the table: they have not
-been measured. It finds flaws that show on the picture, and measures nothing. Run it in shadow mode beside people until
-there is evidence from your own line.
+been measured. It takes no dimensions. Run it in shadow mode beside people until there is evidence from your own line.
 """
 
 
@@ -61,7 +60,8 @@ class. {_use(intended_use)}
 
 ## How good
 
-On {figures.evidence.escapes.of} bad and {figures.evidence.overkill.of} good parts; bounds hold 95 times in a hundred.
+On {figures.evidence.escapes.of} bad and {figures.evidence.overkill.of} good parts. The bounds hold 95 times in a
+hundred as far as chance goes; what hangs on limits and calibration flatters, for they were chosen on these parts.
 
 | figure | value | 95 % bounds |
 |---|---|---|

@@ -43,8 +43,9 @@ DEFECT_WEIGHT = 4.0
 LAST_RATE = 0.001
 """Of the highest rate, at the end: no picture comes twice, so there are none to fit."""
 
-KERNEL_DECAY = 0.02
-"""A training's is higher, so that it does not fit the pictures at hand; here each is seen once."""
+PRETRAINING_DECAY = 0.02
+"""Of the kernels between the first layer and the heads. A training's is higher, so that it does not fit the pictures at
+hand; here each is seen once."""
 
 TOLD_EVERY_S = 20.0
 
@@ -146,7 +147,7 @@ def pretrain(dials: Pretraining) -> tuple[Net, int]:
     taught = Taught(dials.shape).to(device)
     average = Net(dials.shape).to(device)
     average.load_state_dict(taught.net.state_dict())
-    optimizers = [*make_optimizers(taught.net, KERNEL_DECAY).values(), make_adamw(taught.shades.parameters())]
+    optimizers = [*make_optimizers(taught.net, PRETRAINING_DECAY).values(), make_adamw(taught.shades.parameters())]
     is_pinned, is_bf16 = device.type == "cuda", has_fast_bf16(device)
     batches = stream(Surfaces(dials.seed, dials.steps, dials.batch, dials.side_px), dials.workers, is_pinned)
     began_ns = told_ns = time.monotonic_ns()

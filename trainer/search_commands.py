@@ -17,7 +17,7 @@ from trainer.datasets.folds import folds_of
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.source import source_of, words_of
 from trainer.datasets.split import split_by_group
-from trainer.defaults import complete
+from trainer.defaults import complete, lone_pictures
 from trainer.files import make_folder, write_json
 from trainer.names import listed
 from trainer.progress import console as _err
@@ -73,8 +73,8 @@ def tune(arguments: argparse.Namespace) -> int:
         f"groups and is judged on {len(inner.validation.groups())}; {size_words}",
         soft_wrap=True,
     )
-    if leak:
-        _err.print(f"trainer: beware: {leak}", soft_wrap=True)
+    for words in filter(None, (leak, lone_pictures(dataset, arguments.reference))):
+        _err.print(f"trainer: beware: {words}", soft_wrap=True)
     wanted = Search(inner, asked, USUAL_TRIAL_STEPS, arguments.crop, arguments.batch, arguments.reference, {})
     judged_on = inner.validation.groups() + outer.validation.groups()
     backbone = begun_with(arguments, wanted.plan(wanted.usual()), outer.whole(), judged_on)
@@ -118,6 +118,8 @@ def crossval(arguments: argparse.Namespace) -> int:
     dataset = read_dataset(place)
     asked, _, size_words = sized(asked, arguments, dataset)
     _err.print(size_words, soft_wrap=True)
+    if lone := lone_pictures(dataset, arguments.reference):
+        _err.print(f"trainer: beware: {lone}", soft_wrap=True)
     folds = folds_of(dataset, arguments.folds, arguments.seed)
     judged = []
     for number, (fold, run) in enumerate(zip(folds, runs, strict=True), 1):

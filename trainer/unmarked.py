@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from appliance.annotations.picture_list import read_picture_list
+from appliance.annotations.pictures import Annotations
 from appliance.errors import ConfigError
-from trainer.datasets.sample import Sample
+from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.source import AnySource, sought
-from trainer.evaluate import Runner
+from trainer.evaluate import Runner, judge_samples
 from trainer.intervals import Share, share
-from trainer.progress import tracked
-from trainer.references import load_input
+from trainer.metrics import rejected
 from trainer.wording import between
 
 
@@ -47,27 +47,36 @@ class Unmarked:
         )
 
 
-def read_unmarked(place: AnySource, list_file: Path) -> tuple[Sample, ...]:
+def read_unmarked(place: AnySource, list_file: Path, dataset: Dataset, *, compares: bool) -> tuple[Sample, ...]:
     """Read a list of pictures of bad parts.
 
     Args:
-        place: the data set that is judged; what it says of a picture must not contradict the list.
-        list_file: one picture a line, from the data's folder or the list's own.
+        place: of the data set that is judged.
+        list_file: one picture a line, from where the data's own lists name them, or from the list's folder.
+        dataset: what is judged; it must not say otherwise of a picture.
+        compares: whether the model does, for which a list names no references.
 
     Returns:
         The pictures, without boxes, and not good.
 
     Raises:
-        ConfigError: A picture is missing, listed twice, or in the data set; names file and line.
+        ConfigError: A picture is missing, listed twice, in the data set, or a template; names file and line. Or the
+            model compares.
     """
-    path = sought(list_file, [place.folder()], "--bad-list")
-    known = place.annotations()
-    by_place = {picture.path.resolve(): picture for picture in known.pictures}
+    if compares:
+        raise ConfigError(
+            f"--bad-list {list_file}: the model compares each picture with its reference, and a list names none; mark "
+            "these parts in the data set, each with its reference"
+        )
+    path = sought(list_file, place.places(), "--bad-list")
+    known = {sample.image.resolve(): sample for sample in dataset.samples}
     found = []
-    for picture in read_picture_list(path, [place.folder(), path.parent], known):
-        if own := by_place.get(picture.path.resolve()):
-            is_what = "has boxes" if own.boxes else "is a good part"
-            raise ConfigError(f"{picture.where}: {picture.path} {is_what} by {own.where}; take it off one of the two")
+    for picture in read_picture_list(path, [*place.places(), path.parent], Annotations("coco", {}, ())):
+        own = known.get(picture.path.resolve())
+        if own is not None or picture.reference is not None:
+            is_what = "a template, which is a good part" if own is None else "in the data set, as a good part"
+            is_what = "in the data set, with boxes" if own is not None and not own.is_good else is_what
+            raise ConfigError(f"{picture.where}: {picture.path} is {is_what}; take it off the list")
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         found.append(Sample(picture.path, *nothing, picture.group, is_good=False))
     return tuple(found)
@@ -81,13 +90,10 @@ def judge_unmarked(runner: Runner, samples: tuple[Sample, ...]) -> Unmarked:
         samples: at least one, as `read_unmarked` gives them.
 
     Raises:
-        ConfigError: A picture cannot be read, or the model compares and it has no reference.
+        ConfigError: A picture cannot be read.
     """
-    limits = {item.name: item.limit for item in runner.manifest.classes}
-    accepted, highest = [], []
-    for sample in tracked(samples, "judge bad parts"):
-        found = runner.detect(load_input(sample, runner.manifest.geometry.channels))
-        highest.append(max((each.score for each in found), default=0.0))
-        if all(each.score < limits[each.label] for each in found):
-            accepted.append(str(sample.image))
-    return Unmarked(share(len(accepted), len(samples)), min(highest), tuple(accepted))
+    limits = np.array([item.limit for item in runner.manifest.classes])
+    judged, _ = judge_samples(runner, Dataset((), samples))
+    accepted = [str(sample.image) for sample, part in zip(samples, judged, strict=True) if not rejected(part, limits)]
+    lowest = min(float(part.scores.max(initial=0.0)) for part in judged)
+    return Unmarked(share(len(accepted), len(samples)), lowest, tuple(accepted))

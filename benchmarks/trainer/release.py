@@ -26,9 +26,11 @@ from benchmarks.results import machine, write
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
+from trainer.datasets.split import check_groups
 from trainer.evaluate import EngineName, Runner, beside_truth, load_runtime
 from trainer.metrics import Judged, average_precision, judge_parts, rank
 from trainer.references import load_input
+from trainer.seen import only
 from trainer.variants import engines
 
 TURN = 20
@@ -114,17 +116,20 @@ def main() -> int:
     parser.add_argument("--threads", type=count, default=2)
     arguments = parser.parse_args()
     dataset = read_dataset(source.source_of(arguments))
-    kept = tuple(s for s in dataset.samples if not arguments.groups or s.group in arguments.groups)
+    check_groups(dataset, arguments.groups, "--groups")
+    kept = only(dataset, frozenset(arguments.groups or dataset.groups()))
     bundle = read_bundle(arguments.bundle)
-    figures = measure(bundle, Dataset(dataset.classes, kept), arguments.threads)
-    sys.stdout.write(f"{len(kept)} pictures, {arguments.threads} thread(s)\n")
+    figures = measure(bundle, kept, arguments.threads)
+    sys.stdout.write(f"{len(kept.samples)} pictures, {arguments.threads} thread(s)\n")
     sys.stdout.write(f"{'':20}{'AP@0.33':>9}{'prepare':>9}{'detect':>9} ms{'/s':>8}{'/s beside':>11}\n")
     for name, row in figures.items():
         sys.stdout.write(
             f"{name:20}{row['ap_pooled']:9.4f}{row['prepare_ms_p50']:9.1f}{row['detect_ms_p50']:9.1f}   "
             f"{row['pictures_per_s']:8.1f}{row['pictures_per_s_prepared_beside']:11.1f}\n"
         )
-    write("release", {"machine": machine(), "pictures": len(kept), "threads": arguments.threads, "ways": figures})
+    write(
+        "release", {"machine": machine(), "pictures": len(kept.samples), "threads": arguments.threads, "ways": figures}
+    )
     return 0
 
 

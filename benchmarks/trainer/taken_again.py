@@ -27,12 +27,14 @@ from benchmarks.results import RESULTS, machine
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture
+from trainer.datasets.split import check_groups
 from trainer.device import usual_at_once
 from trainer.evaluate import BundleRunner, beside_truth, report
 from trainer.files import write_json
 from trainer.metrics import Judged
 from trainer.progress import results, tracked
 from trainer.references import load_input
+from trainer.seen import only
 from trainer.stress import brighter, displaced
 from trainer.threads import in_threads
 
@@ -100,11 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULTS / "taken_again.json", help="default %(default)s")
     arguments = parser.parse_args(argv)
     dataset = read_dataset(source.source_of(arguments))
-    kept = tuple(s for s in dataset.samples if not arguments.groups or s.group in arguments.groups)
+    check_groups(dataset, arguments.groups, "--groups")
+    kept = only(dataset, frozenset(arguments.groups or dataset.groups()))
     bundle = read_bundle(arguments.bundle)
     if not bundle.manifest.geometry.has_reference:
         raise ConfigError(f"{arguments.bundle}: its model compares with no reference; name the bundle of one that does")
-    rows = {f"{times:g}": measure(bundle, Dataset(dataset.classes, kept), times) for times in TIMES}
+    rows = {f"{times:g}": measure(bundle, kept, times) for times in TIMES}
     table = Table(title="parts taken again, each beside its reference as it was")
     for name in ("as much", "AP@0.33", "best F", "escapes", "overkill", "highest good", "lowest bad"):
         table.add_column(name, justify="right")
@@ -114,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ends = f"{apart['highest_good']:.3f}", f"{apart['lowest_bad']:.3f}"
         table.add_row(f"{times} x", f"{row['ap_pooled']:.4f}", f"{row['f_best']:.3f}", *counts, *ends)
     results.print(table)
-    write_json(arguments.json, {"machine": machine(), "pictures": len(kept), "times": rows})
+    write_json(arguments.json, {"machine": machine(), "pictures": len(kept.samples), "times": rows})
     return 0
 
 

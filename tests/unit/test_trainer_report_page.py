@@ -31,7 +31,7 @@ def judged(found: list[tuple[int, float, int]], truth: list[tuple[int, int]]) ->
     )
 
 
-def test_each_case_is_told_once_and_the_worst_comes_first() -> None:
+def test_each_case_has_its_heading_and_the_worst_comes_first() -> None:
     parts = [
         judged([(0, 0.9, 0), (1, 0.4, 1), (2, 0.8, 0), (3, 0.95, 1)], [(0, 0), (1, 1), (2, 1)]),
         judged([(0, 0.7, 0)], []),
@@ -45,6 +45,14 @@ def test_each_case_is_told_once_and_the_worst_comes_first() -> None:
         "Taken for another kind": [(0, "short, taken for open 0.80")],
         "Labels to look at again": [(0, "short 0.95"), (2, "open, nothing is seen there")],
     }
+
+
+def test_a_label_that_something_overlaps_is_not_told_to_show_nothing() -> None:
+    loose = replace(judged([(0, 0.95, 0)], [(0, 0)]), true_boxes=np.array([[0, 0, 40, 20]], np.float32))
+    aside = replace(loose, boxes=loose.boxes + np.array([28, 0, 28, 0], np.float32))  # IoU below 0.33
+    cases = find_cases([aside], NAMES, LIMITS)
+    assert [case.words for case in cases["Missed"]] == ["open, best score 0.00"]
+    assert [case.words for case in cases["Labels to look at again"]] == ["open 0.95"]
 
 
 def test_labels_that_contradict_what_is_surely_seen_are_to_be_looked_at_again() -> None:

@@ -158,3 +158,30 @@ def test_a_card_says_what_is_not_known() -> None:
     assert "| F at the limits | not known | not known |" in card
     assert "Nobody has stated an intended use." in card
     assert "nan" not in card
+
+
+def test_each_figure_of_a_card_stands_beside_its_own_bounds() -> None:
+    rng = np.random.default_rng(0)
+    parts = [part([float(score) for score in rng.uniform(0.1, 0.95, 2)], spots) for spots in rng.integers(0, 3, 40)]
+    figures = report(parts, tiny_manifest(), Spent.of([1.0]))
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    good = Dataset(("spot",), (Sample(Path("a.png"), *nothing, "a", is_good=True),))
+    calibration = calibrate_scores(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.str_))
+    card = write_model_card(tiny_manifest(), figures, Split(good, good), calibration, Choice(0.5, "a test"), [])
+    rows = {cells[1].strip(): cells[2:4] for line in card.splitlines() if len(cells := line.split("|")) == 5}
+    behind = figures.evidence
+    for name, value, bounds in (
+        ("AP at IoU 0.33, pooled over the classes", figures.ap_pooled, behind.ap_pooled),
+        ("COCO AP50", figures.coco.ap50, behind.ap50),
+        ("COCO AP50-95", figures.coco.ap50_95, behind.ap50_95),
+        ("precision at the limits", figures.at_limits.precision, behind.precision),
+        ("recall at the limits", figures.at_limits.recall, behind.recall),
+        ("F at the limits", figures.at_limits.f, behind.f_at_limits),
+    ):
+        assert rows[name] == [f" {100 * value:.1f} % ", f" {100 * bounds.low:.1f} .. {100 * bounds.high:.1f} % "]
+    for name, its in (
+        ("escapes (bad parts accepted)", behind.escapes),
+        ("overkill (good parts rejected)", behind.overkill),
+    ):
+        assert rows[name] == [f" {its.count} of {its.of} ", f" {100 * its.low:.1f} .. {100 * its.high:.1f} % "]
+    assert len({cells[1] for cells in rows.values()}) > 7  # no two have the same

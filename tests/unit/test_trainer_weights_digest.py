@@ -14,8 +14,8 @@ def _digest(root: Path, run: str, seed: int, capsys: pytest.CaptureFixture[str])
     told = root / f"{run}.json"
     words = ["train", "--data", str(root / "data"), "--out", str(root / run), "--json", str(told), *dials]
     assert main([*words, "--seed", str(seed), "--holdout", "family0"]) == 0
-    digest = str(json.loads(told.read_text())["weights_digest"])
-    assert f"weights SHA-256 {digest}\n" in capsys.readouterr().out
+    digest = str(json.loads(told.read_text())["averaged_weights_sha256"])
+    assert f"averaged weights, SHA-256 {digest}\n" in capsys.readouterr().out
     return digest
 
 

@@ -111,12 +111,13 @@ class Source:
         return not first.startswith(("{", "[")) and (self.layout == "coco" or not first.endswith(".txt"))
 
     def _listing(self) -> Path | None:
-        return None if self.listing is None else sought(self.listing, self._places(), "--list")
+        return None if self.listing is None else sought(self.listing, self.places(), "--list")
 
     def _good_list(self) -> Path | None:
-        return None if self.good_list is None else sought(self.good_list, self._places(), "--good-list")
+        return None if self.good_list is None else sought(self.good_list, self.places(), "--good-list")
 
-    def _places(self) -> list[Path]:
+    def places(self) -> list[Path]:
+        """Return the folders that its lists lie in, and name pictures from, the likeliest first."""
         root = self.folder()
         return [root, root / "PCBData", root / "annotations"]
 

@@ -134,18 +134,19 @@ def _divided(dataset: Dataset, held: set[str]) -> Split:
 def _drawn(dataset: Dataset, tied: list[frozenset[str]], share: float, seed: int) -> set[str]:
     """Draw until both halves have every kind of defect and good parts, in about equal shares; else take the best.
 
-    If none holds out a defect, although it could, far too much is held out instead: nothing could be judged else.
+    If none holds out a defect, although it could, more than the share is held out: nothing could be judged else.
     """
     tally = _tally(dataset, tied)
     best: list[int] = []
-    best_rank = math.inf, math.inf
+    best_rank: tuple[float, ...] = (math.inf,)
     for most in (MOST_OF_SHARE, math.inf):
         for turn in range(MOST_DRAWS):
             held = _draw(tally[:, 0].tolist(), share, seed * MOST_DRAWS + turn, most)
-            rank = _lacking(tally, held), _unevenness(tally, held)
+            too_many = int(tally[held, 0].sum()) if most == math.inf else 0
+            rank = _lacking(tally, held), _unevenness(tally, held), too_many
             if rank < best_rank:
                 best, best_rank = held, rank
-            if rank == (0, 0.0):
+            if rank == (0, 0.0, 0):
                 break
         if (tally[:, 1] > 0).sum() < 2 or all(half[1] for half in _halves(tally, best)):
             break

@@ -100,6 +100,10 @@ class StoredSource:
         """Return the folder that the data lie in."""
         return self.root()
 
+    def places(self) -> list[Path]:
+        """Return the folder that a list beside it may lie in, and name pictures from."""
+        return [self.root()]
+
     def annotations(self) -> Annotations:
         """Bring what is not here yet, and read.
 

@@ -48,7 +48,7 @@ class Found:
     """All of a source; remarks are sentences that a person should read before the labels are relied on.
 
     set_aside: plain values about what was left out because people must decide.
-    unmarked: pictures of bad parts that were left out because nobody has marked where they are bad.
+    unmarked: of plain folders, pictures of bad parts that were left out because nobody has marked where they are bad.
     """
 
     classes: tuple[str, ...]
@@ -84,7 +84,8 @@ class Found:
         if without:
             raise ConfigError(
                 f"--group-by camera: of {len(without)} of {len(self.pictures)} pictures nobody says what took them, "
-                f'the first is {without[0].path}; name it in the annotations ("camera"), or group otherwise'
+                f'the first is {without[0].path}; COCO says it ("camera" of an image), and feedback; else group by '
+                "--group-pattern"
             )
         return replace(self, pictures=tuple(replace(picture, group=picture.camera) for picture in self.pictures))
 

@@ -19,6 +19,9 @@ from trainer.progress import tracked
 
 MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth"})
 GOOD_FOLDERS = frozenset({"good", "ok"})
+BAD = "defect"
+"""The only class where nobody has marked any: a data set must have one."""
+
 _PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
 _MASK_ENDS = ("_mask", "_GT", "_gt")
 
@@ -80,7 +83,7 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
             raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
         found.append(FoundPicture(path, size, wishes.group(inner), defects))
     shown = {defect.label for picture in found for defect in picture.defects}
-    classes = wishes.classes or tuple(sorted(shown or kinds or {_inner(path, source).parts[0] for path in aside}))
+    classes = wishes.classes or tuple(sorted(shown or kinds or ({BAD} if aside else set())))
     named_alike = [mask.path for mask in masks if mask.path.with_suffix("") in beside]
     return Found(classes, tuple(found), tuple(_remarks(unmasked, aside, named_alike)), unmarked=tuple(aside))
 
@@ -92,8 +95,9 @@ def _remarks(unmasked: list[Path], aside: list[Path], named_alike: list[Path]) -
     if aside:
         yield (
             f"{len(aside)} pictures of bad parts have no mask, the first {aside[0]}: a detector must know where a "
-            "defect is, so nothing is learned from them. unmarked.txt lists them: mark them (NAME_mask.png beside "
-            "them, 0 = background), or let `trainer evaluate --bad-list` count whether they are rejected"
+            "defect is, so nothing is learned from them. unmarked.txt lists them: move those of good parts to good/, "
+            "mark the others (NAME_mask.png beside them, 0 = background), or let `trainer evaluate --bad-list "
+            "unmarked.txt` count whether they are rejected"
         )
     if named_alike:
         yield f"{len(named_alike)} PNG files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
