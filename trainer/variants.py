@@ -25,7 +25,7 @@ from trainer.evaluate import EngineName, Runner, judge_samples, load_runtime
 from trainer.half import to_fp16
 from trainer.layers import convolutions
 from trainer.metrics import Judged, Parts, average_precision, judge_parts, rank, rejected
-from trainer.quantise import METHODS, Method, observe, quantisable, rank_layers, to_int8
+from trainer.quantise import WAYS, WEIGHT_BITS, Method, observe, quantisable, rank_layers, to_int8
 
 MOST_DROP = 0.003
 """So much AP at IoU 0.33 a model of another precision may lose on the held-out groups."""
@@ -231,34 +231,36 @@ def _fp16(gate: Gate) -> Iterator[Made | str]:
 
 
 def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
-    """Try the methods with all layers, then the best one with ever more of the harmful layers kept float."""
+    """Try the ways with all layers, then the best one with ever more of the harmful layers kept float."""
     model_onnx = gate.base.model_onnx
     samples = choose_samples(train)
     pictures, seen = load_inputs(samples, gate.base.manifest.geometry), digests(samples)
     body, heads = convolutions(onnx.load_from_string(model_onnx))
     layers = quantisable(model_onnx)
-    found: dict[str, float] = {}
+    found: dict[tuple[Method, int], float] = {}
     ranges: dict[Method, Any] = {}
 
-    def without(harmful: list[str], method: Method) -> Made | str:
+    def without(harmful: list[str], method: Method, bits: int) -> Made | str:
         chosen = [name for name in layers if name not in harmful]
         kept = tuple(name for name in (*body, *heads) if name not in chosen)
-        return attempt(gate, "int8", to_int8(model_onnx, ranges[method], chosen), method, seen, kept)
+        how = method if bits == WEIGHT_BITS else f"{method}, weights of {bits} bits"
+        return attempt(gate, "int8", to_int8(model_onnx, ranges[method], chosen, bits), how, seen, kept)
 
-    for method in METHODS:
-        ranges[method] = observe(model_onnx, pictures, method)
-        made = without([], method)
-        found[method] = 1.0 if isinstance(made, str) else made.variant.ap_drop
+    for method, bits in WAYS:
+        if method not in ranges:
+            ranges[method] = observe(model_onnx, pictures, method)
+        made = without([], method, bits)
+        found[method, bits] = 1.0 if isinstance(made, str) else made.variant.ap_drop
         yield made
-    best = min(METHODS, key=lambda method: found[method])
+    best = min(WAYS, key=lambda way: found[way])
     try:
-        harmful = rank_layers(model_onnx, ranges[best], pictures[:RANKING_PICTURES], gate.base.manifest)
+        harmful = rank_layers(model_onnx, ranges[best[0]], pictures[:RANKING_PICTURES], gate.base.manifest)
     except _NOT_RUN as error:
         yield _not_run(error)
         return
     count = 1
     while count <= len(layers) // 2:
-        yield without(harmful[:count], best)
+        yield without(harmful[:count], *best)
         count *= 2
 
 
