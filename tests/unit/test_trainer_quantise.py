@@ -121,18 +121,6 @@ def test_int8_is_explicit_symmetric_signed_and_leaves_heads_and_biases_alone(mod
     assert next(node.op_type for node in graph.node if "image" in node.input) == "Cast"
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 64)])
-def test_two_products_of_7_bits_do_not_overflow_16(model: bytes, bits: int, largest: int) -> None:
-    quantised = to_int8(model, observe(model, pictures(4), "percentile"), quantisable(model), bits)
-    kernels = [
-        values
-        for item in onnx.load_from_string(quantised).graph.initializer
-        if (values := numpy_helper.to_array(item)).dtype == np.int8 and values.ndim == 4
-    ]
-    assert max(int(np.abs(values.astype(int)).max()) for values in kernels) == largest
-    assert (2 * 255 * largest < 2**15) is (bits == 7)
-
-
 def test_fp16_is_typed_in_the_file_between_the_normalisation_and_the_heads(model: bytes) -> None:
     halved = to_fp16(model)
     assert check_model(halved).opset == 17
