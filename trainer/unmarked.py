@@ -74,9 +74,9 @@ def read_unmarked(place: AnySource, list_file: Path, dataset: Dataset, *, compar
     for picture in read_picture_list(path, [*place.places(), path.parent], Annotations("coco", {}, ())):
         own = known.get(picture.path.resolve())
         if own is not None or picture.reference is not None:
-            is_what = "a template, which is a good part" if own is None else "in the data set, as a good part"
-            is_what = "in the data set, with boxes" if own is not None and not own.is_good else is_what
-            raise ConfigError(f"{picture.where}: {picture.path} is {is_what}; take it off the list")
+            known_as = "in the data set, as a good part" if own and own.is_good else "in the data set, with boxes"
+            said = known_as if own else "a template, which is a good part"
+            raise ConfigError(f"{picture.where}: {picture.path} is {said}; take it off the list")
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         found.append(Sample(picture.path, *nothing, picture.group, is_good=False))
     return tuple(found)
