@@ -235,7 +235,7 @@ def test_a_camera_may_be_the_group(tmp_path: Path, capsys: pytest.CaptureFixture
     words = ["data", "import", "--from", "coco", str(tmp_path / "coco"), "--group-by", "camera", "--out"]
     assert main([*words, str(tmp_path / "refused")]) == 78
     told = " ".join(capsys.readouterr().err.split())
-    assert f"of 1 of 4 pictures nobody says what took them, the first is {tmp_path}/coco/003.png; name it" in told
+    assert f"of 1 of 4 pictures nobody says what took them, the first is {tmp_path}/coco/003.png; COCO says it" in told
     content["images"][3]["camera"] = "right"
     path.write_text(json.dumps(content))
     assert main([*words, str(tmp_path / "grouped")]) == 0
