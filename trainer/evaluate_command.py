@@ -15,7 +15,6 @@ from appliance.errors import ConfigError
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import source_of
-from trainer.datasets.split import check_groups
 from trainer.device import usual_at_once
 from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
 from trainer.export import weights_file
@@ -26,7 +25,7 @@ from trainer.parity import Parity, TorchRuntime, compare_all
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.report_page import write_page
-from trainer.seen import Halves, apart, halves, only, seen_groups
+from trainer.seen import Halves, apart, halves, of_groups, seen_groups
 from trainer.spent import Spent, peak_memory_mib
 from trainer.stress import borne_at_export, sweep
 from trainer.unmarked import Unmarked, judge_unmarked, read_unmarked
@@ -51,7 +50,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     whole = read_dataset(place)
     compares = bundle.manifest.geometry.has_reference
     bad_parts = read_unmarked(place, arguments.bad_list, whole, compares=compares) if arguments.bad_list else ()
-    asked = _of_groups(whole, arguments.groups)
+    asked = of_groups(whole, arguments.groups)
     seen = seen_groups(whole, bundle.manifest.lineage, asked)
     dataset, trained_on = apart(asked, seen)
     first: Precision = arguments.precision or "f32"
@@ -85,7 +84,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         content = _content(bundle, runner, figures, others, told_apart)
         content |= {"refused": refusals, "tolerances": {name: asdict(each) for name, each in tolerances.items()}}
         content |= {"parity": {name: asdict(row) for name, row in parity.items()}}
-        content |= {"unmarked": unmarked.as_dict() if unmarked else None}
+        content |= {"unmarked": asdict(unmarked) if unmarked else None}
         write_json(arguments.json.path, content)
     return 1 if refusals else 0
 
@@ -104,11 +103,6 @@ def _content(
         | told_apart.as_dict()
         | {"others": {name: each.as_dict() for name, each in others.items()}}
     )
-
-
-def _of_groups(dataset: Dataset, groups: tuple[str, ...]) -> Dataset:
-    check_groups(dataset, groups, "--groups")
-    return only(dataset, frozenset(groups)) if groups else dataset
 
 
 def _runner(arguments: argparse.Namespace, bundle: Bundle, precision: Precision, engine: EngineName) -> Runner:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from appliance.bundle.manifest import MOST_HELD_OUT, MOST_LEARNED_PICTURES, PICTURE_DIGITS, Lineage, Manifest
 from trainer.datasets.reading import dataset_digest, picture_digest
 from trainer.datasets.sample import Dataset, Sample
-from trainer.datasets.split import split_by_group
+from trainer.datasets.split import check_groups, split_by_group
 from trainer.evaluate import Report, report
 from trainer.metrics import Judged
 from trainer.progress import console, results
@@ -142,6 +142,20 @@ def only(dataset: Dataset, groups: frozenset[str]) -> Dataset:
         groups: which to keep.
     """
     return replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.group in groups))
+
+
+def of_groups(dataset: Dataset, groups: tuple[str, ...]) -> Dataset:
+    """Return the pictures of the groups that `--groups` names.
+
+    Args:
+        dataset: all of it.
+        groups: their names; empty for all.
+
+    Raises:
+        ConfigError: There is no such group.
+    """
+    check_groups(dataset, groups, "--groups")
+    return only(dataset, frozenset(groups)) if groups else dataset
 
 
 def apart(dataset: Dataset, seen: Seen) -> tuple[Dataset, Dataset | None]:

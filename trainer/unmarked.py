@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,10 +31,6 @@ class Unmarked:
     escapes: Share
     lowest_bad: float
     accepted: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
     def words(self) -> str:
         """Return them in a line."""

@@ -26,11 +26,10 @@ from benchmarks.results import machine, write
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
-from trainer.datasets.split import check_groups
 from trainer.evaluate import EngineName, Runner, beside_truth, load_runtime
 from trainer.metrics import Judged, average_precision, judge_parts, rank
 from trainer.references import load_input
-from trainer.seen import only
+from trainer.seen import of_groups
 from trainer.variants import engines
 
 TURN = 20
@@ -116,8 +115,7 @@ def main() -> int:
     parser.add_argument("--threads", type=count, default=2)
     arguments = parser.parse_args()
     dataset = read_dataset(source.source_of(arguments))
-    check_groups(dataset, arguments.groups, "--groups")
-    kept = only(dataset, frozenset(arguments.groups or dataset.groups()))
+    kept = of_groups(dataset, arguments.groups)
     bundle = read_bundle(arguments.bundle)
     figures = measure(bundle, kept, arguments.threads)
     sys.stdout.write(f"{len(kept.samples)} pictures, {arguments.threads} thread(s)\n")

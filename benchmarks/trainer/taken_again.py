@@ -27,14 +27,13 @@ from benchmarks.results import RESULTS, machine
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture
-from trainer.datasets.split import check_groups
 from trainer.device import usual_at_once
 from trainer.evaluate import BundleRunner, beside_truth, report
 from trainer.files import write_json
 from trainer.metrics import Judged
 from trainer.progress import results, tracked
 from trainer.references import load_input
-from trainer.seen import only
+from trainer.seen import of_groups
 from trainer.stress import brighter, displaced
 from trainer.threads import in_threads
 
@@ -84,12 +83,12 @@ def measure(bundle: Bundle, dataset: Dataset, times: float) -> dict[str, Any]:
 
     samples = list(enumerate(dataset.samples))
     judged = list(tracked(in_threads(judge, samples, usual_at_once()), f"judge, {times:g} x", len(samples)))
-    found = report(judged, manifest)
+    found = report(judged, manifest).as_dict()
     return {
-        "ap_pooled": found.ap_pooled,
-        "f_best": found.best.f,
-        "parts": {name: getattr(found.parts, name) for name in ("bad", "good", "escapes", "overkill")},
-        "separation": found.as_dict()["evidence"]["separation"],
+        "ap_pooled": found["ap_pooled"],
+        "f_best": found["best"]["f"],
+        "parts": found["parts"],
+        "separation": found["evidence"]["separation"],
     }
 
 
@@ -102,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULTS / "taken_again.json", help="default %(default)s")
     arguments = parser.parse_args(argv)
     dataset = read_dataset(source.source_of(arguments))
-    check_groups(dataset, arguments.groups, "--groups")
-    kept = only(dataset, frozenset(arguments.groups or dataset.groups()))
+    kept = of_groups(dataset, arguments.groups)
     bundle = read_bundle(arguments.bundle)
     if not bundle.manifest.geometry.has_reference:
         raise ConfigError(f"{arguments.bundle}: its model compares with no reference; name the bundle of one that does")

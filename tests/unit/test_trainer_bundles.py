@@ -366,8 +366,8 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
         ("evaluate", "--min-ap", "nan", "'nan' is not between 0 and 1"),
         ("evaluate", "--min-ap", "1.01", "'1.01' is not between 0 and 1"),
         ("evaluate", "--min-ap", "good", "'good' is not a number"),
-        ("evaluate", "--max-escapes", "nan", "'nan' is not between 0 and 100"),
-        ("export", "--max-escape", "101%", "'101' is not between 0 and 100"),
+        ("evaluate", "--max-escapes/--max-escape", "nan", "'nan' is not between 0 and 100"),
+        ("export", "--max-escapes/--max-escape", "101%", "'101' is not between 0 and 100"),
         ("evaluate", "--max-overkill", "inf", "'inf' is not between 0 and 100"),
     ],
 )
@@ -375,12 +375,9 @@ def test_an_options_value_that_makes_no_sense_is_refused_in_words(
     command: str, option: str, text: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main([command, option, text])
+        main([command, option.rpartition("/")[2], text])
     assert exit_.value.code == 2
-    told = capsys.readouterr().err
-    assert "argument --" in told
-    assert option in told.partition("argument ")[2].partition(":")[0]
-    assert f": {words}" in told
+    assert f"argument {option}: {words}" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_bundle_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

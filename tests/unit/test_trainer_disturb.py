@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError
+from tests.crops import NO_CHANGE, NOTHING, grey
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.datasets.reading import COPPER, read_dataset
@@ -24,13 +25,6 @@ from trainer.plan import Plan
 from trainer.strengths import Strengths
 from trainer.train_arguments import strengths
 from trainer.transplant import Transplants
-
-NOTHING = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-NO_CHANGE = replace(Strengths().times(0.0), scale_percent=0.0)
-
-
-def _grey(level: int = 120, side: int = 96, channels: int = 1) -> np.ndarray:
-    return np.full((side, side, channels), level, np.uint8)
 
 
 def _sample(boxes: list[list[float]], labels: list[int]) -> Sample:
@@ -50,13 +44,13 @@ def test_without_strength_nothing_is_disturbed() -> None:
 def test_a_picture_is_changed_by_no_more_than_the_strength(name: str, value: float, most: float) -> None:
     disturb = Disturb(replace(NO_CHANGE, **{name: value}))
     changes = [
-        float(np.abs(disturb(_grey(), np.random.default_rng(seed)).astype(float) - 120).max()) for seed in range(80)
+        float(np.abs(disturb(grey(), np.random.default_rng(seed)).astype(float) - 120).max()) for seed in range(80)
     ]
     assert 0.5 * most < max(changes) <= most + 1.5
 
 
 def test_motion_smears_no_further_than_its_length() -> None:
-    picture = _grey(0)
+    picture = grey(0)
     picture[48, 48] = 255
     disturb = Disturb(replace(NO_CHANGE, motion_px=7.0))
     lengths = []
@@ -69,7 +63,7 @@ def test_motion_smears_no_further_than_its_length() -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), darker=st.floats(0.05, 1.0), channels=st.sampled_from([1, 3]))
 def test_a_shadow_only_darkens_and_reaches_its_depth(seed: int, darker: float, channels: int) -> None:
-    lit = shaded(_grey(200, channels=channels), darker, np.random.default_rng(seed))
+    lit = shaded(grey(200, channels=channels), darker, np.random.default_rng(seed))
     assert lit.max() <= 200
     assert abs(int(lit.min()) - 200 * (1 - darker)) <= 2
 
@@ -77,7 +71,7 @@ def test_a_shadow_only_darkens_and_reaches_its_depth(seed: int, darker: float, c
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), largest=st.floats(1.0, 6.0))
 def test_a_speck_is_no_larger_than_dust(seed: int, largest: float) -> None:
-    changed = (dusty(_grey(), largest, np.random.default_rng(seed))[:, :, 0] != 120).astype(np.uint8)
+    changed = (dusty(grey(), largest, np.random.default_rng(seed))[:, :, 0] != 120).astype(np.uint8)
     covered = int(changed.sum())
     assert covered <= 6 * (largest + 6) ** 2  # six specks, each with its soft rim
 
@@ -96,11 +90,11 @@ def test_what_is_left_behind_when_copper_is_binarised_does_not_disturb_it() -> N
 
 
 def test_a_transplant_carries_what_the_defect_changed_and_nothing_else() -> None:
-    giver = _grey(180)
+    giver = grey(180)
     giver[40:52, 30:50] = 60
     transplants = Transplants([_sample([[30, 40, 50, 52]], [1])], [giver], 96, has_reference=False)
     for seed in range(12):
-        crop, boxes, labels = transplants(_grey(120), *NOTHING, np.random.default_rng(seed))
+        crop, boxes, labels = transplants(grey(120), *NOTHING, np.random.default_rng(seed))
         assert labels.tolist() == [1]
         x1, y1, x2, y2 = boxes[0].astype(int)
         assert sorted((x2 - x1, y2 - y1)) == [12, 20]
@@ -112,17 +106,17 @@ def test_a_transplant_carries_what_the_defect_changed_and_nothing_else() -> None
 
 
 def test_a_defect_that_covers_its_picture_is_set_nowhere_because_nothing_tells_what_it_changed() -> None:
-    transplants = Transplants([_sample([[0, 0, 40, 40]], [1])], [_grey(180)[:40, :40]], 96, has_reference=False)
-    crop, boxes, _ = transplants(_grey(120), *NOTHING, np.random.default_rng(0))
+    transplants = Transplants([_sample([[0, 0, 40, 40]], [1])], [grey(180)[:40, :40]], 96, has_reference=False)
+    crop, boxes, _ = transplants(grey(120), *NOTHING, np.random.default_rng(0))
     assert not len(boxes)
     assert (crop == 120).all()
 
 
 def test_beside_a_reference_only_the_part_gets_the_defect() -> None:
-    giver = _grey(180, channels=2)
+    giver = grey(180, channels=2)
     giver[40:52, 30:50, 0] = 60
     transplants = Transplants([_sample([[30, 40, 50, 52]], [0])], [giver], 96, has_reference=True)
-    crop, boxes, _ = transplants(_grey(120, channels=2), *NOTHING, np.random.default_rng(3))
+    crop, boxes, _ = transplants(grey(120, channels=2), *NOTHING, np.random.default_rng(3))
     assert len(boxes) == 1
     assert (crop[:, :, 1] == 120).all()
     assert crop[:, :, 0].min() < 60
@@ -130,11 +124,11 @@ def test_beside_a_reference_only_the_part_gets_the_defect() -> None:
 
 def test_a_transplant_lies_on_no_other_defect_and_the_classes_come_evenly() -> None:
     givers = [_sample([[30, 40, 50, 52]], [0]) for _ in range(9)] + [_sample([[10, 10, 20, 22]], [1])]
-    transplants = Transplants(givers, [_grey(180)] * 10, 96, has_reference=False)
+    transplants = Transplants(givers, [grey(180)] * 10, 96, has_reference=False)
     there = np.array([[0, 0, 96, 40]], np.float32)
     counts = [0, 0]
     for seed in range(100):
-        _, boxes, labels = transplants(_grey(), there, np.array([0]), np.random.default_rng(seed))
+        _, boxes, labels = transplants(grey(), there, np.array([0]), np.random.default_rng(seed))
         for box, label in zip(boxes[1:], labels[1:], strict=True):
             assert box[1] >= 40
             counts[label] += 1

@@ -11,20 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.crops import NO_CHANGE, NOTHING, grey
 from trainer.augment import Augment
 from trainer.datasets.sample import Dataset, Sample
 from trainer.disturb import Disturb, dusty
 from trainer.pictures import Pictures
 from trainer.plan import Plan
-from trainer.strengths import Strengths
 
-NOTHING = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-NO_CHANGE = replace(Strengths().times(0.0), scale_percent=0.0)
 SIDE = 96
-
-
-def _grey(level: int = 120, channels: int = 1) -> np.ndarray:
-    return np.full((SIDE, SIDE, channels), level, np.uint8)
 
 
 def _disturbed(picture: np.ndarray, seeds: int, **strengths: float) -> list[np.ndarray]:
@@ -38,7 +32,7 @@ def _crops(picture: np.ndarray, seeds: int, **strengths: float) -> list[np.ndarr
 
 
 def test_defocus_widens_an_edge_by_its_pixels() -> None:
-    picture = _grey(50)
+    picture = grey(50)
     picture[:, SIDE // 2 :] = 200
     widths = []
     for piece in _disturbed(picture, 120, defocus_px=2.5):
@@ -50,7 +44,7 @@ def test_defocus_widens_an_edge_by_its_pixels() -> None:
 
 
 def test_noise_has_the_spread_of_its_levels() -> None:
-    spreads = [float(piece.std()) for piece in _disturbed(_grey(), 120, noise_levels=12.0)]
+    spreads = [float(piece.std()) for piece in _disturbed(grey(), 120, noise_levels=12.0)]
     assert 9 < max(spreads) < 13
     assert min(spreads) == 0
 
@@ -70,7 +64,7 @@ def test_a_coded_picture_is_a_jpeg_of_no_worse_quality() -> None:
 def test_dust_reaches_its_diameter() -> None:
     largest = []
     for seed in range(60):
-        changed = (np.abs(dusty(_grey(), 8.0, np.random.default_rng(seed))[:, :, 0] - 120.0) > 3).astype(np.uint8)
+        changed = (np.abs(dusty(grey(), 8.0, np.random.default_rng(seed))[:, :, 0] - 120.0) > 3).astype(np.uint8)
         _, _, found, _ = cv2.connectedComponentsWithStats(changed)
         if len(found) == 2:  # a speck by itself
             largest.append(found[1, cv2.CC_STAT_AREA])
@@ -78,7 +72,7 @@ def test_dust_reaches_its_diameter() -> None:
 
 
 def test_a_part_is_turned_in_its_fixture_by_no_more_than_its_degrees() -> None:
-    picture = _grey(0)
+    picture = grey(0)
     picture[46:50, 10:86] = 255
     angles = []
     for piece in _crops(picture, 150, turn_deg=8.0):
@@ -91,7 +85,7 @@ def test_a_part_is_turned_in_its_fixture_by_no_more_than_its_degrees() -> None:
 
 
 def test_a_part_is_shown_larger_and_smaller_by_its_percents() -> None:
-    picture = _grey(0)
+    picture = grey(0)
     picture[33:63, 33:63] = 255
     sides = [math.sqrt((piece[:, :, 0] > 128).sum()) for piece in _crops(picture, 200, scale_percent=50.0)]
     assert 30 * 1.3 < max(sides) < 30 * 1.55
@@ -99,7 +93,7 @@ def test_a_part_is_shown_larger_and_smaller_by_its_percents() -> None:
 
 
 def test_a_reference_lies_off_its_part_by_its_pixels() -> None:
-    pair = _grey(0, channels=2)
+    pair = grey(0, channels=2)
     pair[40:56, 40:56] = 200
     offsets = []
     for piece in _crops(pair, 200, misplaced_px=2.0):
@@ -111,7 +105,7 @@ def test_a_reference_lies_off_its_part_by_its_pixels() -> None:
 
 
 def test_a_reference_has_a_light_of_its_own() -> None:
-    levels = np.array([piece[0, 0] for piece in _crops(_grey(120, channels=2), 200, light_percent=20.0)], float) - 120
+    levels = np.array([piece[0, 0] for piece in _crops(grey(120, channels=2), 200, light_percent=20.0)], float) - 120
     alone = (levels[:, 0] != 0) != (levels[:, 1] != 0)
     both = (levels != 0).all(axis=1)
     assert alone.sum() > 40
@@ -127,12 +121,12 @@ def _centre(piece: np.ndarray) -> np.ndarray:
 def test_some_crops_are_put_together_from_four_pictures(tmp_path: Path) -> None:
     samples = []
     for level in range(40, 240, 10):
-        cv2.imwrite(str(tmp_path / f"{level}.png"), _grey(level))
+        cv2.imwrite(str(tmp_path / f"{level}.png"), grey(level))
         boxes, labels = np.array([[0, 0, SIDE, SIDE]], np.float32), np.array([0])
         samples.append(Sample(tmp_path / f"{level}.png", boxes, labels, "g", is_good=False))
     plan = Plan(epochs=1, passes=20, batch=4, side_px=SIDE, vary=asdict(NO_CHANGE))
     crops = np.concatenate(
         [images.numpy() for images, _, _ in Pictures(Dataset(("a",), tuple(samples)), plan).batches(0)]
     )
-    levels = np.array([[len(np.unique(crop))] for crop in crops])
+    levels = np.array([len(np.unique(crop)) for crop in crops])
     assert 0.1 < (levels > 1).mean() < 0.2
