@@ -1,9 +1,9 @@
 """Which pictures a device must judge as the trainer did: clear ones, near ones, dark, bright, small and empty ones.
 
 A proof compares verdicts, and devices differ a little in their scores. So a golden image is one whose verdict does not
-hang on that little: no model of the bundle decides it with a score within NEAREST of the limit, and all decide it
-alike. Of what is left, the nearest to the limit are taken; where a model is sure of every picture, defects are made
-fainter until it is not.
+hang on that little: no model of the bundle decides it with a score so near to the limit that it is doubtful, and all
+decide it alike. Of what is left, the nearest to the limit are taken; where a model is sure of every picture, defects
+are made fainter until it is not.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ from trainer.datasets.sample import Dataset, Sample, load_picture, spread
 from trainer.evaluate import Runner, load_runtime
 from trainer.faint import fainter, without_defects
 from trainer.metrics import Judged
+from trainer.operating_point import DOUBTFUL, doubtful
 from trainer.references import load_input
 from trainer.stress import Robustness, brighter
 from trainer.variants import engines_of, reproduced
 
 GOLDEN_IMAGES = LEAST_GOLDEN
 """So many a proof wants, at least."""
-
-NEAREST = 0.05
-"""A score this near to the limit decides no golden image: twice and a half what the tolerance of 32 bits allows."""
 
 NEAR = 0.25
 """A score further from the limit than this is not near it."""
@@ -110,7 +108,7 @@ def settle(pool: Sequence[GoldenImage], bundle: Bundle, wanted: int) -> list[Gol
 
     Returns:
         At most so many, which each model answers as nearly as a device must. Of those of a kind, none whose verdict one
-        of the models turns, or decides from within NEAREST of the limit.
+        of the models turns, or decides from too near to it (`doubtful`).
     """
     limits = _limits(bundle.manifest)
     for name in sorted(bundle.variants):
@@ -142,9 +140,8 @@ def margin(found: Sequence[Detection], limits: Mapping[str, float]) -> float:
 
 def _side(found: Sequence[Detection], limits: Mapping[str, float]) -> int:
     """Return 1 for a part that is rejected for certain, -1 for one that is accepted so, 0 where a rounding decides."""
-    nearest = min([NEAREST, *(min(limit, 1 - limit) / 2 for limit in limits.values())])
     far = margin(found, limits)
-    return 0 if abs(far) <= nearest else (1 if far > 0 else -1)
+    return 0 if abs(far) <= min(map(doubtful, limits.values())) else (1 if far > 0 else -1)
 
 
 def counted(images: Sequence[GoldenImage]) -> dict[str, int]:
@@ -241,13 +238,13 @@ class _Kinds:
         sample, limits = self._samples[at], _limits(self._runner.manifest)
         picture = self._picture(at)
         sound, centre = without_defects(sample, picture), self._found_centre(at)
-        goal = (NEAREST + NEAR) / 2 * (1 if is_found else -1)
+        goal = (DOUBTFUL + NEAR) / 2 * (1 if is_found else -1)
         least, most = 0.0, 1.0
         for _ in range(HALVINGS):
             share = (least + most) / 2
             pixels = self._piece(at, centre, fainter(picture, sound, share))
             far = margin(self._runner.detect(pixels), limits)
-            if abs(far - goal) < (NEAR - NEAREST) / 2:
+            if abs(far - goal) < (NEAR - DOUBTFUL) / 2:
                 return pixels
             least, most = (share, most) if far < goal else (least, share)
         return None

@@ -22,6 +22,9 @@ MOST_NOISE = 6.0
 TARGET_ESCAPES, TARGET_OVERKILL = 0.02, 0.01
 """What the proposed limit aims to stay below, as shares of the bad and of the good parts."""
 
+DOUBTFUL = 0.05
+"""So near to a limit a rounding may decide: twice and a half what the tolerance of 32 bits allows a device."""
+
 LIMITS = np.arange(round(LEAST_LIMIT * 1000), 1000) / 1000
 """The limits that can be chosen: multiples of 0.001."""
 
@@ -102,7 +105,7 @@ def roc(judged: list[Judged]) -> tuple[Point, ...]:
 
 
 def choose(judged: list[Judged], wish: Wish) -> Choice:
-    """Choose the limit for a wish; of equals the one with the best F.
+    """Choose the limit for a wish; of equals one that no part comes near, and of these the one with the best F.
 
     Args:
         judged: validation parts with calibrated scores; never those of a test.
@@ -121,7 +124,7 @@ def choose(judged: list[Judged], wish: Wish) -> Choice:
             raise ConfigError(f"--cost-escape: {_parts(bad, good)}; hold out groups with both kinds of parts")
         bad_share = bad / (bad + good) if wish.bad_share is None else wish.bad_share
         costs = bad_share * wish.cost_escape * escapes / bad + (1 - bad_share) * wish.cost_overkill * overkill / good
-        at = _best_f(judged, np.isclose(costs, costs.min(), rtol=1e-9))
+        at = _best(judged, np.isclose(costs, costs.min(), rtol=1e-9))
         said = "as on the held-out groups" if wish.bad_share is None else "as told"
         return Choice(
             float(LIMITS[at]),
@@ -146,7 +149,7 @@ def choose(judged: list[Judged], wish: Wish) -> Choice:
 def choose_limit(judged: list[Judged]) -> float:
     """Propose a reject limit: the one that stays furthest below both targets, for escapes and for overkill.
 
-    Of equals it takes the one with the best F.
+    Of equals it takes one that no part comes near, and of these the one with the best F.
 
     Args:
         judged: validation parts with calibrated scores.
@@ -183,10 +186,19 @@ def parts_needed(most: float) -> int:
     return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-most))
 
 
+def doubtful(limit: float) -> float:
+    """Return how near to a limit a score must be for a rounding to decide: DOUBTFUL, or half of what is left to 0 or 1.
+
+    Args:
+        limit: above 0 and below 1.
+    """
+    return min(DOUBTFUL, limit / 2, (1 - limit) / 2)
+
+
 def _furthest_below(judged: list[Judged], escapes: Counts, overkill: Counts, bad: int, good: int) -> int:
     """Return the index of the limit that stays furthest below both targets."""
     worst = np.maximum(escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL)
-    return _best_f(judged, worst == worst.min())
+    return _best(judged, worst == worst.min())
 
 
 def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, int], paid: Counts) -> Choice:
@@ -200,7 +212,7 @@ def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, in
     is_within = is_supported if is_supported.any() else counts <= most * of
     if not is_within.any():
         raise ConfigError(f"{option}: {int(counts.min())} of {of} at the best limit; train on, or allow more")
-    at = _best_f(judged, is_within & (paid == paid[is_within].min()))
+    at = _best(judged, is_within & (paid == paid[is_within].min()))
     reason = f"{name} at most {100 * most:g} %: {int(counts[at])} of {of} on the held-out groups"
     if is_supported.any():
         bound = f"{100 * bounds[int(counts[at])].high:.3g} %"
@@ -229,13 +241,33 @@ def _counts(judged: list[Judged]) -> tuple[Counts, Counts, int, int]:
     return np.searchsorted(bad, LIMITS), len(good) - np.searchsorted(good, LIMITS), len(bad), len(good)
 
 
-def _best_f(judged: list[Judged], among: NDArray[np.bool_]) -> int:
-    """Return the index of the limit with the best F of those marked."""
+def _best(judged: list[Judged], among: NDArray[np.bool_]) -> int:
+    """Return the index of the limit to take, of those marked: no part's score near it is doubtful, and F is best.
+
+    Where there is no such limit, the nearest score is as far away as can be.
+    """
+    clear = np.where(among, _clearance(judged), -1.0)
+    return int(np.where(clear == clear.max(), _f(judged), -1.0).argmax())
+
+
+def _clearance(judged: list[Judged]) -> Floats:
+    """Return how far the nearest part's score is from each limit, in ranges of doubt; 1 where it is further.
+
+    A part where nothing was found is near no limit.
+    """
+    tops = [float(part.scores.max()) for part in judged if len(part.scores)]
+    ends = np.sort([-np.inf, *tops, np.inf])
+    above = np.searchsorted(ends, LIMITS)
+    distance = np.minimum(LIMITS - ends[above - 1], ends[above] - LIMITS)
+    return np.minimum(1.0, distance / [doubtful(limit) for limit in LIMITS.tolist()])
+
+
+def _f(judged: list[Judged]) -> Floats:
+    """Return F of the bad parts' detections at each limit."""
     ranking = rank([part for part in judged if len(part.true_labels)])
     claims = np.searchsorted(-ranking.scores, -LIMITS, side="right")
     hits = np.concatenate(([0], np.cumsum(ranking.right)))[claims]
-    f = 2 * hits / np.maximum(1, claims + ranking.truths)
-    return int(np.where(among, f, -1.0).argmax())
+    return 2 * hits / np.maximum(1, claims + ranking.truths)
 
 
 def _parts(bad: int, good: int) -> str:

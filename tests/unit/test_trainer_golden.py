@@ -19,7 +19,8 @@ from appliance.runtimes.onnx import OnnxRuntime
 from tests.models import spot_detection, spot_picture, tiny_baseline, tiny_manifest, tiny_model, tiny_variant
 from trainer.datasets.sample import Dataset, Sample, load_picture
 from trainer.evaluate import BundleRunner, judge_samples
-from trainer.golden import NEAREST, choose_golden, counted, margin, settle
+from trainer.golden import choose_golden, counted, margin, settle
+from trainer.operating_point import DOUBTFUL
 from trainer.stress import Robustness
 from trainer.variants import Gate, attempt
 
@@ -108,7 +109,7 @@ def test_defects_are_made_fainter_where_the_model_is_sure_of_every_picture(parts
     near = of("near_limit", parts.golden())
     far = [margin(image.detections, LIMITS) for image in near]
     assert {each > 0 for each in far} == {True, False}
-    assert all(NEAREST < abs(each) <= 0.25 for each in far)
+    assert all(DOUBTFUL < abs(each) <= 0.25 for each in far)
 
 
 def test_the_groups_take_turns(many: Parts) -> None:
@@ -126,7 +127,7 @@ def test_no_golden_verdict_hangs_on_a_rounding(parts: Parts) -> None:
     parts.add(None, is_good=True)
     images = parts.golden(14, BEARS)
     assert len(of("clear_bad", images)) == 1
-    assert all(abs(margin(image.detections, LIMITS)) > NEAREST for image in images)
+    assert all(abs(margin(image.detections, LIMITS)) > DOUBTFUL for image in images)
 
 
 def test_the_same_data_give_the_same_golden_images(many: Parts) -> None:

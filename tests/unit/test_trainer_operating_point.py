@@ -17,7 +17,7 @@ from trainer.__main__ import main
 from trainer.evidence import gather
 from trainer.intervals import share
 from trainer.metrics import Judged, Parts, judge_parts
-from trainer.operating_point import FLOORS, LIMITS, MOST_NOISE, Wish, choose, choose_floor, parts_needed, roc
+from trainer.operating_point import FLOORS, LIMITS, MOST_NOISE, Wish, choose, choose_floor, doubtful, parts_needed, roc
 from trainer.rankings import Rankings
 
 SCORES = st.lists(st.integers(0, 100).map(lambda hundredths: hundredths / 100), min_size=1, max_size=30)
@@ -92,6 +92,28 @@ def test_a_dear_escape_lowers_the_limit_and_a_dear_overkill_raises_it() -> None:
     assert careful.limit <= 0.3
     assert lenient.limit > 0.5
     assert "100 for an escape and 1 for an overkill, at 50 % bad parts (as on the held-out groups)" in careful.reason
+
+
+def test_a_limit_keeps_away_from_the_parts_that_it_was_chosen_on() -> None:
+    """F alone would take 0.611: the faint second defect of the bad part lies just above the good part."""
+    box = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
+    bad = Judged(box, np.array([0.9, 0.62]), np.zeros(2, np.int64), box, np.zeros(2, np.int64))
+    assert choose([bad, part(0.61, False)], Wish()).limit == pytest.approx(0.66, abs=0.0011)
+    assert choose([bad], Wish()).limit <= 0.62
+    assert choose([part(0.984, True), part(0.98, False)], Wish()).limit == pytest.approx(0.982)
+
+
+@given(bad=SCORES, good=SCORES)
+def test_no_limit_with_as_many_mistakes_is_further_from_the_parts(bad: list[float], good: list[float]) -> None:
+    judged = parts(bad, good)
+
+    def doubts(limit: float) -> float:
+        return min(1.0, *(abs(limit - score) / doubtful(limit) for score in bad + good), 1.0)
+
+    limit = choose(judged, Wish(max_overkill=1.0)).limit
+    found = counted(judged, limit)
+    equals = [float(other) for other in LIMITS if counted(judged, float(other)).escapes == found.escapes]
+    assert doubts(limit) >= max(map(doubts, equals)) - 1e-6
 
 
 def test_where_no_limit_keeps_the_usual_targets_that_is_said() -> None:
