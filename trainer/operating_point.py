@@ -259,7 +259,7 @@ def _clearance(judged: list[Judged]) -> Floats:
     ends = np.sort([-np.inf, *tops, np.inf])
     above = np.searchsorted(ends, LIMITS)
     distance = np.minimum(LIMITS - ends[above - 1], ends[above] - LIMITS)
-    return np.minimum(1.0, distance / [doubtful(limit) for limit in LIMITS.tolist()])
+    return np.asarray(np.minimum(1.0, distance / [doubtful(limit) for limit in LIMITS.tolist()]))
 
 
 def _f(judged: list[Judged]) -> Floats:
@@ -267,7 +267,7 @@ def _f(judged: list[Judged]) -> Floats:
     ranking = rank([part for part in judged if len(part.true_labels)])
     claims = np.searchsorted(-ranking.scores, -LIMITS, side="right")
     hits = np.concatenate(([0], np.cumsum(ranking.right)))[claims]
-    return 2 * hits / np.maximum(1, claims + ranking.truths)
+    return np.asarray(2 * hits / np.maximum(1, claims + ranking.truths))
 
 
 def _parts(bad: int, good: int) -> str:

@@ -11,8 +11,9 @@ from appliance.bundle.manifest import Geometry
 from appliance.errors import ConfigError
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
+from trainer.datasets.examination import is_turned
 from trainer.datasets.picture_checks import LEAST_RANGE
-from trainer.datasets.sample import Dataset, Sample, picture_size
+from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size, spread
 from trainer.datasets.split import Split
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, STRIDE
 from trainer.progress import tracked
@@ -21,6 +22,12 @@ LARGEST_INPUT_PX, LONGEST_INPUT_PX = 1280 * 1280, 2048
 """A larger picture is tiled instead of taken whole, so that memory and latency stay in bounds."""
 
 LARGEST_TILE_PX = 640
+
+NEARLY_BLACK = 15
+"""Of 255: what 12 bits at the lower end of 16 become."""
+
+MOST_LOOKED_AT = 100
+"""So many pictures, spread over the data, are looked at for what is mostly true of all or of none."""
 
 
 def model_geometry(dataset: Dataset, channels: int) -> Geometry:
@@ -98,6 +105,14 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
     small = sum(side < STRIDE for side in sides)
     if small:
         found.append(f"{small} of {len(sides)} boxes are thinner than {STRIDE} pixels: use a lens that shows more")
+    looked_at = [sample.image for sample in spread(split.whole().samples, MOST_LOOKED_AT)]
+    turned = [image for image in looked_at if is_turned(image.read_bytes(), load_picture(image, 1))]
+    if turned:
+        found.append(
+            f"{len(turned)} of {len(looked_at)} pictures that were looked at are shown otherwise than they are stored, "
+            f"because of a note in the file (EXIF), the first {turned[0]}: boxes that were drawn on what is stored lie "
+            "elsewhere then; `trainer data check --report` shows them"
+        )
     crowded = [sample for sample in split.whole().samples if _most_at_once(sample, geometry) > CANDIDATES]
     if crowded:
         found.append(
@@ -109,20 +124,25 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
 
 
 def dimness(pictures: Sequence[NDArray[np.uint8]]) -> str:
-    """Say that all pictures are so dark that they were hardly meant to be.
+    """Say how many pictures are so dark that they were hardly meant to be.
 
     Args:
         pictures: as the model sees them, uint8 [height, width, channels].
 
     Returns:
-        The words; empty if a pixel uses what the pictures can hold.
+        The words; empty if one uses what pictures can hold, and none is nearly black.
     """
-    brightest = max(int(pixels.max()) for pixels in pictures)
-    if brightest > 255 * LEAST_RANGE:
+    brightest = [int(pixels.max()) for pixels in pictures]
+    black = [value for value in brightest if value <= NEARLY_BLACK]
+    if max(brightest) <= 255 * LEAST_RANGE:
+        of, most = "any training picture", max(brightest)
+    elif black:
+        of, most = f"{len(black)} of {len(brightest)} training pictures", max(black)
+    else:
         return ""
     return (
-        f"no pixel of any training picture is brighter than {brightest} of 255. Of 16-bit files the upper 8 bits are "
-        "taken: move a camera's 10 or 12 bits up, or export 8. `trainer data check` tells which pictures are meant"
+        f"no pixel of {of} is brighter than {most} of 255. Of 16-bit files the upper 8 bits are taken: move a "
+        "camera's 10 or 12 bits up, or export 8. `trainer data check` tells which pictures are meant"
     )
 
 

@@ -8,6 +8,7 @@ Source: github.com/tangsanli5201/DeepPCB, arXiv 1902.06197.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from appliance.annotations.pictures import (
@@ -35,7 +36,8 @@ def read_deeppcb(list_file: Path, root: Path | None = None) -> Annotations:
         root: folder of the groups; None: the list's own.
 
     Returns:
-        Pictures in the order of the list: all tested ones, then all templates. The group is the first folder.
+        Pictures in the order of the list: all tested ones, then all templates; where no template is there at all, the
+        tested ones alone, without references. The group is the first folder.
 
     Raises:
         ConfigError: A line or a label is broken, or a file is missing; the message names file and line.
@@ -51,12 +53,16 @@ def read_deeppcb(list_file: Path, root: Path | None = None) -> Annotations:
             raise ConfigError(f"{where}: {fields[0]!r} is no name of a picture; repair the line")
         picture, group = root / fields[0], Path(fields[0]).parts[0]
         test = existing([picture.with_name(f"{picture.stem}_test{picture.suffix}")], where)
-        template = existing([picture.with_name(f"{picture.stem}_temp{picture.suffix}")], where)
+        template = picture.with_name(f"{picture.stem}_temp{picture.suffix}")
         tested.append(LabelledPicture(test, group, read_labels(root / fields[1]), where, reference=template))
         good.append(LabelledPicture(template, group, (), where, reference=template))
     if not tested:
         raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
     check_listed_once(tested)
+    if not any(part.path.is_file() for part in good):
+        tested, good = [replace(part, reference=None) for part in tested], []
+    for part in good:
+        existing([part.path], part.where)
     return Annotations("deeppcb", dict.fromkeys(CLASSES, str(list_file)), tuple(tested + good))
 
 

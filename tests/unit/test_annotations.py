@@ -286,6 +286,17 @@ def test_a_broken_list_is_refused_with_file_and_line(tmp_path: Path, line: str, 
         read_deeppcb(path)
 
 
+def test_without_any_template_there_are_neither_references_nor_good_parts(tmp_path: Path) -> None:
+    path = write_tiny_deeppcb(tmp_path, {"g1": 2})
+    templates = sorted(tmp_path.rglob("*_temp.jpg"))
+    templates[1].unlink()
+    with pytest.raises(ConfigError, match=rf"^{path}:2: .*1_temp\.jpg does not exist"):
+        read_deeppcb(path)
+    templates[0].unlink()
+    found = read_deeppcb(path).pictures
+    assert [(part.reference, bool(part.boxes)) for part in found] == [(None, True)] * 2
+
+
 def test_missing_labels_are_named(tmp_path: Path) -> None:
     path = write_tiny_deeppcb(tmp_path, {"g1": 1})
     (tmp_path / "g1" / "g1_not" / "0.txt").unlink()

@@ -15,8 +15,9 @@ from appliance.errors import ConfigError
 from tests.tiny_boards import CLASSES, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
+from trainer.datasets.copper import COPPER
 from trainer.datasets.layouts.boxes import fitted
-from trainer.datasets.reading import COPPER, bundle_name, dataset_digest, read_dataset
+from trainer.datasets.reading import bundle_name, dataset_digest, read_dataset
 from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size
 from trainer.datasets.split import describe, split_by_group
 

@@ -14,7 +14,8 @@ from appliance.errors import ConfigError
 from tests.crops import NO_CHANGE, NOTHING, grey
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.datasets.reading import COPPER, read_dataset
+from trainer.datasets.copper import COPPER
+from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import split_by_group
 from trainer.defaults import complete, usual_strengths

@@ -10,6 +10,7 @@ import pytest
 from appliance.errors import ConfigError
 from tests.models import tiny_bundle
 from tests.tiny_boards import write_tiny_boards
+from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
 from trainer.datasets.reading import dataset_digest, read_dataset
 from trainer.datasets.source import Source
@@ -166,7 +167,7 @@ def _by_kind(folder: Path, good: int, mixed: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("good", [1, 2, 4, 8])
-@pytest.mark.parametrize("mixed", [0, 1])
+@pytest.mark.parametrize("mixed", [0, 1, 4])
 def test_where_folders_are_kinds_of_defect_each_kind_is_learned_and_judged_whatever_folders_hold_good_parts(
     tmp_path: Path, good: int, mixed: int
 ) -> None:
@@ -178,6 +179,21 @@ def test_where_folders_are_kinds_of_defect_each_kind_is_learned_and_judged_whate
     assert 0.19 < share < 0.26
     stay = {f"good{number}" for number in range(good)} if good == 8 else set()
     assert {name for name in split.whole().groups() if "/" not in name} == stay
+
+
+def test_grey_pictures_in_the_layout_of_deeppcb_are_no_copper_and_their_groups_may_be_kinds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each folder holds one kind of defect: a group held out whole would leave nothing of it to learn from."""
+    listed = write_tiny_deeppcb(tmp_path, {"holes": 6, "bites": 6}, score=120)
+    for labels in (tmp_path / "bites" / "bites_not").iterdir():
+        labels.write_text("16 16 32 32 3\n")
+    split = split_by_group(read_dataset(Source(tmp_path, listed)))
+    assert "the pictures are not black and white" in " ".join(capsys.readouterr().err.split())
+    for half in (split.train, split.validation):
+        assert half.copper is None
+        assert half.boxes_per_class()["open"] and half.boxes_per_class()["mousebite"]
+        assert any(sample.is_good for sample in half.samples)
 
 
 def test_lots_in_which_every_kind_occurs_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from appliance.errors import ConfigError
 from tests.tiny_boards import write_tiny_boards
 from trainer.augment import Augment, crop_boxes
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint, save_checkpoint
-from trainer.datasets.reading import COPPER, read_dataset
+from trainer.datasets.copper import COPPER
+from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import Split, split_by_group
 from trainer.learner import as_input

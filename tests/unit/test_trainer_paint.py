@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.annotations.deeppcb import CLASSES
-from trainer.datasets.reading import COPPER
+from trainer.datasets.copper import COPPER
 from trainer.paint import classify, paint
 
 TRACES = np.zeros((160, 160), np.uint8)

@@ -16,6 +16,7 @@ from appliance.bundle.whole_file import write_whole
 from appliance.errors import ConfigError, StorageError
 from tests.small_disk import small_disk
 from tests.tiny_boards import write_tiny_boards
+from tests.turned_picture import HALF_ROUND, turned
 from trainer.__main__ import main, parser
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.datasets.reading import dataset_digest, read_dataset
@@ -236,17 +237,33 @@ def test_data_without_a_good_part_is_trained_on_with_a_warning(
     assert "beware: no picture is of a good part" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("shift", "is_said"), [(4, True), (8, False)])
+@pytest.mark.parametrize(
+    ("shift", "moved", "words"),
+    [
+        (4, 12, "beware: no pixel of any training picture is brighter than 15 of 255"),
+        (4, 2, "beware: no pixel of 1 of 8 training pictures is brighter than 8 of 255"),
+        (8, 12, ""),
+    ],
+)
 def test_twelve_bits_at_the_lower_end_of_sixteen_are_not_learned_from_in_silence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: int, is_said: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: int, moved: int, words: str
 ) -> None:
     data = _boards(tmp_path / "data")
-    for picture in data.parent.glob("*.png"):
+    for picture in sorted(data.parent.glob("*.png"))[:moved]:
         stored = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
         cv2.imwrite(str(picture), stored << shift)
     assert _train(data, tmp_path / "run") == 0
-    words = "beware: no pixel of any training picture is brighter than 15 of 255"
-    assert (words in capsys.readouterr().err) is is_said
+    said = capsys.readouterr().err
+    assert words in said and ("beware: no pixel" in said) is bool(words)
+
+
+def test_pictures_that_a_note_turns_are_told_before_anything_is_learned(tmp_path: Path) -> None:
+    data = _boards(tmp_path)
+    picture = next(data.parent.glob("*.png"))
+    picture.write_bytes(turned(picture.read_bytes(), HALF_ROUND))
+    split = split_by_group(read_dataset(data), ("family0",))
+    said = doubts(split, model_geometry(split.whole(), 1))
+    assert any("1 of 12 pictures that were looked at are shown otherwise" in it and str(picture) in it for it in said)
 
 
 def test_what_is_doubtful_is_said(tmp_path: Path) -> None:

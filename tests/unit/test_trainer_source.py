@@ -73,6 +73,16 @@ def test_a_coco_file_lies_anywhere_and_its_pictures_in_the_data_folder(tmp_path:
     elsewhere.rename(tmp_path / "data" / "annotations" / "train.json")
     assert len(read_dataset(Source(tmp_path / "data", layout="coco")).samples) == 12
     assert len(read_dataset(Source(tmp_path / "data", Path("train.json"), "coco")).samples) == 12
+    assert len(read_dataset(Source(tmp_path / "data" / "annotations" / "train.json")).samples) == 12
+
+
+def test_a_linked_annotation_file_is_named_by_its_link_in_what_a_run_remembers(tmp_path: Path) -> None:
+    """Its pictures lie beside the link, not beside what it leads to."""
+    written = write_tiny_boards(tmp_path / "data")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "data" / "train.json").symlink_to(written.rename(tmp_path / "labels" / "train.json"))
+    told = Source(tmp_path / "data" / "train.json").as_dict()
+    assert len(read_dataset(Source(Path(str(told["data"])))).samples) == 12
 
 
 def test_a_layout_that_is_not_there_is_refused(pcb: Path) -> None:

@@ -126,7 +126,7 @@ def measure(path: Path) -> Facts | str:
         _brightest(stored),
         float(grey.std()),
         looks_of(grey[:, :, 0]),
-        _is_turned(data, grey),
+        is_turned(data, grey),
     )
 
 
@@ -135,7 +135,13 @@ def _brightest(stored: np.ndarray) -> float:
     return float(stored.max()) / most
 
 
-def _is_turned(data: bytes, shown: np.ndarray) -> bool:
+def is_turned(data: bytes, shown: np.ndarray) -> bool:
+    """Tell whether a note in a file (EXIF) has a picture shown otherwise than it is stored.
+
+    Args:
+        data: the whole file.
+        shown: what decoding it gives, uint8 [height, width, 1].
+    """
     if b"Exif" not in data and b"eXIf" not in data:
         return False
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)

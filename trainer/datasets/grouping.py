@@ -11,8 +11,9 @@ from trainer.datasets.sample import Sample, plain
 from trainer.names import listed
 from trainer.progress import console
 
-NEARLY = 0.9
-"""A group holds a kind of defect if so many of the pictures that show it are of this group."""
+NEARLY, MOST = 0.9, 0.5
+"""Groups are the kinds of defect if so many of all defective pictures are of their kind's group, and more than so many
+of each kind: a few pictures show two kinds, and lie with one of them."""
 
 TOO_FEW = 5
 """A fifth of the good parts cannot be held out by whole groups if they are of fewer."""
@@ -56,10 +57,12 @@ def _of_kinds(samples: tuple[Sample, ...]) -> frozenset[str]:
     for sample in samples:
         for label in set(sample.labels.tolist()):
             places.setdefault(label, Counter())[sample.group] += 1
-    homes = [found.most_common(1)[0] for found in places.values()]
-    if any(most < NEARLY * found.total() for (_, most), found in zip(homes, places.values(), strict=True)):
+    homes = {label: found.most_common(1)[0] for label, found in places.items()}
+    if any(most <= MOST * places[label].total() for label, (_, most) in homes.items()):
         return frozenset()
-    return frozenset(group for group, _ in homes)
+    if sum(most for _, most in homes.values()) < NEARLY * sum(found.total() for found in places.values()):
+        return frozenset()
+    return frozenset(group for group, _ in homes.values())
 
 
 def _of_good_parts(samples: tuple[Sample, ...], kinds: frozenset[str]) -> frozenset[str]:

@@ -12,23 +12,20 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from appliance.annotations.deeppcb import CLASSES
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
+from trainer.datasets.copper import COPPER, shows_copper
 from trainer.datasets.grouping import taken_apart
 from trainer.datasets.layouts.boxes import fitted_boxes, taken_otherwise
 from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
 from trainer.datasets.source import AnySource, Source
 from trainer.progress import console, tracked
 
-COPPER = Copper(
-    missing={name: CLASSES.index(name) for name in ("open", "mousebite", "pin_hole")}, opposites=(1, 0, 3, 2, 5, 4)
-)
-"""DeepPCB's pictures are binarised copper; an open is the opposite of a short, a mousebite of a spur, and so on."""
-
 LARGEST_SHARE = 1.01
 """Boxes written as shares of width and height end at 1, but for rounding."""
+
+_LYING = ". If a note in the file (EXIF) turns it, save it as it is shown and draw its boxes there"
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -65,10 +62,18 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
     samples = tuple(_sample(picture, names, classes, for_version) for picture in pictures)
     _tell_taken_otherwise(pictures)
-    if annotations.layout == "deeppcb":
-        return Dataset(classes, samples, COPPER)
     samples, gone = taken_apart(samples, place.folder())
-    return Dataset(classes, samples, taken_apart=gone)
+    return Dataset(classes, samples, _copper(annotations.layout, samples), taken_apart=gone)
+
+
+def _copper(layout: str, samples: Sequence[Sample]) -> Copper | None:
+    if layout != "deeppcb":
+        return None
+    if shows_copper(samples):
+        return COPPER
+    told = "the pictures are not black and white as DeepPCB's are: crops vary as those of any pictures"
+    console.print(f"trainer: {told}", soft_wrap=True)
+    return None
 
 
 def _refuse_shares(pictures: Sequence[LabelledPicture]) -> None:
@@ -121,7 +126,7 @@ def _fitted(picture: LabelledPicture) -> LabelledPicture:
     if told != size:
         raise ConfigError(
             f"{picture.where}: says {told[0]!r} x {told[1]!r} pixels, {picture.path} has {width} x {height}; "
-            "correct the entry or restore the picture"
+            f"correct the entry or restore the picture{_LYING if told == (height, width) else ''}"
         )
     return replace(picture, boxes=fitted_boxes(picture.boxes, size), reference=_reference(picture, size))
 

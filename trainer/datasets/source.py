@@ -14,6 +14,7 @@ from appliance.annotations.picture_list import read_picture_list
 from appliance.annotations.pictures import Annotations, only_listed, read_text, with_good_parts
 from appliance.errors import ConfigError
 from trainer.datasets.address import VersionAddress, place
+from trainer.datasets.sample import plain
 from trainer.datasets.stored import StoredSource, usual_cache
 from trainer.progress import console
 
@@ -43,17 +44,20 @@ class Source:
     def as_dict(self) -> dict[str, str | None]:
         """Return plain values with absolute paths, for a run's source.json."""
         listing, good_list = (
-            None if path is None else str(path.resolve()) for path in (self._listing(), self._good_list())
+            None if path is None else str(plain(path)) for path in (self._listing(), self._good_list())
         )
-        return {"data": str(self.data.resolve()), "list": listing, "format": self.layout, "good_list": good_list}
+        return {"data": str(plain(self.data)), "list": listing, "format": self.layout, "good_list": good_list}
 
     def root(self) -> Path:
         """Return the folder that its pictures are named from, as people see them."""
         return self.data.resolve()
 
     def folder(self) -> Path:
-        """Return the folder that the data lie in, as it was named."""
-        return self.data if self.data.is_dir() else self.data.parent
+        """Return the folder that the data lie in, as it was named; of a file in its `annotations/`, the one above."""
+        if self.data.is_dir():
+            return self.data
+        folder = self.data.parent
+        return folder.parent if self.data.suffix == ".json" and folder.name == "annotations" else folder
 
     def annotations(self) -> Annotations:
         """Read the annotations.
@@ -84,12 +88,13 @@ class Source:
         return named
 
     def _read(self, listing: Path | None, *, is_coco: bool) -> Annotations:
-        is_json = self.layout is None and listing is not None and listing.suffix == ".json"
+        named = listing or self.data
+        is_json = self.layout is None and named.suffix == ".json" and named.is_file()
         is_coco = is_coco or self.layout == "coco" or is_json
         if is_coco and (listing or self.data.is_dir()):
             return read_coco(listing or _only_json(self.data), self._root())
         if is_coco:
-            return read_coco(self.data)
+            return read_coco(self.data, self._root())
         if listing is not None:
             return read_deeppcb(listing, self._root())
         found = read_annotations(self.data)
@@ -124,7 +129,7 @@ class Source:
     def _root(self) -> Path:
         """Return the folder that a list's pictures are named from."""
         if self.data.is_file():
-            return self.data.parent
+            return self.folder()
         nested = self.data / "PCBData"
         return nested if self.layout != "coco" and nested.is_dir() else self.data
 

@@ -1,0 +1,40 @@
+"""Pictures of binarised copper, DeepPCB's: what the classes mean there, and whether pictures are such at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.annotations.deeppcb import CLASSES
+from appliance.errors import ConfigError
+from trainer.datasets.sample import Copper, Sample, load_picture, spread
+
+COPPER = Copper(
+    missing={name: CLASSES.index(name) for name in ("open", "mousebite", "pin_hole")}, opposites=(1, 0, 3, 2, 5, 4)
+)
+"""An open is the opposite of a short, a mousebite of a spur, a pin-hole of spurious copper."""
+
+LOOKED_AT = 16
+
+DARK_BELOW, BRIGHT_FROM = 96, 160
+MOST_BETWEEN = 0.01
+"""Share of the pixels that are neither dark nor bright; DeepPCB's own pictures have none at all."""
+
+LEAST_OF_EACH = 0.02
+
+
+def shows_copper(samples: Sequence[Sample]) -> bool:
+    """Tell whether pictures are black and white, by a few of them.
+
+    Args:
+        samples: of a data set in DeepPCB's layout; pictures that cannot be decoded are passed over.
+    """
+    dark, bright, pixels = 0, 0, 0
+    for sample in spread(samples, LOOKED_AT):
+        try:
+            picture = load_picture(sample.image, 1)
+        except ConfigError:
+            continue
+        dark += int((picture < DARK_BELOW).sum())
+        bright += int((picture >= BRIGHT_FROM).sum())
+        pixels += picture.size
+    return pixels - dark - bright <= MOST_BETWEEN * pixels and min(dark, bright) >= LEAST_OF_EACH * pixels
