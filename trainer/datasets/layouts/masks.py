@@ -7,34 +7,24 @@ vicos.si/resources/kolektorsdd2 (train/10000.png, train/10000_GT.png), magnetic 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Found, FoundPicture, Wishes, is_in
+from trainer.datasets.layouts.mask_names import Mask, assigned, inner, parted
 from trainer.datasets.layouts.regions import defects_of, load_mask
+from trainer.datasets.layouts.unnamed_masks import refuse_unnamed_masks
 from trainer.datasets.sample import picture_size
 from trainer.progress import tracked
 
-MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth"})
 GOOD_FOLDERS = frozenset({"good", "ok"})
 BAD = "defect"
 """The only class where nobody has marked any: a data set must have one."""
 
-_PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
-_MASK_ENDS = ("_mask", "_GT", "_gt")
-
-
-@dataclass(frozen=True, slots=True)
-class _Mask:
-    path: Path
-    folders: tuple[str, ...]
-    stem: str
-
 
 def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) -> Found:
-    """Read pictures and their masks in `masks/` or `ground_truth/`, or beside them: `_mask`, `_GT`, or PNG beside JPEG.
+    """Read pictures and their masks in `masks/` or `gt/`, or beside them: `_mask`, `_label`, or PNG beside JPEG.
 
     The class is the first folder below `masks/`; with --classes it is the pixel value (1 the first name), or
     always the only name. A picture without a mask is a good part; where others of its folder have one, or
@@ -49,24 +39,24 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
         Pictures in the order of their names; classes as wished, else in alphabetical order.
 
     Raises:
-        ConfigError: A mask fits no picture or not exactly one, is as large as none, or is missing.
+        ConfigError: A mask fits no picture or not exactly one, is as large as none, is missing, or has a name that
+            does not tell it from pictures.
     """
-    files = sorted(picture_files(source))
-    beside = frozenset(path.with_suffix("") for path in files if path.suffix.lower() != ".png")
-    pictures = [path for path in files if not _is_mask(path, source, beside)]
-    masks = [_mask(path, source) for path in sorted(set(files) - set(pictures))]
+    pictures, masks = parted(sorted(picture_files(source)), source)
     if not pictures:
         raise ConfigError(f"{source}: has no pictures; name the folder that holds images/ and masks/")
-    masks_of = _assigned(masks, pictures, source)
+    named_alike = [mask.path for mask in masks if mask.is_named_alike]
+    refuse_unnamed_masks(pictures, named_alike, source)
+    masks_of = assigned(masks, pictures, source)
     kinds = {mask.folders[0] for mask in masks if mask.folders}
     found, unmasked, aside = [], [], []
     for path in tracked(pictures, "reading masks"):
-        inner, is_good = _inner(path, source), is_in(path, source, GOOD_FOLDERS)
+        name, is_good = inner(path, source), is_in(path, source, GOOD_FOLDERS)
         if path not in masks_of and not is_good:
             if is_mask_needed:
                 aside.append(path)
                 continue
-            if inner.parts[0] in kinds:
+            if name.parts[0] in kinds:
                 raise ConfigError(
                     f"{path}: shows a defect and has no mask, but a detector must know where it is; add "
                     f"{path.stem}_mask.png (0 = background) beside it or in masks/, or move a good part to good/"
@@ -81,10 +71,9 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
         if (is_good and defects) or (is_mask_needed and not is_good and not defects):
             seen = "lies in good/ and its mask shows a defect" if is_good else "lies not in good/ and its mask is empty"
             raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
-        found.append(FoundPicture(path, size, wishes.group(inner), defects))
+        found.append(FoundPicture(path, size, wishes.group(name), defects))
     shown = {defect.label for picture in found for defect in picture.defects}
     classes = wishes.classes or tuple(sorted(shown or kinds or ({BAD} if aside else set())))
-    named_alike = [mask.path for mask in masks if mask.path.with_suffix("") in beside]
     return Found(classes, tuple(found), tuple(_remarks(unmasked, aside, named_alike)), unmarked=tuple(aside))
 
 
@@ -100,7 +89,8 @@ def _remarks(unmasked: list[Path], aside: list[Path], named_alike: list[Path]) -
             "unmarked.txt` count whether they are rejected"
         )
     if named_alike:
-        yield f"{len(named_alike)} PNG files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
+        kinds = "/".join(sorted({path.suffix[1:].upper() for path in named_alike}))
+        yield f"{len(named_alike)} {kinds} files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
 
 
 def read_folders(source: Path, wishes: Wishes) -> Found:
@@ -119,44 +109,7 @@ def read_folders(source: Path, wishes: Wishes) -> Found:
     return found
 
 
-def _is_mask(path: Path, source: Path, beside: frozenset[Path]) -> bool:
-    is_beside = path.suffix.lower() == ".png" and path.with_suffix("") in beside
-    return is_in(path, source, MASK_FOLDERS) or path.stem.endswith(_MASK_ENDS) or is_beside
-
-
-def _mask(path: Path, source: Path) -> _Mask:
-    folders = path.relative_to(source).parent.parts
-    roots = [at for at, part in enumerate(folders) if part.lower() in MASK_FOLDERS]
-    inner = folders[roots[-1] + 1 :] if roots else folders
-    inner = tuple(part for part in inner if part.lower() not in _PLAIN_FOLDERS)
-    end = next((end for end in _MASK_ENDS if path.stem.endswith(end)), "")
-    return _Mask(path, inner, path.stem.removesuffix(end))
-
-
-def _inner(path: Path, source: Path) -> Path:
-    return Path(*(part for part in path.relative_to(source).parts if part.lower() not in _PLAIN_FOLDERS))
-
-
-def _assigned(masks: list[_Mask], pictures: list[Path], source: Path) -> dict[Path, list[_Mask]]:
-    exactly: dict[tuple[tuple[str, ...], str], list[Path]] = {}
-    by_stem: dict[str, list[Path]] = {}
-    for path in pictures:
-        exactly.setdefault((_inner(path, source).parent.parts, path.stem), []).append(path)
-        by_stem.setdefault(path.stem, []).append(path)
-    found: dict[Path, list[_Mask]] = {}
-    for mask in masks:
-        fitting = exactly.get((mask.folders, mask.stem)) or by_stem.get(mask.stem, [])
-        if len(fitting) != 1:
-            seen = " and ".join(map(str, fitting[:2])) or "none"
-            raise ConfigError(
-                f"{mask.path}: belongs to one picture called {mask.stem}, found {seen}; name the mask after its "
-                "picture and put it into a folder of the same name, or remove it"
-            )
-        found.setdefault(fitting[0], []).append(mask)
-    return found
-
-
-def _labels(mask: _Mask, wishes: Wishes) -> tuple[str, ...]:
+def _labels(mask: Mask, wishes: Wishes) -> tuple[str, ...]:
     if wishes.classes and not (mask.folders and mask.folders[0] in wishes.classes):
         return wishes.classes
     if not mask.folders:

@@ -1,0 +1,111 @@
+"""Which files are masks, told by their names and folders, and which picture each of them belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import ConfigError
+from trainer.datasets.layouts.found import is_in
+
+MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "gt", "labels", "annotations", "segmentation"})
+PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
+
+_MASK_ENDS = ("_mask", "_gt")
+_ENDS_IF_BESIDE = ("_label", "_seg")
+"""These end the name of a mask only if a picture is called like the rest of some such name."""
+_JPEG = frozenset({".jpg", ".jpeg"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One mask: the folders that tell its class, and the name of its picture without what makes it a mask's.
+
+    is_named_alike: only that its picture has the same name tells that it is a mask.
+    """
+
+    path: Path
+    folders: tuple[str, ...]
+    stem: str
+    is_named_alike: bool
+
+
+def parted(files: list[Path], source: Path) -> tuple[list[Path], list[Mask]]:
+    """Part pictures and masks by their names and folders.
+
+    Args:
+        files: all picture files, in the order of their names.
+        source: the folder that holds them.
+
+    Returns:
+        The pictures and the masks, each in that order.
+    """
+    stems = {path.stem for path in files}
+    cut = {path: (_without_end(path, ends), ends) for path in files for ends in _ENDS_IF_BESIDE if _has_end(path, ends)}
+    ends = (*_MASK_ENDS, *{end for stem, end in cut.values() if stem in stems})
+    lossy = {path.with_suffix("") for path in files if path.suffix.lower() in _JPEG}
+    not_png = {path.with_suffix("") for path in files if path.suffix.lower() != ".png"}
+    pictures, masks = [], []
+    for path in files:
+        is_named = is_in(path, source, MASK_FOLDERS) or any(_has_end(path, end) for end in ends)
+        suffix, name = path.suffix.lower(), path.with_suffix("")
+        is_alike = (suffix not in _JPEG and name in lossy) or (suffix == ".png" and name in not_png)
+        if is_named or is_alike:
+            masks.append(_mask(path, source, ends, is_named_alike=not is_named))
+        else:
+            pictures.append(path)
+    return pictures, masks
+
+
+def inner(path: Path, source: Path) -> Path:
+    """Return a file's path from the source without the folders that say nothing, such as `images/` and `train/`."""
+    return Path(*(part for part in path.relative_to(source).parts if part.lower() not in PLAIN_FOLDERS))
+
+
+def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path, list[Mask]]:
+    """Find the picture of each mask: the one of its name in a folder of the same name, else anywhere.
+
+    Args:
+        masks: with the names of their pictures.
+        pictures: all there are.
+        source: the folder that holds them.
+
+    Returns:
+        Of each picture that has masks, all of them.
+
+    Raises:
+        ConfigError: A mask fits no picture, or several.
+    """
+    exactly: dict[tuple[tuple[str, ...], str], list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
+    for path in pictures:
+        exactly.setdefault((inner(path, source).parent.parts, path.stem), []).append(path)
+        by_stem.setdefault(path.stem, []).append(path)
+    found: dict[Path, list[Mask]] = {}
+    for mask in masks:
+        fitting = exactly.get((mask.folders, mask.stem)) or by_stem.get(mask.stem, [])
+        if len(fitting) != 1:
+            seen = " and ".join(map(str, fitting[:2])) or "none"
+            raise ConfigError(
+                f"{mask.path}: belongs to one picture called {mask.stem}, found {seen}; name the mask after its "
+                "picture and put it into a folder of the same name, or remove it"
+            )
+        found.setdefault(fitting[0], []).append(mask)
+    return found
+
+
+def _mask(path: Path, source: Path, ends: tuple[str, ...], *, is_named_alike: bool) -> Mask:
+    folders = path.relative_to(source).parent.parts
+    roots = [at for at, part in enumerate(folders) if part.lower() in MASK_FOLDERS]
+    below = folders[roots[-1] + 1 :] if roots else folders
+    below = tuple(part for part in below if part.lower() not in PLAIN_FOLDERS)
+    stem = next((_without_end(path, end) for end in ends if _has_end(path, end)), path.stem)
+    return Mask(path, below, stem, is_named_alike)
+
+
+def _has_end(path: Path, end: str) -> bool:
+    return path.stem.lower().endswith(end)
+
+
+def _without_end(path: Path, end: str) -> str:
+    return path.stem[: -len(end)]
