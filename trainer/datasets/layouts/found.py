@@ -17,6 +17,7 @@ class Defect:
     """One defect: box is x1, y1, x2, y2 in pixels, outlines its polygons if they are known.
 
     where: file and line that say so. taken_as: how it was read, in words, where that is not just as it is written.
+    area_px: how many pixels of a mask it has; 0 where it comes from no mask.
     """
 
     label: str
@@ -24,6 +25,7 @@ class Defect:
     outlines: tuple[Outline, ...] = ()
     where: str = field(default="", compare=False)
     taken_as: str = field(default="", compare=False)
+    area_px: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

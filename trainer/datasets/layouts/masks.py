@@ -6,13 +6,13 @@ vicos.si/resources/kolektorsdd2 (train/10000.png, train/10000_GT.png), magnetic 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
-from trainer.datasets.layouts.found import Found, FoundPicture, Wishes, is_in
+from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in
 from trainer.datasets.layouts.mask_names import Mask, assigned, inner, parted
+from trainer.datasets.layouts.mask_remarks import MaskRemarks
 from trainer.datasets.layouts.regions import defects_of, load_mask
 from trainer.datasets.layouts.unnamed_masks import refuse_unnamed_masks
 from trainer.datasets.sample import picture_size
@@ -47,50 +47,32 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
         raise ConfigError(f"{source}: has no pictures; name the folder that holds images/ and masks/")
     named_alike = [mask.path for mask in masks if mask.is_named_alike]
     refuse_unnamed_masks(pictures, named_alike, source)
+    remarks = MaskRemarks(named_alike)
     masks_of = assigned(masks, pictures, source)
     kinds = {mask.folders[0] for mask in masks if mask.folders}
-    found, unmasked, aside = [], [], []
+    found = []
     for path in tracked(pictures, "reading masks"):
         name, is_good = inner(path, source), is_in(path, source, GOOD_FOLDERS)
         if path not in masks_of and not is_good:
             if is_mask_needed:
-                aside.append(path)
+                remarks.aside.append(path)
                 continue
             if name.parts[0] in kinds:
                 raise ConfigError(
                     f"{path}: shows a defect and has no mask, but a detector must know where it is; add "
                     f"{path.stem}_mask.png (0 = background) beside it or in masks/, or move a good part to good/"
                 )
-            unmasked.append(path)
+            remarks.unmasked.append(path)
         size = picture_size(path, str(path))
-        defects = tuple(
-            defect
-            for mask in masks_of.get(path, [])
-            for defect in defects_of(load_mask(mask.path, size), _labels(mask, wishes), mask.path)
-        )
+        read = [_defects(mask, size, wishes, remarks) for mask in masks_of.get(path, [])]
+        defects = tuple(defect for one in read for defect in one)
         if (is_good and defects) or (is_mask_needed and not is_good and not defects):
             seen = "lies in good/ and its mask shows a defect" if is_good else "lies not in good/ and its mask is empty"
             raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
         found.append(FoundPicture(path, size, wishes.group(name), defects))
     shown = {defect.label for picture in found for defect in picture.defects}
-    classes = wishes.classes or tuple(sorted(shown or kinds or ({BAD} if aside else set())))
-    return Found(classes, tuple(found), tuple(_remarks(unmasked, aside, named_alike)), unmarked=tuple(aside))
-
-
-def _remarks(unmasked: list[Path], aside: list[Path], named_alike: list[Path]) -> Iterator[str]:
-    """Tell what was taken for good, what was left out, and what was taken for a mask, though only its name says so."""
-    if unmasked:
-        yield f"{len(unmasked)} pictures have no mask and are taken as good parts, the first {unmasked[0]}"
-    if aside:
-        yield (
-            f"{len(aside)} pictures of bad parts have no mask, the first {aside[0]}: a detector must know where a "
-            "defect is, so nothing is learned from them. unmarked.txt lists them: move those of good parts to good/, "
-            "mark the others (NAME_mask.png beside them, 0 = background), or let `trainer evaluate --bad-list "
-            "unmarked.txt` count whether they are rejected"
-        )
-    if named_alike:
-        kinds = "/".join(sorted({path.suffix[1:].upper() for path in named_alike}))
-        yield f"{len(named_alike)} {kinds} files are taken as the masks of JPEGs beside, the first {named_alike[0]}"
+    classes = wishes.classes or tuple(sorted(shown or kinds or ({BAD} if remarks.aside else set())))
+    return Found(classes, tuple(found), tuple(remarks.said()), unmarked=tuple(remarks.aside))
 
 
 def read_folders(source: Path, wishes: Wishes) -> Found:
@@ -106,6 +88,13 @@ def read_folders(source: Path, wishes: Wishes) -> Found:
     found = read_masks(source, wishes, is_mask_needed=True)
     if not any(is_in(picture.path, source, GOOD_FOLDERS) for picture in found.pictures):
         raise ConfigError(f"{source}: has no pictures in good/; put the good parts there, or read it with --from masks")
+    return found
+
+
+def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRemarks) -> list[Defect]:
+    values, labels = load_mask(mask.path, size), _labels(mask, wishes)
+    found = defects_of(values, labels, mask.path)
+    remarks.add(mask.path, values, labels, found)
     return found
 
 

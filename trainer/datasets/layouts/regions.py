@@ -13,6 +13,8 @@ from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect
 
 Mask = NDArray[np.int32]
+LARGEST_NUMBER = 16
+"""Where nothing in a mask is above it, its values are taken as numbers, not as brightness."""
 
 
 def load_mask(path: Path, size: tuple[int, int]) -> Mask:
@@ -49,12 +51,27 @@ def load_mask(path: Path, size: tuple[int, int]) -> Mask:
     return -np.asarray(colours.any(axis=2), np.int32)
 
 
+def marked(mask: Mask) -> NDArray[np.bool_]:
+    """Tell where a mask of one class shows a defect: where it is more than half as bright as its brightest pixel.
+
+    A mask that was drawn with soft edges, or resampled, has values in between. Numbers all show a defect.
+
+    Args:
+        mask: int32, as `load_mask` gives it.
+
+    Returns:
+        Of the same shape.
+    """
+    brightest = int(mask.max())
+    return np.asarray(mask != 0 if brightest <= LARGEST_NUMBER else mask * 2 > brightest)
+
+
 def defects_of(mask: Mask, labels: tuple[str, ...], path: Path) -> list[Defect]:
     """Find the regions; two that touch, by a corner too, are one if they have one class.
 
     Args:
         mask: int32, 0 the background.
-        labels: one name for every value above 0, or the names of the values 1, 2, ...
+        labels: one name for all that is `marked`, or the names of the values 1, 2, ...
         path: of the mask, for the message.
 
     Returns:
@@ -65,7 +82,7 @@ def defects_of(mask: Mask, labels: tuple[str, ...], path: Path) -> list[Defect]:
         ConfigError: A value has no name.
     """
     if len(labels) == 1:
-        mask = (mask != 0).astype(np.int32)
+        mask = marked(mask).astype(np.int32)
     found = []
     for value in np.unique(mask[mask != 0]).tolist():
         if not 1 <= value <= len(labels):
@@ -76,10 +93,10 @@ def defects_of(mask: Mask, labels: tuple[str, ...], path: Path) -> list[Defect]:
             )
         count, regions, boxes, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8), connectivity=8)
         for number in range(1, count):
-            x, y, width, height = (int(side) for side in boxes[number][:4])
+            x, y, width, height, area = (int(value) for value in boxes[number])
             region = (regions[y : y + height, x : x + width] == number).astype(np.uint8)
             box = (float(x), float(y), float(x + width), float(y + height))
-            found.append(Defect(labels[value - 1], box, _outlines(region, x, y)))
+            found.append(Defect(labels[value - 1], box, _outlines(region, x, y), area_px=area))
     return found
 
 

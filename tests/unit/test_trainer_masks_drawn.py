@@ -1,0 +1,55 @@
+"""What a mask's pixels become where it was not drawn with 0 and 255 alone, and what the import says of it."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.masked import HEIGHT, WIDTH, imported, mask, photo, said
+
+
+def soft(path: Path, *cells: tuple[int, int]) -> None:
+    """Write a mask with defects of 8 x 8 pixels and a rim of two weaker pixels around, cut off from them by noise."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for x, y in cells:
+        pixels[y - 2 : y + 10 : 2, x - 2 : x + 10 : 2] = 60
+        pixels[y : y + 8, x : x + 8] = 200
+        pixels[y + 3, x + 3] = 250
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
+
+
+@pytest.mark.parametrize("words", [(), ("--classes", "dent")])
+def test_of_a_mask_with_soft_edges_what_is_above_half_of_its_brightest_is_the_defect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    soft(tmp_path / "set/dent/a_mask.png", (4, 4), (40, 20))
+    photo(tmp_path / "set/dent/b.jpg")
+    mask(tmp_path / "set/dent/b_mask.png", (1, 1, 5, 6), values=(100,))
+    assert imported(tmp_path / "set", *words) == {
+        "a": [("dent", (4, 4, 8, 8)), ("dent", (40, 20, 8, 8))],
+        "b": [("dent", (1, 1, 5, 6))],
+    }
+    told = said(capsys)
+    assert "1 masks have values between their ground and their brightest, the first" in told
+    assert "fewer than" not in told
+
+
+def test_numbers_in_a_mask_of_one_class_are_all_the_defect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    mask(tmp_path / "set/dent/a_mask.png", (1, 1, 5, 6), (20, 20, 4, 4), values=(1, 9))
+    assert imported(tmp_path / "set") == {"a": [("dent", (1, 1, 5, 6)), ("dent", (20, 20, 4, 4))]}
+    assert "values between" not in said(capsys)
+
+
+def test_regions_of_one_or_two_pixels_are_defects_and_counted_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    drawn = mask(tmp_path / "set/dent/a_mask.png", (1, 1, 5, 6), (20, 20, 1, 1), (30, 30, 1, 2), (40, 40, 1, 3))
+    assert len(imported(tmp_path / "set")["a"]) == 4
+    assert f"beware: 2 regions have fewer than 3 pixels, the first in {drawn}: each is taken as a defect" in said(
+        capsys
+    )

@@ -1,0 +1,72 @@
+"""What a person should read about masks before the labels from them are relied on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.datasets.layouts.found import Defect
+from trainer.datasets.layouts.regions import Mask, marked
+
+SMALL_PX = 3
+"""A region with fewer pixels than these may be a crumb that resampling left."""
+
+_UNMASKED = "{count} pictures have no mask and are taken as good parts, the first {first}"
+_ASIDE = (
+    "{count} pictures of bad parts have no mask, the first {first}: a detector must know where a defect is, so nothing "
+    "is learned from them. unmarked.txt lists them: move those of good parts to good/, mark the others (NAME_mask.png "
+    "beside them, 0 = background), or let `trainer evaluate --bad-list unmarked.txt` count whether they are rejected"
+)
+_NAMED_ALIKE = "{count} {alike} files are taken as the masks of JPEGs beside, the first {first}"
+_SOFT = (
+    "{count} masks have values between their ground and their brightest, the first {first}: what is above half of the "
+    "brightest is taken as the defect, as soft edges need it; if weaker values mark defects, too, save these masks "
+    "with 0 and 255 only"
+)
+_SMALL = (
+    "{count} regions have fewer than 3 pixels, the first in {first}: each is taken as a defect; if they are crumbs, "
+    "remove them from the masks and import again"
+)
+
+
+@dataclass(slots=True)
+class MaskRemarks:
+    """Files of which something is to be said, in the order in which they were read.
+
+    unmasked: pictures without a mask that are taken as good parts. aside: those of bad parts that were left out.
+    named_alike: masks that only the name of a JPEG beside makes masks. soft: masks that were cut at half of their
+    brightest. small: the masks of small regions, once for each region.
+    """
+
+    named_alike: list[Path]
+    unmasked: list[Path] = field(default_factory=list)
+    aside: list[Path] = field(default_factory=list)
+    soft: list[Path] = field(default_factory=list)
+    small: list[Path] = field(default_factory=list)
+
+    def add(self, path: Path, mask: Mask, labels: tuple[str, ...], defects: list[Defect]) -> None:
+        """Take note of a mask that was read.
+
+        Args:
+            path: its file.
+            mask: int32, as `load_mask` gives it.
+            labels: one name for all that is marked, or the names of the values 1, 2, ...
+            defects: what was found in it.
+        """
+        if len(labels) == 1 and (marked(mask) != (mask != 0)).any():
+            self.soft.append(path)
+        self.small.extend(path for defect in defects if defect.area_px < SMALL_PX)
+
+    def said(self) -> Iterator[str]:
+        """Give one sentence for each kind of remark."""
+        alike = "/".join(sorted({path.suffix[1:].upper() for path in self.named_alike}))
+        for paths, words in (
+            (self.unmasked, _UNMASKED),
+            (self.aside, _ASIDE),
+            (self.named_alike, _NAMED_ALIKE),
+            (self.soft, _SOFT),
+            (self.small, _SMALL),
+        ):
+            if paths:
+                yield words.format(count=len(paths), first=paths[0], alike=alike)
