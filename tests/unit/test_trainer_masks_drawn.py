@@ -53,3 +53,30 @@ def test_regions_of_one_or_two_pixels_are_defects_and_counted_aloud(
     assert f"beware: 2 regions have fewer than 3 pixels, the first in {drawn}: each is taken as a defect" in said(
         capsys
     )
+
+
+def test_masks_with_a_white_ground_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        photo(tmp_path / f"set/dent/{name}.jpg")
+    first = mask(tmp_path / "set/dent/a_mask.png", (20, 20, 5, 5), values=(0,), ground=255)
+    mask(tmp_path / "set/dent/b_mask.png", (0, 5, 3, 4), values=(0,), ground=255)
+    mask(tmp_path / "set/dent/c_mask.png", (20, 20, 5, 5))
+    imported(tmp_path / "set")
+    told = said(capsys)
+    assert f"beware: 2 of 3 masks mark their border nearly all around, the first {first}: " in told
+    assert "turn them over (0 = background)" in told
+    mask(
+        tmp_path / "set/dent/b_mask.png", (0, 0, 40, HEIGHT)
+    )  # one large defect, and one that covers all, among others
+    imported(tmp_path / "set")
+    assert "border" not in said(capsys)
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_shape_that_only_transparency_shows_is_the_defect(tmp_path: Path, colour: int) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    pixels = np.full((HEIGHT, WIDTH, 4), colour, np.uint8)
+    pixels[:, :, 3] = 0
+    pixels[4:10, 6:9, 3] = 255
+    cv2.imwrite(str(tmp_path / "set/dent/a_mask.png"), pixels)
+    assert imported(tmp_path / "set") == {"a": [("dent", (6, 4, 3, 6))]}

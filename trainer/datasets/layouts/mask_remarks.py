@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from trainer.datasets.layouts.found import Defect
 from trainer.datasets.layouts.regions import Mask, marked
 
@@ -29,6 +31,12 @@ _SMALL = (
     "remove them from the masks and import again"
 )
 
+_AROUND = (
+    "{count} of {drawn} masks mark their border nearly all around, the first {first}: their ground seems to be white "
+    "and the defect black; turn them over (0 = background) and import again"
+)
+_MOST_OF_A_BORDER = 0.9
+
 
 @dataclass(slots=True)
 class MaskRemarks:
@@ -44,6 +52,8 @@ class MaskRemarks:
     aside: list[Path] = field(default_factory=list)
     soft: list[Path] = field(default_factory=list)
     small: list[Path] = field(default_factory=list)
+    around: list[Path] = field(default_factory=list)
+    drawn: int = 0
 
     def add(self, path: Path, mask: Mask, labels: tuple[str, ...], defects: list[Defect]) -> None:
         """Take note of a mask that was read.
@@ -54,8 +64,12 @@ class MaskRemarks:
             labels: one name for all that is marked, or the names of the values 1, 2, ...
             defects: what was found in it.
         """
-        if len(labels) == 1 and (marked(mask) != (mask != 0)).any():
+        shown = marked(mask) if len(labels) == 1 else mask != 0
+        if (shown != (mask != 0)).any():
             self.soft.append(path)
+        if np.concatenate((shown[0], shown[-1], shown[:, 0], shown[:, -1])).mean() >= _MOST_OF_A_BORDER:
+            self.around.append(path)
+        self.drawn += bool(defects)
         self.small.extend(path for defect in defects if defect.area_px < SMALL_PX)
 
     def said(self) -> Iterator[str]:
@@ -67,6 +81,7 @@ class MaskRemarks:
             (self.named_alike, _NAMED_ALIKE),
             (self.soft, _SOFT),
             (self.small, _SMALL),
+            (self.around if 2 * len(self.around) > self.drawn else [], _AROUND),
         ):
             if paths:
-                yield words.format(count=len(paths), first=paths[0], alike=alike)
+                yield words.format(count=len(paths), first=paths[0], alike=alike, drawn=self.drawn)

@@ -46,6 +46,9 @@ def load_mask(path: Path, size: tuple[int, int]) -> Mask:
     if pixels.ndim == 2:
         return np.asarray(pixels, np.int32)
     colours = pixels[:, :, :3]
+    alpha = pixels[:, :, -1]
+    if pixels.shape[2] == 4 and (colours == colours[0, 0]).all() and (alpha != alpha[0, 0]).any():
+        return np.asarray(alpha, np.int32)  # of one colour everywhere: only what is transparent shows the shape
     if (colours == colours[:, :, :1]).all():
         return np.asarray(colours[:, :, 0], np.int32)
     return -np.asarray(colours.any(axis=2), np.int32)
