@@ -80,3 +80,24 @@ def test_a_shape_that_only_transparency_shows_is_the_defect(tmp_path: Path, colo
     pixels[4:10, 6:9, 3] = 255
     cv2.imwrite(str(tmp_path / "set/dent/a_mask.png"), pixels)
     assert imported(tmp_path / "set") == {"a": [("dent", (6, 4, 3, 6))]}
+
+
+def test_an_empty_mask_among_defects_of_a_kind_is_told_where_good_parts_lie_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c"):
+        photo(tmp_path / f"set/dent/{name}.jpg")
+        mask(tmp_path / f"set/dent/{name}_mask.png", *([(20, 20, 5, 5)] if name == "a" else []))
+    imported(tmp_path / "set")
+    assert "are empty" not in said(capsys)  # good parts and bad ones may lie in one folder
+    photo(tmp_path / "set/clean/y.jpg")
+    mask(tmp_path / "set/clean/y_mask.png")  # a folder of good parts alone is no kind, if there is no good/
+    assert imported(tmp_path / "set") == {"a": [("dent", (20, 20, 5, 5))], "b": [], "c": [], "y": []}
+    told = said(capsys)
+    first = tmp_path / "set/dent/b_mask.png"
+    assert f"beware: 2 masks in the folder of a kind of defect are empty, the first {first}, and" in told
+    photo(tmp_path / "set/good/z.jpg")
+    imported(tmp_path / "set")
+    assert "beware: 3 masks in the folder of a kind of defect are empty" in said(capsys)
+    imported(tmp_path / "set", "--classes", "flaw")
+    assert "are empty" not in said(capsys)  # the folder is no kind then

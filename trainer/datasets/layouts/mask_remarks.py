@@ -31,6 +31,10 @@ _SMALL = (
     "remove them from the masks and import again"
 )
 
+_EMPTY = (
+    "{count} masks in the folder of a kind of defect are empty, the first {first}, and their pictures are taken as "
+    "good parts, though there are good parts elsewhere; mark the defect, or move the pictures of good parts to good/"
+)
 _AROUND = (
     "{count} of {drawn} masks mark their border nearly all around, the first {first}: their ground seems to be white "
     "and the defect black; turn them over (0 = background) and import again"
@@ -54,6 +58,7 @@ class MaskRemarks:
     small: list[Path] = field(default_factory=list)
     around: list[Path] = field(default_factory=list)
     drawn: int = 0
+    empty: list[Path] = field(default_factory=list)
 
     def add(self, path: Path, mask: Mask, labels: tuple[str, ...], defects: list[Defect]) -> None:
         """Take note of a mask that was read.
@@ -81,6 +86,7 @@ class MaskRemarks:
             (self.named_alike, _NAMED_ALIKE),
             (self.soft, _SOFT),
             (self.small, _SMALL),
+            (self.empty, _EMPTY),
             (self.around if 2 * len(self.around) > self.drawn else [], _AROUND),
         ):
             if paths:

@@ -71,6 +71,8 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
             raise ConfigError(f"{path}: {seen}; correct the mask ({masks_of[path][0].path}) or move the picture")
         found.append(FoundPicture(path, size, wishes.group(name), defects))
     shown = {defect.label for picture in found for defect in picture.defects}
+    good = [picture.path for picture in found if not picture.defects]
+    remarks.empty = _empty([(path, masks_of.get(path, [])) for path in good], source, wishes, shown)
     classes = wishes.classes or tuple(sorted(shown or kinds or ({BAD} if remarks.aside else set())))
     return Found(classes, tuple(found), tuple(remarks.said()), unmarked=tuple(remarks.aside))
 
@@ -96,6 +98,21 @@ def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRem
     found = defects_of(values, labels, mask.path)
     remarks.add(mask.path, values, labels, found)
     return found
+
+
+def _empty(good: list[tuple[Path, list[Mask]]], source: Path, wishes: Wishes, shown: set[str]) -> list[Path]:
+    """Find the empty masks in the folder of a kind, though there are good parts elsewhere, among masks of good parts.
+
+    Where no good part lies elsewhere, a folder with empty masks alone is that of the good parts, and no kind.
+    """
+    kinds: dict[str, list[Path]] = {}
+    for path, masks in good:
+        kind = next((mask.folders[0] for mask in masks if mask.folders[:1] == _labels(mask, wishes)), None)
+        if kind is not None and not is_in(path, source, GOOD_FOLDERS):
+            kinds.setdefault(kind, []).append(masks[0].path)
+    is_plain = sum(map(len, kinds.values())) < len(good)
+    told = set(kinds) if is_plain else shown if set(kinds) - shown else set()
+    return [path for kind, paths in kinds.items() if kind in told for path in paths]
 
 
 def _labels(mask: Mask, wishes: Wishes) -> tuple[str, ...]:
