@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import is_in
 
 MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "gt", "labels", "annotations", "segmentation"})
+GOOD_FOLDERS = frozenset({"good", "ok"})
 PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
 
+_NO_KINDS = PLAIN_FOLDERS | {"data", "image", "img", "imgs", "jpegimages", "photos", "pictures", "raw", "valid"}
 _MASK_ENDS = ("_mask", "_gt")
 _ENDS_IF_BESIDE = ("_label", "_seg")
 """These end the name of a mask only if a picture is called like the rest of some such name."""
@@ -21,13 +23,15 @@ _JPEG = frozenset({".jpg", ".jpeg"})
 class Mask:
     """One mask: the folders that tell its class, and the name of its picture without what makes it a mask's.
 
-    is_named_alike: only that its picture has the same name tells that it is a mask.
+    is_named_alike: only that its picture has the same name tells that it is a mask. of_picture: the folder of its
+    picture that may tell the class where nothing else does; empty if there is none.
     """
 
     path: Path
     folders: tuple[str, ...]
     stem: str
     is_named_alike: bool
+    of_picture: str = ""
 
 
 def parted(files: list[Path], source: Path) -> tuple[list[Path], list[Mask]]:
@@ -62,6 +66,14 @@ def inner(path: Path, source: Path) -> Path:
     return Path(*(part for part in path.relative_to(source).parts if part.lower() not in PLAIN_FOLDERS))
 
 
+def kind_of(path: Path, source: Path) -> str:
+    """Return the first folder of a picture that may be named after a kind of defect; empty if none may be."""
+    folders = path.relative_to(source).parent.parts
+    if is_in(path, source, GOOD_FOLDERS):
+        return ""
+    return next((folder for folder in folders if folder.lower() not in _NO_KINDS), "")
+
+
 def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path, list[Mask]]:
     """Find the picture of each mask: the one of its name in a folder of the same name, else anywhere.
 
@@ -71,7 +83,7 @@ def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path
         source: the folder that holds them.
 
     Returns:
-        Of each picture that has masks, all of them.
+        Of each picture that has masks, all of them, with the folder of the picture that may tell their class.
 
     Raises:
         ConfigError: A mask fits no picture, or several.
@@ -90,7 +102,8 @@ def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path
                 f"{mask.path}: belongs to one picture called {mask.stem}, found {seen}; name the mask after its "
                 "picture and put it into a folder of the same name, or remove it"
             )
-        found.setdefault(fitting[0], []).append(mask)
+        placed = replace(mask, of_picture=kind_of(fitting[0], source))
+        found.setdefault(fitting[0], []).append(placed)
     return found
 
 

@@ -35,6 +35,10 @@ _EMPTY = (
     "{count} masks in the folder of a kind of defect are empty, the first {first}, and their pictures are taken as "
     "good parts, though there are good parts elsewhere; mark the defect, or move the pictures of good parts to good/"
 )
+_BY_PICTURE = (
+    "of {count} masks only the folder of their picture says the class, the first {first}; if it is no class, put the "
+    "masks into folders named after theirs, or name it with --classes"
+)
 _AROUND = (
     "{count} of {drawn} masks mark their border nearly all around, the first {first}: their ground seems to be white "
     "and the defect black; turn them over (0 = background) and import again"
@@ -59,6 +63,7 @@ class MaskRemarks:
     around: list[Path] = field(default_factory=list)
     drawn: int = 0
     empty: list[Path] = field(default_factory=list)
+    by_picture: list[Path] = field(default_factory=list)
 
     def add(self, path: Path, mask: Mask, labels: tuple[str, ...], defects: list[Defect]) -> None:
         """Take note of a mask that was read.
@@ -87,6 +92,7 @@ class MaskRemarks:
             (self.soft, _SOFT),
             (self.small, _SMALL),
             (self.empty, _EMPTY),
+            (self.by_picture, _BY_PICTURE),
             (self.around if 2 * len(self.around) > self.drawn else [], _AROUND),
         ):
             if paths:

@@ -11,14 +11,13 @@ from pathlib import Path
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in
-from trainer.datasets.layouts.mask_names import Mask, assigned, inner, parted
+from trainer.datasets.layouts.mask_names import GOOD_FOLDERS, Mask, assigned, inner, kind_of, parted
 from trainer.datasets.layouts.mask_remarks import MaskRemarks
 from trainer.datasets.layouts.regions import defects_of, load_mask
 from trainer.datasets.layouts.unnamed_masks import refuse_unnamed_masks
 from trainer.datasets.sample import picture_size
 from trainer.progress import tracked
 
-GOOD_FOLDERS = frozenset({"good", "ok"})
 BAD = "defect"
 """The only class where nobody has marked any: a data set must have one."""
 
@@ -27,8 +26,8 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
     """Read pictures and their masks in `masks/` or `gt/`, or beside them: `_mask`, `_label`, or PNG beside JPEG.
 
     The class is the first folder below `masks/`; with --classes it is the pixel value (1 the first name), or
-    always the only name. A picture without a mask is a good part; where others of its folder have one, or
-    if `is_mask_needed`, it must lie in `good/` for that.
+    always the only name. Where neither says it, it is the folder of the picture. A picture without a mask is a
+    good part; where others of its folder have one, or if `is_mask_needed`, it must lie in `good/` for that.
 
     Args:
         source: the folder.
@@ -50,6 +49,7 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
     remarks = MaskRemarks(named_alike)
     masks_of = assigned(masks, pictures, source)
     kinds = {mask.folders[0] for mask in masks if mask.folders}
+    kinds |= {_kind(mask, wishes) for of_one in masks_of.values() for mask in of_one} - {""}
     found = []
     for path in tracked(pictures, "reading masks"):
         name, is_good = inner(path, source), is_in(path, source, GOOD_FOLDERS)
@@ -57,7 +57,7 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
             if is_mask_needed:
                 remarks.aside.append(path)
                 continue
-            if name.parts[0] in kinds:
+            if kinds & {name.parts[0], kind_of(path, source)}:
                 raise ConfigError(
                     f"{path}: shows a defect and has no mask, but a detector must know where it is; add "
                     f"{path.stem}_mask.png (0 = background) beside it or in masks/, or move a good part to good/"
@@ -94,10 +94,25 @@ def read_folders(source: Path, wishes: Wishes) -> Found:
 
 
 def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRemarks) -> list[Defect]:
-    values, labels = load_mask(mask.path, size), _labels(mask, wishes)
+    values, kind = load_mask(mask.path, size), _kind(mask, wishes)
+    labels = (kind,) if kind else wishes.classes
+    if not labels and values.any():
+        raise ConfigError(
+            f"{mask.path}: nothing says what it shows; put it into a folder named after the class, or name the "
+            "classes of the pixel values 1, 2, ... with --classes A,B"
+        )
     found = defects_of(values, labels, mask.path)
     remarks.add(mask.path, values, labels, found)
+    if found and kind and not mask.folders:
+        remarks.by_picture.append(mask.path)
     return found
+
+
+def _kind(mask: Mask, wishes: Wishes) -> str:
+    """Return the folder that tells a mask's class; empty where the classes that are named do, or nothing does."""
+    if mask.folders and (not wishes.classes or mask.folders[0] in wishes.classes):
+        return mask.folders[0]
+    return "" if wishes.classes or mask.folders else mask.of_picture
 
 
 def _empty(good: list[tuple[Path, list[Mask]]], source: Path, wishes: Wishes, shown: set[str]) -> list[Path]:
@@ -107,20 +122,9 @@ def _empty(good: list[tuple[Path, list[Mask]]], source: Path, wishes: Wishes, sh
     """
     kinds: dict[str, list[Path]] = {}
     for path, masks in good:
-        kind = next((mask.folders[0] for mask in masks if mask.folders[:1] == _labels(mask, wishes)), None)
-        if kind is not None and not is_in(path, source, GOOD_FOLDERS):
+        kind = next(filter(None, (_kind(mask, wishes) for mask in masks)), "")
+        if kind and not is_in(path, source, GOOD_FOLDERS):
             kinds.setdefault(kind, []).append(masks[0].path)
     is_plain = sum(map(len, kinds.values())) < len(good)
     told = set(kinds) if is_plain else shown if set(kinds) - shown else set()
     return [path for kind, paths in kinds.items() if kind in told for path in paths]
-
-
-def _labels(mask: Mask, wishes: Wishes) -> tuple[str, ...]:
-    if wishes.classes and not (mask.folders and mask.folders[0] in wishes.classes):
-        return wishes.classes
-    if not mask.folders:
-        raise ConfigError(
-            f"{mask.path}: nothing says what it shows; put it into a folder named after the class, or name the "
-            "classes of the pixel values 1, 2, ... with --classes A,B"
-        )
-    return (mask.folders[0],)
