@@ -45,3 +45,18 @@ def test_a_folder_that_is_no_kind_says_nothing(tmp_path: Path, capsys: pytest.Ca
     photo(tmp_path / "set" / folder / "x.jpg")
     drawn = mask(tmp_path / "set/masks/x.png", MARK)
     assert f"{drawn}: nothing says what it shows" in refused(capsys, tmp_path / "set", "masks")
+
+
+@pytest.mark.parametrize("folders", [("{}/images", "{}/masks"), ("{}/imgs", "{}/masks/Crack"), ("{}", "{}/gt")])
+def test_of_pictures_of_one_name_a_mask_belongs_to_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folders: tuple[str, str]
+) -> None:
+    marks = {"train": [MARK], "test": [], "val": [(1, 1, 4, 4), (20, 20, 5, 5)]}
+    pictures, masks = folders
+    for part, drawn in marks.items():
+        photo(tmp_path / "set" / pictures.format(part) / "x.jpg")
+        mask(tmp_path / "set" / masks.format(part) / "x.png", *drawn)
+    found = imported(tmp_path / "set", "--classes", "Crack", name=lambda path: path.relative_to("../set").parts[0])
+    assert found == {part: [("Crack", mark) for mark in drawn] for part, drawn in marks.items()}
+    odd = mask(tmp_path / "set/masks/x.png", MARK)
+    assert f"{odd}: belongs to one picture called x, found" in refused(capsys, tmp_path / "set", "masks")

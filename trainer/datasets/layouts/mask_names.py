@@ -77,6 +77,8 @@ def kind_of(path: Path, source: Path) -> str:
 def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path, list[Mask]]:
     """Find the picture of each mask: the one of its name in a folder of the same name, else anywhere.
 
+    Of several, it is the one that shares the most folders with it.
+
     Args:
         masks: with the names of their pictures.
         pictures: all there are.
@@ -86,16 +88,18 @@ def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path
         Of each picture that has masks, all of them, with the folder of the picture that may tell their class.
 
     Raises:
-        ConfigError: A mask fits no picture, or several.
+        ConfigError: A mask fits no picture, or several that are equally near.
     """
-    exactly: dict[tuple[tuple[str, ...], str], list[Path]] = {}
-    by_stem: dict[str, list[Path]] = {}
+    places: dict[tuple[Path, tuple[str, ...] | None, str], list[Path]] = {}
     for path in pictures:
-        exactly.setdefault((inner(path, source).parent.parts, path.stem), []).append(path)
-        by_stem.setdefault(path.stem, []).append(path)
+        folders = inner(path, source).parent.parts
+        for above in _folders_above(path, source):
+            places.setdefault((above, folders, path.stem), []).append(path)
+            places.setdefault((above, None, path.stem), []).append(path)
     found: dict[Path, list[Mask]] = {}
     for mask in masks:
-        fitting = exactly.get((mask.folders, mask.stem)) or by_stem.get(mask.stem, [])
+        keys = [(above, at, mask.stem) for at in (mask.folders, None) for above in _folders_above(mask.path, source)]
+        fitting = next((places[key] for key in keys if key in places), [])
         if len(fitting) != 1:
             seen = " and ".join(map(str, fitting[:2])) or "none"
             raise ConfigError(
@@ -114,6 +118,11 @@ def _mask(path: Path, source: Path, ends: tuple[str, ...], *, is_named_alike: bo
     below = tuple(part for part in below if part.lower() not in PLAIN_FOLDERS)
     stem = next((_without_end(path, end) for end in ends if _has_end(path, end)), path.stem)
     return Mask(path, below, stem, is_named_alike)
+
+
+def _folders_above(path: Path, source: Path) -> list[Path]:
+    """Return the folders that hold a file, the nearest first, up to the source."""
+    return list(path.parents)[: len(path.relative_to(source).parts)]
 
 
 def _has_end(path: Path, end: str) -> bool:
