@@ -13,6 +13,7 @@ from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in
 from trainer.datasets.layouts.mask_names import GOOD_FOLDERS, Mask, assigned, inner, kind_of, parted
 from trainer.datasets.layouts.mask_remarks import MaskRemarks
+from trainer.datasets.layouts.palette import Colours
 from trainer.datasets.layouts.regions import defects_of, load_mask
 from trainer.datasets.layouts.unnamed_masks import refuse_unnamed_masks
 from trainer.datasets.sample import picture_size
@@ -50,7 +51,8 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
     masks_of = assigned(masks, pictures, source)
     kinds = {mask.folders[0] for mask in masks if mask.folders}
     kinds |= {_kind(mask, wishes) for of_one in masks_of.values() for mask in of_one} - {""}
-    found = []
+    found: list[FoundPicture] = []
+    colours: Colours = {}
     for path in tracked(pictures, "reading masks"):
         name, is_good = inner(path, source), is_in(path, source, GOOD_FOLDERS)
         if path not in masks_of and not is_good:
@@ -64,7 +66,7 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
                 )
             remarks.unmasked.append(path)
         size = picture_size(path, str(path))
-        read = [_defects(mask, size, wishes, remarks) for mask in masks_of.get(path, [])]
+        read = [_defects(mask, size, wishes, remarks, colours) for mask in masks_of.get(path, [])]
         defects = tuple(defect for one in read for defect in one)
         if (is_good and defects) or (is_mask_needed and not is_good and not defects):
             seen = "lies in good/ and its mask shows a defect" if is_good else "lies not in good/ and its mask is empty"
@@ -93,9 +95,10 @@ def read_folders(source: Path, wishes: Wishes) -> Found:
     return found
 
 
-def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRemarks) -> list[Defect]:
-    values, kind = load_mask(mask.path, size), _kind(mask, wishes)
+def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRemarks, colours: Colours) -> list[Defect]:
+    kind = _kind(mask, wishes)
     labels = (kind,) if kind else wishes.classes
+    values = load_mask(mask.path, size, colours if len(labels) > 1 else None)
     if not labels and values.any():
         raise ConfigError(
             f"{mask.path}: nothing says what it shows; put it into a folder named after the class, or name the "

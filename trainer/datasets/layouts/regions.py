@@ -11,21 +11,25 @@ from numpy.typing import NDArray
 from appliance.annotations.pictures import Outline
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect
+from trainer.datasets.layouts.palette import Colours, check_colours, palette_numbers
 
 Mask = NDArray[np.int32]
 LARGEST_NUMBER = 16
 """Where nothing in a mask is above it, its values are taken as numbers, not as brightness."""
 
 
-def load_mask(path: Path, size: tuple[int, int]) -> Mask:
+def load_mask(path: Path, size: tuple[int, int], colours_seen: Colours | None = None) -> Mask:
     """Read a mask with its values as they are stored.
 
     Args:
         path: PNG, BMP or TIFF; a JPEG's values are not what was drawn.
         size: width and height of the picture in pixels.
+        colours_seen: of the masks whose values are numbers of classes, what their palettes have; None if only what
+            is marked matters.
 
     Returns:
-        int32, shape (height, width), 0 the background; of a coloured mask, -1 wherever it is not black.
+        int32, shape (height, width), 0 the background; of a coloured mask, -1 wherever it is not black, or the
+        numbers of its palette if `colours_seen`.
 
     Raises:
         ConfigError: It is no mask of this picture; the message says what to do.
@@ -33,7 +37,8 @@ def load_mask(path: Path, size: tuple[int, int]) -> Mask:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise ConfigError(f"{path}: a JPEG blurs the values of a mask; save it as PNG")
     try:
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        data = np.fromfile(path, np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); restore the mask") from error
     if pixels is None:
@@ -46,10 +51,16 @@ def load_mask(path: Path, size: tuple[int, int]) -> Mask:
     if pixels.ndim == 2:
         return np.asarray(pixels, np.int32)
     colours = pixels[:, :, :3]
+    is_grey = (colours == colours[:, :, :1]).all()
+    if colours_seen is not None and not (is_grey and colours.max() <= LARGEST_NUMBER):
+        numbers = palette_numbers(data.tobytes())
+        if numbers is not None:
+            check_colours(numbers, np.asarray(colours, np.uint8), path, colours_seen)
+            return numbers
     alpha = pixels[:, :, -1]
     if pixels.shape[2] == 4 and (colours == colours[0, 0]).all() and (alpha != alpha[0, 0]).any():
         return np.asarray(alpha, np.int32)  # of one colour everywhere: only what is transparent shows the shape
-    if (colours == colours[:, :, :1]).all():
+    if is_grey:
         return np.asarray(colours[:, :, 0], np.int32)
     return -np.asarray(colours.any(axis=2), np.int32)
 
