@@ -87,3 +87,17 @@ def test_pictures_that_are_called_like_another_and_more_stay_pictures(tmp_path: 
         "part_label_2.png",
     ]  # fmt: skip
     assert found["part.png"] == [("flaw", (5, 10, 20, 10))]
+
+
+@pytest.mark.parametrize(
+    ("picture", "drawn"),
+    [
+        ("segmentation/images/x.jpg", "segmentation/masks/x.png"),
+        ("annotations/x.jpg", "annotations/x_mask.png"),
+        ("labels/x.jpg", "labels/x.png"),
+    ],
+)
+def test_a_folder_called_labels_may_hold_the_pictures(tmp_path: Path, picture: str, drawn: str) -> None:
+    photo(tmp_path / "set" / picture)
+    mask(tmp_path / "set" / drawn, (5, 10, 20, 10))
+    assert imported(tmp_path / "set", "--classes", "flaw") == {"x": [("flaw", (5, 10, 20, 10))]}

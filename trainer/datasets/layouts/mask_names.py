@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import is_in
 
-MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "gt", "labels", "annotations", "segmentation"})
 GOOD_FOLDERS = frozenset({"good", "ok"})
 PLAIN_FOLDERS = frozenset({"images", "train", "test", "val"})
 
-_NO_KINDS = PLAIN_FOLDERS | {"data", "image", "img", "imgs", "jpegimages", "photos", "pictures", "raw", "valid"}
+_MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "gt"})
+_FOLDERS_IF_BESIDE = frozenset({"labels", "annotations", "segmentation"})
+"""These hold masks only if a picture outside is called like some file in them: they may hold pictures, too."""
+_NO_KINDS = (
+    frozenset({"data", "image", "img", "imgs", "jpegimages", "photos", "pictures", "raw", "valid", *PLAIN_FOLDERS})
+    | _FOLDERS_IF_BESIDE
+)
 _MASK_ENDS = ("_mask", "_gt")
 _ENDS_IF_BESIDE = ("_label", "_seg")
 """These end the name of a mask only if a picture is called like the rest of some such name."""
@@ -47,15 +53,17 @@ def parted(files: list[Path], source: Path) -> tuple[list[Path], list[Mask]]:
     stems = {path.stem for path in files}
     cut = {path: (_without_end(path, ends), ends) for path in files for ends in _ENDS_IF_BESIDE if _has_end(path, ends)}
     ends = (*_MASK_ENDS, *{end for stem, end in cut.values() if stem in stems})
+    folders = _mask_folders(files, source)
     lossy = {path.with_suffix("") for path in files if path.suffix.lower() in _JPEG}
     not_png = {path.with_suffix("") for path in files if path.suffix.lower() != ".png"}
     pictures, masks = [], []
     for path in files:
-        is_named = is_in(path, source, MASK_FOLDERS) or any(_has_end(path, end) for end in ends)
+        root = next((above for above in _folders_above(path, source) if above in folders), None)
+        is_named = root is not None or any(_has_end(path, end) for end in ends)
         suffix, name = path.suffix.lower(), path.with_suffix("")
         is_alike = (suffix not in _JPEG and name in lossy) or (suffix == ".png" and name in not_png)
         if is_named or is_alike:
-            masks.append(_mask(path, source, ends, is_named_alike=not is_named))
+            masks.append(_mask(path, root or source, ends, is_named_alike=not is_named))
         else:
             pictures.append(path)
     return pictures, masks
@@ -111,11 +119,25 @@ def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path
     return found
 
 
-def _mask(path: Path, source: Path, ends: tuple[str, ...], *, is_named_alike: bool) -> Mask:
-    folders = path.relative_to(source).parent.parts
-    roots = [at for at, part in enumerate(folders) if part.lower() in MASK_FOLDERS]
-    below = folders[roots[-1] + 1 :] if roots else folders
-    below = tuple(part for part in below if part.lower() not in PLAIN_FOLDERS)
+def _mask_folders(files: list[Path], source: Path) -> set[Path]:
+    inside: dict[Path, list[str]] = {}
+    for path in files:
+        for above in _folders_above(path, source)[:-1]:
+            if above.name.lower() in _MASK_FOLDERS | _FOLDERS_IF_BESIDE:
+                inside.setdefault(above, []).append(path.stem)
+    found, everywhere = set(), Counter(path.stem for path in files)
+    for folder, stems in inside.items():
+        here = Counter(stems)
+        cut = (stem[: -len(end)] for stem in stems for end in (*_MASK_ENDS, *_ENDS_IF_BESIDE)
+               if stem.lower().endswith(end))  # fmt: skip
+        is_sure = folder.name.lower() in _MASK_FOLDERS
+        if is_sure or any(everywhere[stem] > here[stem] for stem in (*stems, *cut)):
+            found.add(folder)
+    return found
+
+
+def _mask(path: Path, root: Path, ends: tuple[str, ...], *, is_named_alike: bool) -> Mask:
+    below = tuple(part for part in path.relative_to(root).parent.parts if part.lower() not in PLAIN_FOLDERS)
     stem = next((_without_end(path, end) for end in ends if _has_end(path, end)), path.stem)
     return Mask(path, below, stem, is_named_alike)
 
