@@ -4,6 +4,7 @@
 over the training groups, nets are fitted for the same number of steps, from random weights and from the shipped ones,
 each with several seeds, and judged on the held-out groups. As any factory's pictures would be: without the painted
 defects that only pictures of binarised copper allow, and without references unless `--reference` says so.
+`--tiles FOLDER` does so with drawn tiles, which are no boards and are kept there, and judges on tiles drawn apart.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from rich.table import Table
 
 from appliance.arguments import count, names, whole
 from benchmarks.mistakes import tell_mistakes
-from benchmarks.results import machine, write
+from benchmarks.results import RESULTS, machine
+from benchmarks.trainer.tiles import PICTURES, drawn
 from trainer.backbone import find_backbone
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
@@ -28,6 +30,7 @@ from trainer.datasets.sample import spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.defaults import complete
 from trainer.device import choose
+from trainer.files import write_json
 from trainer.pictures import steps_per_pass
 from trainer.plan import Plan
 from trainer.progress import results
@@ -39,27 +42,43 @@ SEEDS = (0, 1, 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit, judge, print a table, write little_data.json, or little_data_compared.json, into benchmarks/results."""
+    """Fit, judge, print a table, write the figures down after each pair."""
     parser = argparse.ArgumentParser(prog="benchmarks.trainer.little_data", description=__doc__)
-    source.add_arguments(parser)
+    source.add_arguments(parser, is_required=False)
+    parser.add_argument("--tiles", type=Path, metavar="FOLDER", help="drawn tiles instead of --data, kept there")
+    parser.add_argument("--pictures", type=count, default=PICTURES, help="tiles to choose from; default %(default)s")
     parser.add_argument("--holdout", type=names, default=(), metavar="A,B", help="groups to judge on")
     parser.add_argument("--counts", type=_counts, default=COUNTS, metavar="N,N", help="defective pictures")
     parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="N,N", help="of everything random")
     parser.add_argument("--reference", action="store_true", help="beside their references")
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
+    parser.add_argument("--json", type=Path, help="default: little_data.json in benchmarks/results, or the like")
     arguments = parser.parse_args(argv)
-    halves = split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
-    rows = []
+    if (arguments.data is None) is (arguments.tiles is None):
+        parser.error("give --data or --tiles")
+    halves = _tiles(arguments.tiles, arguments.pictures) if arguments.data is None else _boards(arguments)
+    kind = "_compared" if arguments.reference else "_tiles" if arguments.data is None else ""
+    path = arguments.json or RESULTS / f"little_data{kind}.json"
+    held_out = list(halves.validation.groups()) if arguments.tiles is None else "drawn apart"
+    told = {"machine": machine(), "steps": arguments.steps, "held_out": held_out}
+    rows: list[dict[str, Any]] = []
     for wanted in arguments.counts:
         few = take(halves, wanted)
         for seed in arguments.seeds:
             fitted = {kind: fit(few, kind, arguments.steps, seed, arguments.reference) for kind in ("none", "auto")}
             rows.append({"pictures": wanted, "seed": seed} | fitted)
+            write_json(path, told | {"rows": rows})
     show(rows)
-    groups = list(halves.validation.groups())
-    name = "little_data_compared" if arguments.reference else "little_data"
-    write(name, {"machine": machine(), "steps": arguments.steps, "held_out": groups, "rows": rows})
     return 0
+
+
+def _boards(arguments: argparse.Namespace) -> Split:
+    return split_by_group(read_dataset(source.source_of(arguments)), arguments.holdout)
+
+
+def _tiles(folder: Path, pictures: int) -> Split:
+    learned, unseen = (read_dataset(place) for place in drawn(folder, pictures))
+    return Split(learned, unseen)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -83,7 +102,7 @@ def fit(few: Split, weights: str, steps: int, seed: int, compares: bool) -> dict
     asked, reference = Plan(epochs=1, seed=seed, device=choose("auto")), "yes" if compares else "no"
     plan = complete(asked, few, side_px=None, batch=None, reference=reference)
     a_pass = steps_per_pass(few.train, plan)
-    passes = max(1, round(50 / a_pass))
+    passes = max(1, round(min(50, steps) / a_pass))
     plan = replace(plan, passes=passes, epochs=max(1, round(steps / a_pass / passes)), validate_every=10_000)
     shape = plan.shape(len(few.train.classes))
     backbone, _ = find_backbone(weights, None, shape)

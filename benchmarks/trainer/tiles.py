@@ -31,18 +31,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULTS / "tiles.json", help="default %(default)s")
     parser.add_argument("train", nargs="*", help="behind --: more for `trainer train`, such as --epochs 50")
     arguments = parser.parse_args(argv)
-    learned, unseen = arguments.runs / "tiles", arguments.runs / "unseen"
-    for folder, pictures, seed in ((learned, arguments.pictures, 0), (unseen, max(1, arguments.pictures // 2), 1)):
-        there = folder / "annotations.json"
-        if not there.exists():  # written when all tiles are there
-            draw(folder, pictures, seed)
-        elif (drawn := len(json.loads(there.read_text())["images"])) != pictures:
-            raise ConfigError(f"{folder}: holds {drawn} tiles, not {pictures}; name another --runs")
+    learned, unseen = drawn(arguments.runs, arguments.pictures)
     row = {"pictures": arguments.pictures}
     row |= measure(arguments.runs, "tiles", learned, arguments.train, ("--data", unseen))
     write_json(arguments.json, row)
     show({"tiles": row}, "on tiles that were drawn apart")
     return 0
+
+
+def drawn(runs: Path, pictures: int = PICTURES) -> tuple[Path, Path]:
+    """Draw the tiles, but for those that are there already.
+
+    Args:
+        runs: gets the two folders.
+        pictures: to learn from.
+
+    Returns:
+        The folder of those to learn from, and that of half as many which are like no one of them.
+
+    Raises:
+        ConfigError: A folder holds tiles of another number.
+    """
+    learned, unseen = runs / "tiles", runs / "unseen"
+    for folder, wanted, seed in ((learned, pictures, 0), (unseen, max(1, pictures // 2), 1)):
+        there = folder / "annotations.json"
+        if not there.exists():  # written when all tiles are there
+            draw(folder, wanted, seed)
+        elif (found := len(json.loads(there.read_text())["images"])) != wanted:
+            raise ConfigError(f"{folder}: holds {found} tiles, not {wanted}; name another --runs")
+    return learned, unseen
 
 
 if __name__ == "__main__":
