@@ -53,8 +53,8 @@ def main() -> int:
     if not (fresh / "annotations.json").is_file():
         steps.append((appliance, simulation(fresh, 4000, TRAINED_SEED + 1)))
     if not (run / "final.pt").is_file():
-        whither = ["--data", str(boards), "--out", str(run), "--size", "nano"]
-        steps.append((trainer, ["train", *whither, *length_of_run, "--resume"]))
+        data_and_net = ["--data", str(boards), "--out", str(run), "--size", "nano"]
+        steps.append((trainer, ["train", *data_and_net, *length_of_run, "--resume"]))
     named = ["--name", "demo-boards", "--revision", str(REVISION), "--released-by", "the project's recipe"]
     steps.append((trainer, ["export", str(run), "--out", str(arguments.output), "--threads", "2", *named]))
     limits = ["--max-escapes", "2", "--max-overkill", "1", "--json", str(arguments.folder / "fresh.json")]

@@ -1,6 +1,7 @@
 """Small pictures with masks, and what the command makes of them."""
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,9 @@ Read = dict[str, list[tuple[str, tuple[float, ...]]]]
 
 
 def photo(path: Path) -> Path:
-    """Write a picture as a camera takes it: no two pixels need be alike."""
+    """Write a picture as a camera takes it: of many values, and like no picture of another path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(str(path))).normal(120, 20, (HEIGHT, WIDTH))
+    pixels = np.random.default_rng(zlib.crc32(str(path).encode())).normal(120, 20, (HEIGHT, WIDTH))
     assert cv2.imwrite(str(path), np.clip(pixels, 0, 255).astype(np.uint8))
     return path
 

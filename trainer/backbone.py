@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 PLENTY = 600
 """Of so many defective pictures and more, `auto` draws the weights: of DeepPCB's thousand, pre-trained nets learned no
-more than others (docs/training-figures.md)."""
+more than others."""
 
 LARGEST_BYTES = 256 << 20
 """A larger file holds no weights of this net."""

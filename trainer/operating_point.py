@@ -105,7 +105,9 @@ def roc(judged: list[Judged]) -> tuple[Point, ...]:
 
 
 def choose(judged: list[Judged], wish: Wish) -> Choice:
-    """Choose the limit for a wish; of equals one that no part comes near, and of these the one with the best F.
+    """Choose the limit for a wish; of those with as many mistakes of each kind, one that no part comes near.
+
+    If there are several such limits, F decides.
 
     Args:
         judged: validation parts with calibrated scores; never those of a test.
@@ -149,7 +151,7 @@ def choose(judged: list[Judged], wish: Wish) -> Choice:
 def choose_limit(judged: list[Judged]) -> float:
     """Propose a reject limit: the one that stays furthest below both targets, for escapes and for overkill.
 
-    Of equals it takes one that no part comes near, and of these the one with the best F.
+    Of those with as many mistakes of each kind it takes one that no part comes near; if there are several, F decides.
 
     Args:
         judged: validation parts with calibrated scores.
@@ -197,8 +199,10 @@ def doubtful(limit: float) -> float:
 
 def _furthest_below(judged: list[Judged], escapes: Counts, overkill: Counts, bad: int, good: int) -> int:
     """Return the index of the limit that stays furthest below both targets."""
-    worst = np.maximum(escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL)
-    return _best(judged, worst == worst.min())
+    of_targets = np.array([escapes / max(1, bad) / TARGET_ESCAPES, overkill / max(1, good) / TARGET_OVERKILL])
+    worst, both = of_targets.max(axis=0), of_targets.sum(axis=0)
+    is_worst_least = worst == worst.min()
+    return _best(judged, is_worst_least & (both == both[is_worst_least].min()))
 
 
 def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, int], paid: Counts) -> Choice:
@@ -212,7 +216,8 @@ def _within(judged: list[Judged], name: str, most: float, kept: tuple[Counts, in
     is_within = is_supported if is_supported.any() else counts <= most * of
     if not is_within.any():
         raise ConfigError(f"{option}: {int(counts.min())} of {of} at the best limit; train on, or allow more")
-    at = _best(judged, is_within & (paid == paid[is_within].min()))
+    is_cheapest = is_within & (paid == paid[is_within].min())
+    at = _best(judged, is_cheapest & (counts == counts[is_cheapest].min()))
     reason = f"{name} at most {100 * most:g} %: {int(counts[at])} of {of} on the held-out groups"
     if is_supported.any():
         bound = f"{100 * bounds[int(counts[at])].high:.3g} %"

@@ -13,7 +13,7 @@ from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
 from trainer.datasets.examination import is_turned
 from trainer.datasets.picture_checks import LEAST_RANGE
-from trainer.datasets.sample import Dataset, Sample, load_picture, picture_size, spread
+from trainer.datasets.sample import Dataset, Sample, picture_size, spread
 from trainer.datasets.split import Split
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, STRIDE
 from trainer.progress import tracked
@@ -106,7 +106,7 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
     if small:
         found.append(f"{small} of {len(sides)} boxes are thinner than {STRIDE} pixels: use a lens that shows more")
     looked_at = [sample.image for sample in spread(split.whole().samples, MOST_LOOKED_AT)]
-    turned = [image for image in looked_at if is_turned(image.read_bytes(), load_picture(image, 1))]
+    turned = [image for image in looked_at if is_turned(image)]
     if turned:
         found.append(
             f"{len(turned)} of {len(looked_at)} pictures that were looked at are shown otherwise than they are stored, "

@@ -52,14 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="N,N", help="of everything random")
     parser.add_argument("--reference", action="store_true", help="beside their references")
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
-    parser.add_argument("--json", type=Path, help="default: little_data.json in benchmarks/results, or the like")
+    parser.add_argument(
+        "--json", type=Path, help="default: little_data.json (with _tiles, _compared) in benchmarks/results"
+    )
     arguments = parser.parse_args(argv)
-    if (arguments.data is None) is (arguments.tiles is None):
+    is_drawn = arguments.tiles is not None
+    if (arguments.data is None) is not is_drawn:
         parser.error("give --data or --tiles")
-    halves = _tiles(arguments.tiles, arguments.pictures) if arguments.data is None else _boards(arguments)
-    kind = "_compared" if arguments.reference else "_tiles" if arguments.data is None else ""
-    path = arguments.json or RESULTS / f"little_data{kind}.json"
-    held_out = list(halves.validation.groups()) if arguments.tiles is None else "drawn apart"
+    if is_drawn and (arguments.reference or arguments.holdout):
+        parser.error("--tiles have no references and are judged on others: leave out --reference and --holdout")
+    halves = _tiles(arguments.tiles, arguments.pictures) if is_drawn else _boards(arguments)
+    suffix = "_compared" if arguments.reference else "_tiles" if is_drawn else ""
+    path = arguments.json or RESULTS / f"little_data{suffix}.json"
+    held_out = "drawn apart" if is_drawn else list(halves.validation.groups())
     told = {"machine": machine(), "steps": arguments.steps, "held_out": held_out}
     rows: list[dict[str, Any]] = []
     for wanted in arguments.counts:

@@ -58,7 +58,7 @@ def drawn(runs: Path, pictures: int = PICTURES) -> tuple[Path, Path]:
         if not there.exists():  # written when all tiles are there
             draw(folder, wanted, seed)
         elif (found := len(json.loads(there.read_text())["images"])) != wanted:
-            raise ConfigError(f"{folder}: holds {found} tiles, not {wanted}; name another --runs")
+            raise ConfigError(f"{folder}: holds {found} tiles, not {wanted}; name another folder")
     return learned, unseen
 
 

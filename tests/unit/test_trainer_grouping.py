@@ -193,7 +193,11 @@ def test_grey_pictures_in_the_layout_of_deeppcb_are_no_copper_and_their_groups_m
     for half in (split.train, split.validation):
         assert half.copper is None
         assert half.boxes_per_class()["open"] and half.boxes_per_class()["mousebite"]
-        assert any(sample.is_good for sample in half.samples)
+        templates = {sample.image for sample in half.samples if sample.is_good}
+        assert templates == {sample.reference for sample in half.samples}  # each beside its picture
+    held_out = ",".join(split.validation.groups())
+    assert main(["data", "check", "--data", str(listed), "--holdout", held_out]) in (0, 1)
+    assert "there is no group" not in capsys.readouterr().err
 
 
 def test_lots_in_which_every_kind_occurs_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

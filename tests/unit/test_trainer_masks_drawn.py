@@ -44,6 +44,13 @@ def test_numbers_in_a_mask_of_one_class_are_all_the_defect(tmp_path: Path, capsy
     assert "values between" not in said(capsys)
 
 
+def test_weaker_regions_of_a_drawn_mask_are_defects_too(tmp_path: Path) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    marks = [(1, 1, 5, 6), (20, 1, 4, 4), (40, 30, 3, 3)]
+    mask(tmp_path / "set/dent/a_mask.png", *marks, values=(50, 100, 255))
+    assert sorted(imported(tmp_path / "set")["a"]) == sorted(("dent", mark) for mark in marks)
+
+
 def test_regions_of_one_or_two_pixels_are_defects_and_counted_aloud(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,10 +71,8 @@ def test_masks_with_a_white_ground_are_told(tmp_path: Path, capsys: pytest.Captu
     imported(tmp_path / "set")
     told = said(capsys)
     assert f"beware: 2 of 3 masks mark their border nearly all around, the first {first}: " in told
-    assert "turn them over (0 = background)" in told
-    mask(
-        tmp_path / "set/dent/b_mask.png", (0, 0, 40, HEIGHT)
-    )  # one large defect, and one that covers all, among others
+    assert "invert them (0 = background)" in told
+    mask(tmp_path / "set/dent/b_mask.png", (0, 0, 40, HEIGHT))  # a large defect, and one that marks its whole border
     imported(tmp_path / "set")
     assert "border" not in said(capsys)
 

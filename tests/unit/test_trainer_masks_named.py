@@ -101,3 +101,21 @@ def test_a_folder_called_labels_may_hold_the_pictures(tmp_path: Path, picture: s
     photo(tmp_path / "set" / picture)
     mask(tmp_path / "set" / drawn, (5, 10, 20, 10))
     assert imported(tmp_path / "set", "--classes", "flaw") == {"x": [("flaw", (5, 10, 20, 10))]}
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a_label.png", "labels/a.png"])
+def test_a_photograph_that_is_called_like_a_mask_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    photo(tmp_path / "set/a.jpg")
+    taken = photo(tmp_path / "set" / name)
+    assert f"{taken}: is called like a mask of a, but" in refused(
+        capsys, tmp_path / "set", "masks", "--classes", "flaw"
+    )
+
+
+def test_a_photograph_that_no_png_could_hold_stays_one(tmp_path: Path) -> None:
+    for name in ("a.png", "a_label.jpg"):
+        photo(tmp_path / "set" / name)
+    mask(tmp_path / "set/a_mask.png", (5, 10, 20, 10))
+    assert imported(tmp_path / "set", "--classes", "flaw") == {"a": [("flaw", (5, 10, 20, 10))], "a_label": []}

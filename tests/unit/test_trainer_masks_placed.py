@@ -60,3 +60,17 @@ def test_of_pictures_of_one_name_a_mask_belongs_to_the_nearest(
     assert found == {part: [("Crack", mark) for mark in drawn] for part, drawn in marks.items()}
     odd = mask(tmp_path / "set/masks/x.png", MARK)
     assert f"{odd}: belongs to one picture called x, found" in refused(capsys, tmp_path / "set", "masks")
+
+
+def test_a_picture_further_up_of_the_same_name_is_not_the_nearest(tmp_path: Path) -> None:
+    photo(tmp_path / "set/images/x.jpg")
+    photo(tmp_path / "set/partA/images/x.jpg")
+    mask(tmp_path / "set/partA/masks/x.png", MARK)
+    found = imported(tmp_path / "set", "--classes", "Crack", name=lambda path: path.relative_to("../set").parts[0])
+    assert found == {"images": [], "partA": [("Crack", MARK)]}
+
+
+def test_a_folder_that_is_no_kind_says_nothing_of_a_mask_beside_its_picture_either(tmp_path: Path) -> None:
+    photo(tmp_path / "set/data/Crack/x.jpg")
+    mask(tmp_path / "set/data/Crack/x_mask.png", MARK)
+    assert imported(tmp_path / "set") == CRACK

@@ -29,8 +29,6 @@ def grouped_as_in_training(examined: Examined, folder: Path) -> tuple[Examined, 
     Returns:
         The same with those groups; and groups that were taken apart for it: name -> why.
     """
-    if examined.annotations.layout == "deeppcb":
-        return examined, {}
     samples, gone = taken_apart(_samples(examined), folder)
     both = zip(examined.annotations.pictures, samples, strict=True)
     pictures = tuple(replace(picture, group=sample.group) for picture, sample in both)
@@ -90,6 +88,7 @@ def _samples(examined: Examined) -> tuple[Sample, ...]:
             np.array([classes.index(truth.label) for truth in item.boxes], np.int64),
             item.group,
             is_good=not item.boxes,
+            reference=item.reference,
         )
         for item in examined.annotations.pictures
     )

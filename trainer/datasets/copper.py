@@ -14,12 +14,14 @@ COPPER = Copper(
 """An open is the opposite of a short, a mousebite of a spur, a pin-hole of spurious copper."""
 
 LOOKED_AT = 16
+"""So many pictures tell of all: one camera made them."""
 
 DARK_BELOW, BRIGHT_FROM = 96, 160
 MOST_BETWEEN = 0.01
 """Share of the pixels that are neither dark nor bright; DeepPCB's own pictures have none at all."""
 
 LEAST_OF_EACH = 0.02
+"""Share of the pixels that are dark, and of those that are bright: a picture that is dark all over is no copper."""
 
 
 def shows_copper(samples: Sequence[Sample]) -> bool:
@@ -37,4 +39,5 @@ def shows_copper(samples: Sequence[Sample]) -> bool:
         dark += int((picture < DARK_BELOW).sum())
         bright += int((picture >= BRIGHT_FROM).sum())
         pixels += picture.size
-    return pixels - dark - bright <= MOST_BETWEEN * pixels and min(dark, bright) >= LEAST_OF_EACH * pixels
+    is_two_valued = pixels - dark - bright <= MOST_BETWEEN * pixels
+    return pixels > 0 and is_two_valued and min(dark, bright) >= LEAST_OF_EACH * pixels

@@ -126,7 +126,7 @@ def measure(path: Path) -> Facts | str:
         _brightest(stored),
         float(grey.std()),
         looks_of(grey[:, :, 0]),
-        is_turned(data, grey),
+        _is_turned(data, grey),
     )
 
 
@@ -135,13 +135,17 @@ def _brightest(stored: np.ndarray) -> float:
     return float(stored.max()) / most
 
 
-def is_turned(data: bytes, shown: np.ndarray) -> bool:
+def is_turned(path: Path) -> bool:
     """Tell whether a note in a file (EXIF) has a picture shown otherwise than it is stored.
 
     Args:
-        data: the whole file.
-        shown: what decoding it gives, uint8 [height, width, 1].
+        path: of the picture; of one that cannot be read or decoded nothing is known.
     """
+    facts = measure(path)
+    return not isinstance(facts, str) and facts.is_turned
+
+
+def _is_turned(data: bytes, shown: np.ndarray) -> bool:
     if b"Exif" not in data and b"eXIf" not in data:
         return False
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -76,10 +76,14 @@ def _of_good_parts(samples: tuple[Sample, ...], kinds: frozenset[str]) -> frozen
 
 
 def _each_by_itself(samples: tuple[Sample, ...], folder: Path, groups: frozenset[str]) -> tuple[Sample, ...]:
+    """Name each picture's group after it; a good part that a picture is compared with stays in that picture's."""
     mine = [sample.image for sample in samples if sample.group in groups]
+    beside = {s.reference: s.image for s in reversed(samples) if s.group in groups and s.reference != s.image}
     others = frozenset(sample.group for sample in samples) - groups
     name = dict(zip(mine, _names(mine, folder, others), strict=True))
-    return tuple(replace(sample, group=name.get(sample.image, sample.group)) for sample in samples)
+    return tuple(
+        replace(sample, group=name.get(beside.get(sample.image, sample.image), sample.group)) for sample in samples
+    )
 
 
 def _names(pictures: Sequence[Path], folder: Path, others: frozenset[str]) -> list[str]:

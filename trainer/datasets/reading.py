@@ -25,7 +25,7 @@ from trainer.progress import console, tracked
 LARGEST_SHARE = 1.01
 """Boxes written as shares of width and height end at 1, but for rounding."""
 
-_LYING = ". If a note in the file (EXIF) turns it, save it as it is shown and draw its boxes there"
+_IF_TURNED = ". If a note in the file (EXIF) turns it, save it as it is shown and draw its boxes there"
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -62,6 +62,8 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     pictures = tuple(_fitted(picture) for picture in tracked(annotations.pictures, "reading"))
     samples = tuple(_sample(picture, names, classes, for_version) for picture in pictures)
     _tell_taken_otherwise(pictures)
+    if annotations.layout == "deeppcb" and not any(picture.reference for picture in pictures):
+        console.print("trainer: no picture has a template (_temp): there are no references", soft_wrap=True)
     samples, gone = taken_apart(samples, place.folder())
     return Dataset(classes, samples, _copper(annotations.layout, samples), taken_apart=gone)
 
@@ -71,7 +73,7 @@ def _copper(layout: str, samples: Sequence[Sample]) -> Copper | None:
         return None
     if shows_copper(samples):
         return COPPER
-    told = "the pictures are not black and white as DeepPCB's are: crops vary as those of any pictures"
+    told = "the pictures are not black and white as DeepPCB's are, and are taken as any pictures are"
     console.print(f"trainer: {told}", soft_wrap=True)
     return None
 
@@ -126,7 +128,7 @@ def _fitted(picture: LabelledPicture) -> LabelledPicture:
     if told != size:
         raise ConfigError(
             f"{picture.where}: says {told[0]!r} x {told[1]!r} pixels, {picture.path} has {width} x {height}; "
-            f"correct the entry or restore the picture{_LYING if told == (height, width) else ''}"
+            f"correct the entry or restore the picture{_IF_TURNED if told == (height, width) else ''}"
         )
     return replace(picture, boxes=fitted_boxes(picture.boxes, size), reference=_reference(picture, size))
 

@@ -26,21 +26,28 @@ _JPEG = frozenset({".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class MaskFile:
     """One mask: the folders that tell its class, and the name of its picture without what makes it a mask's.
 
-    is_named_alike: only that its picture has the same name tells that it is a mask. of_picture: the folder of its
-    picture that may tell the class where nothing else does; empty if there is none.
+    is_named_alike: only that its picture has the same name tells that it is a mask. is_sure: its name and folder could
+    be no picture's. of_picture: the folder of its picture that may tell the class where nothing else does; empty if
+    there is none.
     """
 
     path: Path
     folders: tuple[str, ...]
     stem: str
     is_named_alike: bool
+    is_sure: bool
     of_picture: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The first of its folders that may be named after a kind of defect; empty if none may be."""
+        return next((folder for folder in self.folders if folder.lower() not in _NO_KINDS), "")
 
-def parted(files: list[Path], source: Path) -> tuple[list[Path], list[Mask]]:
+
+def parted(files: list[Path], source: Path) -> tuple[list[Path], list[MaskFile]]:
     """Part pictures and masks by their names and folders.
 
     Args:
@@ -50,20 +57,26 @@ def parted(files: list[Path], source: Path) -> tuple[list[Path], list[Mask]]:
     Returns:
         The pictures and the masks, each in that order.
     """
-    stems = {path.stem for path in files}
-    cut = {path: (_without_end(path, ends), ends) for path in files for ends in _ENDS_IF_BESIDE if _has_end(path, ends)}
-    ends = (*_MASK_ENDS, *{end for stem, end in cut.values() if stem in stems})
+    stems, lossless = {path.stem for path in files}, [path for path in files if path.suffix.lower() not in _JPEG]
+    beside = [
+        end
+        for end in _ENDS_IF_BESIDE
+        if any(_has_end(path, end) and _without_end(path, end) in stems for path in lossless)
+    ]
     folders = _mask_folders(files, source)
     lossy = {path.with_suffix("") for path in files if path.suffix.lower() in _JPEG}
     not_png = {path.with_suffix("") for path in files if path.suffix.lower() != ".png"}
     pictures, masks = [], []
     for path in files:
         root = next((above for above in _folders_above(path, source) if above in folders), None)
-        is_named = root is not None or any(_has_end(path, end) for end in ends)
         suffix, name = path.suffix.lower(), path.with_suffix("")
+        ends = _MASK_ENDS if suffix in _JPEG else (*_MASK_ENDS, *beside)
+        is_named = root is not None or any(_has_end(path, end) for end in ends)
         is_alike = (suffix not in _JPEG and name in lossy) or (suffix == ".png" and name in not_png)
         if is_named or is_alike:
-            masks.append(_mask(path, root or source, ends, is_named_alike=not is_named))
+            is_sure = root is not None and root.name.lower() in _MASK_FOLDERS
+            is_sure |= any(_has_end(path, end) for end in _MASK_ENDS)
+            masks.append(_mask(path, root or source, ends, is_named_alike=not is_named, is_sure=is_sure))
         else:
             pictures.append(path)
     return pictures, masks
@@ -82,10 +95,10 @@ def kind_of(path: Path, source: Path) -> str:
     return next((folder for folder in folders if folder.lower() not in _NO_KINDS), "")
 
 
-def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path, list[Mask]]:
-    """Find the picture of each mask: the one of its name in a folder of the same name, else anywhere.
+def assigned(masks: list[MaskFile], pictures: list[Path], source: Path) -> dict[Path, list[MaskFile]]:
+    """Find the picture of each mask: of those of its name the one that shares the most folders with it.
 
-    Of several, it is the one that shares the most folders with it.
+    Of several that share as many, it is the one whose further folders are called like the mask's.
 
     Args:
         masks: with the names of their pictures.
@@ -100,13 +113,13 @@ def assigned(masks: list[Mask], pictures: list[Path], source: Path) -> dict[Path
     """
     places: dict[tuple[Path, tuple[str, ...] | None, str], list[Path]] = {}
     for path in pictures:
-        folders = inner(path, source).parent.parts
         for above in _folders_above(path, source):
+            folders = inner(path, above).parent.parts
             places.setdefault((above, folders, path.stem), []).append(path)
             places.setdefault((above, None, path.stem), []).append(path)
-    found: dict[Path, list[Mask]] = {}
+    found: dict[Path, list[MaskFile]] = {}
     for mask in masks:
-        keys = [(above, at, mask.stem) for at in (mask.folders, None) for above in _folders_above(mask.path, source)]
+        keys = [(above, at, mask.stem) for above in _folders_above(mask.path, source) for at in (mask.folders, None)]
         fitting = next((places[key] for key in keys if key in places), [])
         if len(fitting) != 1:
             seen = " and ".join(map(str, fitting[:2])) or "none"
@@ -136,10 +149,10 @@ def _mask_folders(files: list[Path], source: Path) -> set[Path]:
     return found
 
 
-def _mask(path: Path, root: Path, ends: tuple[str, ...], *, is_named_alike: bool) -> Mask:
+def _mask(path: Path, root: Path, ends: tuple[str, ...], *, is_named_alike: bool, is_sure: bool) -> MaskFile:
     below = tuple(part for part in path.relative_to(root).parent.parts if part.lower() not in PLAIN_FOLDERS)
     stem = next((_without_end(path, end) for end in ends if _has_end(path, end)), path.stem)
-    return Mask(path, below, stem, is_named_alike)
+    return MaskFile(path, below, stem, is_named_alike, is_sure)
 
 
 def _folders_above(path: Path, source: Path) -> list[Path]:

@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.datasets.layouts.found import Defect
-from trainer.datasets.layouts.regions import Mask, marked
-
-SMALL_PX = 3
-"""A region with fewer pixels than these may be a crumb that resampling left."""
+from trainer.datasets.layouts.regions import SMALL_PX, Mask, marked
 
 _UNMASKED = "{count} pictures have no mask and are taken as good parts, the first {first}"
 _ASIDE = (
@@ -27,8 +24,8 @@ _SOFT = (
     "with 0 and 255 only"
 )
 _SMALL = (
-    "{count} regions have fewer than 3 pixels, the first in {first}: each is taken as a defect; if they are crumbs, "
-    "remove them from the masks and import again"
+    "{count} regions have fewer than {small} pixels, the first in {first}: each is taken as a defect; if they are "
+    "specks, remove them from the masks and import again"
 )
 
 _EMPTY = (
@@ -41,7 +38,7 @@ _BY_PICTURE = (
 )
 _AROUND = (
     "{count} of {drawn} masks mark their border nearly all around, the first {first}: their ground seems to be white "
-    "and the defect black; turn them over (0 = background) and import again"
+    "and the defect black; invert them (0 = background) and import again"
 )
 _MOST_OF_A_BORDER = 0.9
 
@@ -52,7 +49,9 @@ class MaskRemarks:
 
     unmasked: pictures without a mask that are taken as good parts. aside: those of bad parts that were left out.
     named_alike: masks that only the name of a JPEG beside makes masks. soft: masks that were cut at half of their
-    brightest. small: the masks of small regions, once for each region.
+    brightest. small: the masks of small regions, once for each region. around: masks that mark their border. drawn: how
+    many masks mark anything. empty: masks in a kind's folder that mark nothing. by_picture: those whose class only the
+    folder of their picture tells.
     """
 
     named_alike: list[Path]
@@ -96,4 +95,4 @@ class MaskRemarks:
             (self.around if 2 * len(self.around) > self.drawn else [], _AROUND),
         ):
             if paths:
-                yield words.format(count=len(paths), first=paths[0], alike=alike, drawn=self.drawn)
+                yield words.format(count=len(paths), first=paths[0], alike=alike, drawn=self.drawn, small=SMALL_PX)

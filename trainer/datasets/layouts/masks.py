@@ -11,10 +11,10 @@ from pathlib import Path
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in
-from trainer.datasets.layouts.mask_names import GOOD_FOLDERS, Mask, assigned, inner, kind_of, parted
+from trainer.datasets.layouts.mask_names import GOOD_FOLDERS, MaskFile, assigned, inner, kind_of, parted
 from trainer.datasets.layouts.mask_remarks import MaskRemarks
 from trainer.datasets.layouts.palette import Colours
-from trainer.datasets.layouts.regions import defects_of, load_mask
+from trainer.datasets.layouts.regions import defects_of, load_mask, shows_a_picture
 from trainer.datasets.layouts.unnamed_masks import refuse_unnamed_masks
 from trainer.datasets.sample import picture_size
 from trainer.progress import tracked
@@ -49,8 +49,8 @@ def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) ->
     refuse_unnamed_masks(pictures, named_alike, source)
     remarks = MaskRemarks(named_alike)
     masks_of = assigned(masks, pictures, source)
-    kinds = {mask.folders[0] for mask in masks if mask.folders}
-    kinds |= {_kind(mask, wishes) for of_one in masks_of.values() for mask in of_one} - {""}
+    kinds = {mask.kind for mask in masks} | {_kind(mask, wishes) for of_one in masks_of.values() for mask in of_one}
+    kinds.discard("")
     found: list[FoundPicture] = []
     colours: Colours = {}
     for path in tracked(pictures, "reading masks"):
@@ -95,10 +95,17 @@ def read_folders(source: Path, wishes: Wishes) -> Found:
     return found
 
 
-def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRemarks, colours: Colours) -> list[Defect]:
+def _defects(
+    mask: MaskFile, size: tuple[int, int], wishes: Wishes, remarks: MaskRemarks, colours: Colours
+) -> list[Defect]:
     kind = _kind(mask, wishes)
     labels = (kind,) if kind else wishes.classes
     values = load_mask(mask.path, size, colours if len(labels) > 1 else None)
+    if not mask.is_sure and shows_a_picture(values):
+        raise ConfigError(
+            f"{mask.path}: is called like a mask of {mask.stem}, but no value covers half of it, as the ground of a "
+            f"mask does; call it {mask.stem}_mask.png if it is one, else give it a name of its own"
+        )
     if not labels and values.any():
         raise ConfigError(
             f"{mask.path}: nothing says what it shows; put it into a folder named after the class, or name the "
@@ -106,19 +113,19 @@ def _defects(mask: Mask, size: tuple[int, int], wishes: Wishes, remarks: MaskRem
         )
     found = defects_of(values, labels, mask.path)
     remarks.add(mask.path, values, labels, found)
-    if found and kind and not mask.folders:
+    if found and kind and not mask.kind:
         remarks.by_picture.append(mask.path)
     return found
 
 
-def _kind(mask: Mask, wishes: Wishes) -> str:
+def _kind(mask: MaskFile, wishes: Wishes) -> str:
     """Return the folder that tells a mask's class; empty where the classes that are named do, or nothing does."""
-    if mask.folders and (not wishes.classes or mask.folders[0] in wishes.classes):
-        return mask.folders[0]
-    return "" if wishes.classes or mask.folders else mask.of_picture
+    if mask.kind and (not wishes.classes or mask.kind in wishes.classes):
+        return mask.kind
+    return "" if wishes.classes or mask.kind else mask.of_picture
 
 
-def _empty(good: list[tuple[Path, list[Mask]]], source: Path, wishes: Wishes, shown: set[str]) -> list[Path]:
+def _empty(good: list[tuple[Path, list[MaskFile]]], source: Path, wishes: Wishes, shown: set[str]) -> list[Path]:
     """Find the empty masks in the folder of a kind, though there are good parts elsewhere, among masks of good parts.
 
     Where no good part lies elsewhere, a folder with empty masks alone is that of the good parts, and no kind.

@@ -14,8 +14,17 @@ from trainer.datasets.layouts.found import Defect
 from trainer.datasets.layouts.palette import Colours, check_colours, palette_numbers
 
 Mask = NDArray[np.int32]
+SMALL_PX = 3
+"""A region with fewer pixels than these may be a speck that resampling left."""
+
 LARGEST_NUMBER = 16
 """Where nothing in a mask is above it, its values are taken as numbers, not as brightness."""
+
+FEW_VALUES = 16
+"""A mask with more values than these was resampled, and what is weak in it is an edge, or a speck that this left."""
+
+LEAST_GROUND = 0.5
+"""Share of a mask that its most frequent value covers, at least."""
 
 
 def load_mask(path: Path, size: tuple[int, int], colours_seen: Colours | None = None) -> Mask:
@@ -68,7 +77,8 @@ def load_mask(path: Path, size: tuple[int, int], colours_seen: Colours | None = 
 def marked(mask: Mask) -> NDArray[np.bool_]:
     """Tell where a mask of one class shows a defect: where it is more than half as bright as its brightest pixel.
 
-    A mask that was drawn with soft edges, or resampled, has values in between. Numbers all show a defect.
+    A mask that was drawn with soft edges, or resampled, has values in between. Numbers all show a defect; where there
+    are few values, so do regions of three pixels and more that are weaker than the others.
 
     Args:
         mask: int32, as `load_mask` gives it.
@@ -77,7 +87,24 @@ def marked(mask: Mask) -> NDArray[np.bool_]:
         Of the same shape.
     """
     brightest = int(mask.max())
-    return np.asarray(mask != 0 if brightest <= LARGEST_NUMBER else mask * 2 > brightest)
+    if brightest <= LARGEST_NUMBER:
+        return np.asarray(mask != 0)
+    strong = np.asarray(mask * 2 > brightest)
+    if len(np.unique(mask)) <= FEW_VALUES:
+        _, regions, boxes, _ = cv2.connectedComponentsWithStats((mask != 0).astype(np.uint8), connectivity=8)
+        is_weak = ~np.isin(np.arange(len(boxes)), regions[strong]) & (boxes[:, cv2.CC_STAT_AREA] >= SMALL_PX)
+        strong |= is_weak[regions] & (mask != 0)
+    return strong
+
+
+def shows_a_picture(mask: Mask) -> bool:
+    """Tell whether what was read as a mask is a picture: no value covers half of it, or most of it is coloured.
+
+    Args:
+        mask: int32, as `load_mask` gives it.
+    """
+    values, counts = np.unique(mask, return_counts=True)
+    return bool(counts.max() < LEAST_GROUND * mask.size or values[counts.argmax()] < 0)
 
 
 def defects_of(mask: Mask, labels: tuple[str, ...], path: Path) -> list[Defect]:
