@@ -282,9 +282,9 @@ def test_where_all_groups_share_copies_nothing_is_held_out_without_a_word(
 def test_one_group_and_an_unknown_one_cannot_be_divided(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--data", str(data), "--holdout", "family9"]) == 78
     assert "no group family9" in capsys.readouterr().err
-    write_tiny_deeppcb(data.parent / "pcb", {"a": 1}, side_px=SIDE_PX)
+    write_tiny_deeppcb(data.parent / "pcb", {"a": 2}, side_px=SIDE_PX)
     ((says, files),) = checked(data.parent / "pcb", code=1)["wrong: groups"]
-    assert (says, len(files)) == ("all pictures are of group a/a/0_test.jpg", 2)
+    assert (says, len(files)) == ("all pictures are of group a", 4)
 
 
 def test_a_check_divides_the_groups_that_training_does(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

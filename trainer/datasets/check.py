@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from trainer.datasets.copper import shows_copper
 from trainer.datasets.copy_checks import check_copies, copies
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
@@ -29,7 +30,10 @@ def grouped_as_in_training(examined: Examined, folder: Path) -> tuple[Examined, 
     Returns:
         The same with those groups; and groups that were taken apart for it: name -> why.
     """
-    samples, gone = taken_apart(_samples(examined), folder)
+    samples = _samples(examined)
+    if examined.annotations.layout == "deeppcb" and shows_copper(samples):
+        return examined, {}
+    samples, gone = taken_apart(samples, folder)
     both = zip(examined.annotations.pictures, samples, strict=True)
     pictures = tuple(replace(picture, group=sample.group) for picture, sample in both)
     return replace(examined, annotations=replace(examined.annotations, pictures=pictures)), gone

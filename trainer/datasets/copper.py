@@ -20,7 +20,7 @@ DARK_BELOW, BRIGHT_FROM = 96, 160
 MOST_BETWEEN = 0.01
 """Share of the pixels that are neither dark nor bright; DeepPCB's own pictures have none at all."""
 
-LEAST_OF_EACH = 0.02
+LEAST_OF_EACH = 0.01
 """Share of the pixels that are dark, and of those that are bright: a picture that is dark all over is no copper."""
 
 

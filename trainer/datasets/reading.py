@@ -64,8 +64,11 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     _tell_taken_otherwise(pictures)
     if annotations.layout == "deeppcb" and not any(picture.reference for picture in pictures):
         console.print("trainer: no picture has a template (_temp): there are no references", soft_wrap=True)
+    copper = _copper(annotations.layout, samples)
+    if copper is not None:  # its groups are boards
+        return Dataset(classes, samples, copper)
     samples, gone = taken_apart(samples, place.folder())
-    return Dataset(classes, samples, _copper(annotations.layout, samples), taken_apart=gone)
+    return Dataset(classes, samples, taken_apart=gone)
 
 
 def _copper(layout: str, samples: Sequence[Sample]) -> Copper | None:
