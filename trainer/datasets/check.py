@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from trainer.datasets.copper import shows_copper
+from trainer.datasets.copper import copper_of
 from trainer.datasets.copy_checks import check_copies, copies
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
@@ -31,7 +31,7 @@ def grouped_as_in_training(examined: Examined, folder: Path) -> tuple[Examined, 
         The same with those groups; and groups that were taken apart for it: name -> why.
     """
     samples = _samples(examined)
-    if examined.annotations.layout == "deeppcb" and shows_copper(samples):
+    if copper_of(examined.annotations.layout, samples):
         return examined, {}
     samples, gone = taken_apart(samples, folder)
     both = zip(examined.annotations.pictures, samples, strict=True)

@@ -24,12 +24,18 @@ LEAST_OF_EACH = 0.01
 """Share of the pixels that are dark, and of those that are bright: a picture that is dark all over is no copper."""
 
 
-def shows_copper(samples: Sequence[Sample]) -> bool:
-    """Tell whether pictures are black and white, by a few of them.
+def copper_of(layout: str, samples: Sequence[Sample]) -> Copper | None:
+    """Return what the classes mean, if a data set is of binarised copper: its groups are boards then, and stay.
 
     Args:
-        samples: of a data set in DeepPCB's layout; pictures that cannot be decoded are passed over.
+        layout: "deeppcb" or another one.
+        samples: of the data set; pictures that cannot be decoded are passed over.
     """
+    return COPPER if layout == "deeppcb" and _are_two_valued(samples) else None
+
+
+def _are_two_valued(samples: Sequence[Sample]) -> bool:
+    """Tell whether pictures are black and white, by a few of them."""
     dark, bright, pixels = 0, 0, 0
     for sample in spread(samples, LOOKED_AT):
         try:

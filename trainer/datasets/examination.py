@@ -141,12 +141,20 @@ def is_turned(path: Path) -> bool:
     Args:
         path: of the picture; of one that cannot be read or decoded nothing is known.
     """
-    facts = measure(path)
-    return not isinstance(facts, str) and facts.is_turned
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    shown = decode(data, 1) if _has_note(data) else None
+    return shown is not None and _is_turned(data, shown)
+
+
+def _has_note(data: bytes) -> bool:
+    return b"Exif" in data or b"eXIf" in data
 
 
 def _is_turned(data: bytes, shown: np.ndarray) -> bool:
-    if b"Exif" not in data and b"eXIf" not in data:
+    if not _has_note(data):
         return False
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     return stored is None or not np.array_equal(stored, shown[:, :, 0])

@@ -15,10 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.manifest import Name
 from appliance.errors import ConfigError
-from trainer.datasets.copper import COPPER, shows_copper
+from trainer.datasets.copper import copper_of
 from trainer.datasets.grouping import taken_apart
 from trainer.datasets.layouts.boxes import fitted_boxes, taken_otherwise
-from trainer.datasets.sample import Copper, Dataset, Sample, picture_size
+from trainer.datasets.sample import Dataset, Sample, picture_size
 from trainer.datasets.source import AnySource, Source
 from trainer.progress import console, tracked
 
@@ -64,21 +64,14 @@ def read_dataset(source: AnySource | Path, *, for_version: bool = False) -> Data
     _tell_taken_otherwise(pictures)
     if annotations.layout == "deeppcb" and not any(picture.reference for picture in pictures):
         console.print("trainer: no picture has a template (_temp): there are no references", soft_wrap=True)
-    copper = _copper(annotations.layout, samples)
-    if copper is not None:  # its groups are boards
+    copper = copper_of(annotations.layout, samples)
+    if copper is not None:
         return Dataset(classes, samples, copper)
+    if annotations.layout == "deeppcb":
+        told = "the pictures are not black and white as DeepPCB's are, and are taken as any pictures are"
+        console.print(f"trainer: {told}", soft_wrap=True)
     samples, gone = taken_apart(samples, place.folder())
     return Dataset(classes, samples, taken_apart=gone)
-
-
-def _copper(layout: str, samples: Sequence[Sample]) -> Copper | None:
-    if layout != "deeppcb":
-        return None
-    if shows_copper(samples):
-        return COPPER
-    told = "the pictures are not black and white as DeepPCB's are, and are taken as any pictures are"
-    console.print(f"trainer: {told}", soft_wrap=True)
-    return None
 
 
 def _refuse_shares(pictures: Sequence[LabelledPicture]) -> None:

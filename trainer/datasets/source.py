@@ -91,10 +91,8 @@ class Source:
         named = listing or self.data
         is_json = self.layout is None and named.suffix == ".json" and named.is_file()
         is_coco = is_coco or self.layout == "coco" or is_json
-        if is_coco and (listing or self.data.is_dir()):
-            return read_coco(listing or _only_json(self.data), self._root())
         if is_coco:
-            return read_coco(self.data, self._root())
+            return read_coco(listing or (_only_json(self.data) if self.data.is_dir() else self.data), self._root())
         if listing is not None:
             return read_deeppcb(listing, self._root())
         found = read_annotations(self.data)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.datasets.layouts.found import Defect
-from trainer.datasets.layouts.regions import SMALL_PX, Mask, marked
+from trainer.datasets.layouts.regions import SMALL_PX, Mask
 
 _UNMASKED = "{count} pictures have no mask and are taken as good parts, the first {first}"
 _ASIDE = (
@@ -64,16 +64,16 @@ class MaskRemarks:
     empty: list[Path] = field(default_factory=list)
     by_picture: list[Path] = field(default_factory=list)
 
-    def add(self, path: Path, mask: Mask, labels: tuple[str, ...], defects: list[Defect]) -> None:
+    def add(self, path: Path, mask: Mask, taken: Mask, defects: list[Defect]) -> None:
         """Take note of a mask that was read.
 
         Args:
             path: its file.
             mask: int32, as `load_mask` gives it.
-            labels: one name for all that is marked, or the names of the values 1, 2, ...
+            taken: what of it is taken as marked, 0 elsewhere.
             defects: what was found in it.
         """
-        shown = marked(mask) if len(labels) == 1 else mask != 0
+        shown = taken != 0
         if (shown != (mask != 0)).any():
             self.soft.append(path)
         if np.concatenate((shown[0], shown[-1], shown[:, 0], shown[:, -1])).mean() >= _MOST_OF_A_BORDER:

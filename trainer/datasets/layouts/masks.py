@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from appliance.bundle.picture import picture_files
 from appliance.errors import ConfigError
 from trainer.datasets.layouts.found import Defect, Found, FoundPicture, Wishes, is_in
 from trainer.datasets.layouts.mask_names import GOOD_FOLDERS, MaskFile, assigned, inner, kind_of, parted
 from trainer.datasets.layouts.mask_remarks import MaskRemarks
 from trainer.datasets.layouts.palette import Colours
-from trainer.datasets.layouts.regions import defects_of, load_mask, shows_a_picture
+from trainer.datasets.layouts.regions import defects_of, load_mask, marked, shows_a_picture
 from trainer.datasets.layouts.unnamed_masks import refuse_unnamed_masks
 from trainer.datasets.sample import picture_size
 from trainer.progress import tracked
@@ -111,8 +113,9 @@ def _defects(
             f"{mask.path}: nothing says what it shows; put it into a folder named after the class, or name the "
             "classes of the pixel values 1, 2, ... with --classes A,B"
         )
-    found = defects_of(values, labels, mask.path)
-    remarks.add(mask.path, values, labels, found)
+    taken = marked(values).astype(np.int32) if len(labels) == 1 else values
+    found = defects_of(taken, labels, mask.path)
+    remarks.add(mask.path, values, taken, found)
     if found and kind and not mask.kind:
         remarks.by_picture.append(mask.path)
     return found

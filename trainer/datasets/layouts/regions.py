@@ -21,7 +21,7 @@ LARGEST_NUMBER = 16
 """Where nothing in a mask is above it, its values are taken as numbers, not as brightness."""
 
 FEW_VALUES = 16
-"""A mask with more values than these was resampled, and what is weak in it is an edge, or a speck that this left."""
+"""More values than these has only a picture, or a mask that was resampled: what is weak in it is edge or speck."""
 
 LEAST_GROUND = 0.5
 """Share of a mask that its most frequent value covers, at least."""

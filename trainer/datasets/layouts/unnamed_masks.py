@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.errors import ConfigError
-
-MOST_VALUES = 16
-"""A file that shows more values than these, at all its pixels, is no mask but a picture."""
+from trainer.datasets.layouts.regions import FEW_VALUES
+from trainer.datasets.sample import spread
 
 _MOST_FILES = 8
 _MOST_KINDS = 100
 _SAMPLED = 20_000
-_Item = TypeVar("_Item")
 
 
 def refuse_unnamed_masks(pictures: list[Path], masks: list[Path], source: Path) -> None:
@@ -40,10 +37,10 @@ def refuse_unnamed_masks(pictures: list[Path], masks: list[Path], source: Path) 
         folder = path.relative_to(source).parent
         kind = [str(folder), path.stem.removeprefix(after.stem), path.suffix.lower(), str(path.parent == after.parent)]
         kinds.setdefault(tuple(re.sub(r"\d+", "0", part) for part in kind), []).append((path, after))
-    for pairs in _spread(list(kinds.values()), _MOST_KINDS):
-        refused = _first_mask(_spread(pairs, _MOST_FILES))
+    for pairs in spread(list(kinds.values()), _MOST_KINDS):
+        refused = _first_mask(spread(pairs, _MOST_FILES))
         if refused:
-            path, after, count = *refused, len(_values(refused[0]))
+            path, after, count = refused
             raise ConfigError(
                 f"{path}: is called like {after} and shows {count} values only, as a mask does, but would be taken as "
                 f"a picture of a good part; rename such masks to {after.stem}_mask{path.suffix}, or move them into a "
@@ -72,16 +69,17 @@ def _named_after(pictures: list[Path], masks: list[Path]) -> Iterator[tuple[Path
                 break
 
 
-def _first_mask(pairs: list[tuple[Path, Path]]) -> tuple[Path, Path] | None:
+def _first_mask(pairs: Sequence[tuple[Path, Path]]) -> tuple[Path, Path, int] | None:
+    """Return the first file that looks like a mask, what it is called like, how many values; None if none does."""
     first = None
     for path, after in pairs:
         values = _values(path)
-        if not 1 <= len(values) <= MOST_VALUES:
+        if not 1 <= len(values) <= FEW_VALUES:
             return None
         others = _values(after)
-        is_like_it = len(others) <= MOST_VALUES and (values <= others or others <= values)
+        is_like_it = len(others) <= FEW_VALUES and (values <= others or others <= values)
         if len(values) > 1 and not is_like_it:
-            first = first or (path, after)
+            first = first or (path, after, len(values))
     return first
 
 
@@ -95,7 +93,7 @@ def _values(path: Path) -> frozenset[int]:
         return frozenset()
     flat = pixels.reshape(pixels.shape[0] * pixels.shape[1], -1)
     sampled = _distinct(flat[:: max(1, len(flat) // _SAMPLED)])
-    return sampled if len(sampled) > MOST_VALUES else _distinct(flat)
+    return sampled if len(sampled) > FEW_VALUES else _distinct(flat)
 
 
 def _distinct(flat: NDArray[np.generic]) -> frozenset[int]:
@@ -104,7 +102,3 @@ def _distinct(flat: NDArray[np.generic]) -> frozenset[int]:
     if flat.shape[1] == 4 and (flat[:, 3] != flat[0, 3]).any():
         codes ^= flat[:, 3].astype(np.int64) << 48
     return frozenset(np.unique(codes).tolist())
-
-
-def _spread(items: list[_Item], most: int) -> list[_Item]:
-    return items[:: -(-len(items) // most)] if items else items
