@@ -67,7 +67,15 @@ class Device:
 
     @property
     def phase(self) -> str:
-        return self.note.phase if self.starts.exists() else ""
+        return self.noted[0]
+
+    @property
+    def noted(self) -> tuple[str, int]:
+        """Phase and starts left of one and the same note."""
+        if not self.starts.exists():
+            return "", 0
+        note = self.note
+        return note.phase, note.tries_left
 
     @property
     def note(self) -> Starts:
@@ -209,7 +217,7 @@ def test_a_power_cut_in_each_trial_ends_with_the_release_before(trial: Device) -
     sha256 = try_out(trial)
     for left in (2, 1, 0):
         trial.start()
-        wait_for(lambda: trial.phase == READY and trial.note.tries_left == left)  # noqa: B023
+        wait_for(lambda: trial.noted == (READY, left))  # noqa: B023
         program = trial.pid
         trial.cut_power()
         wait_for(lambda: not Path(f"/proc/{program}").exists())  # noqa: B023
