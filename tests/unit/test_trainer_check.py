@@ -158,6 +158,7 @@ def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
     def edit(content: Content) -> None:
         first = content["annotations"][0]
         content["annotations"].append(first | {"id": 900, "category_id": 3 - first["category_id"]})
+        content["annotations"].append(content["annotations"][1] | {"id": 901})
         content["annotations"][2]["bbox"][2] = 5
         content["annotations"][4]["bbox"] = [80, 80, 30, 10]
         content["annotations"][6]["bbox"] = [80, 80, 16.5, 16]
@@ -172,6 +173,9 @@ def test_labels_that_contradict_themselves_are_found(data: Path) -> None:
     assert outside[0].endswith("box 80.0, 80.0, 110.0, 90.0 leaves the picture of 96 x 96 pixels; repair or remove it")
     assert [told[1], outside[1]] == [["001.png"], ["002.png"]]
     assert [files for _, files in found["warning: one place, two classes"]] == [["000.png"]]
+    ((twice, where),) = found["warning: one defect, two boxes"]
+    assert "is written twice" in twice
+    assert where == ["000.png"]
     (words, files), (cut, of_cut) = found["warning: labels taken otherwise than they are written"]
     assert "annotations[5]: it is marked as a crowd" in words
     assert "no area; it is taken as one pixel wide" in words
