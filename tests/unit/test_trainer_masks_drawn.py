@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.masked import HEIGHT, WIDTH, imported, mask, photo, said
+from tests.masked import HEIGHT, WIDTH, imported, mask, photo, refused, said
 
 
 def soft(path: Path, *cells: tuple[int, int]) -> None:
@@ -106,3 +106,37 @@ def test_an_empty_mask_among_defects_of_a_kind_is_told_where_good_parts_lie_else
     assert "beware: 3 masks in the folder of a kind of defect are empty" in said(capsys)
     imported(tmp_path / "set", "--classes", "flaw")
     assert "are empty" not in said(capsys)  # the folder is no kind then
+
+
+@pytest.mark.parametrize(("brightest", "ground"), [(1.0, 0.1), (0.8, 0.0), (255.0, 0.5)])
+def test_a_mask_of_shares_is_one_of_soft_edges(tmp_path: Path, brightest: float, ground: float) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    shares = np.full((HEIGHT, WIDTH), ground, np.float32)
+    shares[4:10, 1:9] = 0.3 * brightest
+    shares[5:9, 2:8] = brightest
+    cv2.imwrite(str(tmp_path / "set/dent/a_mask.tif"), shares)
+    assert imported(tmp_path / "set") == {"a": [("dent", (2, 5, 6, 4))]}
+
+
+def test_whole_numbers_of_a_mask_of_floats_are_its_classes(tmp_path: Path) -> None:
+    photo(tmp_path / "set/a.jpg")
+    numbers = np.zeros((HEIGHT, WIDTH), np.float32)
+    numbers[5:9, 2:8] = 2
+    cv2.imwrite(str(tmp_path / "set/a_mask.tif"), numbers)
+    assert imported(tmp_path / "set", "--classes", "dent,pit") == {"a": [("pit", (2, 5, 6, 4))]}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.5, "has fractions"), (np.nan, "that are no number"), (-1.0, "has pixels below 0")]
+)
+def test_a_mask_whose_floats_say_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float, words: str
+) -> None:
+    photo(tmp_path / "set/a.jpg")
+    numbers = np.zeros((HEIGHT, WIDTH), np.float32)
+    numbers[5:9, 2:8] = value
+    drawn = tmp_path / "set/a_mask.tif"
+    cv2.imwrite(str(drawn), numbers)
+    told = refused(capsys, tmp_path / "set", "masks", "--classes", "dent,pit")
+    assert words in told
+    assert str(drawn) in told

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from appliance.annotations.pictures import LabelledPicture, TruthBox
+from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.matching import iou
 from appliance.errors import ConfigError
 from trainer.datasets.examination import Examined
@@ -49,30 +49,7 @@ def check_labels(examined: Examined) -> Iterator[Finding]:
         "draw boxes around single defects, inside their pictures",
         tuple(_taken_otherwise(pictures)),
     )
-    same_place = list(_same_place(pictures))
-    yield Finding(
-        "one place, two classes",
-        False,
-        f"boxes of different classes overlap by more than {SAME_PLACE_IOU} (IoU): the net is taught a contradiction",
-        "decide for one class",
-        tuple(
-            Case((at,), f"{one.label} and {other.label} lie in one place ({one.where})")
-            for at, one, other in same_place
-            if one.label != other.label
-        ),
-    )
-    yield Finding(
-        "one defect, two boxes",
-        False,
-        f"boxes of one class overlap by more than {SAME_PLACE_IOU} (IoU): it counts as two defects, of which the "
-        "appliance reports one, so that every figure misses the other",
-        "remove one of them",
-        tuple(
-            Case((at,), f"{one.label} is written twice ({one.where}, {other.where})")
-            for at, one, other in same_place
-            if one.label == other.label
-        ),
-    )
+    yield from _one_place(pictures)
     yield Finding(
         "thin boxes",
         False,
@@ -107,12 +84,37 @@ def _taken_otherwise(pictures: Sequence[LabelledPicture]) -> Iterator[Case]:
                 yield Case((at,), f"{truth.where}: {truth.taken_as}")
 
 
-def _same_place(pictures: Sequence[LabelledPicture]) -> Iterator[tuple[int, TruthBox, TruthBox]]:
-    """Give the pairs of boxes about one place, with the number of their picture."""
-    for at, picture in enumerate(pictures):
-        for one, other in combinations(picture.boxes, 2):
-            if iou(one.box, other.box) > SAME_PLACE_IOU:
-                yield at, one, other
+def _one_place(pictures: Sequence[LabelledPicture]) -> Iterator[Finding]:
+    """Look for pairs of boxes about one place."""
+    same_place = [
+        (at, one, other)
+        for at, picture in enumerate(pictures)
+        for one, other in combinations(picture.boxes, 2)
+        if iou(one.box, other.box) > SAME_PLACE_IOU
+    ]
+    yield Finding(
+        "one place, two classes",
+        False,
+        f"boxes of different classes overlap by more than {SAME_PLACE_IOU} (IoU): the net is taught a contradiction",
+        "decide for one class",
+        tuple(
+            Case((at,), f"{one.label} and {other.label} lie in one place ({one.where})")
+            for at, one, other in same_place
+            if one.label != other.label
+        ),
+    )
+    yield Finding(
+        "one defect, two boxes",
+        False,
+        f"boxes of one class overlap by more than {SAME_PLACE_IOU} (IoU): it counts as two defects, of which the "
+        "appliance reports one, so that every figure misses the other",
+        "remove one of them",
+        tuple(
+            Case((at,), f"{one.label} is written twice ({one.where}, {other.where})")
+            for at, one, other in same_place
+            if one.label == other.label
+        ),
+    )
 
 
 def _thin(pictures: Sequence[LabelledPicture]) -> Iterator[Case]:

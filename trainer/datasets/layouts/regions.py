@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,6 +58,8 @@ def load_mask(path: Path, size: tuple[int, int], colours_seen: Colours | None = 
         raise ConfigError(
             f"{path}: has {width} x {height} pixels, its picture {size[0]} x {size[1]}; save the mask as large"
         )
+    if pixels.dtype.kind == "f":
+        pixels = _whole(pixels, path, is_number=colours_seen is not None)
     if pixels.ndim == 2:
         return np.asarray(pixels, np.int32)
     colours = pixels[:, :, :3]
@@ -72,6 +75,29 @@ def load_mask(path: Path, size: tuple[int, int], colours_seen: Colours | None = 
     if is_grey:
         return np.asarray(colours[:, :, 0], np.int32)
     return -np.asarray(colours.any(axis=2), np.int32)
+
+
+def _whole(values: NDArray[Any], path: Path, *, is_number: bool) -> NDArray[np.int32]:
+    """Bring a mask of shares, as a net's or a soft brush's, to whole numbers: its brightest pixel becomes 255.
+
+    Args:
+        values: as they are stored, of any shape.
+        path: of the mask, for the message.
+        is_number: whether they number classes.
+
+    Raises:
+        ConfigError: One is no number or below 0, or they number classes and are not whole.
+    """
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ConfigError(f"{path}: has pixels below 0 or that are no number; save the mask with 0 where all is well")
+    whole = np.rint(values)
+    if (whole != values).any():
+        if is_number:
+            raise ConfigError(
+                f"{path}: has fractions, --classes names whole numbers; save a class's number in each pixel"
+            )
+        whole = np.rint(values * (255 / values.max()))
+    return np.asarray(whole, np.int32)
 
 
 def marked(mask: Mask) -> NDArray[np.bool_]:
