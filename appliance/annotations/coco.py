@@ -176,15 +176,14 @@ def _text(entry: dict[str, Any], name: str, where: str) -> str:
 
 
 def _picture(folders: list[Path], entry: dict[str, Any], boxes: tuple[TruthBox, ...], where: str) -> LabelledPicture:
-    name = _text(entry, "file_name", where)
+    name, picture = _found(folders, _text(entry, "file_name", where), where)
     inside = Path(name).parent.as_posix()
     group = name if inside == "." else inside
     if entry.get("group") is not None:
         group = _text({"group": str(entry["group"])}, "group", where)
-    picture = existing(_places(folders, name), where)
     reference = None
     if entry.get("reference") is not None:
-        reference = existing(_places(folders, _text(entry, "reference", where)), where)
+        _, reference = _found(folders, _text(entry, "reference", where), where)
     camera = "" if entry.get("camera") is None else _text({"camera": str(entry["camera"])}, "camera", where)
     size = entry.get("width"), entry.get("height")
     return LabelledPicture(picture, group, boxes, where, size, reference, camera, _origin(entry, where))
@@ -203,8 +202,12 @@ def _origin(entry: dict[str, Any], where: str) -> dict[str, Any] | None:
     return origin
 
 
-def _places(folders: list[Path], name: str) -> list[Path]:
-    return [place for folder in folders for place in (folder / name, folder / "images" / name)]
+def _found(folders: list[Path], name: str, where: str) -> tuple[str, Path]:
+    """Return a picture and the name under which it was found: as it is written, or as Windows writes folders."""
+    names = dict.fromkeys((name, name.replace("\\", "/")))
+    places = {folder / inner / way: way for way in names for folder in folders for inner in ("", "images")}
+    path = existing(places, where)
+    return places[path], path
 
 
 def _box(entry: dict[str, Any], outlines: tuple[Outline, ...], where: str) -> Box:

@@ -33,7 +33,8 @@ def read_picture_list(list_file: Path, folders: Sequence[Path], known: Annotatio
         if not name.stem or not whole.stem:
             raise ConfigError(f"{where}: {line!r} is no name of a picture; repair the line")
         template = name.with_name(f"{name.stem}_temp{name.suffix}")
-        ways = (whole, "images" / whole, name, "images" / name, template)
+        slashed = Path(line.strip().replace("\\", "/"))  # as Windows writes folders
+        ways = (whole, "images" / whole, name, "images" / name, template, slashed, "images" / slashed)
         places = [folder / way for folder in folders for way in ways]
         same = named.get(str(whole), [])
         if len(same) > 1 and not any(place.is_file() for place in places):

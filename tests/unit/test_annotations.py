@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from appliance.annotations.coco import entry_lines, read_coco
 from appliance.annotations.deeppcb import CLASSES, read_deeppcb, read_labels
 from appliance.annotations.layouts import read_annotations
+from appliance.annotations.picture_list import read_picture_list
 from appliance.annotations.pictures import TruthBox
 from appliance.errors import ConfigError
 from tests.tiny_deeppcb import write_tiny_deeppcb
@@ -67,6 +68,17 @@ def test_coco_pictures_may_lie_in_the_images_folder(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "a.png").rename(tmp_path / "images" / "a.png")
     assert read_coco(path).pictures[0].path == tmp_path / "images" / "a.png"
+
+
+def test_folders_may_be_written_as_windows_writes_them(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, lambda content: content["images"][2].update(file_name="monday\\c.png"))
+    known = read_coco(path)
+    assert (known.pictures[2].path, known.pictures[2].group) == (tmp_path / "monday" / "c.png", "monday")
+    listed = tmp_path / "list.txt"
+    listed.write_text("monday\\c.png\n")
+    assert read_picture_list(listed, [tmp_path], known)[0].path == tmp_path / "monday" / "c.png"
+    (tmp_path / "monday\\c.png").write_bytes((tmp_path / "a.png").read_bytes())  # elsewhere a name may hold one
+    assert read_coco(path).pictures[2].path == tmp_path / "monday\\c.png"
 
 
 @pytest.mark.parametrize("kind", [float, str], ids=["as tables write them", "as texts"])
