@@ -10,8 +10,8 @@ from appliance.errors import ConfigError
 from trainer.sizes import TABLE, NetShape
 from trainer.strengths import Strengths
 
-USUAL_STEPS = 10_000
-"""Steps of a run whose length nobody has chosen."""
+USUAL_STEPS, LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE = 10_000, 500, 20
+"""Steps of a run whose length nobody has chosen: at most, at least, and for each defective picture to learn from."""
 
 USUAL_BATCH, USUAL_SIDE_PX = 16, 320
 LARGEST_RATE, LARGEST_VARIATION, LARGEST_GOOD_SHARE = 1.0, 3.0, 0.9

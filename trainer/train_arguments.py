@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.arguments import count, group_names, names, new_file, rate, ratio, whole
 from trainer.datasets import source
-from trainer.plan import USUAL_STEPS, Plan
+from trainer.plan import LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE, USUAL_STEPS, Plan
 from trainer.sizes import SIZES
 from trainer.strengths import Strengths
 
@@ -24,7 +24,8 @@ def add_length(command: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--epochs",
         type=count,
-        help=f"passes over the pictures; exactly repeatable (default: {USUAL_STEPS} steps)",
+        help="passes over the pictures; exactly repeatable (default: "
+        f"{STEPS_PER_DEFECTIVE} steps for each defective one, {LEAST_USUAL_STEPS} to {USUAL_STEPS})",
     )
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
     length.add_argument(
