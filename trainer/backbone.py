@@ -81,7 +81,9 @@ class Backbone:
         return f"did not hold out {', '.join(learned[:3])}{more}" if learned else ""
 
 
-def find_backbone(asked: str, digest: str | None, shape: NetShape, defective: int = 0) -> tuple[Backbone | None, str]:
+def find_backbone(
+    asked: str, digest: str | None, shape: NetShape, defective: int = 0, *, is_copper: bool = False
+) -> tuple[Backbone | None, str]:
     """Return the weights that a net is to begin with, and a line that says which.
 
     Args:
@@ -89,6 +91,7 @@ def find_backbone(asked: str, digest: str | None, shape: NetShape, defective: in
         digest: what the file must have, "sha256:HEX"; needed unless the file is local.
         shape: of the net.
         defective: pictures with defects that there are to learn from, and to judge on.
+        is_copper: whether they show binarised copper, where the shipped weights help beside a reference alone.
 
     Raises:
         ConfigError: The file is missing, damaged, another one, or of another net.
@@ -108,6 +111,11 @@ def find_backbone(asked: str, digest: str | None, shape: NetShape, defective: in
         return None, (
             f"begins with weights drawn at random: {defective} defective pictures are enough for that "
             f"(--weights {file} takes the shipped ones)"
+        )
+    if is_copper and not shape.sees_reference:
+        return None, (
+            "begins with weights drawn at random: on binarised copper without a reference the shipped ones help "
+            f"nothing (--weights {file} takes them)"
         )
     found = _fitted(str(file), _read(str(file), None), shape)
     return found, f"begins with {found}"

@@ -229,7 +229,8 @@ def begun_with(
     """
     shape = plan.shape(len(whole.classes))
     defective = sum(not sample.is_good for sample in whole.samples)
-    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape, defective)
+    is_copper = whole.copper is not None
+    backbone, words = find_backbone(arguments.weights, arguments.weights_digest, shape, defective, is_copper=is_copper)
     _err.print(f"the net {words}", soft_wrap=True)
     if backbone is None:
         return None

@@ -275,6 +275,15 @@ def test_auto_goes_without_where_there_is_plenty_to_learn_from() -> None:
     assert scarce is not None
 
 
+def test_auto_goes_without_on_binarised_copper_unless_there_is_a_reference() -> None:
+    found, told = find_backbone("auto", None, NetShape(1, 3), is_copper=True)
+    assert found is None
+    assert "on binarised copper without a reference" in told
+    for shape, is_copper in ((NetShape(2, 3), True), (NetShape(1, 3), False)):
+        found, _ = find_backbone("auto", None, shape, is_copper=is_copper)
+        assert found is not None
+
+
 def test_the_shipped_weights_are_small_and_those_of_the_usual_net() -> None:
     files = list(SHIPPED.iterdir())
     assert shipped_file(Pretraining(steps=1).shape) in files

@@ -143,6 +143,7 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
         written = read_bundle(Path(bundle))
         assert written.manifest.geometry.channels == channels
         assert {image.pixels().shape[2] for image in written.golden} == {channels}
+        assert (written.manifest.lineage.backbone is None) == (channels == 1)  # the shipped ones help beside it alone
         judged = ["--data", str(pcb), "--list", "test.txt", "--json", figures]
         assert main(["evaluate", "--bundle", bundle, *judged]) == 0
         found = json.loads(Path(figures).read_text())
