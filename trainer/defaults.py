@@ -11,7 +11,15 @@ from appliance.errors import ConfigError
 from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
 from trainer.pictures import steps_per_pass
-from trainer.plan import LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE, USUAL_BATCH, USUAL_SIDE_PX, USUAL_STEPS, Plan
+from trainer.plan import (
+    BESIDE_REFERENCE,
+    LEAST_USUAL_STEPS,
+    STEPS_PER_DEFECTIVE,
+    USUAL_BATCH,
+    USUAL_SIDE_PX,
+    USUAL_STEPS,
+    Plan,
+)
 from trainer.progress import tracked
 from trainer.strengths import Strengths
 
@@ -53,18 +61,20 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         steps = steps_per_pass(split.train, plan)
         plan = replace(plan, passes=-(-LEAST_STEPS // steps))
         if plan.budget_minutes is None:
-            plan = replace(plan, epochs=max(1, round(usual_steps(split.train) / (plan.passes * steps))))
+            plan = replace(plan, epochs=max(1, round(usual_steps(split.train, compares) / (plan.passes * steps))))
     return plan
 
 
-def usual_steps(train: Dataset) -> int:
+def usual_steps(train: Dataset, compares: bool) -> int:
     """Return how long to learn where nobody has chosen that: of few pictures a long run learns nothing but them.
 
     Args:
         train: the training half.
+        compares: whether each picture is learned beside its reference.
     """
     defective = sum(not sample.is_good for sample in train.samples)
-    return min(USUAL_STEPS, max(LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE * defective))
+    steps = max(LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE * defective)
+    return min(USUAL_STEPS, steps * BESIDE_REFERENCE if compares else steps)
 
 
 def uses_reference(dataset: Dataset, reference: str) -> bool:
