@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import onnx
@@ -25,15 +25,13 @@ from trainer.evaluate import EngineName, Runner, judge_samples, load_runtime
 from trainer.half import to_fp16
 from trainer.layers import convolutions
 from trainer.metrics import Judged, Parts, average_precision, judge_parts, rank, rejected
-from trainer.quantise import WAYS, WEIGHT_BITS, Method, observe, quantisable, rank_layers, to_int8
+from trainer.quantise import WAYS, WEIGHT_BITS, Method, Quantiser, quantisable
 
 MOST_DROP = 0.003
 """So much AP at IoU 0.33 a model of another precision may lose on the held-out groups."""
 
 LEAST_REPRODUCED = 2 / 3
 """So many of the pictures that may become golden must a model answer as model.onnx does, and one of each kind."""
-
-RANKING_PICTURES = 8
 
 _NOT_RUN = (BundleError, RuntimeFault, ConfigError)
 """How a runtime here refuses a model: a matter of that model alone, model.onnx ran before."""
@@ -218,8 +216,9 @@ def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> 
     """
     variants = Variants()
     for name in wanted:
+        attempts = _int8_of(gate.base, split.train) if name == "int8" else _fp16
         for judge in (gate, gate.leaving_out()):
-            if variants.take(name, _int8(judge, split.train) if name == "int8" else _fp16(judge)):
+            if variants.take(name, attempts(judge)):
                 break
     return variants
 
@@ -230,31 +229,33 @@ def _fp16(gate: Gate) -> Iterator[Made | str]:
     yield attempt(gate, "fp16", to_fp16(model_onnx), "conversion", (), heads)
 
 
-def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
+def _int8_of(base: Bundle, train: Dataset) -> Callable[[Gate], Iterator[Made | str]]:
+    """Return what tries the ways behind a gate; what was found out for one gate is known for the next."""
+    samples = choose_samples(train)
+    quantiser = Quantiser(base.model_onnx, load_inputs(samples, base.manifest.geometry), base.manifest)
+    return partial(_int8, quantiser=quantiser, seen=digests(samples))
+
+
+def _int8(gate: Gate, quantiser: Quantiser, seen: tuple[str, ...]) -> Iterator[Made | str]:
     """Try the ways with all layers, then the best one with ever more of the harmful layers kept float."""
     model_onnx = gate.base.model_onnx
-    samples = choose_samples(train)
-    pictures, seen = load_inputs(samples, gate.base.manifest.geometry), digests(samples)
     body, heads = convolutions(onnx.load_from_string(model_onnx))
     layers = quantisable(model_onnx)
     found: dict[tuple[Method, int], float] = {}
-    ranges: dict[Method, Any] = {}
 
     def without(harmful: list[str], method: Method, bits: int) -> Made | str:
         chosen = [name for name in layers if name not in harmful]
         kept = tuple(name for name in (*body, *heads) if name not in chosen)
         how = method if bits == WEIGHT_BITS else f"{method}, weights of {bits} bits"
-        return attempt(gate, "int8", to_int8(model_onnx, ranges[method], chosen, bits), how, seen, kept)
+        return attempt(gate, "int8", quantiser.model(chosen, method, bits), how, seen, kept)
 
     for method, bits in WAYS:
-        if method not in ranges:
-            ranges[method] = observe(model_onnx, pictures, method)
         made = without([], method, bits)
         found[method, bits] = 1.0 if isinstance(made, str) else made.variant.ap_drop
         yield made
     best = min(WAYS, key=lambda way: found[way])
     try:
-        harmful = rank_layers(model_onnx, ranges[best[0]], pictures[:RANKING_PICTURES], gate.base.manifest)
+        harmful = quantiser.harmful(best[0])
     except _NOT_RUN as error:
         yield _not_run(error)
         return
