@@ -114,8 +114,8 @@ def find_backbone(
         )
     if is_copper and not shape.sees_reference:
         return None, (
-            "begins with weights drawn at random: on binarised copper without a reference the shipped ones help "
-            f"nothing (--weights {file} takes them)"
+            "begins with weights drawn at random: on binarised copper without a reference the shipped ones "
+            f"cost more than they bring (--weights {file} takes them)"
         )
     found = _fitted(str(file), _read(str(file), None), shape)
     return found, f"begins with {found}"

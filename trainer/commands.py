@@ -33,6 +33,7 @@ from trainer.plan_words import in_words as plan_in_words
 from trainer.preflight import check_data, doubts
 from trainer.progress import console as _err
 from trainer.progress import results as _out
+from trainer.resume import of_length
 from trainer.split_commands import divide, show_split
 from trainer.teacher import Teacher, find_teacher
 from trainer.tracking import Tracking, place_of, track_address
@@ -61,6 +62,8 @@ def train(arguments: argparse.Namespace) -> int:
     show_split(split)
     asked, _, size_words = sized(asked, arguments, split.whole())
     plan = complete(asked, split, side_px=arguments.crop, batch=arguments.batch, reference=arguments.reference)
+    if arguments.resume and asked.epochs is None and asked.budget_minutes is None:
+        plan = of_length(plan, arguments.out)
     geometry = check_data(split, plan.input_channels)
     _err.print(
         f"{size_words}\n"

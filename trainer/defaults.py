@@ -12,7 +12,6 @@ from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
 from trainer.pictures import steps_per_pass
 from trainer.plan import (
-    BESIDE_REFERENCE,
     LEAST_USUAL_STEPS,
     STEPS_PER_DEFECTIVE,
     USUAL_BATCH,
@@ -30,6 +29,9 @@ DEFECT_ROOM = 1.6
 
 DUST_SHARE_OF_A_DEFECT = 1 / 3
 """Of the smallest defect's shorter side: a larger speck could be taken for one."""
+
+LEAST_JUDGEMENTS = 15
+"""Of a run whose length nobody has chosen, so that a short one can be followed, and lose patience."""
 
 LEAST_STEPS = 50
 """Of an epoch, so that little data does not mean thousands of epochs with a checkpoint each."""
@@ -61,20 +63,20 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         steps = steps_per_pass(split.train, plan)
         plan = replace(plan, passes=-(-LEAST_STEPS // steps))
         if plan.budget_minutes is None:
-            plan = replace(plan, epochs=max(1, round(usual_steps(split.train, compares) / (plan.passes * steps))))
+            epochs = max(1, round(usual_steps(split.train) / (plan.passes * steps)))
+            often = min(plan.validate_every, max(1, epochs // LEAST_JUDGEMENTS))
+            plan = replace(plan, epochs=epochs, validate_every=often)
     return plan
 
 
-def usual_steps(train: Dataset, compares: bool) -> int:
-    """Return how long to learn where nobody has chosen that: of few pictures a long run learns nothing but them.
+def usual_steps(train: Dataset) -> int:
+    """Return how long to learn where nobody has chosen that: of few pictures a long run learns nothing more.
 
     Args:
         train: the training half.
-        compares: whether each picture is learned beside its reference.
     """
     defective = sum(not sample.is_good for sample in train.samples)
-    steps = max(LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE * defective)
-    return min(USUAL_STEPS, steps * BESIDE_REFERENCE if compares else steps)
+    return min(USUAL_STEPS, max(LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE * defective))
 
 
 def uses_reference(dataset: Dataset, reference: str) -> bool:

@@ -10,11 +10,8 @@ from appliance.errors import ConfigError
 from trainer.sizes import TABLE, NetShape
 from trainer.strengths import Strengths
 
-USUAL_STEPS, LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE = 10_000, 500, 20
+USUAL_STEPS, LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE = 10_000, 2_000, 40
 """Steps of a run whose length nobody has chosen: at most, at least, and for each defective picture to learn from."""
-
-BESIDE_REFERENCE = 4
-"""So many times the least, and those for each picture, beside a reference, where long runs from few go on gaining."""
 
 USUAL_BATCH, USUAL_SIDE_PX = 16, 320
 LARGEST_RATE, LARGEST_VARIATION, LARGEST_GOOD_SHARE = 1.0, 3.0, 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def beginning(folder: Path, asked: Checkpoint) -> Checkpoint:
     if not found.source_commit.endswith(asked.source_commit):
         found.source_commit += f", resumed with {asked.source_commit}"
     return found
+
+
+def of_length(plan: Plan, folder: Path) -> Plan:
+    """Return a plan that is as long as the run in a folder: what was derived of its data once, holds for it.
+
+    Args:
+        plan: complete; nobody has chosen its length.
+        folder: of the run; if none is there, or it followed the clock, the plan stays as it is.
+
+    Raises:
+        ConfigError: The run's file is damaged.
+    """
+    last = folder / "last.pt"
+    found = load_checkpoint(last).plan if last.is_file() else {}
+    if found.get("epochs") is None:
+        return plan
+    return replace(plan, **{name: found.get(name, _usual(name)) for name in ("epochs", "passes", "validate_every")})
 
 
 def _told_beside(groups: tuple[str, ...], others: tuple[str, ...]) -> str:

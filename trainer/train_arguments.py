@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.arguments import count, group_names, names, new_file, rate, ratio, whole
 from trainer.datasets import source
-from trainer.plan import BESIDE_REFERENCE, LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE, USUAL_STEPS, Plan
+from trainer.plan import LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE, USUAL_STEPS, Plan
 from trainer.sizes import SIZES
 from trainer.strengths import Strengths
 
@@ -25,8 +25,7 @@ def add_length(command: argparse.ArgumentParser) -> None:
         "--epochs",
         type=count,
         help="passes over the pictures; exactly repeatable (default: "
-        f"{STEPS_PER_DEFECTIVE} steps for each defective one, at least {LEAST_USUAL_STEPS}, {BESIDE_REFERENCE} times "
-        f"that beside references, at most {USUAL_STEPS})",
+        f"{STEPS_PER_DEFECTIVE} steps for each defective one, {LEAST_USUAL_STEPS} to {USUAL_STEPS})",
     )
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
     length.add_argument(
@@ -59,8 +58,8 @@ def add_patience(command: argparse.ArgumentParser) -> None:
         "--patience",
         type=count,
         metavar="N",
-        help="end after N judgements (one every 10 epochs) without a better one, with the best weights; the rate then "
-        "has not fallen to its end (default: train to the end)",
+        help="end after N judgements (one every 10 epochs, or more often) without a better one, with the best weights; "
+        "the rate then has not fallen to its end (default: train to the end)",
     )
 
 

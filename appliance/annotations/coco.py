@@ -170,7 +170,7 @@ def _field(entry: dict[str, Any], name: str, kind: type, where: str) -> Any:
 def _text(entry: dict[str, Any], name: str, where: str) -> str:
     value: str = _field(entry, name, str, where)
     is_odd = "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
-    if is_odd or any(len(part.encode()) > 255 for part in value.split("/")):
+    if is_odd or any(len(part.encode()) > 255 for part in re.split(r"[/\\]", value)):
         raise ConfigError(f"{where}: '{name}' is no name of a file or group: {value[:80]!r}; repair the entry")
     return value
 

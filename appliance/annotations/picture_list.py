@@ -32,9 +32,8 @@ def read_picture_list(list_file: Path, folders: Sequence[Path], known: Annotatio
         whole, name = Path(line.strip()), Path(line.split()[0])
         if not name.stem or not whole.stem:
             raise ConfigError(f"{where}: {line!r} is no name of a picture; repair the line")
-        template = name.with_name(f"{name.stem}_temp{name.suffix}")
-        slashed = Path(line.strip().replace("\\", "/"))  # as Windows writes folders
-        ways = (whole, "images" / whole, name, "images" / name, template, slashed, "images" / slashed)
+        spellings = dict.fromkeys((line, line.replace("\\", "/")))  # as it is, and as Windows writes folders
+        ways = [way for spelling in spellings for way in _ways(spelling)]
         places = [folder / way for folder in folders for way in ways]
         same = named.get(str(whole), [])
         if len(same) > 1 and not any(place.is_file() for place in places):
@@ -49,3 +48,12 @@ def read_picture_list(list_file: Path, folders: Sequence[Path], known: Annotatio
         raise ConfigError(f"{list_file}: lists no picture; is it the right file?")
     check_listed_once(found)
     return tuple(found)
+
+
+def _ways(line: str) -> list[Path]:
+    """Return where in a folder the picture of a line may lie."""
+    whole, name = Path(line.strip()), Path(line.split(maxsplit=1)[0])
+    if not name.stem:
+        return []
+    template = name.with_name(f"{name.stem}_temp{name.suffix}")
+    return [whole, "images" / whole, name, "images" / name, template]

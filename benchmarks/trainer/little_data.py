@@ -3,7 +3,7 @@
 `python -m benchmarks.trainer.little_data --data FOLDER`: from so many defective pictures and as many good ones, spread
 over the training groups, nets are fitted for the same number of steps, from random weights and from the shipped ones,
 each with several seeds, and judged on the held-out groups. As any factory's pictures would be: without the painted
-defects that only pictures of binarised copper allow, and without references unless `--reference` says so.
+defects that only pictures of binarised copper allow, unless `--painted`, and without references, unless `--reference`.
 `--tiles FOLDER` does so with drawn tiles, which are no boards and are kept there, and judges on tiles drawn apart.
 """
 
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--counts", type=_counts, default=COUNTS, metavar="N,N", help="defective pictures")
     parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="N,N", help="of everything random")
     parser.add_argument("--reference", action="store_true", help="beside their references")
+    parser.add_argument("--painted", action="store_true", help="with the defects that are painted on binarised copper")
     parser.add_argument("--steps", type=count, default=STEPS, help="default %(default)s")
     parser.add_argument(
         "--json", type=Path, help="default: little_data.json (with _tiles, _compared) in benchmarks/results"
@@ -59,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_drawn = arguments.tiles is not None
     if (arguments.data is None) is not is_drawn:
         parser.error("give --data or --tiles")
-    if is_drawn and (arguments.reference or arguments.holdout):
-        parser.error("--tiles have no references and are judged on others: leave out --reference and --holdout")
+    if is_drawn and (arguments.reference or arguments.holdout or arguments.painted):
+        parser.error("--tiles are no boards and are judged on others: leave out --reference, --holdout and --painted")
     halves = _tiles(arguments.tiles, arguments.pictures) if is_drawn else _boards(arguments)
     suffix = "_compared" if arguments.reference else "_tiles" if is_drawn else ""
     path = arguments.json or RESULTS / f"little_data{suffix}.json"
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = {"machine": machine(), "steps": arguments.steps, "held_out": held_out}
     rows: list[dict[str, Any]] = []
     for wanted in arguments.counts:
-        few = take(halves, wanted)
+        few = take(halves, wanted, arguments.painted)
         for seed in arguments.seeds:
             fitted = {kind: fit(few, kind, arguments.steps, seed, arguments.reference) for kind in ("none", "auto")}
             rows.append({"pictures": wanted, "seed": seed} | fitted)
@@ -94,11 +95,12 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(whole(one) for one in names(text))
 
 
-def take(halves: Split, wanted: int) -> Split:
+def take(halves: Split, wanted: int, is_painted: bool = False) -> Split:
     """Keep so many defective pictures of the training half, and as many good ones, spread over it."""
     bad = [sample for sample in halves.train.samples if not sample.is_good]
     good = [sample for sample in halves.train.samples if sample.is_good]
-    few = replace(halves.train, samples=(*spread(bad, wanted), *spread(good, wanted)), copper=None)
+    copper = halves.train.copper if is_painted else None
+    few = replace(halves.train, samples=(*spread(bad, wanted), *spread(good, wanted)), copper=copper)
     return replace(halves, train=few)
 
 

@@ -77,6 +77,14 @@ def test_folders_may_be_written_as_windows_writes_them(tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("monday\\c.png\n")
     assert read_picture_list(listed, [tmp_path], known)[0].path == tmp_path / "monday" / "c.png"
+    listed.write_text("monday\\c.png monday_not\\c.txt\n")  # as DeepPCB's own
+    assert read_picture_list(listed, [tmp_path], known)[0].path == tmp_path / "monday" / "c.png"
+    listed.write_text("\\\n")
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_picture_list(listed, [tmp_path], known)
+    deep = "\\".join(["no such folder " * 3] * 7)
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_coco(write_coco(tmp_path / "deep", lambda content: content["images"][2].update(file_name=deep)))
     (tmp_path / "monday\\c.png").write_bytes((tmp_path / "a.png").read_bytes())  # elsewhere a name may hold one
     assert read_coco(path).pictures[2].path == tmp_path / "monday\\c.png"
 

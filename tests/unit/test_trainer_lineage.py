@@ -65,6 +65,15 @@ def test_a_refused_training_leaves_the_run_as_it_was(root: Path, capsys: pytest.
     assert {path.name: path.read_bytes() for path in (root / "run").iterdir()} == before
 
 
+def test_a_run_is_resumed_for_its_own_length_if_no_other_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = str(root / "run"), str(root / "data")
+    named = ["--batch", "4", "--crop", "96", "--threads", "1", "--holdout", "family0"]
+    assert main(["train", "--data", data, "--out", run, *named, "--resume"]) == 0
+    assert f"it learns for {EPOCHS} epochs of" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_is_not_resumed_with_other_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _change_label(root / "data" / "annotations.json")
     assert _train(root, "--resume") == 78

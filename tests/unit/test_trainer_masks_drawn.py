@@ -109,13 +109,22 @@ def test_an_empty_mask_among_defects_of_a_kind_is_told_where_good_parts_lie_else
 
 
 @pytest.mark.parametrize(("brightest", "ground"), [(1.0, 0.1), (0.8, 0.0), (255.0, 0.5)])
-def test_a_mask_of_shares_is_one_of_soft_edges(tmp_path: Path, brightest: float, ground: float) -> None:
+def test_a_mask_of_floats_is_one_of_soft_edges(tmp_path: Path, brightest: float, ground: float) -> None:
     photo(tmp_path / "set/dent/a.jpg")
     shares = np.full((HEIGHT, WIDTH), ground, np.float32)
     shares[4:10, 1:9] = 0.3 * brightest
     shares[5:9, 2:8] = brightest
     cv2.imwrite(str(tmp_path / "set/dent/a_mask.tif"), shares)
     assert imported(tmp_path / "set") == {"a": [("dent", (2, 5, 6, 4))]}
+
+
+@pytest.mark.parametrize("brightest", [1e-38, 2e-5, 0.4])
+def test_shares_below_one_half_are_no_defect(tmp_path: Path, brightest: float) -> None:
+    photo(tmp_path / "set/dent/a.jpg")
+    shares = np.zeros((HEIGHT, WIDTH), np.float32)
+    shares[5:9, 2:8] = brightest
+    cv2.imwrite(str(tmp_path / "set/dent/a_mask.tif"), shares)
+    assert imported(tmp_path / "set") == {"a": []}
 
 
 def test_whole_numbers_of_a_mask_of_floats_are_its_classes(tmp_path: Path) -> None:
@@ -127,7 +136,8 @@ def test_whole_numbers_of_a_mask_of_floats_are_its_classes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.5, "has fractions"), (np.nan, "that are no number"), (-1.0, "has pixels below 0")]
+    ("value", "words"),
+    [(0.5, "has fractions"), (np.nan, "no number"), (-1.0, "has pixels below 0"), (3e9, "above 1073741824")],
 )
 def test_a_mask_whose_floats_say_nothing_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float, words: str

@@ -21,7 +21,7 @@ from appliance.errors import ConfigError, DeviceError
 from tests.nets import learned_net
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
-from trainer.backbone import PLENTY, SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
+from trainer.backbone import SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
 from trainer.device import usable_cores
 from trainer.learner import Learner
@@ -259,29 +259,6 @@ def test_without_an_address_it_is_said_what_the_net_begins_with(asked: str, word
     found, told = find_backbone(asked, None, SHAPE)
     assert words in told
     assert (found is not None) == (asked == "auto" and shipped_file(SHAPE) is not None)
-
-
-def test_auto_goes_without_where_the_shipped_file_does_not_fit() -> None:
-    found, told = find_backbone("auto", None, NetShape(2, 3, width=40))
-    assert found is None
-    assert "drawn at random" in told
-
-
-def test_auto_goes_without_where_there_is_plenty_to_learn_from() -> None:
-    found, told = find_backbone("auto", None, NetShape(2, 3), defective=PLENTY)
-    assert found is None
-    assert f"{PLENTY} defective pictures are enough" in told
-    scarce, _ = find_backbone("auto", None, NetShape(2, 3), defective=PLENTY - 1)
-    assert scarce is not None
-
-
-def test_auto_goes_without_on_binarised_copper_unless_there_is_a_reference() -> None:
-    found, told = find_backbone("auto", None, NetShape(1, 3), is_copper=True)
-    assert found is None
-    assert "on binarised copper without a reference" in told
-    for shape, is_copper in ((NetShape(2, 3), True), (NetShape(1, 3), False)):
-        found, _ = find_backbone("auto", None, shape, is_copper=is_copper)
-        assert found is not None
 
 
 def test_the_shipped_weights_are_small_and_those_of_the_usual_net() -> None:

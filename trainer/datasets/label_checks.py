@@ -90,7 +90,9 @@ def _one_place(pictures: Sequence[LabelledPicture]) -> Iterator[Finding]:
         (at, one, other)
         for at, picture in enumerate(pictures)
         for one, other in combinations(picture.boxes, 2)
-        if iou(one.box, other.box) > SAME_PLACE_IOU
+        if one.box[0] < other.box[2]
+        and other.box[0] < one.box[2]  # of many boxes few are so near
+        and iou(one.box, other.box) > SAME_PLACE_IOU
     ]
     yield Finding(
         "one place, two classes",

@@ -21,6 +21,11 @@ SMALL_PX = 3
 LARGEST_NUMBER = 16
 """Where nothing in a mask is above it, its values are taken as numbers, not as brightness."""
 
+BRIGHTEST = 1 << 30
+"""No camera and no brush has more."""
+
+SHARE_OF_A_DEFECT = 0.5
+
 FEW_VALUES = 16
 """More values than these has only a picture, or a mask that was resampled: what is weak in it is edge or speck."""
 
@@ -78,7 +83,7 @@ def load_mask(path: Path, size: tuple[int, int], colours_seen: Colours | None = 
 
 
 def _whole(values: NDArray[Any], path: Path, *, is_number: bool) -> NDArray[np.int32]:
-    """Bring a mask of shares, as a net's or a soft brush's, to whole numbers: its brightest pixel becomes 255.
+    """Bring a mask of floats to whole numbers; of shares, as a net or a soft brush writes them, half and more marks.
 
     Args:
         values: as they are stored, of any shape.
@@ -86,17 +91,18 @@ def _whole(values: NDArray[Any], path: Path, *, is_number: bool) -> NDArray[np.i
         is_number: whether they number classes.
 
     Raises:
-        ConfigError: One is no number or below 0, or they number classes and are not whole.
+        ConfigError: One is no number or no brightness, or they number classes and are not whole.
     """
-    if not np.isfinite(values).all() or values.min() < 0:
-        raise ConfigError(f"{path}: has pixels below 0 or that are no number; save the mask with 0 where all is well")
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > BRIGHTEST:
+        raise ConfigError(
+            f"{path}: has pixels below 0, above {BRIGHTEST}, or that are no number; save it with 0 where all is well"
+        )
     whole = np.rint(values)
     if (whole != values).any():
         if is_number:
-            raise ConfigError(
-                f"{path}: has fractions, --classes names whole numbers; save a class's number in each pixel"
-            )
-        whole = np.rint(values * (255 / values.max()))
+            raise ConfigError(f"{path}: has fractions, and --classes names whole numbers; save a number in each pixel")
+        if values.max() <= 1:
+            whole = np.where(values >= SHARE_OF_A_DEFECT, 255, 0)
     return np.asarray(whole, np.int32)
 
 
