@@ -11,6 +11,8 @@ from tests.small_disk import small_disk
 from tests.stick_desk import StickDesk, begun_desk, content, offer_second, ordered, stick_device
 from tests.usb_stick import UsbDevice
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> StickDesk:

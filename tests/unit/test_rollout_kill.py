@@ -9,6 +9,8 @@ import pytest
 from tests.fleet import BACK, NEW, FleetDesk
 from tests.killed_at import killed_at
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> FleetDesk:

@@ -209,6 +209,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_export_chooses_the_limit_by_a_wish_and_says_what_it_is_worth(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +229,7 @@ def test_export_chooses_the_limit_by_a_wish_and_says_what_it_is_worth(
     assert "cannot be supported by 2 parts" in bundle.model_card
 
 
+@pytest.mark.long
 def test_an_evaluation_tells_the_roc_and_the_cameras(trained: Path) -> None:
     file, page = trained / "judged.bundle", trained / "page.html"
     few = ["--no-stress", "--few-golden", "a test"]

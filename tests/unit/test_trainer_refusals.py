@@ -129,6 +129,7 @@ def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
         dataset_digest(dataset)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_a_storage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     full = Path("/dev/full")
     if not full.exists():
@@ -161,6 +162,7 @@ def test_nothing_but_the_file_that_was_named_is_touched(tmp_path: Path) -> None:
     assert found == {"figures.draft": "mine", "figures.json": "{}"}
 
 
+@pytest.mark.long
 def test_what_could_not_be_measured_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def only_scratches(content: Content) -> None:
         held = {image["id"] for image in content["images"] if image["group"] == "family0"}
@@ -218,6 +220,7 @@ def test_a_class_gets_the_name_that_a_bundle_can_hold(tmp_path: Path, name: str,
     assert read_dataset(path).classes == ("scratch", short)
 
 
+@pytest.mark.long
 def test_a_bracket_in_a_name_is_a_bracket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def rename(content: Content) -> None:
         content["categories"][1].update(name="[/b]dent")
@@ -230,6 +233,7 @@ def test_a_bracket_in_a_name_is_a_bracket(tmp_path: Path, capsys: pytest.Capture
     assert "family0[/i]" in told.out
 
 
+@pytest.mark.long
 def test_data_without_a_good_part_is_trained_on_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +241,7 @@ def test_data_without_a_good_part_is_trained_on_with_a_warning(
     assert "beware: no picture is of a good part" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shift", "moved", "words"),
     [

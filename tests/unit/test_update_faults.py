@@ -71,6 +71,7 @@ def child(what: str, device: Device, last: object) -> list[str]:
     ]
 
 
+@pytest.mark.long
 @of_each_kind
 def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that_goes_on(
     device: Device, kind: str
@@ -93,6 +94,7 @@ def test_a_kill_before_any_step_on_disk_leaves_the_old_release_and_a_device_that
     assert {len(step["visible"]) for step in steps} == {1, 2}
 
 
+@pytest.mark.long
 def test_a_kill_before_any_step_of_a_new_device_is_no_dead_end(
     tmp_path: Path, server: UpdateServer, repository: Repository
 ) -> None:
