@@ -1,6 +1,6 @@
 # make demo   watch parts being inspected (nothing else is needed)
 # make test   set up and run all tests (DEEPPCB=FOLDER make test: with the real data set, see docs/training.md)
-# make test-long  the tests that take minutes by themselves: several processes, killed trainings, searches
+# make test-long  the tests that take long: several processes, killed trainings, searches, sticks, tokens
 # make bench  the figures in the README
 # make lint   style, types, import contracts
 # make rtx-gate   install what `pytest -m gate` needs: it builds each exported model with TensorRT
@@ -30,8 +30,8 @@ test: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile -m "not faults and not gate and not long"
 	$(BIN)/python -m pytest tests/faults -m "not long"
 
-# What takes minutes by itself: trainings by several processes, killed ones, searches, benchmarks on small data, and long
-# series of kills, two beside each other: their deadlines leave seconds.
+# What takes long: trainings by several processes, killed ones, searches, benchmarks on small data, sticks and tokens with
+# releases, and long series of kills, two beside each other: their deadlines leave seconds.
 test-long: $(VENV)/.test broker test-programs
 	$(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile -m "long and not faults"
 	$(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist load tests/faults -m long

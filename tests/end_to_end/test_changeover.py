@@ -16,6 +16,8 @@ from tests.products import with_products, write_products
 from tests.stations import Line as HeardLine
 from tests.stations import SmallStation, mqtt_settings, needs_mosquitto, until
 
+pytestmark = pytest.mark.long
+
 SECONDS = 60.0
 
 

@@ -86,6 +86,7 @@ def test_a_fleet_of_simulated_devices_holds_a_bad_release_where_it_shows(tmp_pat
     assert found["check"]["nothing_new"]["requests_by_kind"] == {"root": 1.0, "timestamp": 1.0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -19,6 +19,8 @@ from tests.wall_clock import WallClock
 from trainer.__main__ import main as trainer
 from trainer.release.request import contents, read_request
 
+pytestmark = pytest.mark.long
+
 FIRST, SECOND, LIDS = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle", "models/lids/lids-1.bundle"
 
 

@@ -19,6 +19,8 @@ from trainer.release.passphrases import Secrets
 from trainer.release.publication import Change, publish, signed_by
 from trainer.release.shelf import Shelf
 
+pytestmark = pytest.mark.long
+
 FIRST = "models/boards/boards-1.bundle"
 ASSIGNED = "assign/ulm/line-1.json"
 

@@ -18,9 +18,12 @@ LIBRARIES = [
     for folder in ("/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
 ]
 LIBRARY = next((path for path in LIBRARIES if path.exists()), None)
-pytestmark = pytest.mark.skipif(
-    LIBRARY is None or shutil.which("softhsm2-util") is None, reason="SoftHSM is not installed (package softhsm2)"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        LIBRARY is None or shutil.which("softhsm2-util") is None, reason="SoftHSM is not installed (package softhsm2)"
+    ),
+]
 PIN = "987654"
 
 

@@ -9,6 +9,8 @@ from tests.fleet import AT_ONCE, BACK, NEW, OLD, FleetDesk
 from tests.release_desk import ServedFolder
 from tests.update_server import UpdateServer
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> FleetDesk:
