@@ -23,6 +23,8 @@ from tests.end_to_end.test_commands import appliance
 from tests.models import golden_of_all_kinds, tiny_bundle, tiny_manifest, tiny_model
 from tests.planted import honest_golden, write
 
+pytestmark = pytest.mark.long
+
 
 def candidate(threads: int, p50_ms: float | None, **changes: Any) -> Candidate:
     times_ms = None if p50_ms is None else {"p50": p50_ms, "p99": 2 * p50_ms}

@@ -21,6 +21,8 @@ from trainer.release.request import as_bytes
 from trainer.release.shelf import Shelf
 from trainer.stored_files import StoredFiles
 
+pytestmark = pytest.mark.long
+
 FIRST, SECOND = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle"
 EXPIRED = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
 

@@ -23,6 +23,8 @@ from tests.stick_desk import StickDesk, begun_desk, offer_second, ordered, stick
 from tests.update_device import SetClock
 from tests.usb_stick import UsbDevice
 
+pytestmark = pytest.mark.long
+
 FIRST, SECOND = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle"
 
 COUNTS_READS = """
