@@ -29,11 +29,11 @@ def read_picture_list(list_file: Path, folders: Sequence[Path], known: Annotatio
         named.setdefault(picture.path.name, []).append(picture.path)
     found = []
     for where, line in numbered_lines(list_file):
-        whole, name = Path(line.strip()), Path(line.split()[0])
-        if not name.stem or not whole.stem:
+        whole, ways = Path(line.strip()), _ways(line)
+        if not ways or not whole.stem:
             raise ConfigError(f"{where}: {line!r} is no name of a picture; repair the line")
-        spellings = dict.fromkeys((line, line.replace("\\", "/")))  # as it is, and as Windows writes folders
-        ways = [way for spelling in spellings for way in _ways(spelling)]
+        if "\\" in line:
+            ways += _ways(line.replace("\\", "/"))  # as Windows writes folders
         places = [folder / way for folder in folders for way in ways]
         same = named.get(str(whole), [])
         if len(same) > 1 and not any(place.is_file() for place in places):
@@ -51,7 +51,7 @@ def read_picture_list(list_file: Path, folders: Sequence[Path], known: Annotatio
 
 
 def _ways(line: str) -> list[Path]:
-    """Return where in a folder the picture of a line may lie."""
+    """Return where in a folder the picture of a line may lie; nowhere if it names none."""
     whole, name = Path(line.strip()), Path(line.split(maxsplit=1)[0])
     if not name.stem:
         return []
