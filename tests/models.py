@@ -227,7 +227,7 @@ def tiny_variant(**changes: object) -> Variant:
         ap_drop=0.001,
         parts=20,
         parts_changed=0,
-        method="entropy",
+        method="percentile",
         calibration=("0" * 64,),
         kept_float=(),
     ).model_copy(update=changes)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import onnx
@@ -17,6 +15,7 @@ from appliance.bundle.golden import GoldenImage
 from appliance.bundle.manifest import Tolerance, Variant, VariantName
 from appliance.bundle.tolerance import LOOSEST
 from appliance.errors import BundleError, BundleProofError, ConfigError, RuntimeFault
+from appliance.events import Detection, Pixels
 from appliance.optics.detector import Detector
 from trainer.calibration_set import choose_samples, digests, load_inputs
 from trainer.datasets.sample import Dataset
@@ -39,11 +38,21 @@ _NOT_RUN = (BundleError, RuntimeFault, ConfigError)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A model of another precision and what it costs; worse: how it judges parts worse, empty if it does not."""
+    """A model of another precision and what it costs.
+
+    worse: how it judges parts worse, empty if it does not. left_out: golden images that it does not reproduce.
+    """
 
     model_onnx: bytes
     variant: Variant
     worse: str = ""
+    left_out: int = 0
+
+    def cost(self) -> str:
+        """Say why it costs too much; empty if it does not."""
+        if self.variant.ap_drop <= MOST_DROP:
+            return self.worse
+        return f"AP@0.33 falls by {self.variant.ap_drop:.4f}, of which {MOST_DROP} is allowed"
 
 
 @dataclass(slots=True)
@@ -53,30 +62,30 @@ class Variants:
     made: dict[VariantName, Made] = field(default_factory=dict)
     refused: dict[VariantName, str] = field(default_factory=dict)
 
-    def take(self, name: VariantName, attempts: Iterable[Made | str]) -> bool:
+    def take(self, name: VariantName, attempts: Iterable[Made | str]) -> None:
         """Take the first attempt that costs little enough; if none does, say why.
+
+        One that reproduces all golden images is preferred to one for which a few of them must be left out.
 
         Args:
             name: the precision.
             attempts: models, or why there is none, in words; none is made that is not needed.
-
-        Returns:
-            Whether that is settled: one was taken, or what each of them costs is known and too much.
         """
-        words, is_settled = "", True
+        words, second_best = "", None
         for each in attempts:
             if isinstance(each, str):
-                words, is_settled = each, False
-            elif each.variant.ap_drop <= MOST_DROP and not each.worse:
-                self.made[name] = each
-                self.refused.pop(name, None)
-                return True
-            else:
-                fall = f"AP@0.33 falls by {each.variant.ap_drop:.4f}, of which {MOST_DROP} is allowed"
-                cost = each.worse if each.variant.ap_drop <= MOST_DROP else fall
+                words = each
+            elif cost := each.cost():
                 words = f"{cost}, even with {len(each.variant.kept_float)} layers with 32 bits"
-        self.refused[name] = f"{words}; so the bundle holds no {name} model"
-        return is_settled
+            elif not each.left_out:
+                self.made[name] = each
+                return
+            else:
+                second_best = second_best or each
+        if second_best:
+            self.made[name] = second_best
+        else:
+            self.refused[name] = f"{words}; so the bundle holds no {name} model"
 
     def models(self) -> dict[VariantName, bytes]:
         """Return the files of those that passed."""
@@ -109,19 +118,12 @@ class Gate:
 
     def __init__(self, base: Bundle, dataset: Dataset, judged: list[Judged], at_once: int = 1) -> None:
         self.base = base
-        self._leaves_out = False
         self._dataset = dataset
         self._at_once = at_once
         self._ap = _ap(judged)
         self._limits = np.array([item.limit for item in base.manifest.classes])
         self._rejected = [rejected(part, self._limits) for part in judged]
         self._parts = judge_parts(judged, self._limits)
-
-    def leaving_out(self) -> Gate:
-        """Return a gate that leaves out golden images which a model does not reproduce, if they are few."""
-        other = copy(self)
-        other._leaves_out = True
-        return other
 
     def judge(self, name: VariantName, model_onnx: bytes, variant: Variant) -> Made:
         """Measure what a model costs.
@@ -135,17 +137,19 @@ class Gate:
             The model with its figures, and in words why it is refused.
 
         Raises:
-            BundleProofError: it does not do on the golden images what model.onnx does.
+            BundleProofError: it does not do on the golden images what model.onnx does, and not on a few alone.
             BundleError, RuntimeFault, ConfigError: an engine does not run it here.
         """
-        tolerances, aps, changed, worse = [], [], [], []
+        tolerances, left_out, aps, changed, worse = [], [], [], [], []
         for engine in engines_of(name):
             runtime = load_runtime(engine, model_onnx, self.base.manifest, precision=name)
             try:
-                tolerances.append(self._tolerance(name, Detector(runtime, self.base.manifest), variant))
+                tolerance, unlike = self._tolerance(name, Detector(runtime, self.base.manifest), variant)
                 judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset, at_once=self._at_once)
             finally:
                 runtime.close()
+            tolerances.append(tolerance)
+            left_out.append(unlike)
             aps.append(_ap(judged))
             worse.append(how_worse(self._parts, judge_parts(judged, self._limits)))
             found = [rejected(part, self._limits) for part in judged]
@@ -156,23 +160,43 @@ class Gate:
         )
         figures = {"tolerance": loosest, "ap": min(aps), "ap_drop": self._ap - min(aps)}
         parts = {"parts": len(self._rejected), "parts_changed": max(changed)}
-        return Made(model_onnx, variant.model_copy(update=figures | parts), max(worse, key=bool))
+        told = variant.model_copy(update=figures | parts)
+        return Made(model_onnx, told, max(worse, key=bool), max(left_out))
 
-    def _tolerance(self, name: VariantName, detector: Detector, variant: Variant) -> Tolerance:
+    def _tolerance(self, name: VariantName, detector: Detector, variant: Variant) -> tuple[Tolerance, int]:
+        """Return how near a device must come, and how many golden images had to be left out: few, and no kind."""
         manifest = self.base.manifest.with_variants({name: variant.model_copy(update={"tolerance": LOOSEST[name]})})
-        pool = replace(self.base, manifest=manifest)
-        if self._leaves_out:
-            kept = reproduced(pool, pool.golden, detector.detect, name)
-            if len(kept) >= LEAST_REPRODUCED * len(pool.golden) and _kinds(kept) == _kinds(pool.golden):
-                pool = replace(pool, golden=kept)
-        found = compare(pool, detector.detect, precision=name)
+        whole, detect = replace(self.base, manifest=manifest), _once(detector.detect)
+        pool = whole
+        try:
+            found = compare(pool, detect, precision=name)
+        except BundleProofError:
+            kept = reproduced(whole, whole.golden, detect, name)
+            if len(kept) < LEAST_REPRODUCED * len(whole.golden) or _kinds(kept) != _kinds(whole.golden):
+                raise
+            pool = replace(whole, golden=kept)
+            found = compare(pool, detect, precision=name)
         usual, most = manifest.tolerance, LOOSEST[name]  # twice what was measured, and never looser than any may be
-        return Tolerance(
+        tolerance = Tolerance(
             min_iou=max(most.min_iou, min(usual.min_iou, 1 - 2 * (1 - found.worst_iou))),
             max_score_difference=min(
                 most.max_score_difference, max(usual.max_score_difference, 2 * found.worst_score_difference)
             ),
         )
+        return tolerance, len(whole.golden) - len(pool.golden)
+
+
+def _once(detect: Detect) -> Detect:
+    """Return what looks at each picture once and then knows what was found on it."""
+    known: dict[bytes, tuple[Detection, ...]] = {}
+
+    def look(pixels: Pixels) -> tuple[Detection, ...]:
+        key = pixels.tobytes()
+        if key not in known:
+            known[key] = detect(pixels)
+        return known[key]
+
+    return look
 
 
 def reproduced(
@@ -204,8 +228,6 @@ def _kinds(images: Sequence[GoldenImage]) -> set[str | None]:
 def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> Variants:
     """Make the models of other precisions, and leave out those that cost too much.
 
-    One that reproduces all golden images is preferred to one for which a few of them must be left out.
-
     Args:
         gate: judges on the held-out half.
         split: the training half gives the pictures that ranges are seen on.
@@ -216,10 +238,7 @@ def make_variants(gate: Gate, split: Split, wanted: tuple[VariantName, ...]) -> 
     """
     variants = Variants()
     for name in wanted:
-        attempts = _int8_of(gate.base, split.train) if name == "int8" else _fp16
-        for judge in (gate, gate.leaving_out()):
-            if variants.take(name, attempts(judge)):
-                break
+        variants.take(name, _int8(gate, split.train) if name == "int8" else _fp16(gate))
     return variants
 
 
@@ -229,18 +248,14 @@ def _fp16(gate: Gate) -> Iterator[Made | str]:
     yield attempt(gate, "fp16", to_fp16(model_onnx), "conversion", (), heads)
 
 
-def _int8_of(base: Bundle, train: Dataset) -> Callable[[Gate], Iterator[Made | str]]:
-    """Return what tries the ways behind a gate; what was found out for one gate is known for the next."""
-    samples = choose_samples(train)
-    quantiser = Quantiser(base.model_onnx, load_inputs(samples, base.manifest.geometry), base.manifest)
-    return partial(_int8, quantiser=quantiser, seen=digests(samples))
-
-
-def _int8(gate: Gate, quantiser: Quantiser, seen: tuple[str, ...]) -> Iterator[Made | str]:
+def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
     """Try the ways with all layers, then the best one with ever more of the harmful layers kept float."""
     model_onnx = gate.base.model_onnx
     body, heads = convolutions(onnx.load_from_string(model_onnx))
     layers = quantisable(model_onnx)
+    samples = choose_samples(train)
+    quantiser = Quantiser(model_onnx, load_inputs(samples, gate.base.manifest.geometry), gate.base.manifest)
+    seen = digests(samples)
     found: dict[tuple[Method, int], float] = {}
 
     def without(harmful: list[str], method: Method, bits: int) -> Made | str:
