@@ -22,9 +22,14 @@ from tests.masked import imported, mask, photo, refused
         ("train/images/a.png", "train/GT/a.png"),
         ("images/a.jpg", "Segmentation/a_label.bmp"),
         ("images/a.jpg", "annotations/a.tif"),
+        ("a.jpg", "mask_a.png"),
+        ("images/a.jpg", "annotations/GT_a.png"),
+        ("images/a.png", "masks/mask_a.png"),
     ],
 )
-def test_a_mask_is_known_by_its_end_its_folder_or_the_name_of_a_jpeg(tmp_path: Path, picture: str, name: str) -> None:
+def test_a_mask_is_known_by_its_end_or_beginning_its_folder_or_the_name_of_a_jpeg(
+    tmp_path: Path, picture: str, name: str
+) -> None:
     source = tmp_path / "set"
     photo(source / picture)
     mask(source / name, (5, 10, 20, 10))
@@ -78,13 +83,13 @@ def test_pictures_that_are_called_like_another_and_more_stay_pictures(tmp_path: 
         photo(tmp_path / "set" / name)
     for name in ("edge.png", "edge_1.png"):  # both of two values: a camera that thresholds
         mask(tmp_path / "set" / name, (5, 10, 20, 10))
-    for name in ("a_seg.jpg", "b_label.jpg"):  # no picture is called a or b: it is what they show
+    for name in ("a_seg.jpg", "b_label.jpg", "mask_c.png"):  # no picture is called a, b or c: it is what they show
         photo(tmp_path / "set" / name)
     mask(tmp_path / "set/part_mask.png", (5, 10, 20, 10))
     found = imported(tmp_path / "set", "--classes", "flaw", name=lambda path: str(path.relative_to("../set")))
     assert sorted(path for path, boxes in found.items() if not boxes) == [
-        "a_seg.jpg", "b_label.jpg", "edge.png", "edge_1.png", "other/part.png", "part_1.png", "part_2.png",
-        "part_label_2.png",
+        "a_seg.jpg", "b_label.jpg", "edge.png", "edge_1.png", "mask_c.png", "other/part.png", "part_1.png",
+        "part_2.png", "part_label_2.png",
     ]  # fmt: skip
     assert found["part.png"] == [("flaw", (5, 10, 20, 10))]
 
