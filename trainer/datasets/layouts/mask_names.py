@@ -19,9 +19,9 @@ _NO_KINDS = (
     frozenset({"data", "image", "img", "imgs", "jpegimages", "photos", "pictures", "raw", "valid", *PLAIN_FOLDERS})
     | _FOLDERS_IF_BESIDE
 )
-_MASK_MARKS = ("_mask", "_gt")
-_MARKS_IF_BESIDE = ("_label", "_seg", "mask_", "gt_")
-"""These end or begin the name of a mask only if a picture is called like the rest of some such name."""
+_MASK_ENDS = ("_mask", "_gt")
+_ENDS_IF_BESIDE = ("_label", "_seg")
+"""These end the name of a mask only if a picture is called like the rest of some such name."""
 _JPEG = frozenset({".jpg", ".jpeg"})
 
 
@@ -58,7 +58,11 @@ def parted(files: list[Path], source: Path) -> tuple[list[Path], list[MaskFile]]
         The pictures and the masks, each in that order.
     """
     stems, lossless = {path.stem for path in files}, [path for path in files if path.suffix.lower() not in _JPEG]
-    beside = [mark for mark in _MARKS_IF_BESIDE if any(_without(path.stem, mark) in stems for path in lossless)]
+    beside = [
+        end
+        for end in _ENDS_IF_BESIDE
+        if any(_has_end(path, end) and _without_end(path, end) in stems for path in lossless)
+    ]
     folders = _mask_folders(files, source)
     lossy = {path.with_suffix("") for path in files if path.suffix.lower() in _JPEG}
     not_png = {path.with_suffix("") for path in files if path.suffix.lower() != ".png"}
@@ -66,13 +70,13 @@ def parted(files: list[Path], source: Path) -> tuple[list[Path], list[MaskFile]]
     for path in files:
         root = next((above for above in _folders_above(path, source) if above in folders), None)
         suffix, name = path.suffix.lower(), path.with_suffix("")
-        marks = _MASK_MARKS if suffix in _JPEG else (*_MASK_MARKS, *beside)
-        is_named = root is not None or any(_without(path.stem, mark) for mark in marks)
+        ends = _MASK_ENDS if suffix in _JPEG else (*_MASK_ENDS, *beside)
+        is_named = root is not None or any(_has_end(path, end) for end in ends)
         is_alike = (suffix not in _JPEG and name in lossy) or (suffix == ".png" and name in not_png)
         if is_named or is_alike:
             is_sure = root is not None and root.name.lower() in _MASK_FOLDERS
-            is_sure |= any(_without(path.stem, mark) for mark in _MASK_MARKS)
-            masks.append(_mask(path, root or source, marks, is_named_alike=not is_named, is_sure=is_sure))
+            is_sure |= any(_has_end(path, end) for end in _MASK_ENDS)
+            masks.append(_mask(path, root or source, ends, is_named_alike=not is_named, is_sure=is_sure))
         else:
             pictures.append(path)
     return pictures, masks
@@ -137,16 +141,17 @@ def _mask_folders(files: list[Path], source: Path) -> set[Path]:
     found, everywhere = set(), Counter(path.stem for path in files)
     for folder, stems in inside.items():
         here = Counter(stems)
-        cut = (_without(stem, mark) for stem in stems for mark in (*_MASK_MARKS, *_MARKS_IF_BESIDE))
+        cut = (stem[: -len(end)] for stem in stems for end in (*_MASK_ENDS, *_ENDS_IF_BESIDE)
+               if stem.lower().endswith(end))  # fmt: skip
         is_sure = folder.name.lower() in _MASK_FOLDERS
         if is_sure or any(everywhere[stem] > here[stem] for stem in (*stems, *cut)):
             found.add(folder)
     return found
 
 
-def _mask(path: Path, root: Path, marks: tuple[str, ...], *, is_named_alike: bool, is_sure: bool) -> MaskFile:
+def _mask(path: Path, root: Path, ends: tuple[str, ...], *, is_named_alike: bool, is_sure: bool) -> MaskFile:
     below = tuple(part for part in path.relative_to(root).parent.parts if part.lower() not in PLAIN_FOLDERS)
-    stem = next((rest for mark in marks if (rest := _without(path.stem, mark))), path.stem)
+    stem = next((_without_end(path, end) for end in ends if _has_end(path, end)), path.stem)
     return MaskFile(path, below, stem, is_named_alike, is_sure)
 
 
@@ -155,8 +160,9 @@ def _folders_above(path: Path, source: Path) -> list[Path]:
     return list(path.parents)[: len(path.relative_to(source).parts)]
 
 
-def _without(stem: str, mark: str) -> str:
-    """Return a name without the mark that it ends or begins with; empty if it does not, or nothing would be left."""
-    if mark.endswith("_"):
-        return stem[len(mark) :] if stem.lower().startswith(mark) else ""
-    return stem[: -len(mark)] if stem.lower().endswith(mark) else ""
+def _has_end(path: Path, end: str) -> bool:
+    return path.stem.lower().endswith(end)
+
+
+def _without_end(path: Path, end: str) -> str:
+    return path.stem[: -len(end)]

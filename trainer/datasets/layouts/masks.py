@@ -26,7 +26,7 @@ BAD = "defect"
 
 
 def read_masks(source: Path, wishes: Wishes, *, is_mask_needed: bool = False) -> Found:
-    """Read pictures and their masks in `masks/` or `gt/`, or beside them: `_mask`, `mask_`, or PNG beside JPEG.
+    """Read pictures and their masks in `masks/` or `gt/`, or beside them: `_mask`, `_label`, or PNG beside JPEG.
 
     The class is the first folder below `masks/`; with --classes it is the pixel value (1 the first name), or
     always the only name. Where neither says it, it is the folder of the picture. A picture without a mask is a

@@ -20,7 +20,7 @@ _SAMPLED = 20_000
 
 
 def refuse_unnamed_masks(pictures: list[Path], masks: list[Path], source: Path) -> None:
-    """Refuse files that are called like another picture, or like it and more, and look like masks.
+    """Refuse files that are called like another picture, or like it and more before or behind, and look like masks.
 
     Of each kind of such names few files are looked at, and none after the first that shows many values.
 
@@ -35,7 +35,8 @@ def refuse_unnamed_masks(pictures: list[Path], masks: list[Path], source: Path) 
     kinds: dict[tuple[str, ...], list[tuple[Path, Path]]] = {}
     for path, after in _named_after(pictures, masks):
         folder = path.relative_to(source).parent
-        kind = [str(folder), path.stem.removeprefix(after.stem), path.suffix.lower(), str(path.parent == after.parent)]
+        more = path.stem.removeprefix(after.stem).removesuffix(after.stem)
+        kind = [str(folder), more, path.suffix.lower(), str(path.parent == after.parent)]
         kinds.setdefault(tuple(re.sub(r"\d+", "0", part) for part in kind), []).append((path, after))
     for pairs in spread(list(kinds.values()), _MOST_KINDS):
         refused = _first_mask(spread(pairs, _MOST_FILES))
@@ -44,7 +45,7 @@ def refuse_unnamed_masks(pictures: list[Path], masks: list[Path], source: Path) 
             raise ConfigError(
                 f"{path}: is called like {after} and shows {count} values only, as a mask does, but would be taken as "
                 f"a picture of a good part; rename such masks to {after.stem}_mask{path.suffix}, or move them into a "
-                "folder called masks/; if it is a picture, give it a name that does not begin with another one's"
+                "folder called masks/; if it is a picture, give it a name without another one's in it"
             )
 
 
@@ -59,14 +60,22 @@ def _named_after(pictures: list[Path], masks: list[Path]) -> Iterator[tuple[Path
         if path.with_suffix("") in alike:
             yield path, alike[path.with_suffix("")]
             continue
-        for length in range(len(stem), 0, -1):
-            if stem[length : length + 1].isdigit():  # part10 is not named after part1
-                continue
-            others = [beside.get((path.parent, stem[:length])), *anywhere.get(stem[:length], [])[:2]]
+        for rest in _rests(stem):
+            others = [beside.get((path.parent, rest)), *anywhere.get(rest, [])[:2]]
             after = next((other for other in others if other not in (None, path)), None)
             if after is not None:
                 yield path, after
                 break
+
+
+def _rests(stem: str) -> Iterator[str]:
+    """Yield what another picture may be called: what a name begins with, the longest first, then what it ends with."""
+    for length in range(len(stem), 0, -1):
+        if not stem[length : length + 1].isdigit():  # part10 is not named after part1
+            yield stem[:length]
+    for start in range(1, len(stem)):
+        if not stem[start - 1].isalnum():  # mask_a is named after a, and beta is not
+            yield stem[start:]
 
 
 def _first_mask(pairs: Sequence[tuple[Path, Path]]) -> tuple[Path, Path, int] | None:
