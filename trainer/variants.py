@@ -40,16 +40,17 @@ _NOT_RUN = (BundleError, RuntimeFault, ConfigError)
 class Made:
     """A model of another precision and what it costs.
 
-    worse: how it judges parts worse, empty if it does not. left_out: golden images that it does not reproduce.
+    worse: how it judges parts worse, empty if it does not. is_lacking: whether there are golden images that it does not
+    reproduce, few of them and no kind wholly.
     """
 
     model_onnx: bytes
     variant: Variant
     worse: str = ""
-    left_out: int = 0
+    is_lacking: bool = False
 
-    def cost(self) -> str:
-        """Say why it costs too much; empty if it does not."""
+    def objection(self) -> str:
+        """Say in which way it costs too much; empty if it does not."""
         if self.variant.ap_drop <= MOST_DROP:
             return self.worse
         return f"AP@0.33 falls by {self.variant.ap_drop:.4f}, of which {MOST_DROP} is allowed"
@@ -75,9 +76,9 @@ class Variants:
         for each in attempts:
             if isinstance(each, str):
                 words = each
-            elif cost := each.cost():
-                words = f"{cost}, even with {len(each.variant.kept_float)} layers with 32 bits"
-            elif not each.left_out:
+            elif objection := each.objection():
+                words = f"{objection}, even with {len(each.variant.kept_float)} layers with 32 bits"
+            elif not each.is_lacking:
                 self.made[name] = each
                 return
             else:
@@ -125,31 +126,34 @@ class Gate:
         self._rejected = [rejected(part, self._limits) for part in judged]
         self._parts = judge_parts(judged, self._limits)
 
-    def judge(self, name: VariantName, model_onnx: bytes, variant: Variant) -> Made:
+    def judge(self, name: VariantName, model_onnx: bytes, variant: Variant, *, may_lack: bool = True) -> Made:
         """Measure what a model costs.
 
         Args:
             name: its precision.
             model_onnx: the file.
             variant: how it was made; its figures are filled in here.
+            may_lack: whether one that does not reproduce a few golden images is of any use.
 
         Returns:
             The model with its figures, and in words why it is refused.
 
         Raises:
-            BundleProofError: it does not do on the golden images what model.onnx does, and not on a few alone.
+            BundleProofError: it does not do on the golden images what model.onnx does, on more than a few of them if it
+                may lack some.
             BundleError, RuntimeFault, ConfigError: an engine does not run it here.
         """
-        tolerances, left_out, aps, changed, worse = [], [], [], [], []
+        tolerances, lacking, aps, changed, worse = [], [], [], [], []
         for engine in engines_of(name):
             runtime = load_runtime(engine, model_onnx, self.base.manifest, precision=name)
             try:
-                tolerance, unlike = self._tolerance(name, Detector(runtime, self.base.manifest), variant)
+                detector = Detector(runtime, self.base.manifest)
+                tolerance, is_lacking = self._tolerance(name, detector, variant, may_lack)
                 judged, _ = judge_samples(Runner(runtime, self.base.manifest), self._dataset, at_once=self._at_once)
             finally:
                 runtime.close()
             tolerances.append(tolerance)
-            left_out.append(unlike)
+            lacking.append(is_lacking)
             aps.append(_ap(judged))
             worse.append(how_worse(self._parts, judge_parts(judged, self._limits)))
             found = [rejected(part, self._limits) for part in judged]
@@ -161,17 +165,19 @@ class Gate:
         figures = {"tolerance": loosest, "ap": min(aps), "ap_drop": self._ap - min(aps)}
         parts = {"parts": len(self._rejected), "parts_changed": max(changed)}
         told = variant.model_copy(update=figures | parts)
-        return Made(model_onnx, told, max(worse, key=bool), max(left_out))
+        return Made(model_onnx, told, max(worse, key=bool), any(lacking))
 
-    def _tolerance(self, name: VariantName, detector: Detector, variant: Variant) -> tuple[Tolerance, int]:
-        """Return how near a device must come, and how many golden images had to be left out: few, and no kind."""
+    def _tolerance(
+        self, name: VariantName, detector: Detector, variant: Variant, may_lack: bool
+    ) -> tuple[Tolerance, bool]:
+        """Return how near a device must come, and whether golden images had to be left out: few, and no kind."""
         manifest = self.base.manifest.with_variants({name: variant.model_copy(update={"tolerance": LOOSEST[name]})})
         whole, detect = replace(self.base, manifest=manifest), _once(detector.detect)
         pool = whole
         try:
             found = compare(pool, detect, precision=name)
         except BundleProofError:
-            kept = reproduced(whole, whole.golden, detect, name)
+            kept = reproduced(whole, whole.golden, detect, name) if may_lack else ()
             if len(kept) < LEAST_REPRODUCED * len(whole.golden) or _kinds(kept) != _kinds(whole.golden):
                 raise
             pool = replace(whole, golden=kept)
@@ -183,15 +189,15 @@ class Gate:
                 most.max_score_difference, max(usual.max_score_difference, 2 * found.worst_score_difference)
             ),
         )
-        return tolerance, len(whole.golden) - len(pool.golden)
+        return tolerance, pool is not whole
 
 
 def _once(detect: Detect) -> Detect:
     """Return what looks at each picture once and then knows what was found on it."""
-    known: dict[bytes, tuple[Detection, ...]] = {}
+    known: dict[tuple[tuple[int, ...], bytes], tuple[Detection, ...]] = {}
 
     def look(pixels: Pixels) -> tuple[Detection, ...]:
-        key = pixels.tobytes()
+        key = pixels.shape, pixels.tobytes()
         if key not in known:
             known[key] = detect(pixels)
         return known[key]
@@ -256,17 +262,21 @@ def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
     samples = choose_samples(train)
     quantiser = Quantiser(model_onnx, load_inputs(samples, gate.base.manifest.geometry), gate.base.manifest)
     seen = digests(samples)
-    found: dict[tuple[Method, int], float] = {}
+    found: dict[tuple[Method, int], tuple[bool, float]] = {}
+    may_lack = True
 
     def without(harmful: list[str], method: Method, bits: int) -> Made | str:
         chosen = [name for name in layers if name not in harmful]
         kept = tuple(name for name in (*body, *heads) if name not in chosen)
         how = method if bits == WEIGHT_BITS else f"{method}, weights of {bits} bits"
-        return attempt(gate, "int8", quantiser.model(chosen, method, bits), how, seen, kept)
+        nonlocal may_lack
+        made = attempt(gate, "int8", quantiser.model(chosen, method, bits), how, seen, kept, may_lack=may_lack)
+        may_lack &= isinstance(made, str) or not made.is_lacking or bool(made.objection())
+        return made
 
     for method, bits in WAYS:
         made = without([], method, bits)
-        found[method, bits] = 1.0 if isinstance(made, str) else made.variant.ap_drop
+        found[method, bits] = (True, 1.0) if isinstance(made, str) else (made.is_lacking, made.variant.ap_drop)
         yield made
     best = min(WAYS, key=lambda way: found[way])
     try:
@@ -281,8 +291,9 @@ def _int8(gate: Gate, train: Dataset) -> Iterator[Made | str]:
 
 
 def attempt(
-    gate: Gate, name: VariantName, model: bytes, method: str, calibration: tuple[str, ...], kept: tuple[str, ...]
-) -> Made | str:
+    gate: Gate, name: VariantName, model: bytes, method: str, calibration: tuple[str, ...], kept: tuple[str, ...], *,
+    may_lack: bool = True,
+) -> Made | str:  # fmt: skip
     """Let the gate judge one model.
 
     Args:
@@ -292,6 +303,7 @@ def attempt(
         method: how it was made.
         calibration: SHA-256 of the pictures that its ranges were seen on.
         kept: layers that stay float.
+        may_lack: see `Gate.judge`.
 
     Returns:
         The model with its figures, or why it cannot be one, in words.
@@ -307,7 +319,7 @@ def attempt(
         kept_float=kept,
     )
     try:
-        return gate.judge(name, model, blank)
+        return gate.judge(name, model, blank, may_lack=may_lack)
     except BundleProofError as error:
         return f"on the golden images it finds other things ({str(error).partition('. ')[0]})"
     except _NOT_RUN as error:

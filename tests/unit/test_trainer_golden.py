@@ -228,7 +228,7 @@ def test_one_image_in_three_may_go_for_a_model_with_fewer_bits_and_no_kind(
     made = attempt(Gate(base, parts.dataset(), judged), "fp16", weaker(), "conversion", (), ())
     if is_taken:
         assert isinstance(made, Made)
-        assert made.left_out == 1
+        assert made.is_lacking
     else:
         assert "on the golden images it finds other things" in str(made)
 

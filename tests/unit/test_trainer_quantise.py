@@ -215,8 +215,10 @@ def test_of_a_model_that_moves_a_deciding_score_too_far_the_image_goes_unless_an
     cut = to_int8(model, observe(model, held, "percentile"), quantisable(model))
     lacking = attempt(gate, "int8", cut, "percentile", (), ())
     assert isinstance(lacking, Made)
-    assert lacking.left_out == 1
-    assert made.made["int8"].left_out == 0
+    assert lacking.is_lacking
+    assert not made.made["int8"].is_lacking
+    refusal = attempt(gate, "int8", cut, "percentile", (), (), may_lack=False)
+    assert "(at most 0.05 off)" in str(refusal)
     assert made.made["int8"].variant.method != "percentile"
 
 

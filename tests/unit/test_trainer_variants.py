@@ -9,7 +9,7 @@ from trainer.metrics import Parts
 from trainer.variants import Made, Variants, how_worse
 
 WHOLE = Made(b"whole", tiny_variant())
-LACKING = replace(WHOLE, left_out=1)
+LACKING = replace(WHOLE, is_lacking=True)
 WORSE = replace(WHOLE, worse="bad parts accepted rise from 1 to 2 of 9")
 COSTLY = replace(WHOLE, variant=WHOLE.variant.model_copy(update={"ap_drop": 0.0031, "kept_float": ("head",)}))
 NOT_RUN = "it does not run here"
@@ -20,7 +20,7 @@ NOT_RUN = "it does not run here"
     [
         ((LACKING, WHOLE), WHOLE),
         ((NOT_RUN, COSTLY, WORSE, WHOLE, LACKING), WHOLE),
-        ((WORSE, LACKING, replace(WHOLE, left_out=2), NOT_RUN), LACKING),
+        ((WORSE, LACKING, replace(LACKING, model_onnx=b"later"), NOT_RUN), LACKING),
     ],
 )
 def test_a_model_that_reproduces_all_golden_images_is_taken_before_one_that_does_not(
@@ -36,7 +36,7 @@ def test_a_model_that_reproduces_all_golden_images_is_taken_before_one_that_does
     ("attempts", "words"),
     [
         ((NOT_RUN, COSTLY), "AP@0.33 falls by 0.0031, of which 0.003 is allowed, even with 1 layers with 32 bits"),
-        ((replace(COSTLY, left_out=1),), "AP@0.33 falls by 0.0031"),
+        ((replace(COSTLY, is_lacking=True),), "AP@0.33 falls by 0.0031"),
         ((COSTLY, WORSE), "bad parts accepted rise from 1 to 2 of 9, even with 0 layers with 32 bits"),
         ((WORSE, NOT_RUN), "it does not run here; so the bundle holds no int8 model"),
     ],
