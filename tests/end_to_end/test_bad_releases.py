@@ -22,6 +22,7 @@ LONGEST_ROLLBACK_S = 5.0
 
 pytestmark = [
     needs_mosquitto,
+    pytest.mark.long,
     pytest.mark.timeout(2 * LIMIT_S),  # a release may end the station three times, and much else may run
 ]
 
@@ -48,20 +49,18 @@ def test_a_bad_release_never_decides_over_a_part(name: str, line: TrialLine) -> 
     assert stopped(line, name).switches_back == 0, "what is in force was in force all the time"
 
 
-@pytest.mark.parametrize("name", ["blind, known part later", pytest.param("NaN, later", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["blind, known part later", "NaN, later"])
 def test_a_release_that_turns_bad_at_the_line_is_taken_back_by_one_switch_between_two_parts(
     name: str, line: TrialLine
 ) -> None:
     check_one_switch(stopped(line, name))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["blind, known part in WATCH", "NaN, in WATCH"])
 def test_so_is_one_that_is_in_force_for_good(name: str, line: TrialLine) -> None:
     check_one_switch(stopped(line, name))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["slow, later", "slow, in WATCH"])
 def test_a_release_that_turns_slow_is_taken_back_and_its_parts_are_faults_in_time(name: str, line: TrialLine) -> None:
     trial = stopped(line, name)
@@ -69,17 +68,14 @@ def test_a_release_that_turns_slow_is_taken_back_and_its_parts_are_faults_in_tim
     assert trial.switches_back >= 1  # one more where it is so slow that the station ends itself as hanging
 
 
-@pytest.mark.long
 def test_a_release_that_ends_the_station_is_gone_with_the_next_start(line: TrialLine) -> None:
     check_restarts(stopped(line, "crashing, later"))
 
 
-@pytest.mark.long
 def test_one_that_ends_the_station_in_force_for_good_is_taken_back_when_enough_is_seen(line: TrialLine) -> None:
     check_restarts(stopped(line, "crashing, in WATCH"))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["hungry, later", "hungry, in WATCH"])
 def test_a_release_that_takes_all_memory_is_too_late_or_ends_the_station_and_is_taken_back(
     name: str, line: TrialLine

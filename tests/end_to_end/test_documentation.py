@@ -186,6 +186,7 @@ def test_a_documented_command_does_what_it_is_documented_for(command: str, shell
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_demo_of_the_readme_writes_its_report(shell: Shell) -> None:
     shell.run(README_REPORT)

@@ -27,7 +27,7 @@ from tests.tiny_releases import NAME
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "update.json"
 ANN = {"by": "Ann"}
 
-pytestmark = [needs_openssl, needs_mosquitto]
+pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]
 
 
 @pytest.fixture

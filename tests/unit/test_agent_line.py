@@ -20,7 +20,7 @@ from tests.certificates import needs_openssl
 from tests.stations import needs_mosquitto, until
 from tests.tiny_releases import NAME
 
-pytestmark = [needs_openssl, needs_mosquitto]
+pytestmark = [needs_openssl, needs_mosquitto, pytest.mark.long]
 LONGEST_SILENCE_S = 10.0
 WORDS = "another release is being loaded"
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.fleet import OLD, SITES, FleetDesk, told
 
+pytestmark = pytest.mark.long
+
 V1, V2, V3 = (f"recipes/board/board-{seq}.recipe" for seq in (1, 2, 3))
 
 

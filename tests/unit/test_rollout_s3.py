@@ -10,6 +10,8 @@ from tests.fleet import AT_ONCE, NEW, FleetDesk, told
 from tests.s3_server import BUCKET, S3Server
 from trainer.rollout.book import Book
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[S3Server]:

@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     write_tiny_boards(root / "data", pictures=20, groups=5)
     data, folder = str(root / "data"), str(root / "run")
-    options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--threads", "1"]
+    options = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--workers", "1"]
     assert main(["train", "--data", data, "--out", folder, *options, "--json", str(root / "figures.json")]) == 0
     bundle = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "3", "--golden", "4"]
     bundle += ["--few-golden", "a test", "--intended-use", "tiny boards at the\nfirst station"]

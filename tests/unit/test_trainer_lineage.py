@@ -24,13 +24,14 @@ EPOCHS = 30
 
 
 def _train(root: Path, *options: str, epochs: int = EPOCHS, holdout: str = "family0") -> int:
-    dials = ["--epochs", str(epochs), "--batch", "4", "--crop", "96", "--threads", "1", "--holdout", holdout]
+    dials = ["--epochs", str(epochs), "--batch", "4", "--crop", "96", "--workers", "1", "--holdout", holdout]
     return main(["train", "--data", str(root / "data"), "--out", str(root / "run"), *dials, *options])
 
 
 def _export(root: Path, *options: str) -> int:
     names = ["--out", str(root / "part.bundle"), "--name", "tiny", "--revision", "1"]
-    return main(["export", str(root / "run"), *names, *options, "--precisions", "f32", "--few-golden", "a test"])
+    plain = ["--precisions", "f32", "--no-stress", "--few-golden", "a test"]
+    return main(["export", str(root / "run"), *names, *options, *plain])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_run_is_resumed_for_its_own_length_if_no_other_is_named(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, data = str(root / "run"), str(root / "data")
-    named = ["--batch", "4", "--crop", "96", "--threads", "1", "--holdout", "family0"]
+    named = ["--batch", "4", "--crop", "96", "--workers", "1", "--holdout", "family0"]
     assert main(["train", "--data", data, "--out", run, *named, "--resume"]) == 0
     assert f"it learns for {EPOCHS} epochs of" in " ".join(capsys.readouterr().err.split())
 

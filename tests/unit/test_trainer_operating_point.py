@@ -216,8 +216,8 @@ def test_export_chooses_the_limit_by_a_wish_and_says_what_it_is_worth(
     limits = []
     for wish in (["--cost-escape", "100", "--cost-overkill", "1"], ["--max-overkill", "0.5%"]):
         file = trained / f"{len(limits)}.bundle"
-        words = ["export", str(trained / "run"), "--out", str(file), "--name", "t", "--no-stress", "--golden", "4"]
-        words += ["--few-golden", "a test"]
+        words = ["export", str(trained / "run"), "--out", str(file), "--name", "t", "--golden", "4"]
+        words += ["--precisions", "f32", "--no-stress", "--few-golden", "a test"]
         assert main([*words, *wish, "--json", str(trained / "export.json")]) == 0
         said, bundle = capsys.readouterr(), read_bundle(file)
         limits.append(bundle.manifest.classes[0].limit)

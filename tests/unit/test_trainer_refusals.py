@@ -40,7 +40,7 @@ def _boards(folder: Path, change: Callable[[Content], object] = lambda content: 
 
 
 def _train(data: Path, run: Path, *options: str) -> int:
-    dials = ["--epochs", "1", "--batch", "4", "--crop", "64", "--threads", "1", "--holdout", "family0"]
+    dials = ["--epochs", "1", "--batch", "4", "--crop", "64", "--workers", "1", "--holdout", "family0"]
     return main(["train", "--data", str(data), "--out", str(run), *dials, *options])
 
 

@@ -23,7 +23,8 @@ from trainer.sizes import NetShape
 
 pytestmark = pytest.mark.long
 
-SHORT = ["--epochs", "30", "--batch", "4", "--crop", "64"]
+SHORT = ["--epochs", "30", "--batch", "4", "--crop", "64", "--workers", "1"]
+FEW = ["--few-golden", "a test"]
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_pictures_of_varying_size_go_from_a_coco_file_to_figures(
     run, bundle, figures = (str(tmp_path / name) for name in ("My Run", "b.bundle", "figures.json"))
     named = ["--data", str(data), "--format", "coco"]
     assert main(["train", *named, "--out", run, *SHORT]) == 0
-    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--no-stress", *FEW]) == 0
     assert main(["evaluate", "--bundle", bundle, *named, "--json", figures]) == 0
     manifest = read_bundle(Path(bundle)).manifest
     assert manifest.name == "my_run"
@@ -139,7 +140,7 @@ def test_where_every_picture_has_a_reference_the_model_compares_unless_told_othe
     assert main([*train, "--out", str(pcb / "run")]) == 0
     assert main([*train, "--out", str(pcb / "alone"), "--reference", "no"]) == 0
     for run, channels in (("run", 2), ("alone", 1)):
-        assert main(["export", str(pcb / run), "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
+        assert main(["export", str(pcb / run), "--out", bundle, "--precisions", "f32", "--no-stress", *FEW]) == 0
         written = read_bundle(Path(bundle))
         assert written.manifest.geometry.channels == channels
         assert {image.pixels().shape[2] for image in written.golden} == {channels}
@@ -161,7 +162,7 @@ def test_groups_called_like_those_of_the_training_are_told_apart(pcb: Path, caps
     run, bundle, figures = (str(pcb / name) for name in ("run", "b.bundle", "figures.json"))
     data = ["--data", str(pcb)]
     assert main(["train", *data, "--out", run, *SHORT]) == 0
-    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--no-stress", *FEW]) == 0
     lineage = read_bundle(Path(bundle)).manifest.lineage
     trained, held = lineage.learned_from, lineage.held_out
     assert sorted((*trained, *held)) == ["a", "b"]
@@ -185,7 +186,7 @@ def test_pictures_of_the_training_are_known_under_other_names_and_told_apart(
     path = _small_and_large(tmp_path / "data")
     run, bundle, figures = (str(tmp_path / name) for name in ("run", "b.bundle", "figures.json"))
     assert main(["train", "--data", str(path), "--out", run, *SHORT]) == 0
-    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--few-golden", "a test"]) == 0
+    assert main(["export", run, "--out", bundle, "--precisions", "f32", "--no-stress", *FEW]) == 0
     lineage = read_bundle(Path(bundle)).manifest.lineage
     assert (lineage.learned_from, len(lineage.learned_pictures)) == ((), 12 * (16 - len(lineage.held_out)))
     content = json.loads(path.read_text())
@@ -213,7 +214,7 @@ def test_a_picture_without_a_reference_among_others_that_have_one_is_told(
 ) -> None:
     cv2.imwrite(str(pcb / "extra.png"), spot_picture(96, 96, []))
     (pcb / "good.txt").write_text("a/a/0_temp.jpg\nb/b/0_temp.jpg\nextra.png\n")
-    words = ["train", "--data", str(pcb), "--good-list", "good.txt", "--epochs", "1", "--batch", "4", "--crop", "64"]
+    words = ["train", "--data", str(pcb), "--good-list", "good.txt", *SHORT, "--epochs", "1"]
     assert main([*words, "--out", str(pcb / "run")]) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert f"1 of 9 pictures name no reference, the first {pcb}/extra.png: so the model does not compare" in told

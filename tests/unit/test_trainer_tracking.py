@@ -219,8 +219,8 @@ def test_a_server_that_was_never_there_stops_nothing(tmp_path: Path, capsys: pyt
 def test_a_bundle_that_cannot_be_registered_is_written_and_said(
     tracked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["export", str(tracked / "run"), "--out", str(tracked / "other.bundle"), "--no-stress"]
-    words += ["--few-golden", "a test"]
+    words = ["export", str(tracked / "run"), "--out", str(tracked / "other.bundle")]
+    words += ["--precisions", "f32", "--no-stress", "--few-golden", "a test"]
     assert main([*words, "--track", "http://127.0.0.1:9"]) == 1
     assert "is written but not registered: http://127.0.0.1:9" in capsys.readouterr().err
     assert read_bundle(tracked / "other.bundle").manifest.name == "run"

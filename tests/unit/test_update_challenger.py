@@ -266,11 +266,13 @@ def test_the_chart_is_at_1_exactly_where_a_bound_has_decided(stream: list[tuple[
     assert (GATE.chart(state) >= 1) == is_by_bound or state.cause in {"nan", "crashes"}
 
 
+@pytest.mark.long
 def test_a_candidate_as_good_fails_no_more_often_than_stated() -> None:
     ended = [judge(HASTY, Candidate(), seed, rejected=0.2) for seed in range(60)]
     assert sum(state.outcome is Outcome.FAIL for state in ended) <= 6 + 7  # beta and three standard deviations
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "candidate",
     [
