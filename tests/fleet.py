@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import Signer
 
 from appliance.events import utc_now
+from tests.begun_once import begun_once
 from tests.release_desk import Desk
 from trainer.__main__ import main as trainer
 from trainer.release.assignment import Assignment, Chosen, choose
@@ -66,6 +67,30 @@ def told(chosen: Chosen, outcome: str, state: str = "IDLE", parts: int = 2000, *
     }  # fmt: skip
 
 
+def _release_old(desk: Desk) -> None:
+    assert desk.release(desk.folder / "old.bundle") == 0
+
+
+def _begin_at(desk: Desk, has_back: bool) -> None:
+    desk.make_keys()
+    assert trainer([*desk.ceremony_words(), f"--site=oslo={desk.public('ulm')}"]) == 0
+    for name in ("anna", "ben"):
+        assert desk.sign(name, *desk.requests("ceremony")) == 0
+    assert desk.publish_signed(desk.requests("ceremony")) == 0
+    (desk.folder / "old.bundle").write_bytes(desk.bundle(revision=1).read_bytes())
+    assert desk.release(desk.folder / "boards.bundle") == 0
+    for site, lines in SITES.items():
+        devices = [word for names in lines.values() for name in names for word in ("--device", name)]
+        assert desk.assign(*devices, "--release", OLD, "--rollout", "before", site=site) == 0
+    assert desk.release(desk.bundle(revision=2)) == 0
+    if has_back:
+        _release_old(desk)
+
+
+def _begin(folder: Path, has_back: bool) -> None:
+    _begin_at(Desk(folder, str(folder / "updates")), has_back)
+
+
 class FleetDesk:
     """Two sites, and a repository with what runs, what is new, and what ran once more under a new number."""
 
@@ -80,7 +105,10 @@ class FleetDesk:
         self.fleet = folder / "fleet.yaml"
         self.write_fleet(AT_ONCE if rings is None else rings)
         self.now = utc_now()
-        self._begin(has_back)
+        if address:
+            _begin_at(self.desk, has_back)
+        else:
+            begun_once(folder, _begin, has_back)
         self.chosen = {path: self.signed(path) for path in (OLD, NEW, BACK)[: 3 if has_back else 2]}
 
     def write_fleet(self, rings: dict[str, Any], **changes: Any) -> None:
@@ -93,25 +121,9 @@ class FleetDesk:
         sites["ulm"]["bench"]["lab-1"]["ring"] = "lab"
         self.fleet.write_text(yaml.safe_dump({"reports": str(self.reports), "sites": sites, "rings": rings, **changes}))
 
-    def _begin(self, has_back: bool) -> None:
-        desk = self.desk
-        desk.make_keys()
-        assert trainer([*desk.ceremony_words(), f"--site=oslo={desk.public('ulm')}"]) == 0
-        for name in ("anna", "ben"):
-            assert desk.sign(name, *desk.requests("ceremony")) == 0
-        assert desk.publish_signed(desk.requests("ceremony")) == 0
-        (desk.folder / "old.bundle").write_bytes(desk.bundle(revision=1).read_bytes())
-        assert desk.release(desk.folder / "boards.bundle") == 0
-        for site, lines in SITES.items():
-            devices = [word for names in lines.values() for name in names for word in ("--device", name)]
-            assert desk.assign(*devices, "--release", OLD, "--rollout", "before", site=site) == 0
-        assert desk.release(desk.bundle(revision=2)) == 0
-        if has_back:
-            self.release_old()
-
     def release_old(self) -> None:
         """What ran before, once more, under a new number."""
-        assert self.desk.release(self.desk.folder / "old.bundle") == 0
+        _release_old(self.desk)
 
     def signed(self, path: str) -> Chosen:
         return choose(self.desk.standing(), [path])[0]

@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from appliance.__main__ import main as appliance
+from tests.begun_once import begun_once
 from tests.inspections import SIDE_PX, make_document, view_document
 from tests.models import spot_picture, tiny_bundle
 from tests.references import board, reference_section
@@ -192,3 +193,16 @@ class Desk:
     def device(self, server: UpdateServer, name: str = "device") -> Device:
         """A device whose image has the first root."""
         return Device(self.folder / name, server, self.root.read_bytes())
+
+
+def begin(folder: Path) -> Desk:
+    """A desk whose keys are its own, and the repository that it has begun."""
+    made = Desk(folder, str(folder / "updates"))
+    made.begin()
+    return made
+
+
+def begun(folder: Path) -> Desk:
+    """A desk after the ceremony, with a repository of its own and the keys of every other of this process."""
+    begun_once(folder, begin)
+    return Desk(folder, str(folder / "updates"))

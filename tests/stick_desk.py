@@ -10,6 +10,7 @@ from appliance.clock import SystemClock
 from appliance.update.brought import Brought, LastStick
 from appliance.update.journal import Journal
 from appliance.update.settings import load_agent_config
+from tests.begun_once import begun_once
 from tests.release_desk import Desk
 from tests.usb_stick import UsbDevice
 from trainer.__main__ import main as trainer
@@ -78,15 +79,30 @@ class StickDesk:
         return sorted(str(path.relative_to(self.stick)) for path in self.stick.rglob("*") if path.is_file())
 
 
-def begun_desk(folder: Path) -> StickDesk:
-    """A desk at which boards-1 is assigned to line-1, and lids-1 to line-2."""
+def begin(folder: Path) -> StickDesk:
+    """A desk whose keys are its own, after both ceremonies."""
     made = StickDesk(folder)
-    made.folder.mkdir()
     made.begin()
+    return made
+
+
+def _begin_with_releases(folder: Path) -> None:
+    made = begin(folder)
     for name, device in (("boards", "line-1"), ("lids", "line-2")):
         assert made.online.release(made.online.bundle(name)) == 0
         made.assign(f"models/{name}/{name}-1.bundle", device)
-    return made
+
+
+def begun(folder: Path) -> StickDesk:
+    """A desk after both ceremonies, with repositories of its own and the keys of every other of this process."""
+    begun_once(folder, begin)
+    return StickDesk(folder)
+
+
+def begun_desk(folder: Path) -> StickDesk:
+    """The same, where boards-1 is assigned to line-1, and lids-1 to line-2."""
+    begun_once(folder, _begin_with_releases)
+    return StickDesk(folder)
 
 
 def content(desk: StickDesk, name: str = "boards") -> bytes:

@@ -8,7 +8,7 @@ import yaml
 
 from tests.agent_place import GATES, Place, at_a_broker
 from tests.release_desk import ServedFolder
-from tests.stick_desk import StickDesk
+from tests.stick_desk import StickDesk, begun
 from tests.tiny_releases import NAME, RELEASED
 
 SITE, DEVICE = "ulm", "line-1"
@@ -58,9 +58,7 @@ class StickPlace(Place):
 @contextmanager
 def place_with_sticks(folder: Path) -> Iterator[tuple[StickDesk, StickPlace]]:
     """Have a desk after both ceremonies, and a device that has adopted what its station runs."""
-    desk = StickDesk(folder / "desk")
-    desk.folder.mkdir()
-    desk.begin()
+    desk = begun(folder / "desk")
     with at_a_broker(folder, DeskFleet(desk), StickPlace) as place:  # type: ignore[arg-type]
         place.adopt()
         yield desk, place

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import Signer
 
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, begun
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
 from trainer.release.ceremony import Said
@@ -22,9 +22,7 @@ FIRST = "models/boards/boards-1.bundle"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
-    return made
+    return begun(tmp_path)
 
 
 def keys(desk: Desk, *names: str) -> list[Signer]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from securesystemslib.signer import Signer
 
-from tests.release_desk import Desk
+from tests.release_desk import Desk, begun
 from trainer.release.keys import open_signer
 from trainer.release.passphrases import Secrets
 
@@ -18,8 +18,7 @@ FIRST = "models/boards/boards-1.bundle"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
+    made = begun(tmp_path)
     assert made.release(made.bundle()) == 0
     return made
 

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.errors import BundleTrustError
 from tests.killed_at import killed_at
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, begun
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
 
@@ -17,9 +17,7 @@ FIRST = "models/boards/boards-1.bundle"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
-    return made
+    return begun(tmp_path)
 
 
 def each_death(desk: Desk, work: Callable[[], int]) -> Iterator[int]:

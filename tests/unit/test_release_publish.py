@@ -10,7 +10,7 @@ import pytest
 from appliance.bundle.gate_settings import GateSettings
 from appliance.errors import BundleTrustError, ReplayError
 from appliance.update.assignment import read_assignment
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, begun
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 
@@ -19,9 +19,7 @@ FIRST, SECOND = "models/boards/boards-1.bundle", "models/boards/boards-2.bundle"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
-    return made
+    return begun(tmp_path)
 
 
 @pytest.fixture

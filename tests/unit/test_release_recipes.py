@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from appliance.bundle.container import pack, unpack
 from appliance.bundle.recipe_package import MANIFEST, RECIPE, write_recipe_package
 from appliance.errors import BundleError, BundleTrustError, ConfigError
-from tests.release_desk import Desk, ServedFolder, said
+from tests.release_desk import Desk, ServedFolder, begun, said
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.release.keys import open_signer
@@ -27,9 +27,7 @@ FIRST, SECOND = "recipes/board/board-1.recipe", "recipes/board/board-2.recipe"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
-    return made
+    return begun(tmp_path)
 
 
 @pytest.fixture

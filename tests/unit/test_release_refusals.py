@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.c_compiler import needs_cc
-from tests.release_desk import Desk, said
+from tests.release_desk import Desk, begun, said
 from tests.wall_clock import WallClock
 from trainer.__main__ import main as trainer
 from trainer.release.shelf import Shelf
@@ -20,8 +20,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
+    made = begun(tmp_path)
     assert made.release(made.bundle()) == 0
     return made
 

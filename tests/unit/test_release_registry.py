@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.archive import read_bundle
-from tests.release_desk import Desk
+from tests.release_desk import Desk, begun
 from trainer.mlflow_store import MlflowClient, Model, Store
 
 pytestmark = pytest.mark.long
@@ -21,8 +21,7 @@ def register(desk: Desk, bundle: Path) -> MlflowClient:
 
 
 def test_a_release_is_noted_with_its_place_and_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    desk = Desk(tmp_path, str(tmp_path / "updates"))
-    desk.begin()
+    desk = begun(tmp_path)
     bundle = desk.bundle()
     assert desk.release(bundle, "--track") == 1
     assert "is released, and that is not in the registry" in " ".join(capsys.readouterr().err.split())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BundleTrustError
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, begun
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.release.keys import read_public
@@ -16,8 +16,7 @@ FIRST = "models/boards/boards-1.bundle"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
+    made = begun(tmp_path)
     assert made.release(made.bundle()) == 0
     return made
 

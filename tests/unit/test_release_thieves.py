@@ -11,7 +11,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import TargetFile, Targets
 
 from appliance.errors import BundleTrustError
-from tests.release_desk import Desk, ServedFolder
+from tests.release_desk import Desk, ServedFolder, begun
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.release.keys import open_signer
@@ -27,8 +27,7 @@ ASSIGNED = "assign/ulm/line-1.json"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
+    made = begun(tmp_path)
     assert made.release(made.bundle()) == 0
     assert made.assign("--device", "line-1", "--release", FIRST) == 0
     assert made.verify() == 0

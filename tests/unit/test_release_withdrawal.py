@@ -9,7 +9,7 @@ import pytest
 
 from appliance.errors import BundleTrustError
 from tests.fleet import BACK, NEW, OLD, FleetDesk
-from tests.release_desk import Desk, ServedFolder, said
+from tests.release_desk import Desk, ServedFolder, begun, said
 from tests.update_device import Device
 from tests.update_server import UpdateServer
 from trainer.__main__ import main as trainer
@@ -20,8 +20,7 @@ SIGNERS = ("ci", "quentin", "online")
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path, str(tmp_path / "updates"))
-    made.begin()
+    made = begun(tmp_path)
     for revision in (1, 2):
         assert made.release(made.bundle(revision=revision)) == 0
     return made
