@@ -31,8 +31,9 @@ class Delivery:
     """An action goes at once, by whoever committed its record; records go by a thread of their own, in their order."""
 
     def __init__(
-        self, links: Sequence[Link], outbox: Outbox, clock: Clock, watchdog: Watchdog, *, resend_after_s: float
-    ) -> None:
+        self, links: Sequence[Link], outbox: Outbox, clock: Clock, watchdog: Watchdog, *, resend_after_s: float,
+        most_ahead: int = MOST_AHEAD,
+    ) -> None:  # fmt: skip
         """Deliver to these links.
 
         Args:
@@ -41,12 +42,14 @@ class Delivery:
             clock: its monotonic half decides what is still fresh.
             watchdog: beaten as "deliver".
             resend_after_s: seconds without progress after which delivery starts over; doubled each time in vain.
+            most_ahead: records that may be on their way beyond what a consumer has acknowledged.
         """
         self._links = links
         self._outbox = outbox
         self._clock = clock
         self._watchdog = watchdog
         self._first_resend_ns = self._resend_ns = int(resend_after_s * 1e9)
+        self._most_ahead = most_ahead
         self._news = threading.Event()
         self._turn = threading.RLock()
         self._acting = threading.Lock()
@@ -168,9 +171,9 @@ class Delivery:
     def _next_records(self) -> tuple[int, Sequence[Record]]:
         """Return what goes next, and the number after which it goes; nothing while too much is on its way."""
         handed_seq = self._handed_seq
-        if self._owed_seq and handed_seq >= self._owed_seq + MOST_AHEAD:
+        if self._owed_seq and handed_seq >= self._owed_seq + self._most_ahead:
             here = self._outbox.acknowledged().values()
-            if not any(seq <= handed_seq < seq + MOST_AHEAD for seq in here):
+            if not any(seq <= handed_seq < seq + self._most_ahead for seq in here):
                 beyond = [seq for seq in here if seq > handed_seq]
                 if not beyond:
                     return handed_seq, ()

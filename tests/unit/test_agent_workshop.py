@@ -65,7 +65,7 @@ def test_a_good_release_gets_its_certificate_among_the_stations(folder: Path) ->
     ("plant", "kind", "words"),
     [
         (wrong_normalisation, BundleProofError, "does not do here"),
-        (lambda path: slow_everywhere(path, rounds=400), BundleSlowError, "ms"),
+        (lambda path: slow_everywhere(path, rounds=150), BundleSlowError, "ms"),
         (tiny_bundle, ConfigError, "name it there"),
     ],
 )

@@ -11,10 +11,12 @@ import pytest
 from appliance.events import Action, Reason, Record, Verdict
 from appliance.health import StageWatchdog
 from appliance.ports import LineEvents
-from appliance.stages.deliver import MOST_AHEAD, MOST_REPLAYS, Delivery
+from appliance.stages.deliver import BATCH, MOST_AHEAD, MOST_REPLAYS, Delivery
 from appliance.stores.ledger import SqliteLedger
 from tests.ledger_inspections import open_ledger, store_many
 from tests.line import WAIT_S, SystemClock, eventually
+
+FEW_AHEAD = 5 * BATCH
 
 
 class Wire:
@@ -46,22 +48,25 @@ class Wire:
 class Delivering:
     """A delivery thread over a ledger."""
 
-    def __init__(self, ledger: SqliteLedger, resend_after_s: float) -> None:
+    def __init__(self, ledger: SqliteLedger, resend_after_s: float, most_ahead: int) -> None:
         self.clock = SystemClock()
         self.ledger = ledger
         self.wire = Wire()
         watchdog = StageWatchdog(self.clock, on_hang=lambda stage: None)
-        self.delivery = Delivery([self.wire], ledger, self.clock, watchdog, resend_after_s=resend_after_s)
+        self.delivery = Delivery(
+            [self.wire], ledger, self.clock, watchdog, resend_after_s=resend_after_s, most_ahead=most_ahead
+        )
         self.thread = threading.Thread(target=self.delivery.run)
 
 
 @contextmanager
 def delivering(
-    folder: Path, count: int, consumers: Sequence[str] = ("plant",), resend_after_s: float = 60.0
-) -> Iterator[Delivering]:
+    folder: Path, count: int, consumers: Sequence[str] = ("plant",), resend_after_s: float = 60.0,
+    most_ahead: int = MOST_AHEAD,
+) -> Iterator[Delivering]:  # fmt: skip
     with open_ledger(folder / "ledger.db", consumers) as ledger:
         store_many(ledger, count)
-        running = Delivering(ledger, resend_after_s)
+        running = Delivering(ledger, resend_after_s, most_ahead)
         running.thread.start()
         try:
             yield running
@@ -145,31 +150,33 @@ def test_a_consumer_that_is_away_is_asked_ever_more_rarely(tmp_path: Path) -> No
 
 
 def test_no_more_than_a_bounded_number_of_records_runs_ahead_of_the_oldest_owed_one(tmp_path: Path) -> None:
-    with delivering(tmp_path, MOST_AHEAD + 60) as running:
-        assert eventually(lambda: len(running.wire.seqs()) >= MOST_AHEAD)
+    last = FEW_AHEAD + 3 * BATCH
+    with delivering(tmp_path, last, most_ahead=FEW_AHEAD) as running:
+        assert eventually(lambda: len(running.wire.seqs()) >= FEW_AHEAD)
         ahead = max(running.wire.seqs())
-        assert ahead < MOST_AHEAD + 40
+        assert ahead < FEW_AHEAD + 2 * BATCH
         running.delivery.acknowledged("plant", ahead)
-        assert eventually(lambda: max(running.wire.seqs()) == MOST_AHEAD + 60)
+        assert eventually(lambda: max(running.wire.seqs()) == last)
 
 
 def test_a_consumer_that_is_away_does_not_keep_new_records_from_the_others(tmp_path: Path) -> None:
-    with delivering(tmp_path, MOST_AHEAD + 300, ("present", "away")) as running:
+    last = FEW_AHEAD + 5 * BATCH
+    with delivering(tmp_path, last, ("present", "away"), most_ahead=FEW_AHEAD) as running:
         running.wire.on_record = lambda seq: running.delivery.acknowledged("present", seq)
         running.delivery.start_over()
-        assert eventually(lambda: max(running.wire.seqs(), default=0) == MOST_AHEAD + 300)
+        assert eventually(lambda: max(running.wire.seqs(), default=0) == last)
         running.wire.took.clear()
         running.delivery.start_over()  # it begins with what is owed, but does not send all of it to everybody again
         store_many(running.ledger, 1, prefix="new")
         running.delivery.news()
-        assert eventually(lambda: max(running.wire.seqs(), default=0) == MOST_AHEAD + 301)
-        assert len(running.wire.seqs()) < MOST_AHEAD + 100
+        assert eventually(lambda: max(running.wire.seqs(), default=0) == last + 1)
+        assert len(running.wire.seqs()) < FEW_AHEAD + 3 * BATCH
     assert running.wire.seqs()[0] == 1
 
 
 def test_consumers_that_are_there_get_what_each_owes_although_a_third_is_away(tmp_path: Path) -> None:
-    last, near = 2 * MOST_AHEAD + 300, 2 * MOST_AHEAD
-    with delivering(tmp_path, last, ("far", "near", "away")) as running:
+    last, near = 2 * FEW_AHEAD + 2 * BATCH, 2 * FEW_AHEAD
+    with delivering(tmp_path, last, ("far", "near", "away"), most_ahead=FEW_AHEAD) as running:
         running.delivery.acknowledged("far", last)
         running.delivery.acknowledged("near", near)
         running.wire.took.clear()

@@ -1,5 +1,6 @@
 """Pictures judged at once are judged as one after the other, and really at once where the runtime allows it."""
 
+import math
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainer.metrics import Judged
 from trainer.model import Net
 from trainer.sizes import NetShape
 from trainer.stress import sweep
-from trainer.validate import judge
+from trainer.validate import MOST_PIXELS_AT_ONCE, judge
 
 PATIENCE_S = 60.0
 
@@ -80,7 +81,8 @@ def test_a_net_in_training_judges_as_many_pictures_at_once_as_there_are_cores(sp
 
 
 def test_large_pictures_are_judged_one_by_one_with_all_cores(tmp_path: Path) -> None:
-    write_tiny_deeppcb(tmp_path, {"a": 1, "b": 1}, side_px=2048)
+    two_are_too_large_px = 32 * (math.isqrt(MOST_PIXELS_AT_ONCE // 2) // 32 + 1)
+    write_tiny_deeppcb(tmp_path, {"a": 1, "b": 1}, side_px=two_are_too_large_px)
     threads: list[int] = []
     net = Net(NetShape(1, 1, 16, 1, 16))
     net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
