@@ -86,21 +86,34 @@ def test_a_fleet_of_simulated_devices_holds_a_bad_release_where_it_shows(tmp_pat
     assert found["check"]["nothing_new"]["requests_by_kind"] == {"root": 1.0, "timestamp": 1.0}
 
 
+_ONE_AFTER_THE_OTHER = """
+import runpy, sys
+for call in sys.argv[1:]:
+    name, *sys.argv[1:] = call.split()
+    try:
+        runpy.run_module(f"benchmarks.trainer.{name}", run_name="__main__")
+    except SystemExit as end:
+        print(name, end.code, file=sys.stderr)
+"""
+"""In one process, because what they import takes seconds."""
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "little_data --data nowhere",
-        "release --data nowhere --bundle no.bundle",
-        "taken_again --data nowhere --bundle no.bundle",
-        "deeppcb --data nowhere --holdout a --runs {}",
-    ],
-)
-def test_data_that_cannot_be_measured_is_told_in_words(arguments: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", *f"benchmarks.trainer.{arguments.format(tmp_path)}".split()]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 78
-    assert "nowhere: does not exist" in said.stderr and "Traceback" not in said.stderr
+def test_data_that_cannot_be_measured_is_told_in_words(tmp_path: Path) -> None:
+    calls = {
+        "little_data": "--data nowhere",
+        "release": "--data nowhere --bundle no.bundle",
+        "taken_again": "--data nowhere --bundle no.bundle",
+        "deeppcb": f"--data nowhere --holdout a --runs {tmp_path}",
+    }
+    command = [sys.executable, "-c", _ONE_AFTER_THE_OTHER, *(f"{name} {words}" for name, words in calls.items())]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert "Traceback" not in said
+    for name in calls:
+        words, _, said = said.partition(f"{name} 78\n")
+        assert "nowhere: does not exist" in words, name
+        assert words.splitlines()[-1].startswith(f"benchmarks.trainer.{name}: "), name
+    assert not said
 
 
 @pytest.mark.parametrize(
