@@ -232,8 +232,9 @@ def test_an_agent_that_waits_for_another_process_is_no_hang(tmp_path: Path, name
         with (place.folder / name).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             process = place.start()
+            until(lambda: workers(process), "its worker", PATIENCE_S)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_S / 4)
+                process.wait(2 * SILENCE_S)
         until(lambda: place.in_force() == second, "the release is in force", PATIENCE_S)
         process.terminate()
         process.communicate(timeout=PATIENCE_S)

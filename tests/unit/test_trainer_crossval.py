@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError
+from tests.processes import wait_for_moment
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.crossval import sum_up
@@ -113,8 +114,7 @@ def test_a_killed_cross_validation_goes_on_and_its_folds_that_are_done_stay(
         [sys.executable, "-m", "trainer", *words], env=os.environ | {"PYTHONPATH": str(Path.cwd())}
     )
     try:
-        while process.poll() is None and not (tmp_path / "folds" / "fold2" / "last.pt").is_file():
-            os.sched_yield()
+        wait_for_moment(process, (tmp_path / "folds" / "fold2" / "last.pt").is_file)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import command, spawned
+from tests.processes import command, spawned, wait_for_moment
 from tests.tiny_boards import write_tiny_boards
 from trainer.team import Team, gathered
 
@@ -24,8 +24,7 @@ def _interrupt(moment: "Callable[[subprocess.Popen[str]], object]", *words: str)
         [sys.executable, "-m", "trainer", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    while process.poll() is None and not moment(process):
-        os.sched_yield()
+    wait_for_moment(process, lambda: moment(process))
     others = spawned(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=20)

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ConfigError
+from tests.processes import wait_for_moment
 from tests.tiny_boards import write_tiny_boards
 from trainer.augment import Augment, crop_boxes
 from trainer.checkpoint import Checkpoint, averaged_net, load_checkpoint, save_checkpoint
@@ -331,8 +332,7 @@ def test_a_killed_and_resumed_run_has_the_same_losses_and_ends_with_the_same_wei
     command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path / "data"), str(tmp_path / "killed")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     try:
-        while process.poll() is None and not (tmp_path / "killed" / "last.pt").is_file():
-            os.sched_yield()
+        wait_for_moment(process, (tmp_path / "killed" / "last.pt").is_file)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError
+from tests.processes import wait_for_moment
 from tests.tiny_boards import write_tiny_boards
 from trainer.augment import Augment
 from trainer.checkpoint import load_checkpoint
@@ -85,8 +86,7 @@ def test_a_killed_run_loses_its_patience_where_an_undisturbed_one_does(ended: Pa
     command = [sys.executable, "-c", _KILLED, str(ended / "data"), str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     try:
-        while process.poll() is None and not (tmp_path / "run" / "last.pt").is_file():
-            os.sched_yield()
+        wait_for_moment(process, (tmp_path / "run" / "last.pt").is_file)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError, DeviceError
-from tests.processes import command, spawned
+from tests.processes import command, spawned, wait_for_moment, wait_until
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
@@ -150,8 +150,7 @@ def running(tmp_path: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, str(script), str(tmp_path / "data"), str(tmp_path / "killed")]
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    while process.poll() is None and not (tmp_path / "killed" / "last.pt").is_file():
-        os.sched_yield()
+    wait_for_moment(process, (tmp_path / "killed" / "last.pt").is_file)
     return process
 
 
@@ -166,8 +165,7 @@ def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_lat
     other = _other(running)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    while "spawn_main" in command(other):
-        os.sched_yield()
+    wait_until(lambda: "spawn_main" not in command(other))
     at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
     assert at < 30, "killed too late to show anything"
     words = ["--epochs", "30", "--batch", "8", "--crop", "64", "--width", "8", "--resume"]

@@ -14,6 +14,7 @@ import torch
 from appliance.bundle.archive import read_bundle
 from appliance.errors import ConfigError
 from tests.mlflow_server import MlflowServer
+from tests.processes import wait_for_moment
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import pack
@@ -128,8 +129,7 @@ def test_a_killed_run_goes_on_as_the_same_run(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _KILLED, str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     try:
-        while process.poll() is None and not (tmp_path / "run" / "last.pt").is_file():
-            os.sched_yield()
+        wait_for_moment(process, (tmp_path / "run" / "last.pt").is_file)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -16,6 +16,7 @@ from optuna import create_study
 from optuna.distributions import CategoricalDistribution
 
 from appliance.errors import ConfigError
+from tests.processes import wait_for_moment
 from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main, parser
 from trainer.datasets.reading import read_dataset
@@ -104,8 +105,7 @@ def test_a_killed_search_goes_on_and_repeats_the_trial_that_was_killed(
         [sys.executable, "-m", "trainer", *words], env=os.environ | {"PYTHONPATH": str(Path.cwd())}
     )
     try:
-        while process.poll() is None and not (tmp_path / "search" / "trial0001" / "last.pt").is_file():
-            os.sched_yield()
+        wait_for_moment(process, (tmp_path / "search" / "trial0001" / "last.pt").is_file)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
