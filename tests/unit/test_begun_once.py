@@ -1,6 +1,7 @@
 """A desk that is copied for a test is what it would be if it had been begun there, and nobody else's."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,19 @@ def kinds(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)).partition("record-")[0]: path.stat().st_mode for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("kind", [release_desk, stick_desk], ids=["desk", "stick-desk"])
-def test_a_copied_desk_has_the_files_of_a_begun_one_and_names_only_its_own_folder(tmp_path: Path, kind: object) -> None:
+@pytest.mark.parametrize(
+    ("begin", "copy"),
+    [(release_desk.begin, release_desk.begun), (stick_desk.begin, stick_desk.begun)],
+    ids=["desk", "stick-desk"],
+)
+def test_a_copied_desk_has_the_files_of_a_begun_one_and_names_only_its_own_folder(
+    tmp_path: Path, begin: Callable[[Path], object], copy: Callable[[Path], object]
+) -> None:
     begun_here, copied, another = tmp_path / "begun-here", tmp_path / "copied", tmp_path / "another"
     begun_here.mkdir()
-    kind.begin(begun_here)  # type: ignore[attr-defined]
+    begin(begun_here)
     for folder in (copied, another):
-        kind.begun(folder)  # type: ignore[attr-defined]
+        copy(folder)
     assert kinds(copied) == kinds(begun_here)
     for path in (path for path in begun_here.rglob("*") if path.is_file() and "record-" not in path.name):
         name = path.relative_to(begun_here)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from appliance.errors import StorageError
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S
 from tests.s3_server import BUCKET, CREDENTIALS, S3Server
+from tests.stations import until
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
@@ -192,7 +193,7 @@ def test_a_killed_upload_leaves_no_version_and_the_next_one_sends_the_rest(
     child = subprocess.Popen([sys.executable, "-m", "trainer", *words], env={**os.environ, **server.environment()})
     try:
         assert server.is_full.wait(100)
-        wait_until(lambda: len(server.sent) >= before + 10)  # those that came before are written
+        until(lambda: len(server.sent) >= before + 10, "those that came before are written", PATIENCE_S)
     finally:
         child.kill()
     assert child.wait() < 0

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError, DeviceError
-from tests.processes import command, spawned, wait_for_moment, wait_until
+from tests.processes import PATIENCE_S, command, spawned, wait_for_moment
+from tests.stations import until
 from tests.tiny_boards import write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
@@ -165,7 +166,7 @@ def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_lat
     other = _other(running)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    wait_until(lambda: "spawn_main" not in command(other))
+    until(lambda: "spawn_main" not in command(other), "the other process is gone", PATIENCE_S)
     at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
     assert at < 30, "killed too late to show anything"
     words = ["--epochs", "30", "--batch", "8", "--crop", "64", "--width", "8", "--resume"]
