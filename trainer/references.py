@@ -24,6 +24,17 @@ TURN_DEG = 0.1
 """Spread (standard deviation) of what is left of a misplacement after the alignment, as training shows it."""
 
 
+def misplacement(reference: Path, found: Alignment) -> str:
+    """Say how a picture lies against its reference if a station with usual limits would refuse it; else nothing.
+
+    Args:
+        reference: the file, for the words.
+        found: how it was laid over the picture.
+    """
+    laid = PartAlignment(str(reference), found.shift_px, found.rotation_deg, found.match)
+    return "; ".join(misplacements(laid, LIMITS))
+
+
 class MisplacedPairs:
     """Pictures that a station would not show to the model; each is told once, however often it is loaded."""
 
@@ -31,11 +42,10 @@ class MisplacedPairs:
         self._found: dict[Path, str] = {}
         self._told: set[Path] = set()
 
-    def note(self, sample: Sample, found: Alignment) -> None:
+    def note(self, image: Path, reference: Path, found: Alignment) -> None:
         """Take down a picture if it lies outside the limits."""
-        laid = PartAlignment(str(sample.reference), found.shift_px, found.rotation_deg, found.match)
-        if words := "; ".join(misplacements(laid, LIMITS)):
-            self._found[sample.image] = words
+        if words := misplacement(reference, found):
+            self._found[image] = words
 
     def tell(self) -> None:
         """Warn of the pictures that were noted since the last time: how many, and which is the first."""
@@ -83,7 +93,7 @@ def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None 
     reference = load_picture(sample.reference, channels // 2)
     found = align(reference, picture)
     if own:
-        misplaced_pairs.note(sample, found)
+        misplaced_pairs.note(sample.image, sample.reference, found)
     return with_reference(picture, found.pixels, channels // 2)
 
 

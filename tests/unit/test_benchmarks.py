@@ -21,9 +21,10 @@ from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
 from benchmarks.ledger import fill
 from benchmarks.start import starts
-from benchmarks.trainer import little_data, taken_again, tiles, whole_way
+from benchmarks.trainer import little_data, sound_templates, taken_again, tiles, whole_way
 from benchmarks.trainer.drawn_tiles import KINDS, draw
 from tests.models import spot_picture, tiny_bundle
+from tests.tiny_boards import board, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.source import Source
@@ -103,6 +104,7 @@ def test_data_that_cannot_be_measured_is_told_in_words(tmp_path: Path) -> None:
     calls = {
         "little_data": "--data nowhere",
         "release": "--data nowhere --bundle no.bundle",
+        "sound_templates": "--data nowhere --out sound.txt",
         "taken_again": "--data nowhere --bundle no.bundle",
         "deeppcb": f"--data nowhere --holdout a --runs {tmp_path}",
     }
@@ -162,6 +164,26 @@ def test_a_model_that_compares_with_nothing_is_not_measured_beside_references(tm
     bundle = str(tiny_bundle(tmp_path / "tiny.bundle"))
     with pytest.raises(ConfigError, match="compares with no reference"):
         taken_again.main(["--bundle", bundle, "--data", str(tmp_path / "pcb"), "--json", str(tmp_path / "t.json")])
+
+
+def test_a_template_with_a_speck_that_its_picture_lacks_is_no_good_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_deeppcb(tmp_path / "pcb", {"a": 3}, side_px=96)
+    flawed = tmp_path / "pcb" / "a" / "a" / "1_temp.jpg"
+    for number in range(3):
+        for kind in ("test", "temp"):
+            pixels = board(number)
+            pixels[60:70, 50:60] = 255 if (number, kind) == (1, "temp") else pixels[60:70, 50:60]
+            cv2.imwrite(str(flawed.with_name(f"{number}_{kind}.jpg")), pixels)
+    assert sound_templates.main(["--data", str(tmp_path / "pcb"), "--out", str(tmp_path / "sound.txt")]) == 0
+    listed = (tmp_path / "sound.txt").read_text().split()
+    assert [Path(name).name for name in listed] == ["0_temp.jpg", "2_temp.jpg"]
+    assert f"left out: {flawed}" in capsys.readouterr().out
+    judged = read_dataset(Source(tmp_path / "pcb", good_list=tmp_path / "sound.txt"))
+    assert sorted(sample.image.name for sample in judged.samples if sample.is_good) == ["0_temp.jpg", "2_temp.jpg"]
+    with pytest.raises(ConfigError, match="no picture has another as its reference"):
+        sound_templates.main(["--data", str(write_tiny_boards(tmp_path / "c")), "--out", str(tmp_path / "s.txt")])
 
 
 def test_drawn_tiles_are_the_same_each_time_and_a_data_set_like_a_factory_s(tmp_path: Path) -> None:

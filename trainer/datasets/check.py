@@ -15,6 +15,7 @@ from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 from trainer.datasets.grouping import taken_apart
 from trainer.datasets.label_checks import check_labels
+from trainer.datasets.pair_checks import check_pairs
 from trainer.datasets.picture_checks import check_pictures
 from trainer.datasets.sample import Dataset, Sample
 from trainer.datasets.split import split_by_group, tied_groups
@@ -55,7 +56,7 @@ def check_dataset(
     Raises:
         ConfigError: A group of the holdout does not exist, or nothing would be left on one side.
     """
-    findings = [*check_pictures(examined), *check_labels(examined)]
+    findings = [*check_pictures(examined), *check_pairs(examined), *check_labels(examined)]
     exact, near = copies(examined)
     groups = [picture.group for picture in examined.annotations.pictures]
     held, cases = _held_out(examined, holdout, gone, [(groups[i], groups[j]) for i, j in exact + near])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from appliance.annotations.pictures import LabelledPicture
+from appliance.annotations.pictures import LabelledPicture, TruthBox
 from appliance.bundle.picture import decode
-from appliance.events import utc_now
+from appliance.events import Box, utc_now
 from trainer.datasets.check_style import STYLE
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
@@ -23,7 +23,10 @@ MOST_PICTURES = 12
 """Of one finding; the rest is in the JSON file."""
 
 THUMBNAIL_PX = 280
-_BOX_RGB = (230, 60, 30)
+PLACE_SIDE_PX, PLACE_MARGIN_PX = 120, 20
+"""So much of a picture is shown around a place, at least."""
+
+_BOX_RGB, _PLACE_RGB = (230, 60, 30), (20, 110, 220)
 
 
 def page(examined: Examined, findings: list[Finding], source: Path) -> str:
@@ -113,36 +116,62 @@ def _section(examined: Examined, finding: Finding) -> str:
 
 
 def _case(examined: Examined, case: Case, members: tuple[int, ...]) -> str:
-    pictures = "".join(_figure(examined.annotations.pictures[at]) for at in members)
-    return f"<div class=case><p>{escape(case.says)}</p><div class=pictures>{pictures}</div></div>"
+    figures = ""
+    for picture in (examined.annotations.pictures[at] for at in members):
+        figures += _figure(picture, case.place)
+        if case.place and picture.reference:
+            jpeg = _thumbnail(picture.reference, (), case.place)
+            figures += _shown(picture.reference, jpeg, f"reference of {picture.path.name}")
+    return f"<div class=case><p>{escape(case.says)}</p><div class=pictures>{figures}</div></div>"
 
 
-def _figure(picture: LabelledPicture) -> str:
+def _figure(picture: LabelledPicture, place: Box | None) -> str:
     labels = ", ".join(f"{name} {count}" for name, count in Counter(b.label for b in picture.boxes).items())
-    image = "".join(f'<img src="data:image/jpeg;base64,{data}" alt="">' for data in _thumbnail(picture))
+    jpeg = _thumbnail(picture.path, picture.boxes, place)
+    return _shown(picture.path, jpeg, f"{labels or 'good part'}, group {picture.group}")
+
+
+def _shown(path: Path, jpeg: bytes | None, words: str) -> str:
+    data = base64.b64encode(jpeg or b"").decode()
+    image = f'<img src="data:image/jpeg;base64,{data}" alt="">' if jpeg else "<div class=missing>cannot be shown</div>"
     return (
-        f'<figure title="{escape(str(picture.path))}">{image or "<div class=missing>cannot be shown</div>"}'
-        f"<figcaption>{escape(picture.path.name)}<br><span class=quiet>{escape(labels) or 'good part'}, "
-        f"group {escape(picture.group)}</span></figcaption></figure>"
+        f'<figure title="{escape(str(path))}">{image}<figcaption>{escape(path.name)}<br>'
+        f"<span class=quiet>{escape(words)}</span></figcaption></figure>"
     )
 
 
-def _thumbnail(picture: LabelledPicture) -> Iterator[str]:
-    """Give the picture as base64 of a small JPEG, its boxes drawn; nothing if it cannot be decoded."""
+def _thumbnail(path: Path, boxes: Sequence[TruthBox], place: Box | None) -> bytes | None:
+    """Return the picture as a small JPEG, its boxes drawn; of a place what lies around it, enlarged.
+
+    None if it cannot be decoded, which is a finding of its own.
+    """
     try:
-        pixels = decode(picture.path.read_bytes(), 3)
+        pixels = decode(path.read_bytes(), 3)
     except OSError:
-        return  # it is a finding of its own
+        return None
     if pixels is None:
-        return
-    scale = min(1.0, THUMBNAIL_PX / max(pixels.shape[:2]))
+        return None
+    left, top = 0, 0
+    if place is not None:
+        (left, right), (top, bottom) = (_around(place[i], place[i + 2], pixels.shape[1 - i]) for i in (0, 1))
+        pixels = pixels[top:bottom, left:right]
+    scale = THUMBNAIL_PX / max(pixels.shape[:2])
+    scale = min(1.0, scale) if place is None else scale
     size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
     small = np.ascontiguousarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    for truth in picture.boxes:
-        x1, y1, x2, y2 = (round(side * scale) for side in truth.box)
-        cv2.rectangle(small, (x1 - 2, y1 - 2), (x2 + 1, y2 + 1), _BOX_RGB, 2)
+    for box, colour in [*((truth.box, _BOX_RGB) for truth in boxes), *([(place, _PLACE_RGB)] if place else [])]:
+        x1, x2 = (round((side - left) * scale) for side in box[::2])
+        y1, y2 = (round((side - top) * scale) for side in box[1::2])
+        cv2.rectangle(small, (x1 - 2, y1 - 2), (x2 + 1, y2 + 1), colour, 2)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    yield base64.b64encode(data.tobytes()).decode()
+    return data.tobytes()
+
+
+def _around(low: float, high: float, side_px: int) -> tuple[int, int]:
+    """Return from where to where a side is shown, so that a place is seen with what lies around it."""
+    wanted = max(PLACE_SIDE_PX, round(high - low) + 2 * PLACE_MARGIN_PX)
+    first = max(0, min(round((low + high - wanted) / 2), side_px - wanted))
+    return first, min(side_px, first + wanted)
 
 
 def _anchor(finding: Finding) -> str:

@@ -62,6 +62,11 @@ class Examined:
         both = zip(self.annotations.pictures, self.facts, strict=True)
         return [(at, picture, facts) for at, (picture, facts) in enumerate(both) if isinstance(facts, Facts)]
 
+    def sizes(self) -> dict[Path, tuple[int, int]]:
+        """Return width and height of each picture and reference that can be decoded."""
+        sizes = {picture.path: facts.size for _, picture, facts in self.sound()}
+        return sizes | {path: facts.size for path, facts in self.references.items() if isinstance(facts, Facts)}
+
     def compared(self, reference: Path) -> tuple[int, ...]:
         """Return the indices of the pictures that name a reference."""
         pictures = self.annotations.pictures

@@ -5,15 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from appliance.events import Box
 from trainer.datasets.examination import Examined
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of a finding: says is about just these pictures, which are indices into the annotations."""
+    """One case of a finding.
+
+    Args:
+        pictures: what it is about, as indices into the annotations.
+        says: what, in words.
+        place: where on the picture, in pixels, if its reference is to be seen there, too.
+    """
 
     pictures: tuple[int, ...]
     says: str
+    place: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ def findings_as_dict(examined: Examined, findings: list[Finding]) -> dict[str, A
                 "means": finding.means,
                 "remedy": finding.remedy,
                 "cases": [
-                    {"says": case.says, "pictures": [str(pictures[at].path) for at in case.pictures]}
+                    {"says": case.says, "pictures": [str(pictures[at].path) for at in case.pictures], "box": case.place}
                     for case in finding.cases
                 ],
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainer.datasets.examination import Examined, Facts
+from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 
 
@@ -38,8 +38,7 @@ def check_references(examined: Examined) -> Finding:
 
 
 def _misfits(examined: Examined) -> Iterator[Case]:
-    sizes = {picture.path: facts.size for _, picture, facts in examined.sound()}
-    sizes |= {path: facts.size for path, facts in examined.references.items() if isinstance(facts, Facts)}
+    sizes = examined.sizes()
     for at, picture, facts in examined.sound():
         size = facts.size if picture.reference is None else sizes.get(picture.reference, facts.size)
         if size != facts.size:
