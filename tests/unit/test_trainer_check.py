@@ -211,7 +211,10 @@ def test_a_picture_saved_again_with_other_labels_is_a_contradiction(data: Path) 
     assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["000.png", "again.jpg"]]
 
 
-def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(data: Path) -> None:
+@pytest.mark.parametrize("bbox", [(40, 40, 12, 8), (10, 10, 80, 70)], ids=["tight", "loose"])
+def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(
+    data: Path, bbox: tuple[int, int, int, int]
+) -> None:
     good = board(7)
     bad = good.copy()
     bad[42:46, 42:50] = 255
@@ -220,9 +223,7 @@ def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(data: P
         add(data, name, "family0")
     change(
         data,
-        lambda content: content["annotations"].append(
-            {"id": 900, "image_id": 13, "category_id": 1, "bbox": [40, 40, 12, 8]}
-        ),
+        lambda content: content["annotations"].append({"id": 900, "image_id": 13, "category_id": 1, "bbox": bbox}),
     )
     assert checked(data).keys() == {"warning: near-duplicates"}
 

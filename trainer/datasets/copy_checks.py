@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
+import cv2
 import numpy as np
 
 from appliance.annotations.pictures import LabelledPicture, TruthBox
@@ -21,6 +22,10 @@ from trainer.progress import tracked
 SAME_BOX_IOU = 0.5
 SAME_CONTENT = 0.9
 """Correlation of what two pictures show in a box, above which both show the defect or neither does."""
+
+SAME_CONTRAST, SAME_LEVELS = 0.2, 8.0
+"""If nothing in it differs by more than this share of what they show there from dark to light, or these grey levels: a
+defect that is small in its box leaves the rest of it as it is."""
 
 Pair = tuple[int, int]
 
@@ -146,12 +151,19 @@ def _shown_by_both(boxes: list[TruthBox], one: LabelledPicture, other: LabelledP
     first, second = (load_picture(picture.path, 1)[:, :, 0] for picture in (one, other))
     if first.shape != second.shape:
         return []
-    return [truth for truth in boxes if _likeness(first, second, truth) > SAME_CONTENT]
+    return [truth for truth in boxes if _is_same(first, second, truth)]
 
 
-def _likeness(first: Pixels, second: Pixels, truth: TruthBox) -> float:
+def _is_same(first: Pixels, second: Pixels, truth: TruthBox) -> bool:
+    """Tell whether two pictures show the same in a box, however light they are."""
     x1, y1, x2, y2 = (max(int(side), 0) for side in truth.box)
-    crops = [picture[y1 : y2 + 1, x1 : x2 + 1].astype(np.float64).reshape(-1) for picture in (first, second)]
-    one, other = (crop - crop.mean() if crop.size else crop for crop in crops)
-    length = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / length if length > 0 else 0.0
+    one, other = (picture[y1 : y2 + 1, x1 : x2 + 1].astype(np.float64) for picture in (first, second))
+    if not one.size:
+        return False
+    contrast = min(np.ptp(one), np.ptp(other))
+    one, other = one - one.mean(), other - other.mean()
+    alike, length = float((one * other).sum()), float(np.linalg.norm(one) * np.linalg.norm(other))
+    if length == 0 or alike <= SAME_CONTENT * length:
+        return False
+    left = cv2.GaussianBlur(one - other * (alike / float(np.square(other).sum())), (0, 0), 1.0)
+    return float(np.abs(left).max()) <= max(SAME_CONTRAST * contrast, SAME_LEVELS)
