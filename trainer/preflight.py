@@ -12,6 +12,7 @@ from appliance.errors import ConfigError
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
 from trainer.datasets.examination import is_turned
+from trainer.datasets.pair_checks import held_against, words_of
 from trainer.datasets.picture_checks import LEAST_RANGE
 from trainer.datasets.sample import Dataset, Sample, picture_size, spread
 from trainer.datasets.split import Split
@@ -113,6 +114,8 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
             f"because of a note in the file (EXIF), the first {turned[0]}: boxes that were drawn on what is stored lie "
             "elsewhere then; `trainer data check --report` shows them"
         )
+    if unmarked := _unmarked(split.whole().samples):
+        found.append(unmarked)
     crowded = [sample for sample in split.whole().samples if _most_at_once(sample, geometry) > CANDIDATES]
     if crowded:
         found.append(
@@ -121,6 +124,24 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
             "those that lie together"
         )
     return found
+
+
+def _unmarked(samples: Sequence[Sample]) -> str:
+    """Say how many pictures differ from their reference where nobody marked a defect."""
+    compared = [(item, item.reference) for item in samples if item.reference and item.reference != item.image]
+    looked_at = spread(compared, MOST_LOOKED_AT)
+    differing = []
+    for sample, reference in tracked(looked_at, "comparing with the references"):
+        held = held_against(reference, sample.image, sample.boxes.tolist())
+        if held.differences:
+            differing.append(f"the first {sample.image}: {words_of(held.differences)}")
+    if not differing:
+        return ""
+    return (
+        f"{len(differing)} of {len(looked_at)} pictures that were looked at differ from their reference where nobody "
+        f"marked a defect, {differing[0]}. What shows it is learned and judged as good; `trainer data check --report` "
+        "shows all"
+    )
 
 
 def dimness(pictures: Sequence[NDArray[np.uint8]]) -> str:

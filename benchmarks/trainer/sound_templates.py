@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = list(pairs(examined))
     if not found:
         raise ConfigError(f"{arguments.data}: no picture has another as its reference; name data in DeepPCB's layout")
-    flawed = {pair.reference for pair in found if any(its.is_of_reference for its in pair.differences)}
-    sound = sorted({pair.reference for pair in found} - flawed)
+    flawed = {template for _, template, held in found if any(its.is_of_reference for its in held.differences)}
+    sound = sorted({template for _, template, _ in found} - flawed)
     arguments.out.write_text("".join(f"{path.resolve()}\n" for path in sound))
     for path in sorted(flawed):
         results.print(f"left out: {path}", soft_wrap=True)

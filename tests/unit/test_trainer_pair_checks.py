@@ -8,12 +8,14 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from appliance.annotations.pictures import TruthBox
-from appliance.events import Pixels
+from appliance.events import Box, Pixels
 from appliance.optics.alignment import align
 from tests.references import board, laid_down, write_picture
 from trainer.__main__ import main
 from trainer.datasets.pair_checks import Difference, differences
+from trainer.datasets.reading import read_dataset
+from trainer.datasets.split import split_by_group
+from trainer.preflight import doubts, model_geometry
 
 GOOD = board(1)
 SIDE_PX = GOOD.shape[0]
@@ -34,7 +36,7 @@ def taken(part: Pixels, light: float = 1.0, noise: float = 3.0) -> Pixels:
     return np.clip(part * light + grain, 0, 255).astype(np.uint8)
 
 
-def found(picture: Pixels, reference: Pixels, boxes: tuple[TruthBox, ...] = ()) -> list[Difference]:
+def found(picture: Pixels, reference: Pixels, boxes: tuple[Box, ...] = ()) -> list[Difference]:
     return differences(picture[:, :, 0], align(reference, picture), boxes)
 
 
@@ -68,7 +70,7 @@ def test_what_is_marked_is_no_difference_but_what_lies_beside_it_is() -> None:
     part = with_spot(with_spot(GOOD, 100, 100, 20), 200, 150, 12)
     both = found(part, GOOD)
     assert [round(difference.box[0]) for difference in both] == [100, 200]
-    (other,) = found(part, GOOD, (TruthBox("spot", (98, 98, 122, 122), "here"),))
+    (other,) = found(part, GOOD, ((98, 98, 122, 122),))
     assert other == both[1]
     assert other.words() == "it shows what its reference does not, at x 200 to 212, y 150 to 162"
 
@@ -110,3 +112,10 @@ def test_a_check_lists_them_thickest_first_and_shows_both_pictures_there(tmp_pat
         assert f"<figcaption>{name}<br>" in section
     assert section.count("<img ") == 4
     assert "reference of 4.png" in section
+
+
+def test_a_training_says_so_before_it_begins(tmp_path: Path) -> None:
+    split = split_by_group(read_dataset(write_pairs(tmp_path / "data")), ("2.png",))
+    (words,) = [words for words in doubts(split, model_geometry(split.whole(), 1)) if "reference" in words]
+    assert words.startswith("2 of 6 pictures that were looked at differ from their reference where nobody marked")
+    assert f"the first {tmp_path / 'data' / '1.png'}: it shows what its reference does not, at x 60 to 72" in words

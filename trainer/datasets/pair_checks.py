@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.annotations.pictures import LabelledPicture, TruthBox
+from appliance.annotations.pictures import LabelledPicture
 from appliance.events import Box
 from appliance.optics.alignment import Alignment, align
 from trainer.datasets.examination import Examined
@@ -59,18 +59,14 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A picture held against its reference.
+class Held:
+    """What comes of holding a picture against its reference.
 
     Args:
-        at: index of the picture.
-        reference: the file.
         misplacement: how it lies otherwise than a station takes it, in words; empty if it does not.
         differences: that nobody marked, the thickest first; of what is misplaced none are looked for.
     """
 
-    at: int
-    reference: Path
     misplacement: str
     differences: tuple[Difference, ...]
 
@@ -84,45 +80,42 @@ def check_pairs(examined: Examined) -> Iterator[Finding]:
     Yields:
         One finding per check, also where all is well.
     """
-    found = list(pairs(examined))
+    found = [(at, held) for at, _, held in pairs(examined)]
     yield Finding(
         "pictures that do not lie over their reference",
         False,
         "a station would answer FAULT(misplaced), and not show them to the model",
         "name the right reference, or leave them out",
-        tuple(Case((pair.at,), pair.misplacement) for pair in found if pair.misplacement),
+        tuple(Case((at,), held.misplacement) for at, held in found if held.misplacement),
     )
-    differing = sorted((pair for pair in found if pair.differences), key=lambda pair: -pair.differences[0].thickness_px)
+    differing = [(at, held.differences) for at, held in found if held.differences]
+    differing.sort(key=lambda both: -both[1][0].thickness_px)
     yield Finding(
         "differences that nobody marked",
         False,
         f"by more than {LEAST_DIFFERENCE:.0%} of the contrast, more than {REACH_PX} pixels from any edge, where no box "
         "is: a defect without a box, or a reference that is not good; what shows it is learned and judged as good",
         "mark it, or name a reference without it; a template that has one is no good part: leave it out of --good-list",
-        tuple(_case(pair) for pair in differing),
+        tuple(Case((at,), words_of(found), found[0].box) for at, found in differing),
     )
 
 
-def _case(pair: Pair) -> Case:
-    first, count = pair.differences[0], len(pair.differences)
-    return Case((pair.at,), first.words() + (f"; {count} such places" if count > 1 else ""), first.box)
+def words_of(found: Sequence[Difference]) -> str:
+    """Say where the thickest of a picture's differences is, and how many there are."""
+    return found[0].words() + (f"; {len(found)} such places" if len(found) > 1 else "")
 
 
-def pairs(examined: Examined) -> Iterator[Pair]:
-    """Hold each picture against its reference, laid over it as on the device.
+def pairs(examined: Examined) -> Iterator[tuple[int, Path, Held]]:
+    """Hold all pictures against their references.
 
     Args:
         examined: all pictures; those that are their own reference, or cannot be compared, are left out.
 
     Yields:
-        The pairs, in order.
+        Index of a picture, its reference, and what comes of it; in order.
     """
     for at, picture, reference in tracked(list(_comparable(examined)), "comparing with the references"):
-        shown = load_picture(picture.path, 1)
-        laid = align(load_picture(reference, 1), shown)
-        words = misplacement(reference, laid)
-        found = () if words else tuple(differences(shown[:, :, 0], laid, picture.boxes))
-        yield Pair(at, reference, words, found)
+        yield at, reference, held_against(reference, picture.path, [truth.box for truth in picture.boxes])
 
 
 def _comparable(examined: Examined) -> Iterator[tuple[int, LabelledPicture, Path]]:
@@ -133,7 +126,24 @@ def _comparable(examined: Examined) -> Iterator[tuple[int, LabelledPicture, Path
             yield at, picture, path
 
 
-def differences(picture: Grey, laid: Alignment, boxes: Sequence[TruthBox]) -> list[Difference]:
+def held_against(reference: Path, image: Path, boxes: Sequence[Box]) -> Held:
+    """Hold a picture against its reference, laid over it as on the device.
+
+    Args:
+        reference: of the same size.
+        image: the picture.
+        boxes: of the marked defects, x1, y1, x2, y2 in pixels.
+
+    Raises:
+        ConfigError: A file is missing or damaged.
+    """
+    shown = load_picture(image, 1)
+    laid = align(load_picture(reference, 1), shown)
+    words = misplacement(reference, laid)
+    return Held(words, () if words else tuple(differences(shown[:, :, 0], laid, boxes)))
+
+
+def differences(picture: Grey, laid: Alignment, boxes: Sequence[Box]) -> list[Difference]:
     """Find where a picture and its reference differ and no box is.
 
     Args:
@@ -170,7 +180,7 @@ def _alone(one: Grey, other: Grey) -> Grey:
     return np.asarray(cv2.max(above, below), np.uint8)
 
 
-def _cover(there: Grey, laid: Alignment, boxes: Sequence[TruthBox]) -> None:
+def _cover(there: Grey, laid: Alignment, boxes: Sequence[Box]) -> None:
     """Take out what is marked, and the border, where the reference ends that was moved."""
     height, width = there.shape
     turned_px = math.radians(abs(laid.rotation_deg)) * math.hypot(height, width) / 2
@@ -178,7 +188,7 @@ def _cover(there: Grey, laid: Alignment, boxes: Sequence[TruthBox]) -> None:
     inner = there[margin:-margin, margin:-margin].copy()
     there[:] = 0
     there[margin:-margin, margin:-margin] = inner
-    for truth in boxes:
-        x1, y1 = (max(0, math.floor(side) - REACH_PX) for side in truth.box[:2])
-        x2, y2 = (math.ceil(side) + REACH_PX for side in truth.box[2:])
+    for box in boxes:
+        x1, y1 = (max(0, math.floor(side) - REACH_PX) for side in box[:2])
+        x2, y2 = (math.ceil(side) + REACH_PX for side in box[2:])
         there[y1:y2, x1:x2] = 0
