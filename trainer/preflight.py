@@ -12,7 +12,7 @@ from appliance.errors import ConfigError
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
 from trainer.datasets.examination import is_turned
-from trainer.datasets.pair_checks import held_against, words_of
+from trainer.datasets.pair_checks import compare_all, pairs_of
 from trainer.datasets.picture_checks import LEAST_RANGE
 from trainer.datasets.sample import Dataset, Sample, picture_size, spread
 from trainer.datasets.split import Split
@@ -128,19 +128,16 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
 
 def _unmarked(samples: Sequence[Sample]) -> str:
     """Say how many pictures differ from their reference where nobody marked a defect."""
-    compared = [(item, item.reference) for item in samples if item.reference and item.reference != item.image]
-    looked_at = spread(compared, MOST_LOOKED_AT)
-    differing = []
-    for sample, reference in tracked(looked_at, "comparing with the references"):
-        held = held_against(reference, sample.image, sample.boxes.tolist())
-        if held.differences:
-            differing.append(f"the first {sample.image}: {words_of(held.differences)}")
+    pairs = spread(pairs_of(samples), MOST_LOOKED_AT)
+    done = [(image, found) for (image, _, _), found in zip(pairs, compare_all(pairs), strict=True) if not found.refused]
+    differing = [(image, found) for image, found in done if found.differences]
     if not differing:
         return ""
+    image, first = differing[0]
     return (
-        f"{len(differing)} of {len(looked_at)} pictures that were looked at differ from their reference where nobody "
-        f"marked a defect, {differing[0]}. What shows it is learned and judged as good; `trainer data check --report` "
-        "shows all"
+        f"{len(differing)} of {len(done)} pictures that were compared differ from their reference where nobody marked "
+        f"a defect, the first {image}: {first.words()}. What shows it is learned and judged as good; "
+        "`trainer data check` lists all"
     )
 
 

@@ -1,8 +1,9 @@
-"""List DeepPCB's templates that show nothing but what their tested picture shows, too, for `--good-list`.
+"""List DeepPCB's templates without those that show what their tested picture does not, for `--good-list`.
 
 `python -m benchmarks.trainer.sound_templates --data FOLDER --out FILE`: a template with a speck or a hair of its own is
-no good part, and its tested picture, of the same board, tells: no net has a say in it (`trainer data check` lists such
-differences).
+no good part, and its tested picture, of the same board, tells: no net has a say in it. `trainer data check` lists these
+differences, and what it does not look at is not looked at here: what lies in a box, at the border, or where the two
+cannot be laid over each other.
 """
 
 import argparse
@@ -13,8 +14,8 @@ from pathlib import Path
 from appliance.errors import ConfigError
 from benchmarks.mistakes import tell_mistakes
 from trainer.datasets import source
-from trainer.datasets.examination import examine
-from trainer.datasets.pair_checks import pairs
+from trainer.datasets.pair_checks import compare_all, pairs_of
+from trainer.datasets.reading import read_dataset
 from trainer.progress import results
 
 
@@ -24,16 +25,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="the list")
     arguments = parser.parse_args(argv)
-    examined = examine(source.source_of(arguments).annotations())
-    found = list(pairs(examined))
-    if not found:
+    samples = read_dataset(source.source_of(arguments)).samples
+    pairs = pairs_of(samples)
+    if not pairs:
         raise ConfigError(f"{arguments.data}: no picture has another as its reference; name data in DeepPCB's layout")
-    flawed = {template for _, template, held in found if any(its.is_of_reference for its in held.differences)}
-    sound = sorted({template for _, template, _ in found} - flawed)
+    compared = list(zip([template for _, template, _ in pairs], compare_all(pairs), strict=True))
+    flawed = {template for template, done in compared if any(its.is_of_reference for its in done.differences)}
+    sound = sorted({template for template, _ in compared} - flawed)
+    unknown = {template for template, done in compared if done.refused}
     arguments.out.write_text("".join(f"{path.resolve()}\n" for path in sound))
     for path in sorted(flawed):
         results.print(f"left out: {path}", soft_wrap=True)
-    results.print(f"{arguments.out}: {len(sound)} templates; {len(flawed)} left out", soft_wrap=True)
+    results.print(
+        f"{arguments.out}: {len(sound)} templates, {len(unknown)} of which cannot be compared; {len(flawed)} left out",
+        soft_wrap=True,
+    )
     return 0
 
 

@@ -203,6 +203,22 @@ def test_a_copy_with_other_labels_is_a_contradiction(data: Path) -> None:
     assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["000.png", "copy.png"]]
 
 
+@pytest.mark.parametrize(("light", "shift_px"), [(1.0, 1), (0.5, 0), (1.3, 0)])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_copy_under_other_light_or_a_pixel_aside_with_other_labels_is_a_contradiction(
+    data: Path, light: float, shift_px: int, is_first: bool
+) -> None:
+    bad = board(7)
+    bad[42:50, 42:52] = 190
+    again = np.clip(np.roll(bad, shift_px, axis=1) * light, 0, 255).astype(np.uint8)
+    for name, pixels in (("a.png", bad), ("b.png", again)):
+        cv2.imwrite(str(data / name), pixels)
+        add(data, name, "family0")
+    mark = {"id": 900, "image_id": 12 if is_first else 13, "category_id": 1, "bbox": [36, 36, 22, 20]}
+    change(data, lambda content: content["annotations"].append(mark))
+    assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["a.png", "b.png"]]
+
+
 def test_a_picture_saved_again_with_other_labels_is_a_contradiction(data: Path) -> None:
     cv2.imwrite(str(data / "again.jpg"), load_picture(data / "000.png", 3))
     add(data, "again.jpg", "family0", like=0)

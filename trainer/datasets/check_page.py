@@ -11,12 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from appliance.annotations.pictures import LabelledPicture, TruthBox
+from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.picture import decode
-from appliance.events import Box, utc_now
+from appliance.events import Box, Pixels, utc_now
 from trainer.datasets.check_style import STYLE
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
+from trainer.datasets.pair_checks import lay_over
 from trainer.progress import tracked
 
 MOST_PICTURES = 12
@@ -27,6 +28,9 @@ PLACE_SIDE_PX, PLACE_MARGIN_PX = 120, 20
 """So much of a picture is shown around a place, at least."""
 
 _BOX_RGB, _PLACE_RGB = (230, 60, 30), (20, 110, 220)
+
+Framed = tuple[Box, tuple[int, int, int]]
+"""What is framed, and in which colour."""
 
 
 def page(examined: Examined, findings: list[Finding], source: Path) -> str:
@@ -116,41 +120,46 @@ def _section(examined: Examined, finding: Finding) -> str:
 
 
 def _case(examined: Examined, case: Case, members: tuple[int, ...]) -> str:
-    figures = ""
-    for picture in (examined.annotations.pictures[at] for at in members):
-        figures += _figure(picture, case.place)
-        if case.place and picture.reference:
-            jpeg = _thumbnail(picture.reference, (), case.place)
-            figures += _shown(picture.reference, jpeg, f"reference of {picture.path.name}")
+    figures = "".join(_figures(examined.annotations.pictures[at], case) for at in members)
     return f"<div class=case><p>{escape(case.says)}</p><div class=pictures>{figures}</div></div>"
 
 
-def _figure(picture: LabelledPicture, place: Box | None) -> str:
+def _figures(picture: LabelledPicture, case: Case) -> str:
+    """Return the picture, and its reference if the case is about that, too: of a place laid over the picture."""
     labels = ", ".join(f"{name} {count}" for name, count in Counter(b.label for b in picture.boxes).items())
-    jpeg = _thumbnail(picture.path, picture.boxes, place)
-    return _shown(picture.path, jpeg, f"{labels or 'good part'}, group {picture.group}")
+    colours = [*((truth.box, _BOX_RGB) for truth in picture.boxes), *((box, _PLACE_RGB) for box in case.boxes)]
+    place = case.boxes[0] if case.boxes else None
+    words = f"{labels or 'good part'}, group {picture.group}"
+    figure = _figure(picture.path, _decoded(picture.path), colours, place, words)
+    reference = picture.reference if case.has_reference else None
+    if reference is None:
+        return figure
+    pixels = lay_over(picture.path, reference)[1].pixels if place else _decoded(reference)
+    own = [(box, _PLACE_RGB) for box in case.boxes]
+    return figure + _figure(reference, pixels, own, place, f"reference of {picture.path.name}")
 
 
-def _shown(path: Path, jpeg: bytes | None, words: str) -> str:
-    data = base64.b64encode(jpeg or b"").decode()
-    image = f'<img src="data:image/jpeg;base64,{data}" alt="">' if jpeg else "<div class=missing>cannot be shown</div>"
+def _decoded(path: Path) -> Pixels | None:
+    """Return a picture in colour; None if it cannot be decoded, which is a finding of its own."""
+    try:
+        return decode(path.read_bytes(), 3)
+    except OSError:
+        return None
+
+
+def _figure(path: Path, pixels: Pixels | None, boxes: Sequence[Framed], place: Box | None, words: str) -> str:
+    image = "<div class=missing>cannot be shown</div>"
+    if pixels is not None:
+        data = base64.b64encode(_thumbnail(pixels, boxes, place)).decode()
+        image = f'<img src="data:image/jpeg;base64,{data}" alt="">'
     return (
         f'<figure title="{escape(str(path))}">{image}<figcaption>{escape(path.name)}<br>'
         f"<span class=quiet>{escape(words)}</span></figcaption></figure>"
     )
 
 
-def _thumbnail(path: Path, boxes: Sequence[TruthBox], place: Box | None) -> bytes | None:
-    """Return the picture as a small JPEG, its boxes drawn; of a place what lies around it, enlarged.
-
-    None if it cannot be decoded, which is a finding of its own.
-    """
-    try:
-        pixels = decode(path.read_bytes(), 3)
-    except OSError:
-        return None
-    if pixels is None:
-        return None
+def _thumbnail(pixels: Pixels, boxes: Sequence[Framed], place: Box | None) -> bytes:
+    """Return a picture as a small JPEG, its boxes drawn; of a place what lies around it, enlarged."""
     left, top = 0, 0
     if place is not None:
         (left, right), (top, bottom) = (_around(place[i], place[i + 2], pixels.shape[1 - i]) for i in (0, 1))
@@ -159,7 +168,7 @@ def _thumbnail(path: Path, boxes: Sequence[TruthBox], place: Box | None) -> byte
     scale = min(1.0, scale) if place is None else scale
     size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
     small = np.ascontiguousarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    for box, colour in [*((truth.box, _BOX_RGB) for truth in boxes), *([(place, _PLACE_RGB)] if place else [])]:
+    for box, colour in boxes:
         x1, x2 = (round((side - left) * scale) for side in box[::2])
         y1, y2 = (round((side - top) * scale) for side in box[1::2])
         cv2.rectangle(small, (x1 - 2, y1 - 2), (x2 + 1, y2 + 1), colour, 2)

@@ -12,6 +12,7 @@ import numpy as np
 from appliance.annotations.pictures import LabelledPicture, TruthBox
 from appliance.bundle.matching import iou
 from appliance.events import Pixels
+from appliance.optics.alignment import align
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, SCALED_LIKENESS, SHIFTED_HASH_DISTANCE, alike
@@ -148,22 +149,23 @@ def _unmatched(first: tuple[TruthBox, ...], second: tuple[TruthBox, ...]) -> lis
 
 
 def _shown_by_both(boxes: list[TruthBox], one: LabelledPicture, other: LabelledPicture) -> list[TruthBox]:
-    first, second = (load_picture(picture.path, 1)[:, :, 0] for picture in (one, other))
+    first, second = (load_picture(picture.path, 1) for picture in (one, other))
     if first.shape != second.shape:
         return []
-    return [truth for truth in boxes if _is_same(first, second, truth)]
+    laid = align(second, first).pixels
+    return [truth for truth in boxes if _is_same(first[:, :, 0], laid[:, :, 0], truth)]
 
 
 def _is_same(first: Pixels, second: Pixels, truth: TruthBox) -> bool:
     """Tell whether two pictures show the same in a box, however light they are."""
     x1, y1, x2, y2 = (max(int(side), 0) for side in truth.box)
     one, other = (picture[y1 : y2 + 1, x1 : x2 + 1].astype(np.float64) for picture in (first, second))
-    if not one.size:
+    if not one.size or not one.std() or not other.std():
         return False
-    contrast = min(np.ptp(one), np.ptp(other))
-    one, other = one - one.mean(), other - other.mean()
-    alike, length = float((one * other).sum()), float(np.linalg.norm(one) * np.linalg.norm(other))
-    if length == 0 or alike <= SAME_CONTENT * length:
+    levels = float(np.sqrt(one.std() * other.std()))
+    one, other = ((crop - crop.mean()) / crop.std() for crop in (one, other))
+    if (one * other).mean() <= SAME_CONTENT:
         return False
-    left = cv2.GaussianBlur(one - other * (alike / float(np.square(other).sum())), (0, 0), 1.0)
-    return float(np.abs(left).max()) <= max(SAME_CONTRAST * contrast, SAME_LEVELS)
+    contrast = (np.ptp(one) + np.ptp(other)) / 2
+    left = np.abs(cv2.GaussianBlur(one - other, (0, 0), 1.0)).max()
+    return bool(left <= max(SAME_CONTRAST * contrast, SAME_LEVELS / levels))

@@ -16,12 +16,14 @@ class Case:
     Args:
         pictures: what it is about, as indices into the annotations.
         says: what, in words.
-        place: where on the picture, in pixels, if its reference is to be seen there, too.
+        boxes: where on the picture, in pixels, what it is about most first; empty if it is about all of it.
+        has_reference: whether it is about the picture's reference, too.
     """
 
     pictures: tuple[int, ...]
     says: str
-    place: Box | None = None
+    boxes: tuple[Box, ...] = ()
+    has_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,11 @@ def findings_as_dict(examined: Examined, findings: list[Finding]) -> dict[str, A
                 "means": finding.means,
                 "remedy": finding.remedy,
                 "cases": [
-                    {"says": case.says, "pictures": [str(pictures[at].path) for at in case.pictures], "box": case.place}
+                    {
+                        "says": case.says,
+                        "pictures": [str(pictures[at].path) for at in case.pictures],
+                        "boxes": case.boxes,
+                    }
                     for case in finding.cases
                 ],
             }

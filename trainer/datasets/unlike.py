@@ -1,0 +1,140 @@
+"""Where two pictures of one part show it unlike each other, whatever the exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.events import Box, Pixels
+from appliance.optics.alignment import Alignment
+
+REACH_PX = 3
+"""An edge may lie so far in x and y from where the other picture has it, frayed or not quite in place."""
+
+THICKNESS_PX = 3
+"""Of what is left then; a thinner rest is an edge that lies a little farther off, or noise."""
+
+LEAST_DIFFERENCE = 0.25
+"""Of all that a picture shows from dark to light (without the outermost hundredth)."""
+
+LEAST_GREY_LEVELS = 32.0
+"""However little a picture shows from dark to light."""
+
+SHARE_OF_A_BOX = 0.5
+"""Of a difference: it is marked if so much of it lies in a box."""
+
+FITS, LEAST_SPREAD, MOST_GAIN = 4, 2.0, 2.0
+"""How often the exposure is fitted to what fits; grey levels below which a picture says nothing of it; its largest."""
+
+Grey = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A place that one of two pictures shows otherwise.
+
+    Args:
+        box: around it, in pixels of the picture.
+        thickness_px: of its thickest part; the rest of an edge that lies elsewhere may be long, and is thin.
+        is_of_reference: whether it is the reference that shows something there, as far as one can tell.
+    """
+
+    box: Box
+    thickness_px: float
+    is_of_reference: bool
+
+    def words(self) -> str:
+        """Say where it is, and which of the two shows it."""
+        x1, y1, x2, y2 = (round(side) for side in self.box)
+        which = (
+            "its reference shows what it does not" if self.is_of_reference else "it shows what its reference does not"
+        )
+        return f"{which}, at x {x1} to {x2}, y {y1} to {y2}"
+
+
+def differences(picture: Pixels, laid: Alignment, boxes: Sequence[Box]) -> list[Difference]:
+    """Find where a picture and its reference differ and no box is, whatever the exposure.
+
+    Args:
+        picture: uint8 [height, width, 1 or 3].
+        laid: the reference in the picture's place.
+        boxes: of what is marked; REACH_PX around them is theirs.
+
+    Returns:
+        The places, the thickest first.
+    """
+    shown = picture, laid.pixels
+    if all((pixels == pixels[:, :, :1]).all() for pixels in shown):  # no colour
+        shown = picture[:, :, :1], laid.pixels[:, :, :1]
+    picture, reference = shown[0], _as_bright(shown[1], shown[0])
+    low, high = np.percentile(picture[::4, ::4], (1, 99))
+    least = max(LEAST_GREY_LEVELS, LEAST_DIFFERENCE * float(high - low))
+    of_picture, of_reference = (_alone(*both) > least for both in ((picture, reference), (reference, picture)))
+    there = (of_picture | of_reference).astype(np.uint8) & _covered(laid)
+    thick = np.ones((THICKNESS_PX, THICKNESS_PX), np.uint8)
+    there = np.asarray(cv2.morphologyEx(there, cv2.MORPH_OPEN, thick), np.uint8)
+    _, numbers, places, _ = cv2.connectedComponentsWithStats(there, connectivity=8)
+    marked = _marked(there.shape, boxes)
+    found = []
+    for number, (x, y, width, height, pixels) in enumerate(places.tolist()[1:], 1):
+        place = np.s_[y : y + height, x : x + width]
+        its = numbers[place] == number
+        if (marked[place] & its).sum() >= SHARE_OF_A_BOX * pixels:
+            continue
+        is_of_reference = bool((of_reference[place] & its).sum() > (of_picture[place] & its).sum())
+        depths_px = cv2.distanceTransform(np.pad(its, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        found.append(Difference((x, y, x + width, y + height), 2 * float(depths_px.max()) - 1, is_of_reference))
+    return sorted(found, key=lambda difference: -difference.thickness_px)
+
+
+def _as_bright(reference: Pixels, picture: Pixels) -> Pixels:
+    """Return the reference with the picture's exposure: in each channel spread and mean of what both show alike."""
+    fitted = [
+        _fitted(*(pixels[:, :, channel] for pixels in (reference, picture))) for channel in range(picture.shape[2])
+    ]
+    return np.stack(fitted, axis=2)
+
+
+def _fitted(reference: Grey, picture: Grey) -> Grey:
+    one, other = (pixels[::4, ::4].astype(np.float64).ravel() for pixels in (reference, picture))
+    alike = np.ones(one.size, bool)
+    gain, offset = 1.0, 0.0
+    for _ in range(FITS):
+        spread, wanted = one[alike].std(), other[alike].std()
+        gain = float(np.clip(wanted / spread, 1 / MOST_GAIN, MOST_GAIN)) if min(spread, wanted) >= LEAST_SPREAD else 1.0
+        offset = float(other[alike].mean() - gain * one[alike].mean())
+        left = np.abs(other - gain * one - offset)
+        alike = left <= 2.5 * np.median(left) + 1.0
+    return np.asarray(np.clip(np.rint(gain * reference + offset), 0, 255), np.uint8)
+
+
+def _alone(one: Pixels, other: Pixels) -> Grey:
+    """Return by how much each pixel of one lies outside all that the other shows within REACH_PX, in some channel."""
+    near = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
+    above, below = cv2.subtract(one, cv2.dilate(other, near)), cv2.subtract(cv2.erode(other, near), one)
+    return np.asarray(np.maximum(above, below).reshape(*one.shape[:2], -1).max(axis=2), np.uint8)
+
+
+def _covered(laid: Alignment) -> Grey:
+    """Return 1 where the moved reference still shows something, a border of REACH_PX less; uint8 [height, width]."""
+    height, width = laid.pixels.shape[:2]
+    motion = np.array(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -laid.rotation_deg, 1.0))
+    motion[:, 2] += np.array(laid.shift_px)
+    there = cv2.warpAffine(np.ones((height, width), np.uint8), motion, (width, height), flags=cv2.INTER_NEAREST)
+    near = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
+    return np.asarray(cv2.erode(there, near, borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8)
+
+
+def _marked(shape: tuple[int, ...], boxes: Sequence[Box]) -> NDArray[np.bool_]:
+    there = np.zeros(shape, bool)
+    for x1, y1, x2, y2 in boxes:
+        rows, columns = (
+            slice(max(0, int(low) - REACH_PX), max(0, int(np.ceil(high)) + REACH_PX))
+            for low, high in ((y1, y2), (x1, x2))
+        )
+        there[rows, columns] = True
+    return there
