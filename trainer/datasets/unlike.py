@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from appliance.events import Box, Pixels
 from appliance.optics.alignment import Alignment
+from trainer.datasets.exposure import as_bright
 
 REACH_PX = 3
 """An edge may lie so far in x and y from where the other picture has it, frayed or not quite in place."""
@@ -26,9 +27,6 @@ LEAST_GREY_LEVELS = 32.0
 
 SHARE_OF_A_BOX = 0.5
 """Of a difference: it is marked if so much of it lies in a box."""
-
-FITS, LEAST_SPREAD, MOST_GAIN = 4, 2.0, 2.0
-"""How often the exposure is fitted to what fits; grey levels below which a picture says nothing of it; its largest."""
 
 Grey = NDArray[np.uint8]
 
@@ -70,7 +68,7 @@ def differences(picture: Pixels, laid: Alignment, boxes: Sequence[Box]) -> list[
     shown = picture, laid.pixels
     if all((pixels == pixels[:, :, :1]).all() for pixels in shown):  # no colour
         shown = picture[:, :, :1], laid.pixels[:, :, :1]
-    picture, reference = shown[0], _as_bright(shown[1], shown[0])
+    picture, reference = shown[0], as_bright(shown[1], shown[0])
     low, high = np.percentile(picture[::4, ::4], (1, 99))
     least = max(LEAST_GREY_LEVELS, LEAST_DIFFERENCE * float(high - low))
     of_picture, of_reference = (_alone(*both) > least for both in ((picture, reference), (reference, picture)))
@@ -89,27 +87,6 @@ def differences(picture: Pixels, laid: Alignment, boxes: Sequence[Box]) -> list[
         depths_px = cv2.distanceTransform(np.pad(its, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         found.append(Difference((x, y, x + width, y + height), 2 * float(depths_px.max()) - 1, is_of_reference))
     return sorted(found, key=lambda difference: -difference.thickness_px)
-
-
-def _as_bright(reference: Pixels, picture: Pixels) -> Pixels:
-    """Return the reference with the picture's exposure: in each channel spread and mean of what both show alike."""
-    fitted = [
-        _fitted(*(pixels[:, :, channel] for pixels in (reference, picture))) for channel in range(picture.shape[2])
-    ]
-    return np.stack(fitted, axis=2)
-
-
-def _fitted(reference: Grey, picture: Grey) -> Grey:
-    one, other = (pixels[::4, ::4].astype(np.float64).ravel() for pixels in (reference, picture))
-    alike = np.ones(one.size, bool)
-    gain, offset = 1.0, 0.0
-    for _ in range(FITS):
-        spread, wanted = one[alike].std(), other[alike].std()
-        gain = float(np.clip(wanted / spread, 1 / MOST_GAIN, MOST_GAIN)) if min(spread, wanted) >= LEAST_SPREAD else 1.0
-        offset = float(other[alike].mean() - gain * one[alike].mean())
-        left = np.abs(other - gain * one - offset)
-        alike = left <= 2.5 * np.median(left) + 1.0
-    return np.asarray(np.clip(np.rint(gain * reference + offset), 0, 255), np.uint8)
 
 
 def _alone(one: Pixels, other: Pixels) -> Grey:
