@@ -36,6 +36,7 @@ from trainer.datasets.reading import dataset_digest
 from trainer.datasets.sample import Dataset, load_picture, spread
 from trainer.datasets.split import Split, split_by_group
 from trainer.evaluate import BundleRunner, Report, judge_samples, report
+from trainer.gallery import sure_on_good
 from trainer.golden import GOLDEN_IMAGES, choose_golden, settle
 from trainer.graph import ContractNet, run_torch, to_onnx
 from trainer.intervals import Share
@@ -121,7 +122,7 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A written bundle with what was found out about it."""
+    """A written bundle with what was found out about it; suspects: good parts that may be bad, in words."""
 
     bundle: Bundle
     report: Report
@@ -130,13 +131,14 @@ class Exported:
     box_difference_px: float
     choice: Choice
     variants: Variants
+    suspects: str
 
     def doubts(self) -> list[str]:
         """Return in words what a person should beware of."""
         nothing, few = decides_nothing(self.bundle), lacking(self.bundle.golden)
         useless = nothing and f"{nothing}: no device will run this bundle; raise --golden, or train longer"
         more = few and f"{few}; hold out more or other groups (trainer train --holdout) and see `appliance check`"
-        return [words for words in (self.choice.doubt, useless, more) if words]
+        return [words for words in (self.choice.doubt, self.suspects, useless, more) if words]
 
 
 def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) -> Exported:
@@ -197,7 +199,8 @@ def export(run: Path, dataset: Dataset, options: ExportOptions, target: Path) ->
         ),
         variants=variants.models(),
     )
-    return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice, variants)
+    suspects = sure_on_good(judged, split.validation.samples)
+    return Exported(bundle, figures, calibration, score_difference, box_difference_px, choice, variants, suspects)
 
 
 def _golden(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from appliance.events import Box
 from appliance.optics.detections import ious
+from trainer.datasets.sample import Sample
 from trainer.metrics import PROTOCOL_IOU, Judged, Matched
 
 MOST_CASES = 12
@@ -65,16 +67,40 @@ def find_cases(judged: list[Judged], names: tuple[str, ...], limits: NDArray[np.
         counts = part.scores >= limits[part.labels]
         for number in np.flatnonzero(~is_found):
             _look_at_missed(found, picture, part, (overlap[:, number], counts, is_wrong, int(number)), names)
-        for alone in np.flatnonzero(counts & (overlap.max(axis=1, initial=0.0) <= PROTOCOL_IOU)):
+        is_sure = part.scores >= SURE  # whatever the limit, which such labels push up
+        for alone in np.flatnonzero((counts | is_sure) & (overlap.max(axis=1, initial=0.0) <= PROTOCOL_IOU)):
             words = f"{names[part.labels[alone]]} {part.scores[alone]:.2f}"
             case = Case(picture, as_box(part.boxes[alone]), words, float(part.scores[alone]))
-            found["Seen where nothing is"].append(case)
-            if case.weight >= SURE:
+            if counts[alone]:
+                found["Seen where nothing is"].append(case)
+            if is_sure[alone]:
                 where = "" if len(part.true_labels) else " on a good part"
                 found[_AGAIN].append(replace(case, words=f"{words}{where}"))
     return {
         heading: sorted(cases, key=lambda case: -case.weight)[:MOST_CASES] for heading, cases in found.items() if cases
     }
+
+
+def sure_on_good(judged: list[Judged], samples: Sequence[Sample]) -> str:
+    """Say which good parts the model is sure to be bad: they may be, and then they push the limit past real defects.
+
+    Args:
+        judged: parts with calibrated scores.
+        samples: the same parts.
+
+    Returns:
+        The words; empty if there are none.
+    """
+    both = [(float(part.scores.max(initial=0.0)), at) for at, part in enumerate(judged) if not len(part.true_labels)]
+    sure = sorted((each for each in both if each[0] >= SURE), reverse=True)
+    if not sure:
+        return ""
+    score, first = sure[0]
+    return (
+        f"{len(sure)} of {len(both)} good parts have a detection with a score of {SURE:g} or more, the first "
+        f"{samples[first].image} ({score:.3f}): look whether they are good (`trainer evaluate --report` shows them). "
+        "One that is not pushes the limit up, past defects that it should reject"
+    )
 
 
 def _look_at_missed(

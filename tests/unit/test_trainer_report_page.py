@@ -12,7 +12,8 @@ import pytest
 from tests.models import tiny_bundle
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.__main__ import main
-from trainer.gallery import find_cases
+from trainer.datasets.sample import Sample
+from trainer.gallery import find_cases, sure_on_good
 from trainer.metrics import Judged, Matched
 from trainer.page import Page, cut_out
 
@@ -66,6 +67,20 @@ def test_labels_that_contradict_what_is_surely_seen_are_to_be_looked_at_again() 
         (0, "open 0.97 on a good part"),
         (1, "open, taken for short 0.95"),
     ]
+
+
+def test_a_limit_that_wrong_labels_pushed_up_hides_none_of_them() -> None:
+    parts = [judged([(0, 0.97, 0)], []), judged([(0, 0.95, 0), (1, 0.8, 0)], []), judged([(0, 0.99, 0)], [(0, 0)])]
+    cases = find_cases(parts, NAMES, np.array([0.98, 0.98]))
+    assert {heading: [case.picture for case in of] for heading, of in cases.items()} == {
+        "Labels to look at again": [0, 1]
+    }
+    samples = [
+        Sample(Path(f"{n}.png"), np.zeros((0, 4), np.float32), np.zeros(0, np.int64), "a", True) for n in range(3)
+    ]
+    words = sure_on_good([*parts, judged([(0, 0.6, 0)], [])], [*samples, samples[0]])
+    assert words.startswith("2 of 3 good parts have a detection with a score of 0.9 or more, the first 0.png (0.970)")
+    assert sure_on_good([judged([(0, 0.89, 0)], []), judged([], []), parts[2]], samples) == ""
 
 
 def test_two_defects_in_one_detection_are_one_that_is_found_and_one_that_is_missed() -> None:
