@@ -13,7 +13,7 @@ from trainer.curves import draw_roc, roc_rows, roc_words
 from trainer.datasets.sample import Dataset, load_picture
 from trainer.evaluate import GroupFigures, Report
 from trainer.evidence import Evidence
-from trainer.gallery import Case, as_box, find_cases
+from trainer.gallery import SURE, Case, as_box, find_cases
 from trainer.intervals import Interval, Share
 from trainer.metrics import Judged
 from trainer.page import GREEN, RED, Page, cut_out
@@ -70,7 +70,7 @@ def write_page(
     page.tables(roc_rows(report.evidence))
     _breakdown(page, report, limits, names)
     for heading, cases in find_cases(judged, names, limits).items():
-        page.heading(heading, "Green: labelled. Red: found, over the limit.")
+        page.heading(heading, f"Green: labelled. Red: found, over the limit or {SURE:g}.")
         page.pictures(_picture(case, dataset, judged, limits) for case in cases)
     return page.html()
 
@@ -205,7 +205,7 @@ def _worst_first(what: str, figures: Mapping[str, GroupFigures]) -> list[tuple[o
 
 def _picture(case: Case, dataset: Dataset, judged: list[Judged], limits: np.ndarray) -> tuple[np.ndarray, str, str]:
     part, image = judged[case.picture], dataset.samples[case.picture].image
-    counting = part.take(part.scores >= limits[part.labels])
+    counting = part.take(part.scores >= np.minimum(limits[part.labels], SURE))
     drawn: list[tuple[Box, tuple[int, int, int]]] = [(as_box(box), RED) for box in counting.boxes]
     drawn += [(as_box(box), GREEN) for box in part.true_boxes]
     return cut_out(load_picture(image, 3), case.box, drawn), case.words, image.name
