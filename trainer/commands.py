@@ -21,7 +21,7 @@ from trainer.datasets.sample import Dataset
 from trainer.datasets.source import AnySource, source_of, written_source
 from trainer.datasets.split import Split
 from trainer.defaults import complete, lone_pictures
-from trainer.device import choose, usable_cores, usual_at_once
+from trainer.device import choose
 from trainer.evaluate_command import show_report
 from trainer.export import Exported, ExportOptions, weights_file
 from trainer.export import export as write_export
@@ -36,6 +36,7 @@ from trainer.progress import results as _out
 from trainer.resume import of_length
 from trainer.split_commands import divide, show_split
 from trainer.teacher import Teacher, find_teacher
+from trainer.threads import usable_cores, usual_at_once
 from trainer.tracking import Tracking, place_of, track_address
 from trainer.train import check_folder
 from trainer.train import train as run_training

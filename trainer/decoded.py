@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from appliance.errors import DeviceError, StorageError
 from trainer.datasets.sample import Sample
-from trainer.device import usable_cores
 from trainer.progress import tracked
 from trainer.references import load_input, misplaced_pairs
 from trainer.team import Team
-from trainer.threads import in_threads
+from trainer.threads import in_threads, usable_cores
 
 Pixels: TypeAlias = NDArray[np.uint8]
 

@@ -10,12 +10,10 @@ import torch
 
 from appliance import processor
 from appliance.errors import ConfigError
+from trainer.threads import usable_cores
 
 MOST_LOADERS = 16
 """Processes that cut crops for one GPU; more than this only wait for it."""
-
-MOST_AT_ONCE = 8
-"""Pictures judged at once, however many cores there are: each takes memory for all of the net's layers."""
 
 
 def choose(asked: str) -> str:
@@ -61,20 +59,6 @@ def usual_loaders(kind: str, workers: int) -> int:
     if kind == "cpu":
         return 1
     return max(1, min(MOST_LOADERS, usable_cores() // workers))
-
-
-def usable_cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
-def usual_at_once(threads: int = 1) -> int:
-    """Return how many pictures are judged at once where nobody waits for a time per picture.
-
-    Args:
-        threads: processor threads for each of them.
-    """
-    return max(1, min(MOST_AT_ONCE, usable_cores() // threads))
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from appliance.errors import ConfigError
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
 from trainer.datasets.source import source_of
-from trainer.device import usual_at_once
 from trainer.evaluate import EngineName, Report, Runner, judge_samples, load_runtime, report
 from trainer.export import weights_file
 from trainer.files import write_json
@@ -28,6 +27,7 @@ from trainer.report_page import write_page
 from trainer.seen import Halves, apart, halves, of_groups, seen_groups
 from trainer.spent import Spent, peak_memory_mib
 from trainer.stress import borne_at_export, sweep
+from trainer.threads import usual_at_once
 from trainer.unmarked import Unmarked, judge_unmarked, read_unmarked
 from trainer.variants import engines_of
 from trainer.wording import at_its_limit, between, decimal, within

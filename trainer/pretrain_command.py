@@ -8,7 +8,7 @@ import cv2
 
 from appliance.errors import ConfigError
 from trainer.backbone import pack
-from trainer.device import choose, usable_cores
+from trainer.device import choose
 from trainer.files import write_json
 from trainer.lineage import source_commit
 from trainer.pretrain import Pretraining, held_out_ap
@@ -16,6 +16,7 @@ from trainer.pretrain import pretrain as fit
 from trainer.progress import console, results
 from trainer.surfaces.preview import contact_sheet
 from trainer.surfaces.sample import CLASSES, VERSION
+from trainer.threads import usable_cores
 
 
 def pretrain(arguments: argparse.Namespace) -> int:

@@ -16,12 +16,12 @@ from appliance.events import Pixels
 from appliance.optics.detections import Candidates, suppress
 from trainer.candidates import CANDIDATES, pick
 from trainer.datasets.sample import Boxes, Dataset, Labels, Sample, picture_size
-from trainer.device import MOST_AT_ONCE, threads_each, usable_cores, usual_at_once
+from trainer.device import threads_each
 from trainer.learner import as_input
 from trainer.metrics import AtLimit, Judged, Parts, average_precision, best_limit, judge_parts, rank, rank_classes
 from trainer.model import PAD_VALUE, SIDE_MULTIPLE, Net, cell_centres, decode_boxes
 from trainer.references import load_input, misplaced_pairs
-from trainer.threads import in_threads
+from trainer.threads import MOST_AT_ONCE, in_threads, usable_cores, usual_at_once
 
 NMS_IOU = 0.5
 """Of two boxes of a class that overlap more than this, the better one stays, as on the device."""

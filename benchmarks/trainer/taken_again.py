@@ -27,7 +27,6 @@ from benchmarks.results import RESULTS, machine
 from trainer.datasets import source
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Boxes, Dataset, Sample, load_picture
-from trainer.device import usual_at_once
 from trainer.evaluate import BundleRunner, beside_truth, report
 from trainer.files import write_json
 from trainer.metrics import Judged
@@ -35,7 +34,7 @@ from trainer.progress import results, tracked
 from trainer.references import load_input
 from trainer.seen import of_groups
 from trainer.stress import brighter, displaced
-from trainer.threads import in_threads
+from trainer.threads import in_threads, usual_at_once
 
 SHIFT_PX, TURN_DEG = 2.0, 0.3
 """Spread (standard deviation) of how a part lies."""

@@ -16,12 +16,12 @@ from tests.models import tiny_manifest, tiny_model
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import Dataset
-from trainer.device import usable_cores
 from trainer.evaluate import BundleRunner, Runner, judge_samples
 from trainer.metrics import Judged
 from trainer.model import Net
 from trainer.sizes import NetShape
 from trainer.stress import sweep
+from trainer.threads import usable_cores
 from trainer.validate import MOST_PIXELS_AT_ONCE, judge
 
 PATIENCE_S = 60.0

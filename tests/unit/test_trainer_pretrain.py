@@ -23,7 +23,6 @@ from tests.tiny_boards import write_tiny_boards
 from trainer.__main__ import main
 from trainer.backbone import SHIPPED, adapted, adopt, find_backbone, pack, shipped_file
 from trainer.checkpoint import Checkpoint
-from trainer.device import usable_cores
 from trainer.learner import Learner
 from trainer.model import PAD_VALUE, Net
 from trainer.pretrain import Pretraining, Taught, pretraining_loss
@@ -31,6 +30,7 @@ from trainer.sizes import NetShape
 from trainer.surfaces.sample import BOX_MARGIN_PX, CLASSES, LEAST_BOX_PX, SurfaceSample, generate
 from trainer.surfaces.stream import Batch, Surfaces, coarse, stream
 from trainer.team import Team
+from trainer.threads import usable_cores
 from trainer.turned import plain
 
 SHAPE = NetShape(channels=2, classes=3)

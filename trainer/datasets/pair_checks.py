@@ -14,10 +14,9 @@ from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 from trainer.datasets.sample import Sample, load_picture
 from trainer.datasets.unlike import LEAST_DIFFERENCE, REACH_PX, Difference, differences
-from trainer.device import usual_at_once
 from trainer.progress import tracked
 from trainer.references import misplacement
-from trainer.threads import in_threads
+from trainer.threads import in_threads, usual_at_once
 
 MOST_TOLD = 3
 """Of a picture's differences, in words; the JSON file has all."""
