@@ -68,7 +68,7 @@ def _add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser], ep
 
 
 def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser], epilog: str) -> None:
-    words = "find damaged pictures, contradicting labels, and duplicates that a split would divide"
+    words = "find damaged pictures, wrong labels, differences from references, and duplicates that a split would divide"
     check = actions.add_parser("check", help=words, description=words, epilog=epilog)
     source.add_arguments(check)
     check.add_argument("--holdout", type=group_names, default=(), metavar="A,B", help="as for train (default: a fifth)")

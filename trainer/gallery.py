@@ -97,7 +97,7 @@ def sure_on_good(judged: list[Judged], samples: Sequence[Sample]) -> str:
         return ""
     score, first = sure[0]
     return (
-        f"{len(sure)} of {len(both)} good parts have a detection with a score of {SURE:g} or more, the first "
+        f"{len(sure)} of {len(both)} good parts have a detection with a score of {SURE:g} or more, the surest "
         f"{samples[first].image} ({score:.3f}): look whether they are good (`trainer evaluate --report` shows them). "
         "One that is not pushes the limit up, past defects that it should reject"
     )
@@ -114,14 +114,16 @@ def _look_at_missed(
     near = overlap > PROTOCOL_IOU
     label = part.true_labels[number]
     box = as_box(part.true_boxes[number])
-    others = np.flatnonzero(near & counts & is_wrong & (part.labels != label))
+    others = np.flatnonzero(near & is_wrong & (part.labels != label))
     if len(others):
         best = others[part.scores[others].argmax()]
         words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"
-        found["Taken for another kind"].append(Case(picture, box, words, float(part.scores[best])))
-        if part.scores[best] >= SURE:
-            found[_AGAIN].append(found["Taken for another kind"][-1])
-        return
+        taken = Case(picture, box, words, float(part.scores[best]))
+        if part.scores[best] >= SURE:  # whatever the limit
+            found[_AGAIN].append(taken)
+        if counts[best]:
+            found["Taken for another kind"].append(taken)
+            return
     mine = near & (part.labels == label)
     if (mine & counts).any():
         words = f"{names[label]}, lies with another in one detection"

@@ -42,10 +42,10 @@ class MisplacedPairs:
         self._found: dict[Path, str] = {}
         self._told: set[Path] = set()
 
-    def note(self, image: Path, reference: Path, found: Alignment) -> None:
+    def note(self, sample: Sample, found: Alignment) -> None:
         """Take down a picture if it lies outside the limits."""
-        if words := misplacement(reference, found):
-            self._found[image] = words
+        if sample.reference is not None and (words := misplacement(sample.reference, found)):
+            self._found[sample.image] = words
 
     def tell(self) -> None:
         """Warn of the pictures that were noted since the last time: how many, and which is the first."""
@@ -93,7 +93,7 @@ def load_input(sample: Sample, channels: int, picture: NDArray[np.uint8] | None 
     reference = load_picture(sample.reference, channels // 2)
     found = align(reference, picture)
     if own:
-        misplaced_pairs.note(sample.image, sample.reference, found)
+        misplaced_pairs.note(sample, found)
     return with_reference(picture, found.pixels, channels // 2)
 
 

@@ -70,7 +70,7 @@ def write_page(
     page.tables(roc_rows(report.evidence))
     _breakdown(page, report, limits, names)
     for heading, cases in find_cases(judged, names, limits).items():
-        page.heading(heading, f"Green: labelled. Red: found, over the limit or {SURE:g}.")
+        page.heading(heading, f"Green: labelled. Red: seen, over the limit or with {SURE:g} or more.")
         page.pictures(_picture(case, dataset, judged, limits) for case in cases)
     return page.html()
 

@@ -71,6 +71,11 @@ class Alignment:
     rotation_deg: float
     match: float
 
+    def motion(self) -> Matrix:
+        """Return the motion from the reference's pixels to the part's, as OpenCV's warpAffine takes it."""
+        height, width = self.pixels.shape[:2]
+        return _Pose(*self.shift_px, math.radians(self.rotation_deg)).matrix(width, height)
+
 
 @dataclass(frozen=True, slots=True)
 class _Pose:

@@ -1,9 +1,10 @@
 """List DeepPCB's templates without those that show what their tested picture does not, for `--good-list`.
 
 `python -m benchmarks.trainer.sound_templates --data FOLDER --out FILE`: a template with a speck or a hair of its own is
-no good part, and its tested picture, of the same board, tells: no net has a say in it. `trainer data check` lists these
-differences, and what it does not look at is not looked at here: what lies in a box, at the border, or where the two
-cannot be laid over each other.
+no good part, and its tested picture, of the same board, tells: no net has a say in it. `trainer data check` shows these
+differences; look at them, because copper that the tested picture lacks and nobody marked is taken for a piece too much
+of the template. What the check does not look at is not looked at here: what lies in a box, at the border, or where the
+two cannot be laid over each other.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from appliance.errors import ConfigError
 from benchmarks.mistakes import tell_mistakes
 from trainer.datasets import source
-from trainer.datasets.pair_checks import compare_all, pairs_of
+from trainer.datasets.pair_checks import compare_all
 from trainer.datasets.reading import read_dataset
 from trainer.progress import results
 
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the list")
     arguments = parser.parse_args(argv)
     samples = read_dataset(source.source_of(arguments)).samples
-    pairs = pairs_of(samples)
+    pairs = [(item.image, item.reference, item.boxes.tolist()) for item in samples if item.reference]
+    pairs = [pair for pair in pairs if pair[0] != pair[1]]
     if not pairs:
         raise ConfigError(f"{arguments.data}: no picture has another as its reference; name data in DeepPCB's layout")
     compared = list(zip([template for _, template, _ in pairs], compare_all(pairs), strict=True))

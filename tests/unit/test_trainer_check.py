@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,61 +13,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tiny_boards import board, write_tiny_boards
+from tests.data_checks import Content, add, change, checked, sound_data
+from tests.tiny_boards import board
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from tests.turned_picture import AS_STORED, HALF_ROUND, turned
 from trainer.__main__ import main
 from trainer.datasets.examination import is_cut_off
-from trainer.datasets.reading import read_dataset
 from trainer.datasets.sample import load_picture
-from trainer.datasets.split import split_by_group
 
-Content = dict[str, Any]
-Cases = dict[str, list[tuple[str, list[str]]]]
 SIDE_PX = 96
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Write twelve pictures of three groups; group `family0` is the one that a split draws."""
-    path = write_tiny_boards(tmp_path / "data")
-    assert split_by_group(read_dataset(path)).validation.groups() == ("family0",)
-    return path.parent
+    return sound_data(tmp_path / "data")
 
 
-def change(data: Path, edit: Callable[[Content], object]) -> None:
-    path = data / "annotations.json"
-    content: Content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
-def add(data: Path, name: str, group: str, like: int | None = None) -> None:
-    """List one picture more; with the labels of another if that is named."""
-
-    def edit(content: Content) -> None:
-        number = len(content["images"])
-        content["images"].append({"id": number, "file_name": name, "group": group})
-        content["annotations"] += [
-            annotation | {"id": 1000 + annotation["id"], "image_id": number}
-            for annotation in content["annotations"]
-            if annotation["image_id"] == like
-        ]
-
-    change(data, edit)
-
-
-def checked(data: Path, *words: str, code: int = 0) -> Cases:
-    """Check, and return what is not well: by "verdict name" the cases, each with its words and files."""
-    target = data.parent / "found.json"
-    assert main(["data", "check", "--data", str(data), "--json", str(target), *words]) == code
-    return {
-        f"{finding['verdict']}: {finding['name']}": [
-            (case["says"], [Path(path).name for path in case["pictures"]]) for case in finding["cases"]
-        ]
-        for finding in json.loads(target.read_text())["findings"]
-        if finding["cases"]
-    }
+def test_an_import_needs_no_torch(data: Path) -> None:
+    words = "import sys; from trainer.__main__ import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
+    into = str(data.parent / "imported")
+    command = [sys.executable, "-c", words, "data", "import", "--from", "coco", str(data), "--out", into]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_sound_data_set_is_told_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,59 +156,6 @@ def test_what_reading_refuses_keeps_its_words(data: Path, capsys: pytest.Capture
     change(data, lambda content: content["annotations"][0].update(bbox=[1, 1, -2, 4]))
     assert main(["data", "check", "--data", str(data)]) == 78
     assert "annotations[0]: box" in capsys.readouterr().err
-
-
-def test_a_copy_in_one_group_is_a_warning(data: Path) -> None:
-    (data / "copy.png").write_bytes((data / "000.png").read_bytes())
-    add(data, "copy.png", "family0", like=0)
-    assert checked(data) == {"warning: exact copies": [("2 files are the same", ["000.png", "copy.png"])]}
-
-
-def test_a_copy_with_other_labels_is_a_contradiction(data: Path) -> None:
-    (data / "copy.png").write_bytes((data / "000.png").read_bytes())
-    add(data, "copy.png", "family0")
-    assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["000.png", "copy.png"]]
-
-
-@pytest.mark.parametrize(("light", "shift_px"), [(1.0, 1), (0.5, 0), (1.3, 0)])
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_copy_under_other_light_or_a_pixel_aside_with_other_labels_is_a_contradiction(
-    data: Path, light: float, shift_px: int, is_first: bool
-) -> None:
-    bad = board(7)
-    bad[42:50, 42:52] = 190
-    again = np.clip(np.roll(bad, shift_px, axis=1) * light, 0, 255).astype(np.uint8)
-    for name, pixels in (("a.png", bad), ("b.png", again)):
-        cv2.imwrite(str(data / name), pixels)
-        add(data, name, "family0")
-    mark = {"id": 900, "image_id": 12 if is_first else 13, "category_id": 1, "bbox": [36, 36, 22, 20]}
-    change(data, lambda content: content["annotations"].append(mark))
-    assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["a.png", "b.png"]]
-
-
-def test_a_picture_saved_again_with_other_labels_is_a_contradiction(data: Path) -> None:
-    cv2.imwrite(str(data / "again.jpg"), load_picture(data / "000.png", 3))
-    add(data, "again.jpg", "family0", like=0)
-    assert checked(data).keys() == {"warning: mixed channels or depths", "warning: near-duplicates"}
-    change(data, lambda content: content["annotations"].pop())
-    assert [files for _, files in checked(data, code=1)["wrong: contradicting labels"]] == [["000.png", "again.jpg"]]
-
-
-@pytest.mark.parametrize("bbox", [(40, 40, 12, 8), (10, 10, 80, 70)], ids=["tight", "loose"])
-def test_a_good_part_and_the_same_board_with_a_defect_contradict_nothing(
-    data: Path, bbox: tuple[int, int, int, int]
-) -> None:
-    good = board(7)
-    bad = good.copy()
-    bad[42:46, 42:50] = 255
-    for name, pixels in (("good.png", good), ("bad.png", bad)):
-        cv2.imwrite(str(data / name), pixels)
-        add(data, name, "family0")
-    change(
-        data,
-        lambda content: content["annotations"].append({"id": 900, "image_id": 13, "category_id": 1, "bbox": bbox}),
-    )
-    assert checked(data).keys() == {"warning: near-duplicates"}
 
 
 @pytest.mark.parametrize("quality", [None, 60])

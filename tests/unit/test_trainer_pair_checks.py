@@ -15,9 +15,9 @@ from appliance.events import Box, Pixels
 from appliance.optics.alignment import Alignment, align
 from tests.references import board, laid_down, write_picture
 from trainer.__main__ import main
+from trainer.datasets.pair_differences import Difference, differences
 from trainer.datasets.reading import read_dataset
 from trainer.datasets.split import split_by_group
-from trainer.datasets.unlike import Difference, differences
 from trainer.preflight import doubts, model_geometry
 
 GOOD = board(1)
@@ -105,10 +105,24 @@ def test_another_colour_of_the_same_brightness_is_a_difference() -> None:
     np.testing.assert_allclose(difference.box, (140, 100, 160, 120), atol=3)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 40), (12, 12)])
+@given(st.floats(0.5, 1.5), st.integers(0, 1), st.integers(10, 100), st.floats(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_marked_defect_does_not_change_what_the_exposure_is_taken_for(
+    light: float, shade: int, side_px: int, noise: float
+) -> None:
+    good = np.full((480, 480, 1), 40, np.uint8)  # hardly anything but ground
+    good[:, 6::40] = good[:, 7::40] = good[:, 8::40] = good[:, 9::40] = 150
+    part = taken(good, light, noise)
+    part[200 : 200 + side_px, 100 : 100 + side_px] = 255 * shade
+    marked = (100.0, 200.0, 100.0 + side_px, 200.0 + side_px)
+    assert differences(part, Alignment(taken(good, 1.0, noise), (0.0, 0.0), 0.0, 1.0), (marked,)) == []
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 40), (8, 8)])
 def test_pictures_that_are_too_small_for_a_difference_have_none(height: int, width: int) -> None:
-    small = np.zeros((height, width, 1), np.uint8)
-    assert differences(255 - small, Alignment(small, (0.0, 0.0), 0.0, 1.0), ()) == []
+    small = board(1)[:height, :width].copy()
+    other = with_spot(small, 0, 0, 3)
+    assert differences(other, Alignment(small, (0.0, 0.0), 0.0, 1.0), ()) == []
 
 
 def write_pairs(folder: Path) -> Path:

@@ -75,11 +75,14 @@ def test_a_limit_that_wrong_labels_pushed_up_hides_none_of_them() -> None:
     assert {heading: [case.picture for case in of] for heading, of in cases.items()} == {
         "Labels to look at again": [0, 1]
     }
+    other = find_cases([judged([(0, 0.95, 1)], [(0, 0)])], NAMES, np.array([0.98, 0.98]))
+    assert [case.words for case in other["Labels to look at again"]] == ["open, taken for short 0.95"]
+    assert [case.words for case in other["Missed"]] == ["open, best score 0.00"]
     samples = [
         Sample(Path(f"{n}.png"), np.zeros((0, 4), np.float32), np.zeros(0, np.int64), "a", True) for n in range(3)
     ]
     words = sure_on_good([*parts, judged([(0, 0.6, 0)], [])], [*samples, samples[0]])
-    assert words.startswith("2 of 3 good parts have a detection with a score of 0.9 or more, the first 0.png (0.970)")
+    assert words.startswith("2 of 3 good parts have a detection with a score of 0.9 or more, the surest 0.png (0.970)")
     assert sure_on_good([judged([(0, 0.89, 0)], []), judged([], []), parts[2]], samples) == ""
 
 

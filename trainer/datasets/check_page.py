@@ -14,10 +14,10 @@ import numpy as np
 from appliance.annotations.pictures import LabelledPicture
 from appliance.bundle.picture import decode
 from appliance.events import Box, Pixels, utc_now
+from appliance.optics.alignment import align
 from trainer.datasets.check_style import STYLE
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
-from trainer.datasets.pair_checks import lay_over
 from trainer.progress import tracked
 
 MOST_PICTURES = 12
@@ -125,16 +125,19 @@ def _case(examined: Examined, case: Case, members: tuple[int, ...]) -> str:
 
 
 def _figures(picture: LabelledPicture, case: Case) -> str:
-    """Return the picture, and its reference if the case is about that, too: of a place laid over the picture."""
+    """Return the picture, and its reference if the case is about both; around a place that is laid over the picture."""
     labels = ", ".join(f"{name} {count}" for name, count in Counter(b.label for b in picture.boxes).items())
     colours = [*((truth.box, _BOX_RGB) for truth in picture.boxes), *((box, _PLACE_RGB) for box in case.boxes)]
     place = case.boxes[0] if case.boxes else None
     words = f"{labels or 'good part'}, group {picture.group}"
-    figure = _figure(picture.path, _decoded(picture.path), colours, place, words)
+    shown = _decoded(picture.path)
+    figure = _figure(picture.path, shown, colours, place, words)
     reference = picture.reference if case.has_reference else None
     if reference is None:
         return figure
-    pixels = lay_over(picture.path, reference)[1].pixels if place else _decoded(reference)
+    pixels = _decoded(reference)
+    if place and pixels is not None and shown is not None and pixels.shape == shown.shape:
+        pixels = align(pixels, shown).pixels
     own = [(box, _PLACE_RGB) for box in case.boxes]
     return figure + _figure(reference, pixels, own, place, f"reference of {picture.path.name}")
 
@@ -159,7 +162,7 @@ def _figure(path: Path, pixels: Pixels | None, boxes: Sequence[Framed], place: B
 
 
 def _thumbnail(pixels: Pixels, boxes: Sequence[Framed], place: Box | None) -> bytes:
-    """Return a picture as a small JPEG, its boxes drawn; of a place what lies around it, enlarged."""
+    """Return a picture, or what lies around a place of it, as a small JPEG with its boxes drawn."""
     left, top = 0, 0
     if place is not None:
         (left, right), (top, bottom) = (_around(place[i], place[i + 2], pixels.shape[1 - i]) for i in (0, 1))

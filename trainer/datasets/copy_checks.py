@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -11,14 +12,15 @@ import numpy as np
 
 from appliance.annotations.pictures import LabelledPicture, TruthBox
 from appliance.bundle.matching import iou
-from appliance.events import Pixels
-from appliance.optics.alignment import align
+from appliance.events import Box, Pixels
+from appliance.optics.alignment import Alignment, align
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 from trainer.datasets.likeness import DETAIL_LIKENESS, HASH_DISTANCE, SCALED_LIKENESS, SHIFTED_HASH_DISTANCE, alike
 from trainer.datasets.sample import load_picture
 from trainer.datasets.shifted import LARGEST_SHIFT_PX, SHIFTED_LIKENESS
 from trainer.progress import tracked
+from trainer.references import misplacement
 
 SAME_BOX_IOU = 0.5
 SAME_CONTENT = 0.9
@@ -128,9 +130,10 @@ def _told(pairs: list[Pair], pictures: tuple[LabelledPicture, ...]) -> tuple[Cas
 
 
 def _conflicts(pairs: list[Pair], pictures: tuple[LabelledPicture, ...], *, is_copy: bool) -> Iterator[Case]:
-    differing = [(pair, _unmatched(*(pictures[at].boxes for at in pair))) for pair in pairs]
-    for pair, boxes in tracked([item for item in differing if item[1]], "comparing labels"):
-        shown = boxes if is_copy else _shown_by_both(boxes, *(pictures[at] for at in pair))
+    differing = [pair for pair in pairs if _unmatched(*(pictures[at].boxes for at in pair))]
+    for pair in tracked(differing, "comparing labels"):
+        one, other = (pictures[at] for at in pair)
+        shown = _unmatched(one.boxes, other.boxes) if is_copy else _shown_by_both(one, other)
         if shown:
             yield Case(
                 pair, f"only one of them is labelled {', '.join(sorted({truth.label for truth in shown}))} there"
@@ -148,12 +151,24 @@ def _unmatched(first: tuple[TruthBox, ...], second: tuple[TruthBox, ...]) -> lis
     return alone + left
 
 
-def _shown_by_both(boxes: list[TruthBox], one: LabelledPicture, other: LabelledPicture) -> list[TruthBox]:
+def _shown_by_both(one: LabelledPicture, other: LabelledPicture) -> list[TruthBox]:
+    """Return what only one of two pictures is labelled with although both show it, the other laid over the one."""
     first, second = (load_picture(picture.path, 1) for picture in (one, other))
     if first.shape != second.shape:
         return []
-    laid = align(second, first).pixels
-    return [truth for truth in boxes if _is_same(first[:, :, 0], laid[:, :, 0], truth)]
+    laid = align(second, first)
+    if misplacement(other.path, laid):
+        return []
+    moved = tuple(replace(truth, box=_moved(truth.box, laid)) for truth in other.boxes)
+    pixels = first[:, :, 0], laid.pixels[:, :, 0]
+    return [truth for truth in _unmatched(one.boxes, moved) if _is_same(*pixels, truth)]
+
+
+def _moved(box: Box, laid: Alignment) -> Box:
+    """Return where a box of the picture that was laid over another lies there."""
+    middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.0])
+    x, y = (laid.motion() @ middle - middle[:2]).tolist()
+    return box[0] + x, box[1] + y, box[2] + x, box[3] + y
 
 
 def _is_same(first: Pixels, second: Pixels, truth: TruthBox) -> bool:

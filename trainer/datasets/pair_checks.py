@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from appliance.errors import ConfigError
-from appliance.events import Box, Pixels
-from appliance.optics.alignment import Aligner, Alignment
+from appliance.events import Box
+from appliance.optics.alignment import Aligner
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
-from trainer.datasets.sample import Sample, load_picture
-from trainer.datasets.unlike import LEAST_DIFFERENCE, REACH_PX, Difference, differences
+from trainer.datasets.pair_differences import EDGE_PX, LEAST_DIFFERENCE, LEAST_GREY_LEVELS, Difference, differences
+from trainer.datasets.sample import load_picture, picture_size
 from trainer.progress import tracked
 from trainer.references import misplacement
 from trainer.threads import in_threads, usual_at_once
 
+MOST_TOGETHER, MOST_PIXELS_AT_ONCE = 16, 64_000_000
+"""Pictures that one thread compares with one reference; and of all threads' pictures, as some 30 bytes a pixel."""
+
 MOST_TOLD = 3
 """Of a picture's differences, in words; the JSON file has all."""
 
-ToCompare = tuple[Path, Path, Sequence[Box]]
+Pair = tuple[Path, Path, Sequence[Box]]
 """A picture, its reference (of the same size), and the boxes of what is marked, x1, y1, x2, y2 in pixels."""
 
 
@@ -67,8 +70,9 @@ def check_pairs(examined: Examined) -> Iterator[Finding]:
     yield Finding(
         "differences that nobody marked",
         False,
-        f"by more than {LEAST_DIFFERENCE:.0%} of the contrast, more than {REACH_PX} pixels from any edge, where no box "
-        "is: a defect without a box, or a reference that is not good; what shows it is learned and judged as good",
+        f"by more than {LEAST_DIFFERENCE:.0%} of the contrast and {LEAST_GREY_LEVELS:g} grey levels, more than "
+        f"{EDGE_PX} pixels from any edge, where no box is: a defect without a box, or a reference that is not good; "
+        "what shows it is learned and judged as good",
         "mark it, or name a reference without it; a template that has one is no good part: leave it out of --good-list",
         tuple(
             Case((at,), done.words(), tuple(each.box for each in done.differences), has_reference=True)
@@ -77,11 +81,11 @@ def check_pairs(examined: Examined) -> Iterator[Finding]:
     )
 
 
-def _comparable(examined: Examined) -> tuple[list[int], list[ToCompare]]:
+def _comparable(examined: Examined) -> tuple[list[int], list[Pair]]:
     """Return the indices of the pictures that can be compared with another, and what is to be compared."""
     sizes = examined.sizes()
     numbers: list[int] = []
-    pairs: list[ToCompare] = []
+    pairs: list[Pair] = []
     for at, picture, facts in examined.sound():
         path = picture.reference
         if path is not None and path != picture.path and sizes.get(path) == facts.size:
@@ -90,21 +94,8 @@ def _comparable(examined: Examined) -> tuple[list[int], list[ToCompare]]:
     return numbers, pairs
 
 
-def pairs_of(samples: Sequence[Sample]) -> list[ToCompare]:
-    """Return what can be compared: each picture with another as its reference.
-
-    Args:
-        samples: of a data set that was read, so that references have their pictures' size.
-    """
-    found = []
-    for item in samples:
-        if item.reference is not None and item.reference != item.image:
-            found.append((item.image, item.reference, item.boxes.tolist()))
-    return found
-
-
-def compare_all(pairs: Sequence[ToCompare]) -> list[Comparison]:
-    """Compare pictures with their references, laid over them as on the device, several at once.
+def compare_all(pairs: Sequence[Pair]) -> list[Comparison]:
+    """Compare pictures with their references, several at once; a reference of many is prepared once for MOST_TOGETHER.
 
     Args:
         pairs: of pictures and references.
@@ -112,42 +103,41 @@ def compare_all(pairs: Sequence[ToCompare]) -> list[Comparison]:
     Returns:
         What came of it, in order.
     """
-    order = sorted(range(len(pairs)), key=lambda at: str(pairs[at][1]))  # each reference is prepared once
-    work = in_threads(lambda at: compare(*pairs[at]), order, usual_at_once())
-    found = dict(zip(order, tracked(work, "comparing with the references", len(pairs)), strict=True))
+    by_reference: dict[Path, list[int]] = defaultdict(list)
+    for at, (_, reference, _) in enumerate(pairs):
+        by_reference[reference].append(at)
+    together = [
+        (reference, members[first : first + MOST_TOGETHER])
+        for reference, members in by_reference.items()
+        for first in range(0, len(members), MOST_TOGETHER)
+    ]
+
+    def work(some: tuple[Path, list[int]]) -> list[tuple[int, Comparison]]:
+        reference, members = some
+        return list(zip(members, _compare(reference, [pairs[at] for at in members]), strict=True))
+
+    done = in_threads(work, together, _at_once(pairs))
+    found = dict(one for some in tracked(done, "comparing with the references", len(together)) for one in some)
     return [found[at] for at in range(len(pairs))]
 
 
-def compare(image: Path, reference: Path, boxes: Sequence[Box]) -> Comparison:
-    """Compare a picture with its reference, laid over it as on the device.
+def _at_once(pairs: Sequence[Pair]) -> int:
+    """Return how many threads have memory for what they compare."""
+    if not pairs:
+        return 1
+    width, height = picture_size(pairs[0][0], "the data set")
+    return max(1, min(usual_at_once(), MOST_PIXELS_AT_ONCE // (width * height)))
 
-    Args:
-        image: the picture.
-        reference: of the same size.
-        boxes: of what is marked, x1, y1, x2, y2 in pixels.
-    """
+
+def _compare(path: Path, pairs: Sequence[Pair]) -> Iterator[Comparison]:
+    """Compare pictures with one reference."""
     try:
-        shown, laid = lay_over(image, reference)
-    except ConfigError as error:  # of a reference that nobody may need
-        return Comparison(str(error))
-    words = misplacement(reference, laid)
-    return Comparison(words) if words else Comparison("", tuple(differences(shown, laid, boxes)))
-
-
-def lay_over(image: Path, reference: Path) -> tuple[Pixels, Alignment]:
-    """Return a picture in colour, and its reference as the device lays it over it.
-
-    Args:
-        image: the picture.
-        reference: of the same size.
-
-    Raises:
-        ConfigError: A file is missing or damaged.
-    """
-    shown = load_picture(image, 3)
-    return shown, _aligner(reference)(shown)
-
-
-@lru_cache(maxsize=4)
-def _aligner(reference: Path) -> Aligner:
-    return Aligner(load_picture(reference, 3))
+        aligner = Aligner(load_picture(path, 3))
+    except ConfigError as error:  # one that is not needed to train without references
+        yield from [Comparison(str(error))] * len(pairs)
+        return
+    for image, _, boxes in pairs:
+        picture = load_picture(image, 3)
+        laid = aligner(picture)
+        words = misplacement(path, laid)
+        yield Comparison(words) if words else Comparison("", tuple(differences(picture, laid, boxes)))

@@ -1,4 +1,4 @@
-"""Where two pictures of one part show it unlike each other, whatever the exposure."""
+"""Where a picture and its reference, laid over it, show a part unlike each other, whatever the exposure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from appliance.events import Box, Pixels
 from appliance.optics.alignment import Alignment
 from trainer.datasets.exposure import as_bright
 
-REACH_PX = 3
+EDGE_PX = 3
 """An edge may lie so far in x and y from where the other picture has it, frayed or not quite in place."""
 
 THICKNESS_PX = 3
@@ -55,12 +55,12 @@ class Difference:
 
 
 def differences(picture: Pixels, laid: Alignment, boxes: Sequence[Box]) -> list[Difference]:
-    """Find where a picture and its reference differ and no box is, whatever the exposure.
+    """Find where a picture and its reference differ and no box is, whatever the exposure; uneven light is a difference.
 
     Args:
         picture: uint8 [height, width, 1 or 3].
         laid: the reference in the picture's place.
-        boxes: of what is marked; REACH_PX around them is theirs.
+        boxes: of what is marked; EDGE_PX around them is theirs.
 
     Returns:
         The places, the thickest first.
@@ -90,19 +90,18 @@ def differences(picture: Pixels, laid: Alignment, boxes: Sequence[Box]) -> list[
 
 
 def _alone(one: Pixels, other: Pixels) -> Grey:
-    """Return by how much each pixel of one lies outside all that the other shows within REACH_PX, in some channel."""
-    near = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
+    """Return by how much each pixel of one lies outside all that the other shows within EDGE_PX, in some channel."""
+    near = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
     above, below = cv2.subtract(one, cv2.dilate(other, near)), cv2.subtract(cv2.erode(other, near), one)
     return np.asarray(np.maximum(above, below).reshape(*one.shape[:2], -1).max(axis=2), np.uint8)
 
 
 def _covered(laid: Alignment) -> Grey:
-    """Return 1 where the moved reference still shows something, a border of REACH_PX less; uint8 [height, width]."""
+    """Return 1 where the moved reference still shows something, a border of EDGE_PX less; uint8 [height, width]."""
     height, width = laid.pixels.shape[:2]
-    motion = np.array(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -laid.rotation_deg, 1.0))
-    motion[:, 2] += np.array(laid.shift_px)
-    there = cv2.warpAffine(np.ones((height, width), np.uint8), motion, (width, height), flags=cv2.INTER_NEAREST)
-    near = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
+    whole = np.ones((height, width), np.uint8)
+    there = cv2.warpAffine(whole, laid.motion(), (width, height), flags=cv2.INTER_NEAREST)
+    near = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
     return np.asarray(cv2.erode(there, near, borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8)
 
 
@@ -110,7 +109,7 @@ def _marked(shape: tuple[int, ...], boxes: Sequence[Box]) -> NDArray[np.bool_]:
     there = np.zeros(shape, bool)
     for x1, y1, x2, y2 in boxes:
         rows, columns = (
-            slice(max(0, int(low) - REACH_PX), max(0, int(np.ceil(high)) + REACH_PX))
+            slice(max(0, int(low) - EDGE_PX), max(0, int(np.ceil(high)) + EDGE_PX))
             for low, high in ((y1, y2), (x1, x2))
         )
         there[rows, columns] = True
