@@ -12,7 +12,7 @@ from appliance.errors import ConfigError
 from appliance.optics.tiles import Region, model_grid, usual_overlap_px
 from trainer.candidates import CANDIDATES
 from trainer.datasets.examination import is_turned
-from trainer.datasets.pair_checks import compare_all
+from trainer.datasets.pair_checks import compare_all, pairs_of
 from trainer.datasets.picture_checks import LEAST_RANGE
 from trainer.datasets.sample import Dataset, Sample, picture_size, spread
 from trainer.datasets.split import Split
@@ -128,8 +128,7 @@ def doubts(split: Split, geometry: Geometry) -> list[str]:
 
 def _unmarked(samples: Sequence[Sample]) -> str:
     """Say how many pictures differ from their reference where nobody marked a defect."""
-    pairs = [(item.image, item.reference, item.boxes.tolist()) for item in samples if item.reference]
-    looked_at = spread([pair for pair in pairs if pair[0] != pair[1]], MOST_LOOKED_AT)
+    looked_at = spread(pairs_of(samples), MOST_LOOKED_AT)
     compared = zip(looked_at, compare_all(looked_at), strict=True)
     done = [(image, found) for (image, _, _), found in compared if not found.refused]
     differing = [(image, found) for image, found in done if found.differences]

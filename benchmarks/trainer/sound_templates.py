@@ -15,7 +15,7 @@ from pathlib import Path
 from appliance.errors import ConfigError
 from benchmarks.mistakes import tell_mistakes
 from trainer.datasets import source
-from trainer.datasets.pair_checks import compare_all
+from trainer.datasets.pair_checks import compare_all, pairs_of
 from trainer.datasets.reading import read_dataset
 from trainer.progress import results
 
@@ -26,9 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="the list")
     arguments = parser.parse_args(argv)
-    samples = read_dataset(source.source_of(arguments)).samples
-    pairs = [(item.image, item.reference, item.boxes.tolist()) for item in samples if item.reference]
-    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    pairs = pairs_of(read_dataset(source.source_of(arguments)).samples)
     if not pairs:
         raise ConfigError(f"{arguments.data}: no picture has another as its reference; name data in DeepPCB's layout")
     compared = list(zip([template for _, template, _ in pairs], compare_all(pairs), strict=True))

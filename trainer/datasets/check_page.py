@@ -127,19 +127,19 @@ def _case(examined: Examined, case: Case, members: tuple[int, ...]) -> str:
 def _figures(picture: LabelledPicture, case: Case) -> str:
     """Return the picture, and its reference if the case is about both; around a place that is laid over the picture."""
     labels = ", ".join(f"{name} {count}" for name, count in Counter(b.label for b in picture.boxes).items())
-    colours = [*((truth.box, _BOX_RGB) for truth in picture.boxes), *((box, _PLACE_RGB) for box in case.boxes)]
+    places = [(box, _PLACE_RGB) for box in case.boxes]
+    labelled = [(truth.box, _BOX_RGB) for truth in picture.boxes]
     place = case.boxes[0] if case.boxes else None
     words = f"{labels or 'good part'}, group {picture.group}"
     shown = _decoded(picture.path)
-    figure = _figure(picture.path, shown, colours, place, words)
+    figure = _figure(picture.path, shown, [*labelled, *places], place, words)
     reference = picture.reference if case.has_reference else None
     if reference is None:
         return figure
     pixels = _decoded(reference)
     if place and pixels is not None and shown is not None and pixels.shape == shown.shape:
         pixels = align(pixels, shown).pixels
-    own = [(box, _PLACE_RGB) for box in case.boxes]
-    return figure + _figure(reference, pixels, own, place, f"reference of {picture.path.name}")
+    return figure + _figure(reference, pixels, places, place, f"reference of {picture.path.name}")
 
 
 def _decoded(path: Path) -> Pixels | None:

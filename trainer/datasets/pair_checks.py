@@ -13,7 +13,7 @@ from appliance.optics.alignment import Aligner
 from trainer.datasets.examination import Examined
 from trainer.datasets.findings import Case, Finding
 from trainer.datasets.pair_differences import EDGE_PX, LEAST_DIFFERENCE, LEAST_GREY_LEVELS, Difference, differences
-from trainer.datasets.sample import load_picture, picture_size
+from trainer.datasets.sample import Sample, load_picture, picture_size
 from trainer.progress import tracked
 from trainer.references import misplacement
 from trainer.threads import in_threads, usual_at_once
@@ -92,6 +92,16 @@ def _comparable(examined: Examined) -> tuple[list[int], list[Pair]]:
             numbers.append(at)
             pairs.append((picture.path, path, [truth.box for truth in picture.boxes]))
     return numbers, pairs
+
+
+def pairs_of(samples: Sequence[Sample]) -> list[Pair]:
+    """Return what can be compared: each picture that has another as its reference.
+
+    Args:
+        samples: of a data set that was read, so references have their pictures' size.
+    """
+    pairs = [(item.image, item.reference, item.boxes.tolist()) for item in samples if item.reference]
+    return [pair for pair in pairs if pair[0] != pair[1]]
 
 
 def compare_all(pairs: Sequence[Pair]) -> list[Comparison]:
