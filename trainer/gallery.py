@@ -114,16 +114,14 @@ def _look_at_missed(
     near = overlap > PROTOCOL_IOU
     label = part.true_labels[number]
     box = as_box(part.true_boxes[number])
-    others = np.flatnonzero(near & is_wrong & (part.labels != label))
-    if len(others):
-        best = others[part.scores[others].argmax()]
-        words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"
-        taken = Case(picture, box, words, float(part.scores[best]))
-        if part.scores[best] >= SURE:  # whatever the limit
-            found[_AGAIN].append(taken)
-        if counts[best]:
-            found["Taken for another kind"].append(taken)
-            return
+    others = near & is_wrong & (part.labels != label)
+    for heading, which in ((_AGAIN, part.scores >= SURE), ("Taken for another kind", counts)):
+        if len(such := np.flatnonzero(others & which)):
+            best = such[part.scores[such].argmax()]
+            words = f"{names[label]}, taken for {names[part.labels[best]]} {part.scores[best]:.2f}"
+            found[heading].append(Case(picture, box, words, float(part.scores[best])))
+    if (others & counts).any():
+        return
     mine = near & (part.labels == label)
     if (mine & counts).any():
         words = f"{names[label]}, lies with another in one detection"

@@ -86,6 +86,15 @@ def test_a_limit_that_wrong_labels_pushed_up_hides_none_of_them() -> None:
     assert sure_on_good([judged([(0, 0.89, 0)], []), judged([], []), parts[2]], samples) == ""
 
 
+def test_a_kind_that_is_surer_but_below_its_own_limit_does_not_hide_the_one_that_counts() -> None:
+    part = judged([(0, 0.95, 1), (0, 0.8, 2)], [(0, 0)])
+    cases = find_cases([part], (*NAMES, "spur"), np.array([0.5, 0.98, 0.5]))
+    assert {heading: [case.words for case in of] for heading, of in cases.items()} == {
+        "Taken for another kind": ["open, taken for spur 0.80"],
+        "Labels to look at again": ["open, taken for short 0.95"],
+    }
+
+
 def test_two_defects_in_one_detection_are_one_that_is_found_and_one_that_is_missed() -> None:
     both = np.array([[0, 0, 20, 20], [0, 6, 20, 20]], np.float32)
     part = replace(judged([(0, 0.9, 0)], [(0, 0)]), true_boxes=both, true_labels=np.zeros(2, int))
