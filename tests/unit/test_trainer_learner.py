@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import Checkpoint
-from trainer.learner import AVERAGE_DECAY, AVERAGE_WARM_STEPS, LARGEST_GRADIENT, Learner
+from trainer.learner import (
+    AVERAGE_DECAY,
+    AVERAGE_WARM_STEPS,
+    LARGEST_GRADIENT,
+    Learner,
+    make_optimizers,
+    move_average,
+)
+from trainer.model import Net
 from trainer.pictures import Batch
 from trainer.sizes import NetShape
 from trainer.team import Team
@@ -70,3 +78,17 @@ def test_with_bfloat16_the_gradients_are_nearly_those_of_float32_and_the_weights
     assert torch.nn.functional.cosine_similarity(gradients(exact), gradients(rough), dim=0) > 0.95
     rough.learn(batch, 1e-3)
     assert {weights.dtype for weights in rough.net.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("channels", [1, 2], ids=["single pictures", "beside a reference"])
+def test_a_step_on_another_device_brings_in_nothing_of_the_processor(channels: int) -> None:
+    shape, elsewhere = NetShape(channels, 2, 8, detail=4), torch.device("meta")  # which refuses what lies in memory
+    net, average = Net(shape).to(elsewhere), Net(shape).to(elsewhere)
+    optimizers = make_optimizers(net)
+    logits, distances = net(torch.zeros((2, channels, 64, 64), device=elsewhere))
+    (logits.sum() + distances.sum()).backward()
+    for optimizer in optimizers.values():
+        optimizer.step()
+    move_average(average, net, AVERAGE_DECAY)
+    there = [*net.parameters(), *average.parameters(), *(part.grad for part in net.parameters())]
+    assert {part.device if part is not None else None for part in there} == {elsewhere}
