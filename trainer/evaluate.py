@@ -79,6 +79,7 @@ class Report:
         ap_class_mean: the mean over the classes.
         ap_classes: as ap_pooled, by class.
         ap_sizes: as ap_pooled, by box area.
+        ap_lost: mistake -> what ap_pooled would gain if nobody made it.
         coco: AP50 and AP50-95 over all pictures.
         at_limits: precision, recall and F at the manifest's limits, on the pictures that have defects.
         at_limits_classes: the same by class.
@@ -101,6 +102,7 @@ class Report:
     ap_class_mean: float
     ap_classes: dict[str, float]
     ap_sizes: dict[str, float]
+    ap_lost: dict[str, float]
     coco: CocoFigures
     at_limits: AtLimit
     at_limits_classes: dict[str, AtLimit]
@@ -301,13 +303,15 @@ def report(
     classes = [average_precision(its) for its in ranked.by_class]
     measured = [ap for ap in classes if not math.isnan(ap)]
     scores, calibrated = folded(manifest.lineage.metrics), ranked.calibrated
+    ap_pooled = average_precision(ranked.bad)
     return Report(
         pictures=len(judged),
-        ap_pooled=average_precision(ranked.bad),
+        ap_pooled=ap_pooled,
         ap_pooled_all=average_precision(ranked.everything),
         ap_class_mean=sum(measured) / len(measured) if measured else math.nan,
         ap_classes=dict(zip(names, classes, strict=True)),
         ap_sizes={name: average_precision(its) for name, its in ranked.by_size.items()},
+        ap_lost={name: average_precision(its) - ap_pooled for name, its in ranked.without.items()},
         coco=coco_figures(judged, names),
         at_limits=all_counted(ranked.at_limits, ranked.limits.min()),
         at_limits_classes={

@@ -199,6 +199,10 @@ def _cost(figures: Report) -> list[str]:
     return ([] if figures.spent is None else [str(figures.spent)]) + memory
 
 
+def _lost(figures: Report) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {decimal(value, 4)}" for name, value in figures.ap_lost.items())
+
+
 def show_report(figures: Report) -> None:
     """Print the figures.
 
@@ -234,6 +238,7 @@ def show_report(figures: Report) -> None:
         f"COCO AP50 {decimal(figures.coco.ap50, 4)}, AP50-95 {decimal(figures.coco.ap50_95, 4)}\n"
         f"at the bundle's limits: precision {decimal(at.precision, 4)}, recall {decimal(at.recall, 4)}, "
         f"F {decimal(at.f, 4)}; best F {decimal(best.f, 4)}{at_its_limit(best.limit)}\n"
+        f"AP@0.33 is lost by: {_lost(figures)}\n"
         + "; ".join([f"calibration error {decimal(figures.calibration_error, 3)}", *_cost(figures)]),
         soft_wrap=True,
     )

@@ -10,7 +10,15 @@ import numpy as np
 from trainer.calibration_error import error_without_chance
 from trainer.coco_figures import COCO_IOUS, coco_rankings
 from trainer.confusion import confusion
-from trainer.intervals import Interval, Share, resampled, resampled_detections, resampled_each, share
+from trainer.intervals import (
+    Interval,
+    Share,
+    resampled,
+    resampled_detections,
+    resampled_each,
+    resampled_loss,
+    share,
+)
 from trainer.metrics import (
     Judged,
     Ranking,
@@ -45,6 +53,8 @@ class Evidence:
         ap_class_mean: the same of the mean over the classes.
         ap_classes: the same by class.
         ap_sizes: the same by box area.
+        ap_lost: the same of what AP is lost by each kind of mistake.
+        mistakes: mistake -> how often it is made at the limits.
         ap50, ap50_95: bounds of COCO's figures.
         ap50_classes, ap50_95_classes: the same by class.
         precision: right detections among those that count, on defective parts at the limits.
@@ -72,6 +82,8 @@ class Evidence:
     ap_class_mean: Interval
     ap_classes: dict[str, Interval]
     ap_sizes: dict[str, Interval]
+    ap_lost: dict[str, Interval]
+    mistakes: dict[str, int]
     ap50: Interval
     ap50_95: Interval
     ap50_classes: dict[str, Interval]
@@ -127,6 +139,8 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         ap_class_mean=class_mean,
         ap_classes=by_class,
         ap_sizes={name: resampled([its], average_precision) for name, its in ranked.by_size.items()},
+        ap_lost=_lost(ranked),
+        mistakes=ranked.mistakes,
         ap50=ap50,
         ap50_95=ap50_95,
         ap50_classes=ap50_classes,
@@ -142,11 +156,7 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         right_best=int(ranked.bad.right[count_at_best].sum()),
         detections=len(calibrated.scores),
         calibration_error=_calibration(calibrated),
-        calibration_error_before=(
-            Interval(math.nan, math.nan)
-            if scores is None
-            else _calibration(replace(calibrated, scores=scores.raw(calibrated.scores)))
-        ),
+        calibration_error_before=_calibration_before(calibrated, scores),
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
         separation=_separation(judged),
@@ -179,6 +189,16 @@ def _f(at_limits: Ranking) -> float:
 def _calibration(ranking: Ranking) -> Interval:
     """Return the bounds of the calibration error: chance is in a draw twice, as it is drawn from what chance gave."""
     return resampled_detections(ranking, lambda its: error_without_chance(its.scores, its.right, times=2))
+
+
+def _calibration_before(ranking: Ranking, scores: ScoreMap | None) -> Interval:
+    if scores is None:
+        return Interval(math.nan, math.nan)
+    return _calibration(replace(ranking, scores=scores.raw(ranking.scores)))
+
+
+def _lost(ranked: Rankings) -> dict[str, Interval]:
+    return {name: resampled_loss(its, ranked.bad, average_precision) for name, its in ranked.without.items()}
 
 
 def _separation(judged: list[Judged]) -> Separation | None:

@@ -118,14 +118,15 @@ def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], 
     """Return the bounds of how much a figure falls from one ranking to another of the same pictures, drawn together.
 
     Args:
-        before: of one model.
-        after: of another.
+        before: of one model, or without what costs something.
+        after: of another, or with it.
         figure: of a ranking.
 
     Returns:
         The bounds; nan with fewer than two pictures that show a box.
     """
-    return _bounds((_figures([before], figure, before.boxes) - _figures([after], figure, after.boxes))[:, 0])
+    drawn = _figures([before, after], figure, _shown([before, after]))
+    return _bounds(drawn[:, 0] - drawn[:, 1])
 
 
 def _figures(known: Sequence[Ranking], figure: Figure, shown: NDArray[np.int64]) -> Floats:

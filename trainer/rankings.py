@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer.ap_lost import count_each, without_each
 from trainer.datasets.sample import SIZES_PX2
 from trainer.metrics import Floats, Judged, Matched, Ranking
 from trainer.operating_point import LEAST_LIMIT
@@ -27,6 +28,8 @@ class Rankings:
         at_limits: the same, pooled, with the scores at or above the limits only.
         at_limits_by_class: the same, each class by itself.
         at_limits_by_size: the same as at_limits, each size by itself.
+        without: mistake -> `bad` as if nobody made it.
+        mistakes: mistake -> how often it is made at the limits.
     """
 
     matched: Matched
@@ -40,6 +43,8 @@ class Rankings:
     at_limits: Ranking
     at_limits_by_class: list[Ranking]
     at_limits_by_size: dict[str, Ranking]
+    without: dict[str, Ranking]
+    mistakes: dict[str, int]
 
     @classmethod
     def of(cls, judged: list[Judged], names: tuple[str, ...], limits: Floats) -> Rankings:
@@ -68,6 +73,8 @@ class Rankings:
             at_limits=bad.ranking(limits=limits),
             at_limits_by_class=[bad.ranking(label, limits) for label in labels],
             at_limits_by_size={name: bad.ranking(None, limits, within) for name, within in SIZES_PX2.items()},
+            without=without_each(bad),
+            mistakes=count_each(bad, limits),
         )
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 from appliance.bundle.archive import Bundle
 from appliance.events import Box, iso, utc_now
+from trainer.ap_lost import MISTAKES
 from trainer.curves import draw_roc, roc_rows, roc_words
 from trainer.datasets.sample import Dataset, load_picture
 from trainer.evaluate import GroupFigures, Report
@@ -184,10 +185,22 @@ def _breakdown(page: Page, report: Report, limits: np.ndarray, names: tuple[str,
     parts += [_worst_first("camera", report.cameras)] if report.cameras else []
     page.heading("By class, size and group" + (", and by camera" if report.cameras else ""))
     page.tables(classes, sizes, *parts)
+    _lost(page, report)
     page.heading(
         "What was taken for what", "A row for each kind that is there, a column for what was found at the limits."
     )
     page.tables([("", *behind.confusion), *((true, *found.values()) for true, found in behind.confusion.items())])
+
+
+def _lost(page: Page, report: Report) -> None:
+    rows: list[tuple[object, ...]] = [("mistake", "AP gains without it", "95 % bounds", "at the limits")]
+    for name, words in MISTAKES.items():
+        gained, bounds = percent(report.ap_lost[name]), _between(report.evidence.ap_lost[name])
+        rows.append((words, gained, bounds, report.evidence.mistakes[name]))
+    page.heading(
+        "What AP is lost by", "Each mistake by itself, as if nobody made it: the gains do not add up to what is lost."
+    )
+    page.tables(rows)
 
 
 def _worst_first(what: str, figures: Mapping[str, GroupFigures]) -> list[tuple[object, ...]]:

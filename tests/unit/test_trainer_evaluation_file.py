@@ -16,10 +16,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 OF_THE_PROCESS = {"detect_ms_p50", "detect_ms_p99", "pictures_per_s", "peak_memory_mib"}
 NAMED = {"groups", "cameras", "others", "parity", "tolerances", "recall_by_size", "recall_by_class"}
 NAMED |= {"ap_classes", "ap_sizes", "ap50_classes", "ap50_95_classes"}
-NAMED |= {"at_limits_classes", "precision_by_class", "f_classes"}
+NAMED |= {"ap_lost", "at_limits_classes", "precision_by_class", "f_classes"}
 """Their keys are names; what lies below is alike."""
-COUNTED = {"limits", "confusion"}
-"""Their keys are names of classes, and below lies no key."""
+COUNTED = {"limits", "confusion", "mistakes"}
+"""Their keys are names of classes or mistakes, and below lies no key."""
 AGAIN = {"others", "seen", "unseen"}
 """Below them lie the keys of the file once more."""
 DOTTED = {"evidence", "coco"}

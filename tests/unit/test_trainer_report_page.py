@@ -166,7 +166,9 @@ def spots(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [["evaluate", "--report"], ["report", "--out"]])
-def test_an_evaluation_writes_a_page_that_opens_offline(spots: Path, tmp_path: Path, command: list[str]) -> None:
+def test_an_evaluation_writes_a_page_that_opens_offline(
+    spots: Path, tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [command[0], "--bundle", str(tmp_path / "tiny.bundle"), "--data", str(spots)]
     assert main([*words, command[1], str(tmp_path / "page.html")]) == 0
     text = (tmp_path / "page.html").read_text()
@@ -179,3 +181,7 @@ def test_an_evaluation_writes_a_page_that_opens_offline(spots: Path, tmp_path: P
     assert "Missed" in text
     assert "spot, best score 0.00" in text
     assert "escapes: bad parts accepted" in text
+    assert re.search(r"<td>nothing is marked there</td>(<td[^>]*>0.00 %</td>)(<td[^>]*></td>)(<td[^>]*>1</td>)", text)
+    said = capsys.readouterr().out
+    assert "AP@0.33 is lost by: kind 0.0000, box 0.0000" in said
+    assert "missed not known" in said  # nothing is found, so that nothing would be left
