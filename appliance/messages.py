@@ -165,11 +165,15 @@ class DetectionEntry(Message):
 
 
 class AlignmentEntry(Message):
-    """How the part lies against the best matching reference picture, which is named as in the recipe."""
+    """How the part lies against the best matching reference picture, which is named as in the recipe.
+
+    Records of versions that did not measure the stretch have none.
+    """
 
     reference: str
     shift_px: tuple[float, float]
     rotation_deg: float
+    stretch_percent: tuple[float, float] | None = None
     match: float
 
 
@@ -261,6 +265,7 @@ def _alignment_entry(alignment: PartAlignment | None) -> dict[str, Any] | None:
         "reference": alignment.reference,
         "shift_px": [round(way, 2) for way in alignment.shift_px],
         "rotation_deg": round(alignment.rotation_deg, 3),
+        "stretch_percent": [round(way, 3) for way in alignment.stretch_percent],
         "match": round(alignment.match, 4),
     }
 

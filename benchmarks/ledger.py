@@ -56,7 +56,7 @@ BULK = (
             hex(randomblob(:half)), lower(hex(randomblob(32)))
         FROM number""",
     "INSERT INTO frame SELECT value, 'top', value, '2020-01-01T00:00:00.010Z', 'camera', 800.0, 1.5, 0.5, -0.5,"
-    " 120.5, 30.5, 0.25, 200.5, 0.01, 0.02, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number",
+    " 120.5, 30.5, 0.25, 200.5, 0.01, 0.02, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM number",
     'INSERT INTO stage_time SELECT number.value, stage.value, 9000 FROM number, json_each(\'["capture","correct",'
     '"decide","infer"]\') AS stage',
     "INSERT INTO detection SELECT value, 'top', 0, 'short', 0.9, 1.5, 2.5, 30.5, 40.5 FROM number WHERE value % 5 = 0",

@@ -42,15 +42,14 @@ class CheckedPictures:
         first, *others = (json.dumps(picture.file, ensure_ascii=False) for picture in self.check.pictures)
         lines = [f"# how each lies against {first}"] if others else []
         for name, found in zip(others, self.alignments, strict=True):
-            x, y = found.shift_px
+            (x, y), (wide, high) = found.shift_px, found.stretch_percent
             lines.append(
                 f"#   {name}: shift {x:.1f}, {y:.1f} px, rotation {found.rotation_deg:.2f} degrees, "
-                f"match {found.match:.3f}"
+                f"stretch {wide:.2f}, {high:.2f} %, match {found.match:.3f}"
             )
         lines.append("reference:")
-        lines += [
-            f"  {name}: {getattr(self.check, name):g}" for name in ("max_shift_px", "max_rotation_deg", "min_match")
-        ]
+        limits = "max_shift_px", "max_rotation_deg", "max_stretch_percent", "min_match"
+        lines += [f"  {name}: {getattr(self.check, name):g}" for name in limits]
         lines.append("  pictures:")
         for name, picture in zip((first, *others), self.check.pictures, strict=True):
             lines += [f"    - file: {name}", f"      sha256: {picture.sha256}"]

@@ -22,11 +22,17 @@ def board(seed: int = 0, side_px: int = 320, channels: int = 1) -> Pixels:
     return np.kron(blocks, np.ones((BLOCK_PX, BLOCK_PX, 1)))[:side_px, :side_px].astype(np.uint8)
 
 
-def laid_down(pixels: Pixels, shift_px: tuple[float, float], turn_deg: float = 0.0) -> Pixels:
-    """Turn a part clockwise around the picture's centre, then shift it right and down."""
+def laid_down(
+    pixels: Pixels,
+    shift_px: tuple[float, float],
+    turn_deg: float = 0.0,
+    stretch_percent: tuple[float, float] = (0.0, 0.0),
+) -> Pixels:
+    """Turn a part clockwise around the picture's centre, stretch it along rows and columns, then shift it."""
     height, width = pixels.shape[:2]
     angle, middle = math.radians(turn_deg), np.array([(width - 1) / 2, (height - 1) / 2])
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    longer = 1 + np.array(stretch_percent) / 100
+    turn = longer[:, None] * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     motion = np.column_stack((turn, middle + shift_px - turn @ middle))
     moved = cv2.warpAffine(pixels, motion, (width, height), borderMode=cv2.BORDER_REPLICATE)
     return moved.reshape(pixels.shape).astype(np.uint8)

@@ -31,7 +31,7 @@ def misplacement(reference: Path, found: Alignment) -> str:
         reference: the file, for the words.
         found: how it was laid over the picture.
     """
-    laid = PartAlignment(str(reference), found.shift_px, found.rotation_deg, found.match)
+    laid = PartAlignment(str(reference), found.shift_px, found.rotation_deg, found.stretch_percent, found.match)
     return "; ".join(misplacements(laid, LIMITS))
 
 

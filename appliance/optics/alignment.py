@@ -1,10 +1,10 @@
-"""Lay the reference picture over the part's picture: shift and small rotation, to a fraction of a pixel.
+"""Lay the reference picture over the part's picture: shift, small rotation and stretch, to a fraction of a pixel.
 
 The reference is moved and never the part: what the camera saw stays as it was, and boxes stay in its pixels.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import cv2
@@ -38,6 +38,9 @@ ARRIVED_PX = 0.03
 """A step that is smaller, at its own scale, is the last."""
 
 LARGEST_TURN = math.radians(8.0)
+LARGEST_STRETCH = 0.03
+"""Of a length: a line-scan camera whose belt is off its speed, or a part that lies nearer to the lens."""
+
 LARGEST_WAY_PX = 4.0
 """What goes farther from where it began, at its own scale, has lost its way."""
 
@@ -63,33 +66,41 @@ class Alignment:
         pixels: uint8, shape of the part's picture: the reference moved onto the part.
         shift_px: x, y that the part lies right of and below its place in the reference, at the picture's centre.
         rotation_deg: that the part is turned against the reference, clockwise as seen.
+        stretch_percent: by which the part is longer than the reference along the picture's rows, and along its columns.
         match: likeness of part and moved reference (appliance.optics.likeness), -1..1; 0 if the part was not found.
     """
 
     pixels: Pixels
     shift_px: tuple[float, float]
     rotation_deg: float
+    stretch_percent: tuple[float, float]
     match: float
 
     def motion(self) -> Matrix:
         """Return the motion from the reference's pixels to the part's, as OpenCV's warpAffine takes it."""
         height, width = self.pixels.shape[:2]
-        return _Pose(*self.shift_px, math.radians(self.rotation_deg)).matrix(width, height)
+        wide, high = (percent / 100 for percent in self.stretch_percent)
+        return _Pose(*self.shift_px, math.radians(self.rotation_deg), wide, high).matrix(width, height)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Where a part lies: turned around the picture's centre (radians, clockwise as seen), then shifted (pixels)."""
+    """Where a part lies: turned around the picture's centre (radians, clockwise as seen), then stretched, then shifted.
+
+    The shift is in pixels; wide and high are what is added to each length along the picture's rows and columns.
+    """
 
     x_px: float = 0.0
     y_px: float = 0.0
     angle: float = 0.0
+    wide: float = 0.0
+    high: float = 0.0
 
     def matrix(self, width: int, height: int) -> Matrix:
         """Return the motion from the reference to the part, for a picture of this size."""
         middle, shift = np.array([(width - 1) / 2, (height - 1) / 2]), np.array([self.x_px, self.y_px])
         cos, sin = math.cos(self.angle), math.sin(self.angle)
-        turn = np.array([[cos, -sin], [sin, cos]])
+        turn = np.array([[1 + self.wide], [1 + self.high]]) * np.array([[cos, -sin], [sin, cos]])
         return np.column_stack((turn, middle + shift - turn @ middle))
 
     def strays(self, width: int, height: int) -> Matrix:
@@ -100,7 +111,7 @@ class _Pose:
 
     def scaled(self, x: float, y: float) -> "_Pose":
         """Return the same pose in a picture that is larger by these factors."""
-        return _Pose(self.x_px * x, self.y_px * y, self.angle)
+        return replace(self, x_px=self.x_px * x, y_px=self.y_px * y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +142,11 @@ class _Level:
         )
         ys, xs = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in self.grey.shape)
         self._arm_px = max(self.grey.shape) / 2
-        turned = (down * xs[None, columns] - right * ys[rows, None]) / np.float32(self._arm_px)
-        self._slopes = np.stack([slope.ravel() for slope in (right, down, turned)])
+        along, across = xs[None, columns] / np.float32(self._arm_px), ys[rows, None] / np.float32(self._arm_px)
+        slopes = right, down, down * along - right * across, right * along, down * across
+        self._slopes = np.stack([slope.ravel() for slope in slopes])
         power = (self._slopes @ self._slopes.T).astype(np.float64)
-        self._answer = np.linalg.inv(power + (DAMPING * np.trace(power) / 3 + 1e-6) * np.eye(3))
+        self._answer = np.linalg.inv(power + (DAMPING * np.trace(power) / len(power) + 1e-6) * np.eye(len(power)))
 
     def _without(self, margin_px: int) -> tuple[slice, slice]:
         margin = min(-(-margin_px // self.factor), min(self.grey.shape) // 4)
@@ -149,11 +161,12 @@ class _Level:
         found, _ = _normalised(np.asarray(seen, np.float32)[self.inner])
         match = float(np.dot(found.ravel(), self._wanted.ravel())) / found.size
         difference = np.clip(found - self._wanted, -MOST_DIFFERENCE, MOST_DIFFERENCE)
-        right, down, turned = self._answer @ (self._slopes @ difference.ravel())
-        angle = pose.angle - float(turned) / self._arm_px
+        right, down, *others = (float(step) for step in self._answer @ (self._slopes @ difference.ravel()))
+        turned, wide, high = (step / self._arm_px for step in others)
+        angle = pose.angle - turned
         cos, sin = math.cos(angle), math.sin(angle)
         x_px, y_px = pose.x_px - cos * right + sin * down, pose.y_px - sin * right - cos * down
-        return match, _Pose(float(x_px), float(y_px), angle)
+        return match, _Pose(x_px, y_px, angle, pose.wide - wide, pose.high - high)
 
     def follow(self, part: Floats, start: _Pose) -> _Way:
         """Go from start to where the part is most like the reference."""
@@ -161,14 +174,16 @@ class _Level:
         for _ in range(MOST_STEPS):
             match, there = self.look(part, pose)
             step_px = math.hypot(there.x_px - pose.x_px, there.y_px - pose.y_px)
-            step_px += abs(there.angle - pose.angle) * self._arm_px
+            others = abs(there.angle - pose.angle), abs(there.wide - pose.wide), abs(there.high - pose.high)
+            step_px += sum(others) * self._arm_px
             if step_px <= ARRIVED_PX:
                 break
             pose = there
         else:
             match, _ = self.look(part, pose)
         way_px = math.hypot(pose.x_px - start.x_px, pose.y_px - start.y_px)
-        return _Way(pose, match, way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN)
+        is_sure = way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN
+        return _Way(pose, match, is_sure and max(abs(pose.wide), abs(pose.high)) <= LARGEST_STRETCH)
 
     def starts(self, part: Floats) -> list[_Pose]:
         """Return the shifts in whole pixels at which the middle of the reference is found best, the best first."""
@@ -230,7 +245,8 @@ class Aligner:
         uncovered_px = float(np.abs(there.strays(*size)).max())
         match = likeness(np.asarray(structure, np.float32), part, uncovered_px) if way.is_sure else 0.0
         moved = _moved(reference, pose)
-        return Alignment(moved, (pose.x_px, pose.y_px), math.degrees(pose.angle), match)
+        stretch = 100 * pose.wide, 100 * pose.high
+        return Alignment(moved, (pose.x_px, pose.y_px), math.degrees(pose.angle), stretch, match)
 
     def _way(self, picture: Pixels) -> _Way:
         height, width = picture.shape

@@ -16,7 +16,7 @@ from appliance.bundle.picture import decode, own_channels
 from appliance.documents import Document, KeyPath, Section
 from appliance.errors import ConfigError
 from appliance.events import PartAlignment, Pixels
-from appliance.optics.alignment import Aligner
+from appliance.optics.alignment import LARGEST_STRETCH, Aligner
 
 USUAL_SHIFT_PX = 20.0
 """What a fixture usually leaves: the proposed max_shift_px, and the trainer's limit."""
@@ -38,11 +38,13 @@ class PlaceLimits(Section):
     """How a part may lie against its reference.
 
     max_shift_px is the largest allowed distance of the part from its place, at the picture's centre; max_rotation_deg
-    the largest allowed turn either way; min_match (0..1) the least likeness that counts as the same product.
+    the largest allowed turn either way; max_stretch_percent the largest share of its length or width by which it may
+    be longer or shorter; min_match (0..1) the least likeness that counts as the same product.
     """
 
     max_shift_px: Annotated[float, Field(gt=0.0, le=64.0)]
     max_rotation_deg: Annotated[float, Field(gt=0.0, le=5.0)]
+    max_stretch_percent: Annotated[float, Field(gt=0.0, le=100 * LARGEST_STRETCH)] = 2.0
     min_match: Annotated[float, Field(ge=0.3, le=1.0)] = 0.7
 
 
@@ -188,7 +190,8 @@ def lay(references: Sequence[Reference], picture: Pixels) -> LaidReference:
     """
     found = [(reference.file, reference.aligner(picture)) for reference in references]
     file, best = max(found, key=lambda item: item[1].match)
-    return LaidReference(PartAlignment(file, best.shift_px, best.rotation_deg, best.match), best.pixels)
+    place = PartAlignment(file, best.shift_px, best.rotation_deg, best.stretch_percent, best.match)
+    return LaidReference(place, best.pixels)
 
 
 def lay_ms(references: Sequence[Reference]) -> float:
@@ -230,6 +233,10 @@ def misplacements(alignment: PartAlignment | None, check: PlaceLimits) -> Iterat
         yield f"the part lies {distance_px:.1f} px off its place {against}, over {check.max_shift_px:g}"
     if not turn_deg <= check.max_rotation_deg:
         yield f"the part is turned by {turn_deg:.2f} degrees {against}, over {check.max_rotation_deg:g}"
+    for way, percent in zip(("rows", "columns"), alignment.stretch_percent, strict=True):
+        if not abs(percent) <= check.max_stretch_percent:
+            over = f"over {check.max_stretch_percent:g}"
+            yield f"the part is stretched by {percent:.2f} % along the picture's {way} {against}, {over}"
 
 
 def _form(shape: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from typing import Any
 
-from appliance.events import Inspection, Record, ViewResult, iso
+from appliance.events import Inspection, PartAlignment, Record, ViewResult, iso
 
 FRAME_COLUMNS = (
     "brightness_mean",
@@ -17,8 +17,8 @@ FRAME_COLUMNS = (
     "blue_green_ratio",
 )
 
-_NO_ALIGNMENT = (None,) * 5
-"""Of reference, reference_match, shift_x_px, shift_y_px and rotation_deg."""
+_NO_ALIGNMENT = (None,) * 7
+"""Of reference, reference_match, shift_x_px, shift_y_px, rotation_deg, stretch_x_percent and stretch_y_percent."""
 
 
 def insert_inspection(tx: sqlite3.Connection, inspection: Inspection, record: Record) -> None:
@@ -78,8 +78,12 @@ def _frame_row(seq: int, result: ViewResult) -> tuple[Any, ...]:
         frame.gain_db if frame else None,
         *(result.offset_px or (None, None)),
         *(getattr(statistics, name) if statistics else None for name in FRAME_COLUMNS),
-        *((laid.reference, laid.match, *laid.shift_px, laid.rotation_deg) if laid else _NO_ALIGNMENT),
+        *(_alignment_row(laid) if laid else _NO_ALIGNMENT),
     )
+
+
+def _alignment_row(laid: PartAlignment) -> tuple[Any, ...]:
+    return (laid.reference, laid.match, *laid.shift_px, laid.rotation_deg, *laid.stretch_percent)
 
 
 def delete_oldest(tx: sqlite3.Connection, before: str, keep_unacknowledged: bool, batch: int, until_ns: int) -> int:

@@ -207,7 +207,20 @@ RECIPES: Migration = (
 
 CHALLENGES: Migration = ("ALTER TABLE open_trigger ADD COLUMN challenge TEXT",)
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST_TABLES, REFERENCE_COLUMNS, CHANGEOVERS, UPDATES, RECIPES, CHALLENGES)
+STRETCH: Migration = (
+    "ALTER TABLE frame ADD COLUMN stretch_x_percent REAL",
+    "ALTER TABLE frame ADD COLUMN stretch_y_percent REAL",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    FIRST_TABLES,
+    REFERENCE_COLUMNS,
+    CHANGEOVERS,
+    UPDATES,
+    RECIPES,
+    CHALLENGES,
+    STRETCH,
+)
 """One entry for each user_version; add to the end, never change one that was released."""
 
 BEGIN_ANEW = "move the file away and give the station a new device_id: consumers know a record by that and its number"

@@ -30,6 +30,8 @@ PARTS = {
     "6 out of reach": (laid_down(GOOD, (60, 0)), "misplaced"),
     "7 another product": (board(3), "misplaced"),
     "8 no part": (np.full_like(GOOD, 120), "misplaced"),
+    "9 stretched": (laid_down(GOOD, (2, 3), 0.2, (1.2, -0.6)), "complete"),
+    "a stretched too far": (laid_down(GOOD, (0, 0), 0.0, (0.0, 2.6)), "misplaced"),
 }
 
 
@@ -66,12 +68,12 @@ def recipe(tmp_path: Path) -> Path:
 def test_each_part_gets_the_verdict_that_it_deserves(parts: Path, bundle: Path, recipe: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     words = ["replay", str(parts), "--recipe", str(recipe), "--bundle", str(bundle), "--json", str(report)]
-    assert main([*words, "--max-faults", "4"]) == 0
+    assert main([*words, "--max-faults", "5"]) == 0
     document = json.loads(report.read_text())
-    assert document["reasons"] == {"complete": 3, "defect": 2, "misplaced": 4}
-    assert document["verdicts"] == {"ACCEPT": 3, "REJECT": 2, "REVIEW": 0, "FAULT": 4}
+    assert document["reasons"] == {"complete": 4, "defect": 2, "misplaced": 5}
+    assert document["verdicts"] == {"ACCEPT": 4, "REJECT": 2, "REVIEW": 0, "FAULT": 5}
     assert {"align", "infer", "correct"} <= set(document["latency_ms"])
-    assert main(words) == 1  # four parts were not inspected
+    assert main(words) == 1  # five parts were not inspected
 
 
 def station(folder: Path, bundle: Path, recipe: Path, parts: Path) -> Path:
@@ -116,6 +118,9 @@ def test_each_record_says_how_its_part_lay_and_against_which_picture(
     assert "lies 17.0 px off its place against a.png, over 15" in records["5 too far off"]["detail"]
     assert laid["7 another product"]["match"] < 0.5
     assert "below 0.7" in records["7 another product"]["detail"]
+    assert laid["9 stretched"]["stretch_percent"] == pytest.approx([1.2, -0.6], abs=0.1)
+    assert "is stretched by 2.6" in records["a stretched too far"]["detail"]
+    assert "along the picture's columns against a.png, over 2" in records["a stretched too far"]["detail"]
     for name, record in records.items():
         assert ("infer" in record["stage_ms"]) == (record["reason"] != "misplaced"), name
 

@@ -170,7 +170,7 @@ COMPARING = {"width": 320, "height": 320, "channels": 2, "fit": "exact", "pad_va
 
 
 @given(st.one_of(st.none(), st.builds(PartAlignment, st.just("a.png"), st.tuples(any_number, any_number), any_number,
-                                      any_number)))  # fmt: skip
+                                      st.tuples(any_number, any_number), any_number)))  # fmt: skip
 def test_a_part_is_accepted_only_where_it_lies_against_its_reference_as_agreed(
     compared: BoundRecipe, alignment: PartAlignment | None
 ) -> None:
@@ -180,6 +180,7 @@ def test_a_part_is_accepted_only_where_it_lies_against_its_reference_as_agreed(
         assert alignment is not None
         assert np.hypot(*alignment.shift_px) <= 8
         assert -0.5 <= alignment.rotation_deg <= 0.5
+        assert all(-2 <= percent <= 2 for percent in alignment.stretch_percent)
         assert alignment.match >= 0.7
     else:
         assert (decision.verdict, decision.reason) == (Verdict.FAULT, Reason.MISPLACED)
@@ -280,4 +281,4 @@ def test_a_part_out_of_reach_or_turned_is_never_accepted_for_its_outline(
     assert is_in_place or (decision.verdict, decision.reason) == (Verdict.FAULT, Reason.MISPLACED)
     laid = views[0].alignment
     assert laid is not None
-    assert np.isfinite([*laid.shift_px, laid.rotation_deg, laid.match]).all()
+    assert np.isfinite([*laid.shift_px, laid.rotation_deg, *laid.stretch_percent, laid.match]).all()

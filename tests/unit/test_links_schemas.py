@@ -172,6 +172,7 @@ def test_a_record_tells_how_its_part_lay_against_a_reference(plant_talk: list[tu
     assert record["views"][0]["alignment"] is None
     compared = copy.deepcopy(record)
     laid = {"reference": "good.png", "shift_px": [1.5, -0.25], "rotation_deg": 0.1, "match": 0.98}
+    laid |= {"stretch_percent": [0.4, -0.02]}
     compared["views"][0]["alignment"] = laid
     validator("record").validate(compared)
     for key in laid:

@@ -10,30 +10,43 @@ from hypothesis import strategies as st
 
 from appliance.optics.alignment import Aligner, align
 from appliance.simulator.line import SimulatedLine
+from tests.references import laid_down
 
 BOARD = SimulatedLine(seed=5, defect_rate=0.0).part(0).pixels
-MIDDLE = (BOARD.shape[1] - 1) / 2
-
-
-def moved(pixels: np.ndarray, shift: tuple[float, float], angle_deg: float) -> np.ndarray:
-    """Turn a picture clockwise around its centre, then shift it."""
-    angle = math.radians(angle_deg)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    there = np.array([MIDDLE, MIDDLE]) + shift - turn @ [MIDDLE, MIDDLE]
-    out = cv2.warpAffine(pixels, np.column_stack((turn, there)), BOARD.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
-    return out.reshape(pixels.shape).astype(np.uint8)
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-0.8, 0.8))
 def test_shift_and_rotation_are_found_to_a_fraction_of_a_pixel(x: float, y: float, angle_deg: float) -> None:
-    found = align(BOARD, moved(BOARD, (x, y), angle_deg))
+    found = align(BOARD, laid_down(BOARD, (x, y), angle_deg))
     assert found.shift_px == pytest.approx((x, y), abs=0.3)
     assert found.rotation_deg == pytest.approx(angle_deg, abs=0.1)
     assert found.match > 0.95
 
 
+@given(st.floats(-8, 8), st.floats(-0.8, 0.8), st.floats(-2.5, 2.5), st.floats(-2.5, 2.5))
+def test_a_part_that_is_longer_one_way_is_found_and_its_length_told(
+    x: float, angle_deg: float, wide: float, high: float
+) -> None:
+    part = laid_down(BOARD, (x, -x / 2), angle_deg, (wide, high))
+    found = align(BOARD, part)
+    assert found.shift_px == pytest.approx((x, -x / 2), abs=0.3)
+    assert found.rotation_deg == pytest.approx(angle_deg, abs=0.1)
+    assert found.stretch_percent == pytest.approx((wide, high), abs=0.1)
+    assert found.match > 0.9
+
+
+def test_the_motion_that_is_told_is_the_one_that_was_made() -> None:
+    found = align(BOARD, laid_down(BOARD, (7.5, -3.25), 0.3, (1.2, -0.7)))
+    again = cv2.warpAffine(BOARD, found.motion(), BOARD.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    assert np.array_equal(found.pixels[:, :, 0], again)
+
+
+def test_what_is_stretched_more_than_any_recipe_allows_matches_nothing() -> None:
+    assert align(BOARD, laid_down(BOARD, (0.0, 0.0), 0.0, (5.0, 0.0))).match < 0.3
+
+
 def test_the_reference_is_moved_onto_the_part_and_the_part_stays() -> None:
-    part = moved(BOARD, (7.5, -3.25), 0.3)
+    part = laid_down(BOARD, (7.5, -3.25), 0.3, (0.6, -0.3))
     before = part.copy()
     found = align(BOARD, part)
     inner = (slice(30, -30), slice(30, -30))
@@ -49,7 +62,7 @@ def test_a_part_in_its_place_gets_the_reference_itself() -> None:
 
 
 def test_a_defect_and_another_lamp_move_nothing() -> None:
-    part = moved(BOARD, (4.0, 6.0), 0.0).astype(float) * 0.6 + 20
+    part = laid_down(BOARD, (4.0, 6.0), 0.0).astype(float) * 0.6 + 20
     part[200:240, 250:290] = 250
     found = align(BOARD, part.astype(np.uint8))
     assert found.shift_px == pytest.approx((4.0, 6.0), abs=0.3)
@@ -79,7 +92,7 @@ def test_any_size_is_aligned(size: tuple[int, int]) -> None:
 
 def test_colour_is_moved_as_a_whole() -> None:
     colour = np.concatenate((BOARD, BOARD // 2, 255 - BOARD), axis=2)
-    found = align(colour, moved(colour, (5.0, 0.0), 0.0))
+    found = align(colour, laid_down(colour, (5.0, 0.0), 0.0))
     assert found.pixels.shape == colour.shape
     assert found.shift_px == pytest.approx((5.0, 0.0), abs=0.3)
 
@@ -94,36 +107,37 @@ def test_conductors_that_are_alike_along_their_length_are_held_by_what_ends_on_t
     conductors[:, np.arange(640) % 16 < 8] = 180
     for x, y in np.random.default_rng(2).integers(1, 19, (12, 2)) * 32:
         conductors[y : y + 20, x : x + 24] = 180
-    found = align(conductors, moved(conductors, (3.5, -9.0), 0.4))
+    found = align(conductors, laid_down(conductors, (3.5, -9.0), 0.4))
     assert found.shift_px == pytest.approx((3.5, -9.0), abs=0.3)
     assert found.rotation_deg == pytest.approx(0.4, abs=0.1)
 
 
 @pytest.mark.parametrize("angle_deg", [-4.0, -2.0, 2.0, 4.0])
 def test_a_turn_that_a_recipe_may_allow_is_found(angle_deg: float) -> None:
-    found = align(BOARD, moved(BOARD, (9.0, -12.0), angle_deg))
+    found = align(BOARD, laid_down(BOARD, (9.0, -12.0), angle_deg))
     assert found.shift_px == pytest.approx((9.0, -12.0), abs=0.3)
     assert found.rotation_deg == pytest.approx(angle_deg, abs=0.1)
 
 
 @pytest.mark.parametrize("shift", [(30.0, 0.0), (0.0, -60.0), (64.0, 64.0)])
 def test_a_part_far_off_is_found_where_it_is(shift: tuple[float, float]) -> None:
-    found = align(BOARD, moved(BOARD, shift, 0.0))
+    found = align(BOARD, laid_down(BOARD, shift, 0.0))
     assert found.shift_px == pytest.approx(shift, abs=0.3)
     assert found.match > 0.9
 
 
 @pytest.mark.parametrize(("shift", "angle_deg"), [((100.0, 0.0), 0.0), ((0.0, 0.0), 12.0), ((0.0, 0.0), 180.0)])
 def test_a_part_that_is_not_found_matches_nothing(shift: tuple[float, float], angle_deg: float) -> None:
-    found = align(BOARD, moved(BOARD, shift, angle_deg))
+    found = align(BOARD, laid_down(BOARD, shift, angle_deg))
     assert found.match < 0.3
-    assert all(map(math.isfinite, (*found.shift_px, found.rotation_deg, found.match)))  # a record holds no NaN
+    place = *found.shift_px, found.rotation_deg, *found.stretch_percent, found.match
+    assert all(map(math.isfinite, place))  # a record holds no NaN
 
 
 def test_one_reference_that_is_kept_does_for_every_part_what_it_does_for_one() -> None:
     kept = Aligner(BOARD)
     for shift in ((3.0, 1.5), (-8.25, 6.0)):
-        part = moved(BOARD, shift, 0.2)
+        part = laid_down(BOARD, shift, 0.2)
         mine, once = kept(part), align(BOARD, part)
         assert np.array_equal(mine.pixels, once.pixels)
         assert (mine.shift_px, mine.rotation_deg, mine.match) == (once.shift_px, once.rotation_deg, once.match)

@@ -150,6 +150,8 @@ def test_another_picture_than_the_recipe_says_is_refused_with_its_own_sha256(tmp
         ({"max_shift_px": 64.5}, "max_shift_px"),
         ({"max_rotation_deg": 0}, "max_rotation_deg"),
         ({"max_rotation_deg": 5.1}, "max_rotation_deg"),
+        ({"max_stretch_percent": 0}, "max_stretch_percent"),
+        ({"max_stretch_percent": 3.1}, "max_stretch_percent"),
         ({"min_match": 0.29}, "min_match"),
         ({"min_match": 1.01}, "min_match"),
         ({"max_shift": 5}, "did you mean `max_shift_px`"),
@@ -202,23 +204,27 @@ NAN = math.nan
 
 
 @pytest.mark.parametrize(
-    ("shift_px", "rotation_deg", "match", "words"),
+    ("shift_px", "rotation_deg", "stretch_percent", "match", "words"),
     [
-        ((0.0, 0.0), 0.0, 1.0, ""),
-        ((3.0, -4.0), -1.0, 0.7, ""),
-        ((3.1, 4.0), 0.0, 0.9, "lies 5.1 px off its place against a.png, over 5"),
-        ((0.0, 0.0), -1.01, 0.9, "turned by 1.01 degrees against a.png, over 1"),
-        ((0.0, 0.0), 0.0, 0.699, "matches a.png by 0.699, below 0.7"),
-        ((NAN, 0.0), 0.0, 0.9, "lies nan px off"),
-        ((0.0, NAN), 0.0, 0.9, "lies nan px off"),
-        ((0.0, 0.0), NAN, 0.9, "turned by nan degrees"),
-        ((0.0, 0.0), 0.0, NAN, "matches a.png by nan"),
+        ((0.0, 0.0), 0.0, (0.0, 0.0), 1.0, ""),
+        ((3.0, -4.0), -1.0, (2.0, -2.0), 0.7, ""),
+        ((3.1, 4.0), 0.0, (0.0, 0.0), 0.9, "lies 5.1 px off its place against a.png, over 5"),
+        ((0.0, 0.0), -1.01, (0.0, 0.0), 0.9, "turned by 1.01 degrees against a.png, over 1"),
+        ((0.0, 0.0), 0.0, (-2.01, 0.0), 0.9, "stretched by -2.01 % along the picture's rows against a.png, over 2"),
+        ((0.0, 0.0), 0.0, (0.0, 2.5), 0.9, "stretched by 2.50 % along the picture's columns against a.png, over 2"),
+        ((0.0, 0.0), 0.0, (0.0, 0.0), 0.699, "matches a.png by 0.699, below 0.7"),
+        ((NAN, 0.0), 0.0, (0.0, 0.0), 0.9, "lies nan px off"),
+        ((0.0, NAN), 0.0, (0.0, 0.0), 0.9, "lies nan px off"),
+        ((0.0, 0.0), NAN, (0.0, 0.0), 0.9, "turned by nan degrees"),
+        ((0.0, 0.0), 0.0, (NAN, 0.0), 0.9, "stretched by nan % along the picture's rows"),
+        ((0.0, 0.0), 0.0, (0.0, NAN), 0.9, "stretched by nan % along the picture's columns"),
+        ((0.0, 0.0), 0.0, (0.0, 0.0), NAN, "matches a.png by nan"),
     ],
 )
 def test_a_limit_that_is_broken_is_named_and_one_that_is_met_is_not(
-    shift_px: tuple[float, float], rotation_deg: float, match: float, words: str
+    shift_px: tuple[float, float], rotation_deg: float, stretch_percent: tuple[float, float], match: float, words: str
 ) -> None:
-    found = list(misplacements(PartAlignment("a.png", shift_px, rotation_deg, match), CHECK))
+    found = list(misplacements(PartAlignment("a.png", shift_px, rotation_deg, stretch_percent, match), CHECK))
     assert len(found) == bool(words)
     assert words in "".join(found)
 

@@ -66,20 +66,21 @@ def test_a_view_without_a_picture_still_has_its_row(ledger: SqliteLedger, path: 
 
 
 def test_how_a_part_lay_against_its_reference_is_kept(ledger: SqliteLedger, path: Path) -> None:
-    for number, alignment in enumerate((None, PartAlignment("good.png", (1.25, -3.5), 0.125, 0.96875))):
+    for number, alignment in enumerate((None, PartAlignment("good.png", (1.25, -3.5), 0.125, (0.75, -0.25), 0.96875))):
         trigger = make_trigger(f"t{number}")
         ledger.accept(trigger)
         inspection = make_inspection(trigger)
         ledger.record(replace(inspection, views=(replace(inspection.views[0], alignment=alignment),)))
-    columns = "reference, shift_x_px, shift_y_px, rotation_deg, reference_match"
+    columns = "reference, shift_x_px, shift_y_px, rotation_deg, stretch_x_percent, stretch_y_percent, reference_match"
     assert rows(path, f"SELECT {columns} FROM frame ORDER BY seq") == [
-        (None,) * 5,
-        ("good.png", 1.25, -3.5, 0.125, 0.96875),
+        (None,) * 7,
+        ("good.png", 1.25, -3.5, 0.125, 0.75, -0.25, 0.96875),
     ]
     sent = rows(path, "SELECT json_extract(record, '$.views[0].alignment') FROM inspection ORDER BY seq")
     assert sent[0] == (None,)
     assert json.loads(str(sent[1][0])) == {
-        "reference": "good.png", "shift_px": [1.25, -3.5], "rotation_deg": 0.125, "match": 0.9688,
+        "reference": "good.png", "shift_px": [1.25, -3.5], "rotation_deg": 0.125, "stretch_percent": [0.75, -0.25],
+        "match": 0.9688,
     }  # fmt: skip
 
 
