@@ -12,8 +12,10 @@ from trainer.datasets.sample import Dataset, picture_size
 from trainer.datasets.split import Split
 from trainer.pictures import steps_per_pass
 from trainer.plan import (
+    ENOUGH_STEPS_COMPARING,
     LEAST_USUAL_STEPS,
     STEPS_PER_DEFECTIVE,
+    STEPS_PER_DEFECTIVE_COMPARING,
     USUAL_BATCH,
     USUAL_SIDE_PX,
     USUAL_STEPS,
@@ -63,20 +65,24 @@ def complete(asked: Plan, split: Split, *, side_px: int | None, batch: int | Non
         steps = steps_per_pass(split.train, plan)
         plan = replace(plan, passes=-(-LEAST_STEPS // steps))
         if plan.budget_minutes is None:
-            epochs = max(1, round(usual_steps(split.train) / (plan.passes * steps)))
+            epochs = max(1, round(usual_steps(split.train, compares) / (plan.passes * steps)))
             often = min(plan.validate_every, max(1, epochs // LEAST_JUDGEMENTS))
             plan = replace(plan, epochs=epochs, validate_every=often)
     return plan
 
 
-def usual_steps(train: Dataset) -> int:
-    """Return how long to learn where nobody has chosen that: of few pictures a long run learns nothing more.
+def usual_steps(train: Dataset, compares: bool) -> int:
+    """Return how long to learn where nobody has chosen that: a run longer than that learns nothing more.
 
     Args:
         train: the training half.
+        compares: whether the model sees each picture's reference too, which needs fewer views of each defect.
     """
     defective = sum(not sample.is_good for sample in train.samples)
-    return min(USUAL_STEPS, max(LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE * defective))
+    steps = max(LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE * defective)
+    if compares:
+        steps = min(steps, max(ENOUGH_STEPS_COMPARING, STEPS_PER_DEFECTIVE_COMPARING * defective))
+    return min(USUAL_STEPS, steps)
 
 
 def uses_reference(dataset: Dataset, reference: str) -> bool:

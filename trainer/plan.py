@@ -13,6 +13,9 @@ from trainer.strengths import Strengths
 USUAL_STEPS, LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE = 10_000, 2_000, 40
 """Steps of a run whose length nobody has chosen: at most, at least, and for each defective picture to learn from."""
 
+ENOUGH_STEPS_COMPARING, STEPS_PER_DEFECTIVE_COMPARING = 3_000, 4
+"""Beside references such a run has no more than these, or so many for each defective picture where that is more."""
+
 USUAL_BATCH, USUAL_SIDE_PX = 16, 320
 LARGEST_RATE, LARGEST_VARIATION, LARGEST_GOOD_SHARE = 1.0, 3.0, 0.9
 LARGEST_TEAM = 4

@@ -9,7 +9,14 @@ from typing import Any
 
 from appliance.arguments import count, group_names, names, new_file, rate, ratio, whole
 from trainer.datasets import source
-from trainer.plan import LEAST_USUAL_STEPS, STEPS_PER_DEFECTIVE, USUAL_STEPS, Plan
+from trainer.plan import (
+    ENOUGH_STEPS_COMPARING,
+    LEAST_USUAL_STEPS,
+    STEPS_PER_DEFECTIVE,
+    STEPS_PER_DEFECTIVE_COMPARING,
+    USUAL_STEPS,
+    Plan,
+)
 from trainer.sizes import SIZES
 from trainer.strengths import Strengths
 
@@ -25,7 +32,8 @@ def add_length(command: argparse.ArgumentParser) -> None:
         "--epochs",
         type=count,
         help="passes over the pictures; exactly repeatable (default: "
-        f"{STEPS_PER_DEFECTIVE} steps for each defective one, {LEAST_USUAL_STEPS} to {USUAL_STEPS})",
+        f"{STEPS_PER_DEFECTIVE} steps for each defective one, {LEAST_USUAL_STEPS} to {USUAL_STEPS}, beside references "
+        f"{ENOUGH_STEPS_COMPARING} or {STEPS_PER_DEFECTIVE_COMPARING} for each at most)",
     )
     length.add_argument("--budget-minutes", type=float, help="end after this long, whatever the machine does meanwhile")
     length.add_argument(

@@ -3,7 +3,8 @@
 `python -m benchmarks.trainer.deeppcb --data DeepPCB/PCBData --holdout A,B --runs FOLDER`: trains a net on the other
 board groups in each way, exports it with all its models, judges the bundle on the groups that were held out, and keeps
 runs, bundles and whole evaluations in FOLDER. A run that is there goes on from where it ended, so a kill costs little.
-What stands behind `--` is added to `trainer train`.
+`--holdout` more than once: each of these holdouts in turn, a row each, so that every group can be judged once by a
+model that has not seen it. What stands behind `--` is added to `trainer train`.
 """
 
 import argparse
@@ -31,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, export and judge in each way; print a table; write the figures down."""
     parser = argparse.ArgumentParser(prog="benchmarks.trainer.deeppcb", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--holdout", type=names, required=True, metavar="A,B", help="board groups to judge on")
+    parser.add_argument(
+        "--holdout", type=names, required=True, action="append", metavar="A,B", help="board groups to judge on"
+    )
     parser.add_argument("--runs", type=Path, required=True, help="keeps runs, bundles and evaluations")
     parser.add_argument("--ways", type=_ways, default=tuple(WAYS), metavar="A,B", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--json", type=Path, default=RESULTS / "deeppcb.json", help="default %(default)s")
@@ -39,8 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     rows = json.loads(arguments.json.read_text())["ways"] if arguments.json.exists() else {}
     for way in arguments.ways:
-        rows[way] = measure(way, arguments)
-        write_json(arguments.json, {"ways": rows})
+        for holdout in arguments.holdout:
+            row = way if len(arguments.holdout) == 1 else f"{way} without {','.join(holdout)}"
+            rows[row] = measure(arguments.runs / row.replace(" ", "-"), WAYS[way], holdout, arguments)
+            write_json(arguments.json, {"ways": rows})
     whole_way.show(rows, "on board groups that were held out")
     return 0
 
@@ -52,12 +57,10 @@ def _ways(text: str) -> tuple[str, ...]:
     return asked
 
 
-def measure(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Make the bundle of one way and return its figures."""
-    data, holdout = arguments.data, arguments.holdout
-    judge = ("--data", data, "--groups", ",".join(holdout))
-    train = (*WAYS[way], *arguments.train)
-    found = whole_way.measure(arguments.runs / way, "deeppcb", data, train, judge, holdout)
+def measure(folder: Path, way: Sequence[str], holdout: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make the bundle of one way and holdout, and return its figures."""
+    judge = ("--data", arguments.data, "--groups", ",".join(holdout))
+    found = whole_way.measure(folder, "deeppcb", arguments.data, (*way, *arguments.train), judge, holdout)
     return {"held_out": sorted(holdout)} | found
 
 

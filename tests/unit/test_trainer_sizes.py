@@ -1,6 +1,7 @@
 """Pictures of any size, and defects of any size, go the whole way from training to a bundle."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -157,14 +158,27 @@ def test_the_limit_is_the_best_of_all_thousandths(parts: list[tuple[list[int], b
 
 
 @pytest.mark.parametrize(
-    ("bad", "good", "wanted"), [(3, 300, 2000), (25, 25, 2000), (90, 10, 3600), (230, 410, 9200), (999, 99, 10_000)]
+    ("bad", "good", "compares", "wanted"),
+    [
+        (3, 300, False, 2000),
+        (25, 25, False, 2000),
+        (90, 10, False, 3600),
+        (230, 410, False, 9200),
+        (999, 99, False, 10_000),
+        (25, 25, True, 2000),
+        (60, 10, True, 2400),
+        (230, 410, True, 3000),
+        (999, 99, True, 3996),
+        (2600, 10, True, 10_000),
+    ],
 )
 def test_a_run_that_nobody_measured_is_as_long_as_its_data_ask_for_in_epochs_worth_a_checkpoint(
-    bad: int, good: int, wanted: int
+    bad: int, good: int, compares: bool, wanted: int
 ) -> None:
     boxes = np.array([[0, 0, 20, 20]], np.float32)
     samples = [Sample(Path("p"), boxes, np.array([n % 2]), f"g{n % 3}", is_good=False) for n in range(bad)]
     samples += [Sample(Path("p"), boxes[:0], np.zeros(0, np.int64), "g1", is_good=True) for _ in range(good)]
+    samples = [replace(sample, reference=Path("r") if compares else None) for sample in samples]
     half = Dataset(("a", "b"), tuple(samples))
     plan = complete(Plan(), Split(half, half), side_px=None, batch=None, reference="auto")
     assert plan.epochs is not None
