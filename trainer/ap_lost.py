@@ -43,14 +43,15 @@ def without_each(matched: Matched) -> dict[str, Ranking]:
         Mistake -> the ranking without it. What AP gains by each does not add up to what it lacks of 1.
 
     Source:
-        TIDE (arXiv 2008.08115); but a wrong detection means the box that it overlaps most, whatever its class.
+        TIDE (arXiv 2008.08115); but a wrong detection means the box that it overlaps most, whatever its class, and is
+        mended whatever other mistakes mean the same box.
     """
     told = [_told_apart(part, *its) for part, its in zip(matched.judged, matched.found, strict=True)]
     rankings = {}
     for number, name in enumerate(MISTAKES):
         found = []
         for (order, taken), (causes, meant) in zip(matched.found, told, strict=True):
-            is_mended = (causes == number) & _first_of_each(meant, taken)
+            is_mended = _first_of_each(np.where(causes == number, meant, _NONE), taken)
             kept = (causes != number) | is_mended
             found.append((order[kept], np.where(is_mended, meant, taken)[kept]))
         rankings[name] = Matched(matched.judged, found).ranking()
@@ -88,9 +89,10 @@ def _told_apart(part: Judged, order: _Numbers, taken: _Numbers) -> tuple[_Number
         taken: int64 [D], which box of the truth each of them takes; -1 for one that is wrong.
     """
     overlaps = ious(part.boxes[order], part.true_boxes)
-    nearest = overlaps.argmax(axis=1)
     iou = overlaps.max(axis=1)
-    is_its_kind = part.true_labels[nearest] == part.labels[order]
+    is_nearest, is_its_kind = overlaps == iou[:, None], part.true_labels == part.labels[order, None]
+    nearest = (is_nearest * (1 + is_its_kind)).argmax(axis=1)  # of two that are as near, that of its kind
+    is_its_kind = is_its_kind[np.arange(len(order)), nearest]
     over = np.where(is_its_kind, _TWICE, _KIND)
     beside = np.where(is_its_kind, _BOX, _KIND_AND_BOX)
     causes = np.where(iou > PROTOCOL_IOU, over, np.where(iou > NEAR_IOU, beside, _NOTHING_THERE))

@@ -16,7 +16,7 @@ from trainer.intervals import (
     resampled,
     resampled_detections,
     resampled_each,
-    resampled_loss,
+    resampled_losses,
     share,
 )
 from trainer.metrics import (
@@ -139,7 +139,7 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         ap_class_mean=class_mean,
         ap_classes=by_class,
         ap_sizes={name: resampled([its], average_precision) for name, its in ranked.by_size.items()},
-        ap_lost=_lost(ranked),
+        ap_lost=resampled_losses(ranked.without, ranked.bad, average_precision),
         mistakes=ranked.mistakes,
         ap50=ap50,
         ap50_95=ap50_95,
@@ -195,10 +195,6 @@ def _calibration_before(ranking: Ranking, scores: ScoreMap | None) -> Interval:
     if scores is None:
         return Interval(math.nan, math.nan)
     return _calibration(replace(ranking, scores=scores.raw(ranking.scores)))
-
-
-def _lost(ranked: Rankings) -> dict[str, Interval]:
-    return {name: resampled_loss(its, ranked.bad, average_precision) for name, its in ranked.without.items()}
 
 
 def _separation(judged: list[Judged]) -> Separation | None:

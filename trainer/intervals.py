@@ -114,19 +114,30 @@ def resampled_detections(ranking: Ranking, figure: Figure) -> Interval:
     return _bounds(_figures([ranking], figure, shown)[:, 0])
 
 
-def resampled_loss(before: Ranking, after: Ranking, figure: Callable[[Ranking], float]) -> Interval:
+def resampled_loss(before: Ranking, after: Ranking, figure: Figure) -> Interval:
     """Return the bounds of how much a figure falls from one ranking to another of the same pictures, drawn together.
 
     Args:
-        before: of one model, or without what costs something.
-        after: of another, or with it.
+        before: of one model.
+        after: of another.
         figure: of a ranking.
 
     Returns:
         The bounds; nan with fewer than two pictures that show a box.
     """
-    drawn = _figures([before, after], figure, _shown([before, after]))
-    return _bounds(drawn[:, 0] - drawn[:, 1])
+    return resampled_losses({"": before}, after, figure)[""]
+
+
+def resampled_losses(before: Mapping[str, Ranking], after: Ranking, figure: Figure) -> dict[str, Interval]:
+    """Return the bounds of how much a figure falls from each of several rankings, as `resampled_loss` does.
+
+    Args:
+        before: of the same pictures, by name.
+        after: what each falls to.
+        figure: of a ranking.
+    """
+    drawn = _figures([after, *before.values()], figure, _shown([after, *before.values()]))
+    return {name: _bounds(drawn[:, number] - drawn[:, 0]) for number, name in enumerate(before, start=1)}
 
 
 def _figures(known: Sequence[Ranking], figure: Figure, shown: NDArray[np.int64]) -> Floats:

@@ -61,6 +61,19 @@ def test_a_second_name_is_taken_away_and_does_not_find_the_defect_once_more() ->
     assert count_each(Matched.of([two_other_names]), NO_LIMITS)["kind"] == 2
 
 
+@pytest.mark.parametrize(("box_score", "kind_score"), [(0.9, 0.8), (0.8, 0.9)])
+def test_mistakes_of_two_kinds_at_one_box_are_each_mended_by_themselves(box_score: float, kind_score: float) -> None:
+    part = judged([(6, box_score, 0), (0, kind_score, 1)], [(0, 0)])
+    assert set(gains(part)) == {"kind", "box"}
+
+
+@pytest.mark.parametrize("truth", [[(0, 0), (0, 1)], [(0, 1), (0, 0)]])
+def test_of_two_boxes_that_are_as_near_a_detection_means_that_of_its_kind(truth: list[tuple[float, int]]) -> None:
+    part = judged([(0, 0.9, 0), (0, 0.8, 0)], truth)
+    counts = {name: count for name, count in count_each(Matched.of([part]), NO_LIMITS).items() if count}
+    assert counts == {"twice": 1, "missed": 1}
+
+
 def test_what_is_missed_is_not_looked_for_and_each_class_has_its_limit() -> None:
     part = judged([(0, 0.6, 0), (100, 0.6, 1)], [(0, 0), (100, 1), (200, 1), (300, 1)])
     assert gains(part) == {"missed": pytest.approx(0.5)}
