@@ -13,6 +13,7 @@ BENCHMARKS = {
     "simulator": "boards a second on one core (1 minute)",
     "memory": "resident memory from part 10,000 to part 100,000 (25 minutes)",
     "ledger": "inserts beside millions of rows and a purge (10 minutes, 14 GB of disk)",
+    "alignment": "how exactly references lie over real parts (1 minute; needs --data, pairs such as DeepPCB's)",
     "start": "from the start of the process to the first verdict, with and without a certificate (2 minutes)",
     "changeover": "from the command to the first part of another product (1 minute)",
     "challenger": "parts that a device needs to pass a good model and to fail a bad one (10 minutes)",

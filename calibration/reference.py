@@ -15,22 +15,28 @@ from appliance.errors import ConfigError
 from appliance.events import PartAlignment, Pixels
 from appliance.optics.alignment import Aligner
 from appliance.optics.reference import (
+    MOST_STRETCH_PERCENT,
     USUAL_SHIFT_PX,
+    USUAL_STRETCH_PERCENT,
     Reference,
     ReferenceCheck,
     ReferencePicture,
     decode_reference,
     lay,
+    misplacements,
 )
 
 USUAL_ROTATION_DEG = 1.0
+
+ROOM = 1.5
+"""Of what good parts differ in length, where that is more than usual: so many times as much is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPictures:
     """Reference pictures that are of one product.
 
-    check: the recipe's section with the usual limits.
+    check: the recipe's section with the usual limits, but for the stretch where the pictures themselves have more.
     alignments: how each but the first lies against the first, in their order.
     """
 
@@ -78,13 +84,23 @@ def check_pictures(paths: Sequence[Path], folder: Path) -> CheckedPictures:
         entries.append(ReferencePicture(file=os.path.relpath(path, folder), sha256=hashlib.sha256(content).hexdigest()))
     try:
         check = ReferenceCheck(
-            pictures=tuple(entries), max_shift_px=USUAL_SHIFT_PX, max_rotation_deg=USUAL_ROTATION_DEG
+            pictures=tuple(entries),
+            max_shift_px=USUAL_SHIFT_PX,
+            max_rotation_deg=USUAL_ROTATION_DEG,
+            max_stretch_percent=MOST_STRETCH_PERCENT,
         )
     except ValidationError as error:
         raise ConfigError(f"{in_words(error)}; name one to eight pictures, each once") from error
     first = Reference(str(paths[0]), pictures[0], Aligner(pictures[0]))
     others = zip(paths[1:], pictures[1:], strict=True)
-    return CheckedPictures(check, tuple(_compare(first, path, pixels, check) for path, pixels in others))
+    alignments = tuple(_compare(first, path, pixels, check) for path, pixels in others)
+    return CheckedPictures(check.model_copy(update={"max_stretch_percent": _stretch_limit(alignments)}), alignments)
+
+
+def _stretch_limit(alignments: Sequence[PartAlignment]) -> float:
+    """Propose a limit in percent, in tenths: the usual one, or more where good parts differ so."""
+    seen = max((abs(percent) for found in alignments for percent in found.stretch_percent), default=0.0)
+    return min(max(USUAL_STRETCH_PERCENT, math.ceil(10 * ROOM * seen) / 10), MOST_STRETCH_PERCENT)
 
 
 def _read(path: Path) -> bytes:
@@ -96,14 +112,6 @@ def _read(path: Path) -> bytes:
 
 def _compare(first: Reference, path: Path, pixels: Pixels, check: ReferenceCheck) -> PartAlignment:
     found = lay([first], pixels).alignment
-    if not found.match >= check.min_match:
-        raise ConfigError(
-            f"{path} matches {first.file} by {found.match:.3f}, below {check.min_match:g}: another product, or "
-            "it lies far off or turned; give pictures of one product that lie alike"
-        )
-    if not (distance_px := math.hypot(*found.shift_px)) <= check.max_shift_px:
-        raise ConfigError(
-            f"{path} lies {distance_px:.1f} px off {first.file}, over {check.max_shift_px:g}; "
-            "give pictures of one product that lie alike"
-        )
+    if wrong := next(misplacements(found, check), None):
+        raise ConfigError(f"{path}: {wrong}; give pictures of one product that lie alike")
     return found

@@ -16,7 +16,7 @@ from appliance.optics.reference import USUAL_SHIFT_PX, PlaceLimits, misplacement
 from trainer.datasets.sample import Sample, load_picture
 from trainer.progress import console
 
-LIMITS = PlaceLimits(max_shift_px=USUAL_SHIFT_PX, max_rotation_deg=3.0)
+LIMITS = PlaceLimits(max_shift_px=USUAL_SHIFT_PX, max_rotation_deg=3.0, max_stretch_percent=2.0)
 """What lies otherwise against its reference, a station with usual limits calls FAULT(misplaced)."""
 
 SHIFT_PX = 0.5

@@ -41,6 +41,13 @@ LARGEST_TURN = math.radians(8.0)
 LARGEST_STRETCH = 0.03
 """Of a length: a line-scan camera whose belt is off its speed, or a part that lies nearer to the lens."""
 
+STRETCH_ON_THE_WAY = 0.04
+"""Of a length: what a scaled-down picture tells of it is off by some."""
+
+LEAST_SPREAD = 0.25
+"""Standard deviation of where a reference's edges lie, in halves of the picture's side: what shows less of that side
+has no length there that could be told from its place."""
+
 LARGEST_WAY_PX = 4.0
 """What goes farther from where it began, at its own scale, has lost its way."""
 
@@ -130,7 +137,7 @@ class _Level:
         Baker and Matthews, Lucas-Kanade 20 years on: a unifying framework (2004), inverse compositional algorithm.
     """
 
-    def __init__(self, reference: Pixels, factor: int) -> None:
+    def __init__(self, reference: Pixels, factor: int, shows_length: tuple[bool, bool]) -> None:
         self.factor = factor
         self.grey = _softened(reference, factor)
         self.height, self.width = self.grey.shape
@@ -141,9 +148,14 @@ class _Level:
             for way in ((1, 0), (0, 1))
         )
         ys, xs = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in self.grey.shape)
-        self._arm_px = max(self.grey.shape) / 2
-        along, across = xs[None, columns] / np.float32(self._arm_px), ys[rows, None] / np.float32(self._arm_px)
-        slopes = right, down, down * along - right * across, right * along, down * across
+        self._arms_px = max(self.grey.shape) / 2, self.width / 2, self.height / 2
+        arm, *halves = np.array(self._arms_px, np.float32)
+        along, across = xs[None, columns], ys[rows, None]
+        lengths = (
+            slope * is_shown for slope, is_shown in zip((right * along, down * across), shows_length, strict=True)
+        )
+        wide, high = (slope / half for slope, half in zip(lengths, halves, strict=True))
+        slopes = right, down, (down * along - right * across) / arm, wide, high
         self._slopes = np.stack([slope.ravel() for slope in slopes])
         power = (self._slopes @ self._slopes.T).astype(np.float64)
         self._answer = np.linalg.inv(power + (DAMPING * np.trace(power) / len(power) + 1e-6) * np.eye(len(power)))
@@ -162,7 +174,7 @@ class _Level:
         match = float(np.dot(found.ravel(), self._wanted.ravel())) / found.size
         difference = np.clip(found - self._wanted, -MOST_DIFFERENCE, MOST_DIFFERENCE)
         right, down, *others = (float(step) for step in self._answer @ (self._slopes @ difference.ravel()))
-        turned, wide, high = (step / self._arm_px for step in others)
+        turned, wide, high = (step / arm_px for step, arm_px in zip(others, self._arms_px, strict=True))
         angle = pose.angle - turned
         cos, sin = math.cos(angle), math.sin(angle)
         x_px, y_px = pose.x_px - cos * right + sin * down, pose.y_px - sin * right - cos * down
@@ -175,7 +187,7 @@ class _Level:
             match, there = self.look(part, pose)
             step_px = math.hypot(there.x_px - pose.x_px, there.y_px - pose.y_px)
             others = abs(there.angle - pose.angle), abs(there.wide - pose.wide), abs(there.high - pose.high)
-            step_px += sum(others) * self._arm_px
+            step_px += float(np.dot(others, self._arms_px))
             if step_px <= ARRIVED_PX:
                 break
             pose = there
@@ -183,7 +195,7 @@ class _Level:
             match, _ = self.look(part, pose)
         way_px = math.hypot(pose.x_px - start.x_px, pose.y_px - start.y_px)
         is_sure = way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN
-        return _Way(pose, match, is_sure and max(abs(pose.wide), abs(pose.high)) <= LARGEST_STRETCH)
+        return _Way(pose, match, is_sure and max(abs(pose.wide), abs(pose.high)) <= STRETCH_ON_THE_WAY)
 
     def starts(self, part: Floats) -> list[_Pose]:
         """Return the shifts in whole pixels at which the middle of the reference is found best, the best first."""
@@ -211,7 +223,9 @@ class Aligner:
         """
         self._reference = reference
         grey = _grey(reference)
-        self._levels = [_Level(grey, factor) for factor in _factors(max(grey.shape))]
+        factors = _factors(max(grey.shape))
+        shows_length = _shows_length(_softened(grey, factors[0]))
+        self._levels = [_Level(grey, factor, shows_length) for factor in factors]
         self._fine = fine_structure(grey)
 
     def __call__(self, picture: Pixels) -> Alignment:
@@ -259,7 +273,7 @@ class Aligner:
             x, y = width / level.width, height / level.height
             way = level.follow(_softened(picture, level.factor), pose.scaled(1 / x, 1 / y))
             pose, is_sure = way.pose.scaled(x, y), is_sure and way.is_sure
-        return _Way(pose, way.match, is_sure)
+        return _Way(pose, way.match, is_sure and max(abs(pose.wide), abs(pose.high)) <= LARGEST_STRETCH)
 
 
 def align(reference: Pixels, picture: Pixels) -> Alignment:
@@ -276,6 +290,19 @@ def align(reference: Pixels, picture: Pixels) -> Alignment:
         ValueError: the two have different shapes.
     """
     return Aligner(reference)(picture)
+
+
+def _shows_length(reference: Floats) -> tuple[bool, bool]:
+    """Return whether a reference shows enough of its rows, and of its columns, to tell how long a part is there."""
+    along, down = (np.square(cv2.Sobel(reference, cv2.CV_32F, *way)) for way in ((1, 0), (0, 1)))
+    return _spread(along.sum(axis=0)) >= LEAST_SPREAD, _spread(down.sum(axis=1)) >= LEAST_SPREAD
+
+
+def _spread(edges: Floats) -> float:
+    """Return the standard deviation of where edges of such strengths lie, between -1 and 1."""
+    places = np.linspace(-1.0, 1.0, len(edges))
+    weights = edges / max(float(edges.sum()), 1e-6)
+    return float(np.sqrt(max(0.0, np.dot(weights, places**2) - np.dot(weights, places) ** 2)))
 
 
 def _factors(side_px: int) -> list[int]:

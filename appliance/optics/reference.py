@@ -21,6 +21,11 @@ from appliance.optics.alignment import LARGEST_STRETCH, Aligner
 USUAL_SHIFT_PX = 20.0
 """What a fixture usually leaves: the proposed max_shift_px, and the trainer's limit."""
 
+USUAL_STRETCH_PERCENT = 1.0
+"""Of a recipe that says nothing: about as much as a part could be longer when the reference was not stretched to it."""
+
+MOST_STRETCH_PERCENT = 100 * LARGEST_STRETCH
+
 TIMED_RUNS = 5
 
 MIN_SPREAD = 4.0
@@ -44,7 +49,7 @@ class PlaceLimits(Section):
 
     max_shift_px: Annotated[float, Field(gt=0.0, le=64.0)]
     max_rotation_deg: Annotated[float, Field(gt=0.0, le=5.0)]
-    max_stretch_percent: Annotated[float, Field(gt=0.0, le=100 * LARGEST_STRETCH)] = 2.0
+    max_stretch_percent: Annotated[float, Field(gt=0.0, le=MOST_STRETCH_PERCENT)] = USUAL_STRETCH_PERCENT
     min_match: Annotated[float, Field(ge=0.3, le=1.0)] = 0.7
 
 

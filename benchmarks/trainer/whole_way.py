@@ -1,7 +1,6 @@
 """From data to figures by the commands that anybody would use: train, export, evaluate.
 
-Runs, bundles and whole evaluations are kept in a folder, and what is there goes on from where it ended, so a kill costs
-little.
+Runs, bundles and whole evaluations are kept in a folder, and what is there goes on from where it ended.
 """
 
 import json

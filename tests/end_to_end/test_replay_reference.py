@@ -60,7 +60,7 @@ def recipe(tmp_path: Path) -> Path:
     limits = {"brightness_min": 1.0, "brightness_max": 254.0, "sharpness_min": 0.0,
               "clipped_low_max_ratio": 1.0, "clipped_high_max_ratio": 1.0}  # fmt: skip
     view = view_document(width_px=320, height_px=320, image_limits=limits)
-    view["reference"] = {"max_shift_px": 15, "max_rotation_deg": 1, "pictures": pictures}
+    view["reference"] = {"max_shift_px": 15, "max_rotation_deg": 1, "max_stretch_percent": 2, "pictures": pictures}
     (folder / "own.yaml").write_text(yaml.safe_dump(RECIPE | {"deadline_ms": 60_000, "views": [view]}))
     return folder / "own.yaml"
 

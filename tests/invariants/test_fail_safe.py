@@ -180,7 +180,7 @@ def test_a_part_is_accepted_only_where_it_lies_against_its_reference_as_agreed(
         assert alignment is not None
         assert np.hypot(*alignment.shift_px) <= 8
         assert -0.5 <= alignment.rotation_deg <= 0.5
-        assert all(-2 <= percent <= 2 for percent in alignment.stretch_percent)
+        assert all(-1 <= percent <= 1 for percent in alignment.stretch_percent)
         assert alignment.match >= 0.7
     else:
         assert (decision.verdict, decision.reason) == (Verdict.FAULT, Reason.MISPLACED)
@@ -253,28 +253,56 @@ def disc() -> Pixels:
 
 @pytest.mark.parametrize("good", [plate(), disc()], ids=["plate", "disc"])
 @pytest.mark.parametrize(
-    ("shift", "turn_deg", "is_in_place"),
+    ("shift", "turn_deg", "stretch", "is_in_place"),
     [
-        ((0, 0), 0, True),
-        ((12, -7), 0.5, True),
-        ((18, 0), 0, True),
-        *(((shift, 0), 0, False) for shift in (23, 26, 40, 60, 80, 120)),
-        ((0, -60), 0, False),
-        ((30, 30), 0, False),
-        *(((0, 0), turn, False) for turn in (1.5, 4, 6, 8, 10, -10, 15, 20, 45, 90, 180, 270)),
-        ((26, 8), 20, False),
+        ((0, 0), 0, (0, 0), True),
+        ((12, -7), 0.5, (0, 0), True),
+        ((18, 0), 0, (0, 0), True),
+        ((12, -7), 0.5, (0.8, -0.8), True),
+        *(((shift, 0), 0, (0, 0), False) for shift in (23, 26, 40, 60, 80, 120)),
+        ((0, -60), 0, (0, 0), False),
+        ((30, 30), 0, (0, 0), False),
+        *(((0, 0), turn, (0, 0), False) for turn in (1.5, 4, 6, 8, 10, -10, 15, 20, 45, 90, 180, 270)),
+        ((26, 8), 20, (0, 0), False),
+        *(((0, 0), 0, (wide, 0), False) for wide in (1.3, -1.3, 2.3, 3.5, 5, -5, 10)),
+        *(((0, 0), 0, (longer, longer), False) for longer in (1.3, -2.3, 3.5, 10)),
+        ((15, 10), 0.8, (0, 2.3), False),
     ],
 )
-def test_a_part_out_of_reach_or_turned_is_never_accepted_for_its_outline(
-    good: Pixels, shift: tuple[float, float], turn_deg: float, is_in_place: bool, tmp_path: Path
+def test_a_part_out_of_reach_turned_or_longer_is_never_accepted_for_its_outline(
+    good: Pixels,
+    shift: tuple[float, float],
+    turn_deg: float,
+    stretch: tuple[float, float],
+    is_in_place: bool,
+    tmp_path: Path,
 ) -> None:
+    assert_accepted_in_place_alone(good, laid_down(good, shift, turn_deg, stretch), is_in_place, tmp_path)
+
+
+@pytest.mark.parametrize("left", [60, 300, 480])
+@pytest.mark.parametrize(("width", "height"), [(40, 640), (100, 640), (100, 100)])
+@pytest.mark.parametrize("shift", [18.5, 20.6, 21.5, 22.5, -21.5])
+def test_a_reference_that_shows_only_a_part_of_its_picture_moves_no_part_into_its_limits(
+    left: int, width: int, height: int, shift: float, tmp_path: Path
+) -> None:
+    good = np.full((640, 640, 1), 60, np.uint8)
+    top = (640 - height) // 2
+    good[top : top + height, left : left + width] = board(4, 640)[:height, :width]
+    part = laid_down(good, (shift, 0))
+    cv2.circle(part, (left + width // 2 + round(shift), 320), 10, (250,), -1)
+    assert_accepted_in_place_alone(good, part, abs(shift) < 20, tmp_path)
+
+
+def assert_accepted_in_place_alone(good: Pixels, part: Pixels, is_in_place: bool, tmp_path: Path) -> None:
+    """Inspect a part beside a good one with the usual limits, by a model that finds nothing."""
     geometry = COMPARING | {"width": 640, "height": 640}
     view = view_document(width_px=640, height_px=640, reference=reference_section(tmp_path, good))
     recipe, runtime = bind(view, geometry=geometry), BlindRuntime()
     inspect = PartInspection(recipe, Inference(recipe, make_manifest(geometry=geometry), runtime))
     noise = np.random.default_rng(1).normal(0, 2, good.shape)
-    part = np.clip(laid_down(good, shift, turn_deg) + noise, 0, 255).astype(np.uint8)
-    decision, views = inspect({"top": replace(make_frame(), pixels=part)}, {})
+    noisy = np.clip(part + noise, 0, 255).astype(np.uint8)
+    decision, views = inspect({"top": replace(make_frame(), pixels=noisy)}, {})
     inspect.close()
     assert runtime.asked == is_in_place
     assert (decision.verdict is Verdict.ACCEPT) == is_in_place, decision.detail

@@ -15,7 +15,7 @@ from appliance.errors import ConfigError
 from appliance.simulator.broker import EmbeddedBroker
 from appliance.simulator.dataset import write_dataset
 from appliance.stores.ledger import SqliteLedger
-from benchmarks import rollout
+from benchmarks import alignment, rollout
 from benchmarks.challenger import Row, judged, keeps_its_promise, shadow
 from benchmarks.challenger_lines import Candidate
 from benchmarks.changeover import PRODUCTS, Run, first_action_ms, judged_wrongly
@@ -24,6 +24,7 @@ from benchmarks.start import starts
 from benchmarks.trainer import little_data, sound_templates, taken_again, tiles, whole_way
 from benchmarks.trainer.drawn_tiles import KINDS, draw
 from tests.models import spot_picture, tiny_bundle
+from tests.references import laid_down
 from tests.tiny_boards import board, write_tiny_boards
 from tests.tiny_deeppcb import write_tiny_deeppcb
 from trainer.datasets.reading import read_dataset
@@ -157,6 +158,15 @@ def test_a_part_that_is_taken_again_lies_elsewhere_with_its_boxes_and_has_noise_
     assert again[48:, 48:].std() > 1.0
     same, still = taken_again.take_again(picture, box, np.random.default_rng(3), 0.0)
     assert np.array_equal(same, picture) and np.array_equal(still, box)
+
+
+def test_how_far_off_a_reference_lies_is_told(tmp_path: Path) -> None:
+    reference = board(3, side_px=320)[:, :, None]
+    for stretch, low, high in ((0.0, 0.0, 0.5), (2.0, 2.0, 3.2)):
+        part = laid_down(reference, (0.0, 0.0), 0.0, (stretch, 0.0))
+        assert low <= alignment.off_px(reference, part) <= high
+    flat = np.full_like(reference, 90)
+    assert np.isnan(alignment.off_px(flat, flat))
 
 
 def test_a_model_that_compares_with_nothing_is_not_measured_beside_references(tmp_path: Path) -> None:

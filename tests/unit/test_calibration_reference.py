@@ -48,6 +48,17 @@ def test_the_section_goes_into_a_recipe_as_it_is_printed(
     check = bound.views[0].reference
     assert check is not None
     assert (check.max_shift_px, check.max_rotation_deg, check.min_match) == (20, 1, 0.7)
+    assert check.max_stretch_percent == 1
+
+
+def test_good_parts_that_differ_in_length_by_more_than_usual_are_allowed_half_as_much_again(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(good / "c.png", laid_down(board(1), (0, 0), 0, (0.2, -1.4)))
+    assert main(["reference", str(good / "a.png"), str(good / "b.png"), str(good / "c.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "stretch 0.2, -1.4" in printed.replace("0 %", " %").replace("0, -", ", -")
+    assert yaml.safe_load(printed)["reference"]["max_stretch_percent"] == pytest.approx(2.1, abs=0.11)
 
 
 def test_it_says_how_the_pictures_lie_against_the_first(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +90,8 @@ def spoiled(folder: Path, how: str) -> list[str]:
         (folder / "c.png").write_bytes((folder / "a.png").read_bytes()[:40])
     elif how == "far off":
         write_picture(folder / "c.png", laid_down(board(1), (60, 0)))
+    elif how == "turned":
+        write_picture(folder / "c.png", laid_down(board(1), (0, 0), 2.0))
     elif how == "another":
         return ["a.png", "other.png"]
     elif how == "twice":
@@ -101,8 +114,12 @@ def copy(folder: Path, number: int) -> str:
         ("flat", ("c.png is flat",)),
         ("damaged", ("c.png cannot be decoded",)),
         ("missing", ("c.png cannot be read (No such file or directory); check the path",)),
-        ("another", ("other.png matches ", "below 0.7: another product", "give pictures of one product")),
-        ("far off", ("c.png lies 60.", "a.png, over 20; give pictures of one product that lie alike")),
+        (
+            "another",
+            ("other.png: the part matches ", "a.png by ", ", below 0.7; give pictures of one product that lie alike"),
+        ),
+        ("far off", ("c.png: the part lies 60.", "a.png, over 20; give pictures of one product")),
+        ("turned", ("c.png: the part is turned by 2.0", "a.png, over 1; give pictures of one product")),
         ("twice", ("a.png is named more than once",)),
         ("nine", ("at most 8 items",)),
     ],

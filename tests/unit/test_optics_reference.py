@@ -198,7 +198,13 @@ def test_what_is_not_as_agreed_is_not_compared(tmp_path: Path) -> None:
 
 
 CHECK = ReferenceCheck.model_validate(
-    {"max_shift_px": 5, "max_rotation_deg": 1, "pictures": [{"file": "a.png", "sha256": SHA}]}, strict=False
+    {
+        "max_shift_px": 5,
+        "max_rotation_deg": 1,
+        "max_stretch_percent": 2,
+        "pictures": [{"file": "a.png", "sha256": SHA}],
+    },
+    strict=False,
 )
 NAN = math.nan
 
