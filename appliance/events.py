@@ -117,10 +117,10 @@ class Detection:
 class PartAlignment:
     """How a part lies against the reference picture that matches it best; reference is its file in the recipe.
 
-    shift_px: x, y that the part lies right of and below its place, at the picture's centre; rotation_deg: clockwise;
-    stretch_percent: by which the part is longer along the picture's rows, and along its columns; match: likeness of
-    the part and the reference in its place, -1..1; 0 if the part was not found: the place is then where the search
-    ended.
+    shift_px: x, y that the part lies right of and below its place, at the middle of what the reference shows;
+    rotation_deg: clockwise; stretch_percent: by which the part is longer along the picture's rows, and along its
+    columns; match: likeness of the part and the reference in its place, -1..1; 0 if the part was not found: the place
+    is then where the search ended.
     """
 
     reference: str

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from appliance.errors import ConfigError
 from appliance.events import Pixels
-from appliance.optics.alignment import Alignment, align
+from appliance.optics.alignment import Aligner, Alignment
 from appliance.optics.reference import PlaceLimits
 from benchmarks.mistakes import tell_mistakes
 from benchmarks.results import RESULTS, machine
@@ -67,17 +68,18 @@ def off_px(moved: Pixels, part: Pixels) -> float:
 def lay(sample: Sample) -> Laid:
     """Lay a sample's reference over its picture."""
     assert sample.reference is not None
-    part, reference = load_picture(sample.image, 1), load_picture(sample.reference, 1)
+    part, aligner = load_picture(sample.image, 1), Aligner(load_picture(sample.reference, 1))
     began_ns = time.monotonic_ns()
-    place = align(reference, part)
+    place = aligner(part)
     spent_ms = (time.monotonic_ns() - began_ns) / 1e6
     return Laid(place, off_px(place.pixels, part), spent_ms)
 
 
 def figures(laid: list[Laid], limits: PlaceLimits) -> dict[str, Any]:
-    """Return what a group's pairs come to."""
+    """Return what a group's pairs come to; stretches are of those that match."""
     off = np.array([pair.off_px for pair in laid])
-    stretches: NDArray[np.float64] = np.abs([pair.place.stretch_percent for pair in laid])
+    matching = [pair.place.stretch_percent for pair in laid if pair.place.match >= limits.min_match]
+    stretches: NDArray[np.float64] = np.abs(np.array(matching or [(np.nan, np.nan)]))
     return {
         "pairs": len(laid),
         "below_match": sum(pair.place.match < limits.min_match for pair in laid),
@@ -91,14 +93,15 @@ def figures(laid: list[Laid], limits: PlaceLimits) -> dict[str, Any]:
     }
 
 
-def others(samples: list[Sample]) -> float:
-    """Return the best match of a part with the reference of another group's."""
-    best = -1.0
-    for number, sample in enumerate(tracked(samples, "beside other products")):
-        other = next(its for its in samples[number:] + samples[:number] if its.group != sample.group)
-        assert other.reference is not None
-        best = max(best, align(load_picture(other.reference, 1), load_picture(sample.image, 1)).match)
-    return round(best, 3)
+def others(samples: list[Sample]) -> list[float]:
+    """Return the match of each part with a reference of another group, as far as one lies half the list away."""
+    half = len(samples) // 2
+    matches = []
+    for sample, other in tracked(list(zip(samples, samples[half:] + samples[:half], strict=True)), "other products"):
+        if other.group != sample.group:
+            assert other.reference is not None
+            matches.append(Aligner(load_picture(other.reference, 1))(load_picture(sample.image, 1)).match)
+    return matches
 
 
 def main() -> int:
@@ -113,6 +116,8 @@ def _measure() -> int:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     pairs = [sample for sample in read_dataset(arguments.data).samples if not sample.is_good and sample.reference]
+    if not pairs:
+        raise ConfigError(f"{arguments.data}: no defective picture names a reference; name data of pairs")
     groups: dict[str, list[Laid]] = defaultdict(list)
     for sample in tracked(pairs, "lay references over parts"):
         groups[sample.group].append(lay(sample))
@@ -125,9 +130,8 @@ def _measure() -> int:
     for name, row in rows.items():
         table.add_row(name, *(str(value).strip("[]") for value in row.values()))
     results.print(table)
-    best = others(pairs[::7])
-    results.print(f"other products: match {best:g} at most, of {len(pairs[::7])}")
-    write_json(
-        arguments.json, {"machine": machine(), "groups": rows, "others": {"pairs": len(pairs[::7]), "best": best}}
-    )
+    matches = others(pairs)
+    beside = {"pairs": len(matches), "best_match": round(max(matches), 3) if matches else None}
+    results.print(f"other products: {beside}")
+    write_json(arguments.json, {"machine": machine(), "groups": rows, "others": beside})
     return 0

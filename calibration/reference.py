@@ -29,7 +29,7 @@ from appliance.optics.reference import (
 USUAL_ROTATION_DEG = 1.0
 
 ROOM = 1.5
-"""Of what good parts differ in length, where that is more than usual: so many times as much is allowed."""
+"""Of what good parts differ in length; so many times as much is allowed, where that is more than the usual limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,10 @@ class CheckedPictures:
             lines.append(
                 f"#   {name}: shift {x:.1f}, {y:.1f} px, rotation {found.rotation_deg:.2f} degrees, "
                 f"stretch {wide:.2f}, {high:.2f} %, match {found.match:.3f}"
+            )
+        if self.check.max_stretch_percent > USUAL_STRETCH_PERCENT:
+            lines.append(
+                f"# more than the usual {USUAL_STRETCH_PERCENT:g} % of stretch: half as much again as these differ by"
             )
         lines.append("reference:")
         limits = "max_shift_px", "max_rotation_deg", "max_stretch_percent", "min_match"
@@ -113,5 +117,5 @@ def _read(path: Path) -> bytes:
 def _compare(first: Reference, path: Path, pixels: Pixels, check: ReferenceCheck) -> PartAlignment:
     found = lay([first], pixels).alignment
     if wrong := next(misplacements(found, check), None):
-        raise ConfigError(f"{path}: {wrong}; give pictures of one product that lie alike")
+        raise ConfigError(f"{path}: {wrong}; give pictures of one product that lie alike and are of one length")
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from appliance.events import Pixels
 from tests.models import CELL_PX
@@ -30,12 +31,19 @@ def laid_down(
 ) -> Pixels:
     """Turn a part clockwise around the picture's centre, stretch it along rows and columns, then shift it."""
     height, width = pixels.shape[:2]
-    angle, middle = math.radians(turn_deg), np.array([(width - 1) / 2, (height - 1) / 2])
+    there = motion((width, height), shift_px, turn_deg, stretch_percent)
+    moved = cv2.warpAffine(pixels, there, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return moved.reshape(pixels.shape).astype(np.uint8)
+
+
+def motion(
+    size: tuple[int, int], shift_px: tuple[float, float], turn_deg: float, stretch_percent: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Return how a part moves that is laid down so, for OpenCV; size is the picture's width and height."""
+    angle, middle = math.radians(turn_deg), (np.array(size) - 1) / 2
     longer = 1 + np.array(stretch_percent) / 100
     turn = longer[:, None] * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    motion = np.column_stack((turn, middle + shift_px - turn @ middle))
-    moved = cv2.warpAffine(pixels, motion, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    return moved.reshape(pixels.shape).astype(np.uint8)
+    return np.column_stack((turn, middle + shift_px - turn @ middle))
 
 
 def with_defect(pixels: Pixels, column: int, row: int) -> Pixels:

@@ -17,7 +17,7 @@ from trainer.datasets.sample import Sample, load_picture
 from trainer.progress import console
 
 LIMITS = PlaceLimits(max_shift_px=USUAL_SHIFT_PX, max_rotation_deg=3.0, max_stretch_percent=2.0)
-"""What lies otherwise against its reference, a station with usual limits calls FAULT(misplaced)."""
+"""What lies otherwise against its reference hardly any station shows to its model: it is FAULT(misplaced)."""
 
 SHIFT_PX = 0.5
 TURN_DEG = 0.1
@@ -25,7 +25,7 @@ TURN_DEG = 0.1
 
 
 def misplacement(reference: Path, found: Alignment) -> str:
-    """Say how a picture lies against its reference if a station with usual limits would refuse it; else nothing.
+    """Say how a picture lies against its reference if it lies outside LIMITS; else nothing.
 
     Args:
         reference: the file, for the words.

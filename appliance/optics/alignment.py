@@ -71,10 +71,12 @@ class Alignment:
 
     Args:
         pixels: uint8, shape of the part's picture: the reference moved onto the part.
-        shift_px: x, y that the part lies right of and below its place in the reference, at the picture's centre.
+        shift_px: x, y that the part lies right of and below its place in the reference, at middle_px.
         rotation_deg: that the part is turned against the reference, clockwise as seen.
         stretch_percent: by which the part is longer than the reference along the picture's rows, and along its columns.
         match: likeness of part and moved reference (appliance.optics.likeness), -1..1; 0 if the part was not found.
+        middle_px: x, y in the reference, the middle of all that it shows: what is told of turn and stretch a little
+            wrongly does not make the shift wrong there.
     """
 
     pixels: Pixels
@@ -82,17 +84,17 @@ class Alignment:
     rotation_deg: float
     stretch_percent: tuple[float, float]
     match: float
+    middle_px: tuple[float, float]
 
     def motion(self) -> Matrix:
         """Return the motion from the reference's pixels to the part's, as OpenCV's warpAffine takes it."""
-        height, width = self.pixels.shape[:2]
         wide, high = (percent / 100 for percent in self.stretch_percent)
-        return _Pose(*self.shift_px, math.radians(self.rotation_deg), wide, high).matrix(width, height)
+        return _Pose(*self.shift_px, math.radians(self.rotation_deg), wide, high).around(self.middle_px)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Where a part lies: turned around the picture's centre (radians, clockwise as seen), then stretched, then shifted.
+    """Where a part lies: turned around some place (radians, clockwise as seen), then stretched, then shifted.
 
     The shift is in pixels; wide and high are what is added to each length along the picture's rows and columns.
     """
@@ -103,12 +105,15 @@ class _Pose:
     wide: float = 0.0
     high: float = 0.0
 
-    def matrix(self, width: int, height: int) -> Matrix:
-        """Return the motion from the reference to the part, for a picture of this size."""
-        middle, shift = np.array([(width - 1) / 2, (height - 1) / 2]), np.array([self.x_px, self.y_px])
+    def around(self, place: tuple[float, float]) -> Matrix:
+        """Return the motion from the reference to the part, if this is the place."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         turn = np.array([[1 + self.wide], [1 + self.high]]) * np.array([[cos, -sin], [sin, cos]])
-        return np.column_stack((turn, middle + shift - turn @ middle))
+        return np.column_stack((turn, np.add(place, (self.x_px, self.y_px)) - turn @ place))
+
+    def matrix(self, width: int, height: int) -> Matrix:
+        """Return the motion, if the place is the centre of a picture of this size."""
+        return self.around(((width - 1) / 2, (height - 1) / 2))
 
     def strays(self, width: int, height: int) -> Matrix:
         """Return how far each corner of a picture of this size goes, float64, shape (4, 2)."""
@@ -137,7 +142,8 @@ class _Level:
         Baker and Matthews, Lucas-Kanade 20 years on: a unifying framework (2004), inverse compositional algorithm.
     """
 
-    def __init__(self, reference: Pixels, factor: int, shows_length: tuple[bool, bool]) -> None:
+    def __init__(self, reference: Pixels, factor: int, shows_length: tuple[bool, bool] | None = None) -> None:
+        """Prepare; whether the reference shows any length along rows, and columns, the first level finds out."""
         self.factor = factor
         self.grey = _softened(reference, factor)
         self.height, self.width = self.grey.shape
@@ -151,13 +157,14 @@ class _Level:
         self._arms_px = max(self.grey.shape) / 2, self.width / 2, self.height / 2
         arm, *halves = np.array(self._arms_px, np.float32)
         along, across = xs[None, columns], ys[rows, None]
-        lengths = (
-            slope * is_shown for slope, is_shown in zip((right * along, down * across), shows_length, strict=True)
-        )
-        wide, high = (slope / half for slope, half in zip(lengths, halves, strict=True))
+        wide, high = right * along / halves[0], down * across / halves[1]
         slopes = right, down, (down * along - right * across) / arm, wide, high
         self._slopes = np.stack([slope.ravel() for slope in slopes])
         power = (self._slopes @ self._slopes.T).astype(np.float64)
+        self.shows_length = shows_length or (_lie_apart(power[0::3, 0::3]), _lie_apart(power[1::3, 1::3]))
+        for way, is_shown in enumerate(self.shows_length, start=3):
+            if not is_shown:
+                self._slopes[way] = power[way] = power[:, way] = 0.0
         self._answer = np.linalg.inv(power + (DAMPING * np.trace(power) / len(power) + 1e-6) * np.eye(len(power)))
 
     def _without(self, margin_px: int) -> tuple[slice, slice]:
@@ -197,6 +204,15 @@ class _Level:
         is_sure = way_px <= LARGEST_WAY_PX and abs(pose.angle) <= LARGEST_TURN
         return _Way(pose, match, is_sure and max(abs(pose.wide), abs(pose.high)) <= STRETCH_ON_THE_WAY)
 
+    def middle(self) -> tuple[float, float]:
+        """Return the middle of all that the reference shows, x and y at this scale."""
+        rows, columns = self.inner
+        edges = np.square(self._slopes[:2], dtype=np.float64).sum(axis=0).reshape(self.grey[self.inner].shape)
+        if not edges.any():
+            return (self.width - 1) / 2, (self.height - 1) / 2
+        y, x = (np.average(np.arange(len(sums)), weights=sums) for sums in (edges.sum(axis=1), edges.sum(axis=0)))
+        return columns.start + float(x), rows.start + float(y)
+
     def starts(self, part: Floats) -> list[_Pose]:
         """Return the shifts in whole pixels at which the middle of the reference is found best, the best first."""
         middle = self._without(REACH_PX)
@@ -223,9 +239,11 @@ class Aligner:
         """
         self._reference = reference
         grey = _grey(reference)
-        factors = _factors(max(grey.shape))
-        shows_length = _shows_length(_softened(grey, factors[0]))
-        self._levels = [_Level(grey, factor, shows_length) for factor in factors]
+        coarsest, *finer = _factors(max(grey.shape))
+        coarse = _Level(grey, coarsest)
+        self._levels = [coarse, *(_Level(grey, factor, coarse.shows_length) for factor in finer)]
+        x, y = grey.shape[1] / coarse.width, grey.shape[0] / coarse.height
+        self._middle_px = tuple((at + 0.5) * times - 0.5 for at, times in zip(coarse.middle(), (x, y), strict=True))
         self._fine = fine_structure(grey)
 
     def __call__(self, picture: Pixels) -> Alignment:
@@ -259,8 +277,9 @@ class Aligner:
         uncovered_px = float(np.abs(there.strays(*size)).max())
         match = likeness(np.asarray(structure, np.float32), part, uncovered_px) if way.is_sure else 0.0
         moved = _moved(reference, pose)
+        shift = pose.matrix(*grey.shape[::-1]) @ (*self._middle_px, 1.0) - self._middle_px
         stretch = 100 * pose.wide, 100 * pose.high
-        return Alignment(moved, (pose.x_px, pose.y_px), math.degrees(pose.angle), stretch, match)
+        return Alignment(moved, tuple(shift.tolist()), math.degrees(pose.angle), stretch, match, self._middle_px)
 
     def _way(self, picture: Pixels) -> _Way:
         height, width = picture.shape
@@ -292,17 +311,10 @@ def align(reference: Pixels, picture: Pixels) -> Alignment:
     return Aligner(reference)(picture)
 
 
-def _shows_length(reference: Floats) -> tuple[bool, bool]:
-    """Return whether a reference shows enough of its rows, and of its columns, to tell how long a part is there."""
-    along, down = (np.square(cv2.Sobel(reference, cv2.CV_32F, *way)) for way in ((1, 0), (0, 1)))
-    return _spread(along.sum(axis=0)) >= LEAST_SPREAD, _spread(down.sum(axis=1)) >= LEAST_SPREAD
-
-
-def _spread(edges: Floats) -> float:
-    """Return the standard deviation of where edges of such strengths lie, between -1 and 1."""
-    places = np.linspace(-1.0, 1.0, len(edges))
-    weights = edges / max(float(edges.sum()), 1e-6)
-    return float(np.sqrt(max(0.0, np.dot(weights, places**2) - np.dot(weights, places) ** 2)))
+def _lie_apart(moments: Matrix) -> bool:
+    """Tell if edges lie far enough from each other, of their power [[all, by place], [by place, by its square]]."""
+    (whole, first), (_, second) = moments.tolist()
+    return bool(whole > 0 and second / whole - (first / whole) ** 2 >= LEAST_SPREAD**2)
 
 
 def _factors(side_px: int) -> list[int]:

@@ -42,9 +42,9 @@ class ReferencePicture(Section):
 class PlaceLimits(Section):
     """How a part may lie against its reference.
 
-    max_shift_px is the largest allowed distance of the part from its place, at the picture's centre; max_rotation_deg
-    the largest allowed turn either way; max_stretch_percent the largest share of its length or width by which it may
-    be longer or shorter; min_match (0..1) the least likeness that counts as the same product.
+    max_shift_px is the largest allowed distance of the part from its place, at the middle of what the reference shows;
+    max_rotation_deg the largest allowed turn either way; max_stretch_percent the largest share of its length or width
+    by which it may be longer or shorter; min_match (0..1) the least likeness that counts as the same product.
     """
 
     max_shift_px: Annotated[float, Field(gt=0.0, le=64.0)]

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = json.loads(arguments.json.read_text())["ways"] if arguments.json.exists() else {}
     for way in arguments.ways:
         for holdout in arguments.holdout:
-            row = way if len(arguments.holdout) == 1 else f"{way} without {','.join(holdout)}"
+            row = f"{way} without {','.join(holdout)}"
             rows[row] = measure(arguments.runs / row.replace(" ", "-"), WAYS[way], holdout, arguments)
             write_json(arguments.json, {"ways": rows})
     whole_way.show(rows, "on board groups that were held out")

@@ -280,18 +280,20 @@ def test_a_part_out_of_reach_turned_or_longer_is_never_accepted_for_its_outline(
     assert_accepted_in_place_alone(good, laid_down(good, shift, turn_deg, stretch), is_in_place, tmp_path)
 
 
-@pytest.mark.parametrize("left", [60, 300, 480])
-@pytest.mark.parametrize(("width", "height"), [(40, 640), (100, 640), (100, 100)])
-@pytest.mark.parametrize("shift", [18.5, 20.6, 21.5, 22.5, -21.5])
+@pytest.mark.parametrize("left", [60, 300, 500])
+@pytest.mark.parametrize(("width", "height", "frame_px"), [(40, 640, 0), (100, 640, 20), (100, 100, 0), (60, 60, 0)])
+@pytest.mark.parametrize("shift", [(20.7, 0), (21.5, 0), (22.5, 0), (-20.6, 0), (0, 21.5), (0, -21.5)])
 def test_a_reference_that_shows_only_a_part_of_its_picture_moves_no_part_into_its_limits(
-    left: int, width: int, height: int, shift: float, tmp_path: Path
+    left: int, width: int, height: int, frame_px: int, shift: tuple[float, float], tmp_path: Path
 ) -> None:
     good = np.full((640, 640, 1), 60, np.uint8)
     top = (640 - height) // 2
     good[top : top + height, left : left + width] = board(4, 640)[:height, :width]
-    part = laid_down(good, (shift, 0))
-    cv2.circle(part, (left + width // 2 + round(shift), 320), 10, (250,), -1)
-    assert_accepted_in_place_alone(good, part, abs(shift) < 20, tmp_path)
+    part = laid_down(good, shift)
+    cv2.circle(part, (round(left + width - 5 + shift[0]), round(320 + shift[1])), 10, (250,), -1)
+    for picture in (good, part):
+        picture[:, :frame_px] = 20
+    assert_accepted_in_place_alone(good, part, False, tmp_path)
 
 
 def assert_accepted_in_place_alone(good: Pixels, part: Pixels, is_in_place: bool, tmp_path: Path) -> None:

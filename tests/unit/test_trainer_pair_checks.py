@@ -76,7 +76,7 @@ def test_a_part_that_lies_otherwise_under_other_light_differs_nowhere(
 
 def test_an_exposure_of_parts_that_show_hardly_anything_is_no_difference_and_a_spot_on_them_is() -> None:
     flat = np.full((96, 96, 1), 90, np.uint8)
-    laid = Alignment(flat, (0.0, 0.0), 0.0, (0.0, 0.0), 1.0)
+    laid = Alignment(flat, (0.0, 0.0), 0.0, (0.0, 0.0), 1.0, (0.0, 0.0))
     assert differences(taken(flat, 1.3), laid, ()) == []
     (difference,) = differences(taken(with_spot(flat, 30, 40, 20), 1.3), laid, ())
     assert difference.box == (30, 40, 50, 60)
@@ -115,14 +115,17 @@ def test_a_marked_defect_does_not_change_what_the_exposure_is_taken_for(
     part = taken(good, light, noise)
     part[200 : 200 + side_px, 100 : 100 + side_px] = 255 * shade
     marked = (100.0, 200.0, 100.0 + side_px, 200.0 + side_px)
-    assert differences(part, Alignment(taken(good, 1.0, noise), (0.0, 0.0), 0.0, (0.0, 0.0), 1.0), (marked,)) == []
+    assert (
+        differences(part, Alignment(taken(good, 1.0, noise), (0.0, 0.0), 0.0, (0.0, 0.0), 1.0, (0.0, 0.0)), (marked,))
+        == []
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 40), (8, 8)])
 def test_pictures_that_are_too_small_for_a_difference_have_none(height: int, width: int) -> None:
     small = board(1)[:height, :width].copy()
     other = with_spot(small, 0, 0, 3)
-    assert differences(other, Alignment(small, (0.0, 0.0), 0.0, (0.0, 0.0), 1.0), ()) == []
+    assert differences(other, Alignment(small, (0.0, 0.0), 0.0, (0.0, 0.0), 1.0, (0.0, 0.0)), ()) == []
 
 
 def write_pairs(folder: Path) -> Path:
