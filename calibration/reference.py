@@ -54,9 +54,7 @@ class CheckedPictures:
                 f"stretch {wide:.2f}, {high:.2f} %, match {found.match:.3f}"
             )
         if self.check.max_stretch_percent > USUAL_STRETCH_PERCENT:
-            lines.append(
-                f"# more than the usual {USUAL_STRETCH_PERCENT:g} % of stretch: half as much again as these differ by"
-            )
+            lines.append("# more stretch than usual: half as much again as these differ by")
         lines.append("reference:")
         limits = "max_shift_px", "max_rotation_deg", "max_stretch_percent", "min_match"
         lines += [f"  {name}: {getattr(self.check, name):g}" for name in limits]
