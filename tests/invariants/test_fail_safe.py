@@ -280,9 +280,9 @@ def test_a_part_out_of_reach_turned_or_longer_is_never_accepted_for_its_outline(
     assert_accepted_in_place_alone(good, laid_down(good, shift, turn_deg, stretch), is_in_place, tmp_path)
 
 
-@pytest.mark.parametrize("left", [60, 300, 500])
+@pytest.mark.parametrize("left", [60, 500])
 @pytest.mark.parametrize(("width", "height", "frame_px"), [(40, 640, 0), (100, 640, 20), (100, 100, 0), (60, 60, 0)])
-@pytest.mark.parametrize("shift", [(20.7, 0), (21.5, 0), (22.5, 0), (-20.6, 0), (0, 21.5), (0, -21.5)])
+@pytest.mark.parametrize("shift", [(21.5, 0), (-20.6, 0), (0, 21.5), (0, -21.5)])
 def test_a_reference_that_shows_only_a_part_of_its_picture_moves_no_part_into_its_limits(
     left: int, width: int, height: int, frame_px: int, shift: tuple[float, float], tmp_path: Path
 ) -> None:
