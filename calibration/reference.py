@@ -18,6 +18,7 @@ from appliance.optics.reference import (
     MOST_STRETCH_PERCENT,
     USUAL_SHIFT_PX,
     USUAL_STRETCH_PERCENT,
+    PlaceLimits,
     Reference,
     ReferenceCheck,
     ReferencePicture,
@@ -56,8 +57,7 @@ class CheckedPictures:
         if self.check.max_stretch_percent > USUAL_STRETCH_PERCENT:
             lines.append("# more stretch than usual: half as much again as these differ by")
         lines.append("reference:")
-        limits = "max_shift_px", "max_rotation_deg", "max_stretch_percent", "min_match"
-        lines += [f"  {name}: {getattr(self.check, name):g}" for name in limits]
+        lines += [f"  {name}: {getattr(self.check, name):g}" for name in PlaceLimits.model_fields]
         lines.append("  pictures:")
         for name, picture in zip((first, *others), self.check.pictures, strict=True):
             lines += [f"    - file: {name}", f"      sha256: {picture.sha256}"]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from appliance.bundle.geometry import with_reference
 from appliance.errors import ConfigError
-from appliance.events import PartAlignment
 from appliance.optics.alignment import Alignment, align
 from appliance.optics.reference import USUAL_SHIFT_PX, PlaceLimits, misplacements
 from trainer.datasets.sample import Sample, load_picture
@@ -31,8 +30,7 @@ def misplacement(reference: Path, found: Alignment) -> str:
         reference: the file, for the words.
         found: how it was laid over the picture.
     """
-    laid = PartAlignment(str(reference), found.shift_px, found.rotation_deg, found.stretch_percent, found.match)
-    return "; ".join(misplacements(laid, LIMITS))
+    return "; ".join(misplacements(found.against(str(reference)), LIMITS))
 
 
 class MisplacedPairs:

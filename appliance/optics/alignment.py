@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.bundle.geometry import to_channels
-from appliance.events import Pixels
+from appliance.events import PartAlignment, Pixels
 from appliance.optics.likeness import fine_structure, likeness
 
 COARSE_SIDE_PX = 160
@@ -90,6 +90,10 @@ class Alignment:
         """Return the motion from the reference's pixels to the part's, as OpenCV's warpAffine takes it."""
         wide, high = (percent / 100 for percent in self.stretch_percent)
         return _Pose(*self.shift_px, math.radians(self.rotation_deg), wide, high).around(self.middle_px)
+
+    def against(self, reference: str) -> PartAlignment:
+        """Return how the part lies, for a record and its limits; reference is the file's name there."""
+        return PartAlignment(reference, self.shift_px, self.rotation_deg, self.stretch_percent, self.match)
 
 
 @dataclass(frozen=True, slots=True)

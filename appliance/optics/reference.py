@@ -195,8 +195,7 @@ def lay(references: Sequence[Reference], picture: Pixels) -> LaidReference:
     """
     found = [(reference.file, reference.aligner(picture)) for reference in references]
     file, best = max(found, key=lambda item: item[1].match)
-    place = PartAlignment(file, best.shift_px, best.rotation_deg, best.stretch_percent, best.match)
-    return LaidReference(place, best.pixels)
+    return LaidReference(best.against(file), best.pixels)
 
 
 def lay_ms(references: Sequence[Reference]) -> float:
