@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from trainer.metrics import Floats, Ranking
 
@@ -53,8 +53,8 @@ def share(count: int, of: int) -> Share:
     if not of:
         return Share(0, 0, math.nan, math.nan)
     tail = (1 - CONFIDENCE) / 2
-    low = float(beta.ppf(tail, count, of - count + 1)) if count else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0
+    low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
     return Share(count, of, low, high)
 
 

@@ -138,7 +138,7 @@ from tests.unit.test_trainer_team import LENGTH, _split
 from trainer.plan import Plan
 from trainer.train import train
 if __name__ == "__main__":
-    train(_split(Path(sys.argv[1])), Plan(**(LENGTH | {"epochs": 30, "detail": 16}), workers=2), Path(sys.argv[2]))
+    train(_split(Path(sys.argv[1])), Plan(**(LENGTH | {"epochs": 14, "detail": 16}), workers=2), Path(sys.argv[2]))
 """
 
 
@@ -168,13 +168,13 @@ def test_when_the_first_process_is_killed_the_other_ends_and_the_run_goes_on_lat
     running.wait()
     until(lambda: "spawn_main" not in command(other), "the other process is gone", PATIENCE_S)
     at = load_checkpoint(tmp_path / "killed" / "last.pt").epoch
-    assert at < 30, "killed too late to show anything"
-    words = ["--epochs", "30", "--batch", "8", "--crop", "64", "--width", "8", "--resume"]
+    assert at < 14, "killed too late to show anything"
+    words = ["--epochs", "14", "--batch", "8", "--crop", "64", "--width", "8", "--resume"]
     (tmp_path / "killed").rename(tmp_path / "killed0")  # the other machine has no such folder
     ended = _torchrun(tmp_path, 2, "killed$RANK", *words)
     assert ended.returncode == 0, ended.stderr
     (tmp_path / "killed0").rename(tmp_path / "killed")
-    train(_split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 30, "detail": 16}), workers=2), tmp_path / "whole")
+    train(_split(tmp_path / "same"), Plan(**(LENGTH | {"epochs": 14, "detail": 16}), workers=2), tmp_path / "whole")
     resumed, whole = (load_checkpoint(tmp_path / name / "final.pt") for name in ("killed", "whole"))
     for name, weights in whole.average.items():
         assert torch.equal(weights, resumed.average[name]), name

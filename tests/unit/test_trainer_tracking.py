@@ -49,7 +49,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run and its bundle, told by the commands to a database beside the run."""
     root = tmp_path_factory.mktemp("tracked")
     write_tiny_boards(root / "data", pictures=20, groups=5)
-    dials = ["--holdout", "family0,family1", "--epochs", "40", "--batch", "4", "--crop", "64", "--workers", "1"]
+    dials = ["--holdout", "family0,family1", "--epochs", "20", "--batch", "4", "--crop", "64", "--workers", "1"]
     assert main(["train", "--data", str(root / "data"), "--out", str(root / "run"), *dials, "--track"]) == 0
     words = ["export", str(root / "run"), "--out", str(root / "tiny.bundle"), "--name", "tiny", "--revision", "7"]
     words += ["--few-golden", "a test"]
@@ -85,7 +85,7 @@ def test_a_run_is_told_whole_to_a_database_beside_it(tracked: Path) -> None:
     figures = json.loads((tracked / "run" / "figures.json").read_text())
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "run"
-    assert (run.data.params["epochs"], run.data.params["side_px"], run.data.params["rate"]) == ("40", "64", "0.003")
+    assert (run.data.params["epochs"], run.data.params["side_px"], run.data.params["rate"]) == ("20", "64", "0.003")
     assert run.data.tags["dataset_digest"] == read_bundle(tracked / "tiny.bundle").manifest.lineage.dataset_digest
     assert run.data.tags["holdout"] == "family0, family1"
     assert {"source_commit", "python", "torch", "processor"} <= run.data.tags.keys()
