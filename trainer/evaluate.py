@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +22,7 @@ from appliance.runtimes.onnx import OnnxRuntime
 from trainer.calibration_error import calibration_error
 from trainer.coco_figures import CocoFigures, coco_figures
 from trainer.datasets.sample import Dataset, Sample
-from trainer.evidence import Evidence, gather, precision_share, recall_share
+from trainer.evidence import Evidence, gather, misplaced_share, precision_share, recall_share
 from trainer.intervals import Interval, Share, resampled, share
 from trainer.metrics import (
     AtLimit,
@@ -54,6 +54,7 @@ class GroupFigures:
         f_bounds: 95 % bounds of that F.
         parts: escapes and overkill at the manifest's limits.
         escapes, overkill: the same as shares with their bounds.
+        misplaced: as `Evidence` has it.
     """
 
     boxes: int
@@ -66,6 +67,7 @@ class GroupFigures:
     parts: Parts
     escapes: Share
     overkill: Share
+    misplaced: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +255,9 @@ def judge_samples(
         began_ns = time.monotonic_ns()
         found = runner.detect(pixels)
         took_ms = (time.monotonic_ns() - began_ns) / 1e6
-        return beside_truth(found, sample, dataset.classes, names), took_ms
+        judged = beside_truth(found, sample, dataset.classes, names)
+        is_compared = channels % 2 == 0 and sample.reference != sample.image
+        return replace(judged, is_misplaced=misplaced_pairs.holds(sample) if is_compared else None), took_ms
 
     each = in_threads(judge, dataset.samples, at_once)
     done = list(each if is_quiet else tracked(each, "judge", len(dataset.samples)))
@@ -349,5 +353,6 @@ def _by(name_of: Callable[[Judged], str], ranked: Rankings) -> dict[str, GroupFi
             parts,
             share(parts.escapes, parts.bad),
             share(parts.overkill, parts.good),
+            misplaced_share(members.judged),
         )
     return found

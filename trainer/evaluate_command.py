@@ -229,6 +229,12 @@ def show_report(figures: Report) -> None:
         f"overkill {between(behind.overkill)}",
         soft_wrap=True,
     )
+    if (misplaced := behind.misplaced).of:
+        _out.print(
+            f"FAULT at a station: {misplaced.count} of {misplaced.of} parts do not lie over their reference "
+            f"({between(misplaced)})",
+            soft_wrap=True,
+        )
     if behind.separation is not None:
         apart = behind.separation
         _out.print(f"highest score on a good part {apart.highest_good:.3f}, lowest on a bad one {apart.lowest_bad:.3f}")

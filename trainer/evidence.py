@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +69,8 @@ class Evidence:
         calibration_error_before: the same without the calibration that is folded into the model.
         escapes: bad parts accepted at the manifest's limits.
         overkill: good parts rejected at them.
+        misplaced: parts that a station would show to no model: of those compared with another picture, how many lie
+            otherwise against it than a station usually lets through; of none where the model has no reference.
         separation: None without parts of both kinds.
         recall_by_size: `recall` by box area.
         recall_by_class: `recall` by class.
@@ -102,6 +105,7 @@ class Evidence:
     calibration_error_before: Interval
     escapes: Share
     overkill: Share
+    misplaced: Share
     separation: Separation | None
     recall_by_size: dict[str, Share]
     recall_by_class: dict[str, Share]
@@ -159,6 +163,7 @@ def gather(ranked: Rankings, scores: ScoreMap | None = None) -> Evidence:
         calibration_error_before=_calibration_before(calibrated, scores),
         escapes=share(parts.escapes, parts.bad),
         overkill=share(parts.overkill, parts.good),
+        misplaced=misplaced_share(judged),
         separation=_separation(judged),
         recall_by_size={name: recall_share(its) for name, its in ranked.at_limits_by_size.items()},
         recall_by_class={name: recall_share(its) for name, its in counted.items()},
@@ -180,6 +185,12 @@ def precision_share(at_limits: Ranking) -> Share:
 def recall_share(at_limits: Ranking) -> Share:
     """Return which share of the truth's boxes is found by the detections that count."""
     return share(int(at_limits.right.sum()), at_limits.truths)
+
+
+def misplaced_share(judged: Sequence[Judged]) -> Share:
+    """Return which share of the parts that were compared with another picture lies otherwise than a station allows."""
+    compared = [part.is_misplaced for part in judged if part.is_misplaced is not None]
+    return share(sum(compared), len(compared))
 
 
 def _f(at_limits: Ranking) -> float:

@@ -40,6 +40,8 @@ class Judged:
         true_labels: int64 [N].
         group: group of the picture.
         camera: what took it; empty if nobody says so.
+        is_misplaced: whether it lies otherwise against its reference than a station lets through; None if it was not
+            compared with another picture.
     """
 
     boxes: Boxes
@@ -49,6 +51,7 @@ class Judged:
     true_labels: Labels
     group: str = ""
     camera: str = ""
+    is_misplaced: bool | None = None
 
     def take(self, kept: NDArray[np.bool_]) -> Judged:
         """Return the picture with some of its detections only; kept is bool [D]."""

@@ -123,7 +123,7 @@ def _use(stated: str) -> str:
 def _figures(figures: Report, calibration: Calibration) -> str:
     behind, parts, at = figures.evidence, figures.parts, figures.at_limits
     before, after = (decimal(error, 3) for error in (calibration.error_before, calibration.error_after))
-    rows = (
+    rows = [
         ("AP at IoU 0.33, pooled over the classes", percent(figures.ap_pooled, 1), between(behind.ap_pooled, 1)),
         ("COCO AP50", percent(figures.coco.ap50, 1), between(behind.ap50, 1)),
         ("COCO AP50-95", percent(figures.coco.ap50_95, 1), between(behind.ap50_95, 1)),
@@ -134,7 +134,10 @@ def _figures(figures: Report, calibration: Calibration) -> str:
         ("overkill (good parts rejected)", f"{parts.overkill} of {parts.good}", between(behind.overkill, 1)),
         ("expected calibration error, before", before, ""),
         ("the same, after", after, within(behind.calibration_error, 3)),
-    )
+    ]
+    if (misplaced := behind.misplaced).of:
+        words = "parts that do not lie over their reference: a station does not judge them"
+        rows.append((words, f"{misplaced.count} of {misplaced.of}", between(misplaced, 1)))
     return "\n".join(f"| {name} | {value} | {bounds} |" for name, value, bounds in rows)
 
 

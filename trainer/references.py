@@ -45,6 +45,10 @@ class MisplacedPairs:
         if sample.reference is not None and (words := misplacement(sample.reference, found)):
             self._found[sample.image] = words
 
+    def holds(self, sample: Sample) -> bool:
+        """Whether a picture that was loaded lies outside the limits."""
+        return sample.image in self._found
+
     def tell(self) -> None:
         """Warn of the pictures that were noted since the last time: how many, and which is the first."""
         fresh = [image for image in self._found if image not in self._told]

@@ -101,6 +101,8 @@ def _figures(page: Page, report: Report, unmarked: Unmarked | None) -> None:
             *_calibration(report.calibration_error_before, behind.calibration_error_before, behind),
         ),
     ]
+    if behind.misplaced.of:
+        rows.append(_share_row("parts that do not lie over their reference: FAULT at a station", behind.misplaced))
     if unmarked:
         rows.append(_share_row("bad parts that nobody marked, accepted", unmarked.escapes))
     if spent := report.spent:

@@ -11,10 +11,11 @@ from appliance.events import Pixels
 from tests.models import tiny_bundle
 from tests.references import board, laid_down, with_defect, write_picture
 from trainer.datasets.sample import Dataset, Sample
-from trainer.evaluate import BundleRunner, judge_samples
+from trainer.evaluate import BundleRunner, judge_samples, report
 from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.references import MisplacedPairs, load_input
+from trainer.report_page import write_page
 
 GOOD = board(1)
 
@@ -51,6 +52,24 @@ def test_an_evaluation_warns_once_of_pairs_that_a_station_would_call_misplaced(
     assert f"The first is {tmp_path / '1.png'}: the part lies 4" in told
     judge_samples(runner, data, is_quiet=True)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("channels", "is_compared"), [(2, True), (1, False)])
+def test_an_evaluation_counts_the_parts_that_a_station_would_call_misplaced(
+    channels: int, is_compared: bool, tmp_path: Path
+) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=channels))
+    pairs = tuple(replace(each, group=f"lot {number % 2}") for number, each in enumerate(dataset(tmp_path).samples))
+    good = replace(pairs[0], image=tmp_path / "good.png")  # its own reference: not compared
+    data = Dataset(tuple(item.name for item in bundle.manifest.classes), (*pairs, good))
+    judged, _ = judge_samples(BundleRunner(bundle.model_onnx, bundle.manifest), data, is_quiet=True)
+    figures = report(judged, bundle.manifest)
+    counted = {"all": figures.evidence.misplaced} | {name: row.misplaced for name, row in figures.groups.items()}
+    expected = {"all": (3, 5), "lot 0": (1, 3), "lot 1": (2, 2)}
+    assert {name: (its.count, its.of) for name, its in counted.items()} == (
+        expected if is_compared else dict.fromkeys(expected, (0, 0))
+    )
+    assert ("do not lie over their reference: FAULT" in write_page(bundle, data, judged, figures)) == is_compared
 
 
 def test_a_part_that_is_displaced_on_purpose_is_not_taken_down(
