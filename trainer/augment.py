@@ -97,8 +97,9 @@ class Augment:
             piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
         if self._view_end_px > 0 and piece.shape[2] % 2 == 0 and rng.random() < ENDED_SHARE:
             piece, end = end_view(piece, self._view_end_px, rng)
-            boxes, labels = crop_boxes(boxes, labels, 0, end - self.side_px, self.side_px)  # ends where the view does
-            boxes[:, [1, 3]] += end - self.side_px
+            seen = np.minimum(boxes, np.array([np.inf, end, np.inf, end], np.float32))
+            kept = seen[:, 3] - seen[:, 1] >= KEPT_SHARE * (boxes[:, 3] - boxes[:, 1])
+            boxes, labels = seen[kept], labels[kept]
         for moved, share in ((self._turn, 1.0), (self._askew, TURNED_SHARE)):
             if rng.random() < share:
                 moved.set_random_seed(int(rng.integers(2**31)))

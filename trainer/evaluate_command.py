@@ -231,7 +231,7 @@ def show_report(figures: Report) -> None:
     )
     if (misplaced := behind.misplaced).of:
         _out.print(
-            f"FAULT at a station: {misplaced.count} of {misplaced.of} parts do not lie over their reference "
+            f"FAULT at a station: at least {misplaced.count} of {misplaced.of} parts do not lie over their reference "
             f"({between(misplaced)})",
             soft_wrap=True,
         )

@@ -70,7 +70,7 @@ class Evidence:
         escapes: bad parts accepted at the manifest's limits.
         overkill: good parts rejected at them.
         misplaced: parts that a station would show to no model: of those compared with another picture, how many lie
-            otherwise against it than a station usually lets through; of none where the model has no reference.
+            against it as hardly any station allows; of none where the model has no reference.
         separation: None without parts of both kinds.
         recall_by_size: `recall` by box area.
         recall_by_class: `recall` by class.

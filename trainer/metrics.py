@@ -40,8 +40,8 @@ class Judged:
         true_labels: int64 [N].
         group: group of the picture.
         camera: what took it; empty if nobody says so.
-        is_misplaced: whether it lies otherwise against its reference than a station lets through; None if it was not
-            compared with another picture.
+        is_misplaced: whether it lies against its reference as hardly any station allows; None if it was not compared
+            with another picture.
     """
 
     boxes: Boxes

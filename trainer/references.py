@@ -41,9 +41,11 @@ class MisplacedPairs:
         self._told: set[Path] = set()
 
     def note(self, sample: Sample, found: Alignment) -> None:
-        """Take down a picture if it lies outside the limits."""
+        """Take down a picture that lies outside the limits; strike off one that lies within them now."""
         if sample.reference is not None and (words := misplacement(sample.reference, found)):
             self._found[sample.image] = words
+        else:
+            self._found.pop(sample.image, None)
 
     def holds(self, sample: Sample) -> bool:
         """Whether a picture that was loaded lies outside the limits."""

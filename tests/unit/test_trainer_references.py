@@ -12,6 +12,7 @@ from tests.models import tiny_bundle
 from tests.references import board, laid_down, with_defect, write_picture
 from trainer.datasets.sample import Dataset, Sample
 from trainer.evaluate import BundleRunner, judge_samples, report
+from trainer.evaluate_command import show_report
 from trainer.pictures import Pictures
 from trainer.plan import Plan
 from trainer.references import MisplacedPairs, load_input
@@ -56,7 +57,7 @@ def test_an_evaluation_warns_once_of_pairs_that_a_station_would_call_misplaced(
 
 @pytest.mark.parametrize(("channels", "is_compared"), [(2, True), (1, False)])
 def test_an_evaluation_counts_the_parts_that_a_station_would_call_misplaced(
-    channels: int, is_compared: bool, tmp_path: Path
+    channels: int, is_compared: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=channels))
     pairs = tuple(replace(each, group=f"lot {number % 2}") for number, each in enumerate(dataset(tmp_path).samples))
@@ -69,6 +70,9 @@ def test_an_evaluation_counts_the_parts_that_a_station_would_call_misplaced(
     assert {name: (its.count, its.of) for name, its in counted.items()} == (
         expected if is_compared else dict.fromkeys(expected, (0, 0))
     )
+    capsys.readouterr()
+    show_report(figures)
+    assert ("FAULT at a station: at least 3 of 5 parts" in capsys.readouterr().out) == is_compared
     assert ("do not lie over their reference: FAULT" in write_page(bundle, data, judged, figures)) == is_compared
 
 

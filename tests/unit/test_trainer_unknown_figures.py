@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,7 @@ def test_a_card_says_what_is_not_known() -> None:
 def test_each_figure_of_a_card_stands_beside_its_own_bounds() -> None:
     rng = np.random.default_rng(0)
     parts = [part([float(score) for score in rng.uniform(0.1, 0.95, 2)], spots) for spots in rng.integers(0, 3, 40)]
+    parts = [replace(each, is_misplaced=number < 3) for number, each in enumerate(parts)]
     figures = report(parts, tiny_manifest(), Spent.of([1.0]))
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     good = Dataset(("spot",), (Sample(Path("a.png"), *nothing, "a", is_good=True),))
@@ -182,6 +184,7 @@ def test_each_figure_of_a_card_stands_beside_its_own_bounds() -> None:
     for name, its in (
         ("escapes (bad parts accepted)", behind.escapes),
         ("overkill (good parts rejected)", behind.overkill),
+        ("parts that do not lie over their reference: a station does not judge them", behind.misplaced),
     ):
         assert rows[name] == [f" {its.count} of {its.of} ", f" {100 * its.low:.1f} .. {100 * its.high:.1f} % "]
     assert len({cells[1] for cells in rows.values()}) > 7  # no two have the same

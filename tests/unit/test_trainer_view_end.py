@@ -1,6 +1,7 @@
 """The view of a part may end elsewhere than that of its reference, and what lies behind the end is not labelled."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ from hypothesis import strategies as st
 
 from appliance.optics.reference import USUAL_SHIFT_PX
 from tests.crops import NO_CHANGE, NOTHING
+from tests.references import write_picture
 from trainer.augment import Augment
+from trainer.datasets.sample import Dataset, Sample
+from trainer.pictures import Pictures
+from trainer.plan import Plan
 from trainer.view_end import LEAST_SEEN, end_view
 
 SIDE = 96
@@ -35,6 +40,7 @@ def test_both_views_are_as_they_were_before_their_ends_and_of_one_level_behind(
         assert np.array_equal(piece[:its_end, :, where], whole[:its_end, :, where])
         levels |= {tuple(level) for level in piece[its_end:, :, where].reshape(-1, half).tolist()}
     assert len(levels) <= 1
+    assert levels <= {tuple(level) for level in whole[:, :, :half].reshape(-1, half).tolist()}
 
 
 def _end(view: np.ndarray) -> int:
@@ -76,6 +82,25 @@ def _crops(channels: int, view_end_px: float, boxes: np.ndarray) -> list[tuple[n
 def test_a_tenth_of_the_views_beside_a_reference_end(channels: int, view_end_px: float, least: int, most: int) -> None:
     crops = _crops(channels, view_end_px, NOTHING[0])
     assert least <= sum(_end(crop[:, :, :1]) < SIDE for crop, _ in crops) <= most
+
+
+def test_no_view_ends_in_the_quarter_of_a_mosaic(tmp_path: Path) -> None:
+    half = SIDE // 2  # pictures of that size: three crops of four are mosaics, and their quarters are full
+    samples = []
+    for number in range(8):
+        path = tmp_path / f"{number}.png"
+        write_picture(path, np.random.default_rng(number).integers(0, 255, (half, half, 1), dtype=np.uint8))
+        box = np.array([[9, 9, 30, 30]], np.float32)
+        samples.append(Sample(path, box, np.zeros(1, np.int64), "g", is_good=False, reference=path))
+    vary = asdict(replace(NO_CHANGE, view_end_px=6.0))
+    plan = Plan(epochs=1, passes=60, batch=4, side_px=SIDE, vary=vary, reference=True)
+    crops = np.concatenate([its.numpy() for its, _, _ in Pictures(Dataset(("a",), tuple(samples)), plan).batches(0)])
+    quarters = crops[:, :, :, 0].reshape(-1, 2, half, 2, half).swapaxes(2, 3)
+    middles = quarters[:, :, :, half // 2 - 4 : half // 2 + 4, half // 2 - 4 : half // 2 + 4]
+    mosaics = quarters[(np.ptp(middles, axis=(3, 4)) > 0).all(axis=(1, 2))]  # in others three quarters are filled up
+    assert len(mosaics) > 150
+    assert (np.ptp(mosaics, axis=3) > 0).all()
+    assert (np.ptp(mosaics, axis=4) > 0).all()
 
 
 def test_a_box_is_clipped_where_the_view_ends_and_gone_if_most_of_it_is_behind() -> None:
