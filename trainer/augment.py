@@ -17,7 +17,6 @@ from trainer.paint import paint
 from trainer.references import misplaced
 from trainer.strengths import Strengths
 from trainer.transplant import Transplants
-from trainer.view_end import end_view
 
 DEFECT_SHARE = 0.85
 """Share of the crops of a defective part that are placed around one of its defects."""
@@ -36,9 +35,6 @@ TRANSPLANT_SHARE = 0.3
 
 MISPLACED_SHARE = 0.5
 """Share of the references that lie a little off the part, as an alignment may leave them."""
-
-ENDED_SHARE = 0.1
-"""Share of the crops beside a reference on which the view of the part ends."""
 
 KEPT_SHARE = 0.5
 """A box that a crop cuts stays if this share of its area is left, or if it goes over this share of the crop: a defect
@@ -65,7 +61,7 @@ class Augment:
         strengths = strengths or Strengths()
         self.side_px = side_px
         self._grow = 1 + strengths.scale_percent / 100
-        self._misplaced_px, self._view_end_px = strengths.misplaced_px, strengths.view_end_px
+        self._misplaced_px = strengths.misplaced_px
         self._copper = copper
         self._transplants = transplants
         box = A.BboxParams(format="pascal_voc", label_fields=["labels"])
@@ -95,11 +91,6 @@ class Augment:
         piece = self._filled_up(piece)
         if self._copper is not None and rng.random() < PAINTED_SHARE:
             piece, boxes, labels = paint(piece, boxes, labels, self._copper, rng)
-        if self._view_end_px > 0 and piece.shape[2] % 2 == 0 and rng.random() < ENDED_SHARE:
-            piece, end = end_view(piece, self._view_end_px, rng)
-            seen = np.minimum(boxes, np.array([np.inf, end, np.inf, end], np.float32))
-            kept = seen[:, 3] - seen[:, 1] >= KEPT_SHARE * (boxes[:, 3] - boxes[:, 1])
-            boxes, labels = seen[kept], labels[kept]
         for moved, share in ((self._turn, 1.0), (self._askew, TURNED_SHARE)):
             if rng.random() < share:
                 moved.set_random_seed(int(rng.integers(2**31)))

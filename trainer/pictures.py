@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from types import TracebackType
 
 import cv2
@@ -61,10 +60,8 @@ class _Crops(TorchDataset[Batch]):
             others = Transplants(self._samples, self._pixels, plan.side_px, plan.reference)
             filled = _filled([pixels.shape[:2] for pixels in self._pixels], plan.side_px)
             self._mosaic_share = max(MOSAIC_SHARE, 1.0 - filled)
-        whole = replace(plan.strengths, view_end_px=0.0)  # of a quarter, whose neighbours go on, no view ends
         self._augment, self._quarter = (
-            Augment(side, strengths, dataset.copper, others)
-            for side, strengths in ((plan.side_px, plan.strengths), (plan.side_px // 2, whole))
+            Augment(side, plan.strengths, dataset.copper, others) for side in (plan.side_px, plan.side_px // 2)
         )
 
     def __getitem__(self, job: _Job) -> Batch:

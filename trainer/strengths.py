@@ -23,7 +23,6 @@ class Strengths:
         turn_deg: rotation of the part in its fixture, either way.
         scale_percent: how much larger or smaller the part is shown.
         misplaced_px: standard deviation of what an alignment leaves between a part and its reference.
-        view_end_px: how far apart the views of a part and of its reference end, standard deviation; 0: no view ends.
     """
 
     light_percent: float = 20.0
@@ -37,7 +36,6 @@ class Strengths:
     turn_deg: float = 2.0
     scale_percent: float = 40.0
     misplaced_px: float = 0.5
-    view_end_px: float = 6.0
 
     def check(self) -> None:
         """Refuse what no picture can be disturbed by.
