@@ -58,6 +58,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     judged, spent = judge_samples(runner, dataset)
     figures = report(judged, bundle.manifest, spent, peak_memory_mib())
     show_report(figures)
+    placed = _placed(judged, bundle)
     unmarked = judge_unmarked(runner, bad_parts) if bad_parts else None
     if unmarked:
         _out.print(unmarked.words(), soft_wrap=True)
@@ -84,9 +85,24 @@ def evaluate(arguments: argparse.Namespace) -> int:
         content = _content(bundle, runner, figures, others, told_apart)
         content |= {"refused": refusals, "tolerances": {name: asdict(each) for name, each in tolerances.items()}}
         content |= {"parity": {name: asdict(row) for name, row in parity.items()}}
-        content |= {"unmarked": asdict(unmarked) if unmarked else None}
+        content |= {"unmarked": asdict(unmarked) if unmarked else None, "placed": placed and placed.as_dict()}
         write_json(arguments.json.path, content)
     return 1 if refusals else 0
+
+
+def _placed(judged: list[Judged], bundle: Bundle) -> Report | None:
+    """Judge the parts that lie over their reference by themselves; None where all do, or none."""
+    kept = [part for part in judged if not part.is_misplaced]
+    if not 0 < len(kept) < len(judged):
+        return None
+    placed = report(kept, bundle.manifest)
+    parts = placed.parts
+    _out.print(
+        f"without these: AP@0.33 {decimal(placed.ap_pooled, 4)}, F {decimal(placed.at_limits.f, 4)} at the bundle's "
+        f"limits, {parts.escapes} of {parts.bad} escapes, {parts.overkill} of {parts.good} overkill",
+        soft_wrap=True,
+    )
+    return placed
 
 
 def _content(

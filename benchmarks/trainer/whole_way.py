@@ -90,6 +90,7 @@ def figures(found: dict[str, Any]) -> dict[str, Any]:
         "best": found["best"],
         "at_limits": found["at_limits"],
         "parts": parts,
+        "placed": _placed(found),
         "bounds": {name: evidence[name] for name in told} | {"parts": [evidence["escapes"], evidence["overkill"]]},
         "separation": evidence["separation"],
         "least_escapes_with_0.1_percent_overkill": min((point["escapes"] for point in clean), default=None),
@@ -98,6 +99,18 @@ def figures(found: dict[str, Any]) -> dict[str, Any]:
         "parity": {name: other["ap_drop"] for name, other in found["parity"].items()},
         "detect_ms_p50": found["detect_ms_p50"],
     }
+
+
+def _placed(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Take out what is said of the parts that lie over their reference; None where all do."""
+    if not (placed := found["placed"]):
+        return None
+    told = ("ap_pooled", "at_limits", "parts")
+    return (
+        {"misplaced": found["evidence"]["misplaced"]}
+        | {name: placed[name] for name in told}
+        | {name: placed["evidence"][name] for name in ("precision", "recall", "f_at_limits")}
+    )
 
 
 def show(rows: dict[str, Any], title: str) -> None:

@@ -20,7 +20,7 @@ NAMED |= {"ap_lost", "at_limits_classes", "precision_by_class", "f_classes"}
 """Their keys are names; what lies below is alike."""
 COUNTED = {"limits", "confusion", "mistakes"}
 """Their keys are names of classes or mistakes, and below lies no key."""
-AGAIN = {"others", "seen", "unseen"}
+AGAIN = {"others", "seen", "unseen", "placed"}
 """Below them lie the keys of the file once more."""
 DOTTED = {"evidence", "coco"}
 """What lies in them has a row of its own."""

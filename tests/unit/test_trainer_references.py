@@ -1,5 +1,6 @@
 """A picture that does not lie over its reference is not learned from, nor judged, in silence."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from appliance.bundle.archive import read_bundle
 from appliance.events import Pixels
 from tests.models import tiny_bundle
 from tests.references import board, laid_down, with_defect, write_picture
+from trainer.__main__ import main
 from trainer.datasets.sample import Dataset, Sample
 from trainer.evaluate import BundleRunner, judge_samples, report
 from trainer.evaluate_command import show_report
@@ -74,6 +76,26 @@ def test_an_evaluation_counts_the_parts_that_a_station_would_call_misplaced(
     show_report(figures)
     assert ("FAULT at a station: at least 3 of 5 parts" in capsys.readouterr().out) == is_compared
     assert ("do not lie over their reference: FAULT" in write_page(bundle, data, judged, figures)) == is_compared
+
+
+def test_the_parts_that_a_station_would_judge_have_all_figures_by_themselves(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=2)
+    name = read_bundle(bundle).manifest.classes[0].name
+    images, marks = [], []
+    for number, each in enumerate(dataset(tmp_path).samples):
+        images.append({"id": number, "file_name": each.image.name, "group": "lot", "reference": "good.png"})
+        marks.append({"id": number, "image_id": number, "category_id": 1, "bbox": [64, 80, 48, 48]})
+    content = {"images": images, "annotations": marks, "categories": [{"id": 1, "name": name}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    told = tmp_path / "told.json"
+    words = ["evaluate", "--bundle", str(bundle), "--data", str(tmp_path), "--json", str(told)]
+    assert main(words) == 0
+    whole = json.loads(told.read_text())
+    assert (whole["pictures"], whole["placed"]["pictures"]) == (5, 2)
+    assert (whole["parts"]["bad"], whole["placed"]["parts"]["bad"]) == (5, 2)
+    (tmp_path / "annotations.json").write_text(json.dumps(content | {"images": images[:1], "annotations": marks[:1]}))
+    assert main(words) == 0
+    assert json.loads(told.read_text())["placed"] is None
 
 
 def test_a_part_that_is_displaced_on_purpose_is_not_taken_down(
