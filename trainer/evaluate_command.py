@@ -98,8 +98,9 @@ def _placed(judged: list[Judged], bundle: Bundle) -> Report | None:
     placed = report(kept, bundle.manifest)
     parts = placed.parts
     _out.print(
-        f"without these: AP@0.33 {decimal(placed.ap_pooled, 4)}, F {decimal(placed.at_limits.f, 4)} at the bundle's "
-        f"limits, {parts.escapes} of {parts.bad} escapes, {parts.overkill} of {parts.good} overkill",
+        f"without the parts that do not lie over their reference: AP@0.33 {decimal(placed.ap_pooled, 4)}, "
+        f"F {decimal(placed.at_limits.f, 4)} at the bundle's limits, {parts.escapes} of {parts.bad} escapes, "
+        f"{parts.overkill} of {parts.good} overkill",
         soft_wrap=True,
     )
     return placed
