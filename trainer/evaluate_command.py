@@ -24,7 +24,7 @@ from trainer.parity import Parity, TorchRuntime, compare_all
 from trainer.progress import console as _err
 from trainer.progress import results as _out
 from trainer.report_page import write_page
-from trainer.seen import Halves, apart, halves, of_groups, seen_groups
+from trainer.seen import Halves, apart, halves, of_groups, seen_groups, show_line
 from trainer.spent import Spent, peak_memory_mib
 from trainer.stress import borne_at_export, sweep
 from trainer.threads import usual_at_once
@@ -96,13 +96,7 @@ def _placed(judged: list[Judged], bundle: Bundle) -> Report | None:
     if not 0 < len(kept) < len(judged):
         return None
     placed = report(kept, bundle.manifest)
-    parts = placed.parts
-    _out.print(
-        f"without the parts that do not lie over their reference: AP@0.33 {decimal(placed.ap_pooled, 4)}, "
-        f"F {decimal(placed.at_limits.f, 4)} at the bundle's limits, {parts.escapes} of {parts.bad} escapes, "
-        f"{parts.overkill} of {parts.good} overkill",
-        soft_wrap=True,
-    )
+    show_line("without the parts that do not lie over their reference", placed)
     return placed
 
 

@@ -62,13 +62,23 @@ class Halves:
         others = {"data": "groups that it never saw", "names": "groups with other names"}.get(self.by, "other groups")
         for what, figures in ((others, self.unseen), (words, self.seen)):
             if figures is not None:
-                parts = figures.parts
-                results.print(
-                    f"{what}: {figures.pictures} pictures, AP@0.33 {decimal(figures.ap_pooled, 4)}, F at the limits "
-                    f"{decimal(figures.at_limits.f, 4)}, escapes {parts.escapes} of {parts.bad}, overkill "
-                    f"{parts.overkill} of {parts.good}",
-                    soft_wrap=True,
-                )
+                show_line(what, figures)
+
+
+def show_line(what: str, figures: Report) -> None:
+    """Print the figures of some of the pictures in a line.
+
+    Args:
+        what: which pictures they are.
+        figures: of these.
+    """
+    parts = figures.parts
+    results.print(
+        f"{what}: {figures.pictures} pictures, AP@0.33 {decimal(figures.ap_pooled, 4)}, F at the limits "
+        f"{decimal(figures.at_limits.f, 4)}, escapes {parts.escapes} of {parts.bad}, overkill "
+        f"{parts.overkill} of {parts.good}",
+        soft_wrap=True,
+    )
 
 
 def learned(train: Dataset) -> dict[str, Any]:

@@ -78,7 +78,9 @@ def test_an_evaluation_counts_the_parts_that_a_station_would_call_misplaced(
     assert ("do not lie over their reference: FAULT" in write_page(bundle, data, judged, figures)) == is_compared
 
 
-def test_the_parts_that_a_station_would_judge_have_all_figures_by_themselves(tmp_path: Path) -> None:
+def test_the_parts_that_a_station_would_judge_have_all_figures_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = tiny_bundle(tmp_path / "tiny.bundle", 320, 320, channels=2)
     name = read_bundle(bundle).manifest.classes[0].name
     images, marks = [], []
@@ -90,6 +92,7 @@ def test_the_parts_that_a_station_would_judge_have_all_figures_by_themselves(tmp
     told = tmp_path / "told.json"
     words = ["evaluate", "--bundle", str(bundle), "--data", str(tmp_path), "--json", str(told)]
     assert main(words) == 0
+    assert "without the parts that do not lie over their reference: 2 pictures, AP@0.33" in capsys.readouterr().out
     whole = json.loads(told.read_text())
     assert (whole["pictures"], whole["placed"]["pictures"]) == (5, 2)
     assert (whole["parts"]["bad"], whole["placed"]["parts"]["bad"]) == (5, 2)
